@@ -1,0 +1,11 @@
+//! Sends documents to a NAS by rsync over SSH and records in SQLite what is stored there.
+pub mod delta;
+pub mod error;
+pub mod service;
+pub mod store;
+pub mod text;
+pub mod transport;
+pub mod tree;
+pub mod wire;
+
+pub use error::{ErrorKind, NasSyncError};

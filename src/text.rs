@@ -1,0 +1,75 @@
+//! The one escaper between foreign bytes and a person's terminal.
+//!
+//! File names, banners, remote error texts and database values all pass through here before they are shown.
+//! Guarantees: the result holds no control character (C0, DEL, C1), no bidirectional or zero-width format
+//! character, and no invalid UTF-8; what was replaced stays readable (`\n`, `\x1b`, `\u{202e}`).
+
+use std::fmt::Write as _;
+
+/// Makes bytes of unknown origin safe to print. Invalid UTF-8 appears as `\xNN` for each byte.
+pub fn escape_bytes(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        escape_into(&mut out, chunk.valid());
+        for byte in chunk.invalid() {
+            write_escape(&mut out, format_args!("\\x{byte:02x}"));
+        }
+    }
+    out
+}
+
+/// Makes text of unknown origin safe to print.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    escape_into(&mut out, text);
+    out
+}
+
+/// Like [`escape_bytes`], for text of several lines: line ends at the edges go, those inside stay, each line is escaped.
+pub fn escape_lines(bytes: &[u8]) -> String {
+    let lines: Vec<String> =
+        bytes.split(|&byte| byte == b'\n').map(|line| escape_bytes(line.strip_suffix(b"\r").unwrap_or(line))).collect();
+    lines.join("\n").trim_matches('\n').to_owned()
+}
+
+fn escape_into(out: &mut String, text: &str) {
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if (c as u32) < 0x80 && c.is_control() => write_escape(out, format_args!("\\x{:02x}", c as u32)),
+            c if c.is_control() || is_deceptive(c) => write_escape(out, format_args!("\\u{{{:x}}}", c as u32)),
+            c => out.push(c),
+        }
+    }
+}
+
+fn write_escape(out: &mut String, escape: std::fmt::Arguments<'_>) {
+    // Writing to a String has no error to report.
+    let _ = out.write_fmt(escape);
+}
+
+/// Characters that reorder, hide or join what stands beside them.
+fn is_deceptive(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_moves_a_terminal_survives() {
+        assert_eq!(escape_bytes(b"a\x1b[2Jb\xffc\n"), "a\\x1b[2Jb\\xffc\\n");
+        assert_eq!(escape("fac\u{202e}fdp.exe"), "fac\\u{202e}fdp.exe");
+        assert_eq!(escape("caf\u{e9} \u{9b}"), "caf\u{e9} \\u{9b}");
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(escape_lines(b"one\r\ntwo\x07\n\n"), "one\ntwo\\x07");
+    }
+}

@@ -1,0 +1,2 @@
+//! The SSH client.
+pub mod exec;
