@@ -1,7 +1,9 @@
 //! Sends documents to a NAS by rsync over SSH and records in SQLite what is stored there.
 pub mod delta;
 pub mod error;
+pub mod role;
 pub mod service;
+pub mod session;
 pub mod store;
 pub mod text;
 pub mod transport;

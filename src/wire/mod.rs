@@ -1,6 +1,22 @@
-//! Bytes and values: each message of the rsync protocol, decode beside encode. Pure.
+//! Bytes and values: each message of the rsync protocol, decode beside encode.
+//!
+//! Pure: nothing here knows a file, a socket or a clock. Every decoder takes one bounded unit at a time and tells
+//! "more bytes are needed" from "this can never be right". Versions of the protocol differ only in the encodings that
+//! [`negotiated::Negotiated`] holds.
 
+pub mod flist;
+pub mod flist_order;
+pub mod handshake;
+pub mod idlist;
+pub mod iflags;
+pub mod int;
+pub mod mux;
+pub mod ndx;
+pub mod negotiated;
 pub mod reader;
+pub mod server_args;
+pub mod stats;
+pub mod sums;
 pub mod token;
 
 pub use reader::{Decode, DecodeError, Reader};

@@ -1,2 +1,3 @@
-//! One binary for all integration tests.
+//! One binary for all integration tests, against real parts: `rsync --server`, sshd, SQLite files, files on disk.
+mod interop;
 mod support;

@@ -1,0 +1,106 @@
+//! What a session tells while it runs. The teller never waits for the listener's opinion.
+//!
+//! The trait stands on the roles' floor, not the session's, because the sender reports through it too.
+
+use crate::error::NasSyncError;
+
+/// How one file was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FileStats {
+    /// Bytes sent as data.
+    pub literal: u64,
+    /// Bytes the receiver copied from its old file.
+    pub matched: u64,
+}
+
+/// Whether a file was the same before and after it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stability {
+    /// It was.
+    Unchanged,
+    /// Somebody wrote to it or replaced it; what was sent proves nothing about it.
+    Changed,
+}
+
+/// How loud a text from the other side is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loudness {
+    /// For information.
+    Info,
+    /// A warning.
+    Warning,
+    /// An error.
+    Error,
+}
+
+/// One event. An `index` is the position at which the caller named the file, not its number on the wire.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// The file list has been sent.
+    ListSent {
+        /// Entries in it.
+        entries: usize,
+    },
+    /// The receiver looked at an entry and says what differs there.
+    Itemized {
+        /// Which entry.
+        index: usize,
+        /// What differs.
+        flags: crate::wire::iflags::ItemFlags,
+    },
+    /// A file is being sent.
+    FileStarted {
+        /// Which file.
+        index: usize,
+        /// Its length in bytes.
+        size: u64,
+    },
+    /// More of the current file has been read and handed on.
+    Progress {
+        /// How many bytes more.
+        bytes: u64,
+    },
+    /// A file has been sent; it is not stored yet.
+    FileSent {
+        /// Which file.
+        index: usize,
+        /// How.
+        stats: FileStats,
+        /// Whether it stayed the same meanwhile.
+        stability: Stability,
+    },
+    /// A file could not be sent.
+    FileFailed {
+        /// Which file.
+        index: usize,
+        /// Why.
+        error: NasSyncError,
+    },
+    /// The receiver says that the file is stored.
+    Acknowledged {
+        /// Which file.
+        index: usize,
+    },
+    /// A text from the other side, not yet escaped.
+    Text {
+        /// How loud.
+        loudness: Loudness,
+        /// The text.
+        text: &'a [u8],
+    },
+}
+
+/// Listens to a session. Called from several threads; must not block for long.
+pub trait Monitor: Send + Sync {
+    /// One event.
+    fn event(&self, event: Event<'_>);
+}
+
+/// Hears nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Monitor for Silent {
+    fn event(&self, _event: Event<'_>) {}
+}

@@ -1,0 +1,122 @@
+//! The list of files that a sender offers, in the order in which both ends number it.
+
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::tree::source::SourceFile;
+use crate::wire::flist::{FileEntry, ListCoder, ListFields};
+use crate::wire::flist_order::ListOrder;
+use crate::wire::idlist::{self, NamedId};
+use crate::wire::negotiated::{Negotiated, Unsendable};
+use crate::wire::{flist, mux::Message};
+
+use super::port::Port;
+
+/// Opens the files of a list. The index is the position at which the caller named the file.
+pub trait Sources: Send + Sync {
+    /// Opens one file for reading.
+    fn open(&self, index: usize) -> Result<SourceFile>;
+}
+
+/// What is sent: entries in the caller's order, and what their optional fields mean.
+#[derive(Debug, Clone, Default)]
+pub struct SendList {
+    /// The entries, in the caller's order. No name may occur twice.
+    pub entries: Vec<FileEntry>,
+    /// The optional fields of each entry.
+    pub fields: ListFields,
+    /// Names of the user ids that occur; `None` when ids travel without names.
+    pub names: Option<IdNames>,
+    /// What went wrong while listing, as bits of [`flist::io_error`].
+    pub errors: i32,
+}
+
+/// Names for the ids of a list.
+#[derive(Debug, Clone, Default)]
+pub struct IdNames {
+    /// Users.
+    pub users: Vec<NamedId>,
+    /// Groups.
+    pub groups: Vec<NamedId>,
+}
+
+/// A list whose entries are numbered as on the wire.
+#[derive(Debug)]
+pub struct NumberedList {
+    entries: Vec<FileEntry>,
+    /// For each number, the position at which the caller named the entry.
+    origins: Vec<u32>,
+    fields: ListFields,
+    names: Option<IdNames>,
+    errors: i32,
+}
+
+impl SendList {
+    /// Sorts the list as the session's protocol numbers it.
+    pub fn number(self, order: ListOrder) -> Result<NumberedList> {
+        let mut origins: Vec<u32> = (0..self.entries.len())
+            .map(|origin| {
+                u32::try_from(origin)
+                    .ok()
+                    .filter(|&origin| origin < i32::MAX as u32)
+                    .ok_or_else(|| NasSyncError::new(ErrorKind::Usage, "a list holds at most 2^31-2 files"))
+            })
+            .collect::<Result<_>>()?;
+        let key = |origin: &u32| self.entries[*origin as usize].sort_key();
+        origins.sort_by(|a, b| order.compare(key(a), key(b)));
+        Ok(NumberedList { entries: self.entries, origins, fields: self.fields, names: self.names, errors: self.errors })
+    }
+}
+
+impl NumberedList {
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.origins.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.origins.is_empty()
+    }
+
+    /// The entry of a number, and where the caller named it.
+    pub fn get(&self, ndx: i32) -> Option<(usize, &FileEntry)> {
+        let origin = *self.origins.get(usize::try_from(ndx).ok()?)? as usize;
+        Some((origin, &self.entries[origin]))
+    }
+
+    /// What went wrong while listing.
+    pub fn errors(&self) -> i32 {
+        self.errors
+    }
+
+    /// Writes the whole list, its id names and its errors.
+    pub fn send(&self, negotiated: &Negotiated, port: &mut Port) -> Result<()> {
+        let mut coder = ListCoder::new(negotiated.list, self.fields);
+        for &origin in &self.origins {
+            coder.put(&self.entries[origin as usize], port.out());
+            port.settle()?;
+        }
+        coder.put_end(self.errors, port.out());
+        if let Some(names) = &self.names {
+            if self.fields.owner {
+                idlist::encode(&negotiated.list, &names.users, port.out());
+            }
+            if self.fields.group {
+                idlist::encode(&negotiated.list, &names.groups, port.out());
+            }
+        }
+        match negotiated.list.end {
+            flist::EndOfList::ErrorsAfterIds => port.out().extend_from_slice(&self.errors.to_le_bytes()),
+            flist::EndOfList::ErrorsByMessage if self.errors != 0 => port.message(&Message::IoError(self.errors))?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Says that a requested file will not come.
+    pub fn decline(negotiated: &Negotiated, ndx: i32, port: &mut Port) -> Result<()> {
+        match negotiated.unsendable {
+            Unsendable::Omitted => Ok(()),
+            Unsendable::Message => port.message(&Message::NoSend(ndx)),
+        }
+    }
+}

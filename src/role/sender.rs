@@ -1,0 +1,379 @@
+//! The sender: offers a file list, answers the generator's requests with deltas, and says goodbye,
+//! `protocol-notes/07-transfer.md` and `10-phases-and-goodbye.md`.
+//!
+//! It guarantees that a file whose reading failed, or that changed while it was read, arrives with a digest that
+//! cannot match, so the receiver throws it away; that a request outside the list, of the wrong kind or phase, or for
+//! the third time ends the session; and that it never opens a path that a peer named.
+
+use std::sync::Arc;
+
+use super::monitor::{Event, FileStats, Monitor, Stability};
+use super::port::Port;
+use super::send_list::{NumberedList, Sources};
+use crate::delta::{BasisUse, BlockIndex, BlockSums, Geometry, Op, Search, StrongHasher};
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::tree::source::SourceFile;
+use crate::wire::flist::{EntryKind, io_error};
+use crate::wire::iflags::{Item, ItemFlags};
+use crate::wire::mux::{Framing, Message};
+use crate::wire::ndx::{self, NdxCoder};
+use crate::wire::negotiated::{Goodbye, Negotiated};
+use crate::wire::stats::DeleteStats;
+use crate::wire::sums::{self, HeadLimits};
+use crate::wire::token::{TokenCoding, TokenEncoder, TokenError, plain};
+
+/// How much of a file is read at once when it is searched or compressed.
+const READ_LEN: usize = 256 * 1024;
+/// Up to protocol 32, servers before 3.4.4 announce strong sums of this length on a second try, whatever their digest.
+const REDO_STRONG_LEN: usize = 16;
+
+/// What happens to a file that somebody changed while it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangedFile {
+    /// It is spoilt, so that the receiver keeps what it had and asks once more.
+    Spoil,
+    /// What was read is stored, as rsync does.
+    Keep,
+}
+
+/// Whether the receiver was asked to change anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It was.
+    Transfer,
+    /// Nothing but item records travel.
+    DryRun,
+}
+
+/// What a sender needs to know beside what was negotiated.
+pub struct SendJob {
+    /// What is sent, numbered as the session's protocol numbers it.
+    pub list: Arc<NumberedList>,
+    /// Where the contents come from.
+    pub sources: Arc<dyn Sources>,
+    /// About files that change meanwhile.
+    pub changed: ChangedFile,
+    /// Whether anything is transferred.
+    pub mode: Mode,
+}
+
+/// Runs the sender from the file list to the goodbye. On an error the other side may still have something to say, so
+/// the caller goes on reading.
+pub fn run(job: SendJob, negotiated: Negotiated, mut port: Port, monitor: &dyn Monitor) -> Result<()> {
+    let list = job.list;
+    list.send(&negotiated, &mut port)?;
+    monitor.event(Event::ListSent { entries: list.len() });
+    let tokens = TokenEncoder::new(negotiated.tokens, negotiated.zlib_history).map_err(internal)?;
+    let mut sender = Sender {
+        requests: NdxCoder::new(negotiated.ndx),
+        replies: NdxCoder::new(negotiated.ndx),
+        sent: vec![0; list.len()],
+        errors: list.errors(),
+        reported_errors: list.errors(),
+        list,
+        sources: job.sources,
+        changed: job.changed,
+        mode: job.mode,
+        negotiated,
+        tokens,
+        port,
+        monitor,
+        buffer: vec![0; READ_LEN],
+    };
+    sender.transfer()?;
+    sender.goodbye()
+}
+
+/// The first phases answer requests; after the second DONE, data may no longer be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Requests, and second tries.
+    Data,
+    /// Only attributes and renames are reported.
+    Attributes,
+}
+
+struct Sender<'m> {
+    negotiated: Negotiated,
+    list: Arc<NumberedList>,
+    sources: Arc<dyn Sources>,
+    changed: ChangedFile,
+    mode: Mode,
+    port: Port,
+    monitor: &'m dyn Monitor,
+    requests: NdxCoder,
+    replies: NdxCoder,
+    tokens: TokenEncoder,
+    /// How often each file was asked for: once, and once more if its digest did not match.
+    sent: Vec<u8>,
+    errors: i32,
+    reported_errors: i32,
+    buffer: Vec<u8>,
+}
+
+impl Sender<'_> {
+    fn transfer(&mut self) -> Result<()> {
+        for answered in 0..=self.negotiated.answered_phases {
+            let phase = if answered < 2 { Phase::Data } else { Phase::Attributes };
+            while let Some(ndx) = self.next_request()? {
+                self.answer(ndx, phase)?;
+            }
+            if answered == self.negotiated.answered_phases {
+                self.report_errors()?;
+            }
+            self.put_ndx(ndx::DONE)?;
+        }
+        Ok(())
+    }
+
+    fn goodbye(&mut self) -> Result<()> {
+        self.port.flush()?;
+        self.expect_done()?;
+        if self.negotiated.goodbye == Goodbye::Exchange {
+            self.put_ndx(ndx::DONE)?;
+            self.port.flush()?;
+            self.expect_done()?;
+        }
+        Ok(())
+    }
+
+    fn expect_done(&mut self) -> Result<()> {
+        match self.next_request()? {
+            None => Ok(()),
+            Some(ndx) => Err(protocol(format!("file {ndx} was asked for after the last phase"))),
+        }
+    }
+
+    /// Trouble that came up while reading, for receivers that have not been told yet.
+    fn report_errors(&mut self) -> Result<()> {
+        if self.errors == self.reported_errors || self.negotiated.client_framing == Framing::Raw {
+            return Ok(());
+        }
+        self.reported_errors = self.errors;
+        self.port.message(&Message::IoError(self.errors))
+    }
+
+    /// The next index that is asked for; `None` for DONE. Counts of deleted entries may stand anywhere before.
+    fn next_request(&mut self) -> Result<Option<i32>> {
+        loop {
+            let coder = &mut self.requests;
+            let ndx = self.port.take(|reader| {
+                let mut next = coder.clone();
+                let ndx = next.take(reader)?;
+                *coder = next;
+                Ok(ndx)
+            })?;
+            match ndx {
+                ndx::DONE => return Ok(None),
+                ndx::DELETE_STATS => {
+                    self.port.take(DeleteStats::decode)?;
+                }
+                ndx => return Ok(Some(ndx)),
+            }
+        }
+    }
+
+    fn put_ndx(&mut self, ndx: i32) -> Result<()> {
+        self.replies.put(self.port.out(), ndx);
+        self.port.settle()
+    }
+
+    fn answer(&mut self, ndx: i32, phase: Phase) -> Result<()> {
+        let (index, kind, size) = match self.list.get(ndx) {
+            Some((index, entry)) => (index, entry.kind, entry.size),
+            None => return Err(protocol(format!("file {ndx} was asked for, the list has {}", self.list.len()))),
+        };
+        let items = self.negotiated.items;
+        let item = self.port.take(|reader| Item::decode(items, reader))?;
+        self.monitor.event(Event::Itemized { index, flags: item.flags });
+        if !item.flags.has(ItemFlags::TRANSFER) {
+            return self.echo(ndx, &item);
+        }
+        let times = usize::try_from(ndx).ok().and_then(|ndx| self.sent.get_mut(ndx));
+        match (kind, phase, times) {
+            (EntryKind::File, Phase::Data, Some(times)) if *times < 2 => *times += 1,
+            _ => return Err(protocol(format!("the data of entry {ndx} was asked for when it may not be"))),
+        }
+        if self.mode == Mode::DryRun {
+            return self.echo(ndx, &item);
+        }
+        let sums = self.take_sums()?;
+        self.monitor.event(Event::FileStarted { index, size });
+        match self.sources.open(index) {
+            Ok(source) => {
+                self.echo(ndx, &item)?;
+                self.send_file(index, source, sums.as_ref())
+            }
+            Err(error) => {
+                self.errors |=
+                    if error.kind() == ErrorKind::SourceMissing { io_error::VANISHED } else { io_error::GENERAL };
+                self.monitor.event(Event::FileFailed { index, error });
+                NumberedList::decline(&self.negotiated, ndx, &mut self.port)
+            }
+        }
+    }
+
+    fn echo(&mut self, ndx: i32, item: &Item) -> Result<()> {
+        self.put_ndx(ndx)?;
+        item.encode(self.negotiated.items, self.port.out());
+        self.port.settle()
+    }
+
+    /// Reads the sums of the receiver's old file. `None` when there is none, or when its sums are too many to keep.
+    fn take_sums(&mut self) -> Result<Option<BlockSums>> {
+        let digest_len = self.negotiated.block_sum.algorithm.digest_len();
+        let limits =
+            HeadLimits { block_len: self.negotiated.max_block_len, strong_len: digest_len.max(REDO_STRONG_LEN) };
+        let head = self.port.take(|reader| sums::decode_head(reader, limits))?;
+        if head.count == 0 {
+            return Ok(None);
+        }
+        let usable_len = usize::from(head.strong_len).min(digest_len);
+        let bytes = u64::from(head.count) * (4 + usable_len as u64);
+        // Sums that cannot tell blocks apart, or that would not fit, are read and forgotten.
+        let mut kept = (usable_len > 0 && bytes <= sums::MAX_SUM_BYTES)
+            .then(|| BlockSums::with_capacity(Geometry { strong_len: usable_len as u8, ..head }));
+        for _ in 0..head.count {
+            self.port.take(|reader| {
+                let (weak, strong) = sums::decode_block(reader, head.strong_len)?;
+                if let Some(kept) = &mut kept {
+                    kept.push(weak, &strong[..usable_len]);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(kept)
+    }
+
+    fn send_file(&mut self, index: usize, mut source: SourceFile, sums: Option<&BlockSums>) -> Result<()> {
+        let head = sums.map_or(Geometry::EMPTY, |sums| sums.geometry());
+        sums::encode_head(&head, self.port.out());
+        let mut hasher = self.negotiated.file_sum.hasher();
+        let read = match sums {
+            Some(sums) => self.send_delta(&mut source, sums, &mut hasher)?,
+            None if self.negotiated.tokens == TokenCoding::Plain => self.send_plain(&mut source, &mut hasher)?,
+            None => self.send_literals(&mut source, &mut hasher)?,
+        };
+        self.tokens.end(self.port.out()).map_err(internal)?;
+        let stability = if source.unchanged() { Stability::Unchanged } else { Stability::Changed };
+        let spoil = read.failure.is_some()
+            || (stability == Stability::Changed && self.changed == ChangedFile::Spoil)
+            || read.stats.literal + read.stats.matched < source.stamp().size;
+        let mut digest = hasher.finish().as_bytes().to_vec();
+        if spoil {
+            digest.iter_mut().for_each(|byte| *byte = !*byte);
+        }
+        self.port.out().extend_from_slice(&digest);
+        // Told before the frame can leave, so that no acknowledgement overtakes it.
+        match read.failure {
+            None => self.monitor.event(Event::FileSent { index, stats: read.stats, stability }),
+            Some(error) => {
+                self.errors |= io_error::GENERAL;
+                self.monitor.event(Event::FileFailed { index, error });
+            }
+        }
+        self.port.settle()
+    }
+
+    /// Whole file, nothing compressed: read straight into the frame, one token for each read.
+    fn send_plain(&mut self, source: &mut SourceFile, hasher: &mut StrongHasher) -> Result<FileRead> {
+        let mut read = FileRead::default();
+        loop {
+            let frame = self.port.out();
+            let token = frame.len();
+            let data = token + size_of::<i32>();
+            frame.resize(data + plain::MAX_LITERAL, 0);
+            let len = match source.read(&mut frame[data..]) {
+                Ok(len) => len,
+                Err(error) => {
+                    read.failure = Some(error);
+                    0
+                }
+            };
+            if len == 0 {
+                frame.truncate(token);
+                return Ok(read);
+            }
+            frame[token..data].copy_from_slice(&plain::literal_header(len));
+            frame.truncate(data + len);
+            hasher.update(&frame[data..]);
+            read.stats.literal += len as u64;
+            self.monitor.event(Event::Progress { bytes: len as u64 });
+            self.port.settle()?;
+        }
+    }
+
+    /// Whole file through the token coder.
+    fn send_literals(&mut self, source: &mut SourceFile, hasher: &mut StrongHasher) -> Result<FileRead> {
+        let mut read = FileRead::default();
+        while let Some(len) = read.next(source, &mut self.buffer) {
+            let data = &self.buffer[..len];
+            hasher.update(data);
+            read.stats.literal += len as u64;
+            self.tokens.literal(data, self.port.out()).map_err(internal)?;
+            self.monitor.event(Event::Progress { bytes: len as u64 });
+            self.port.settle()?;
+        }
+        Ok(read)
+    }
+
+    /// What differs from the receiver's old file.
+    fn send_delta(&mut self, source: &mut SourceFile, sums: &BlockSums, hasher: &mut StrongHasher) -> Result<FileRead> {
+        let mut read = FileRead::default();
+        let mut stats = FileStats::default();
+        let index = BlockIndex::new(sums, self.negotiated.block_sum);
+        let mut search = Search::new(&index, BasisUse::Kept);
+        let (tokens, port) = (&mut self.tokens, &mut self.port);
+        let mut put = |op: Op<'_>| {
+            match op {
+                Op::Literal(data) => {
+                    stats.literal += data.len() as u64;
+                    tokens.literal(data, port.out())
+                }
+                Op::Copy { block, data } => {
+                    stats.matched += data.len() as u64;
+                    tokens.copy(block, data, port.out())
+                }
+            }
+            .map_err(internal)?;
+            port.settle()
+        };
+        while let Some(len) = read.next(source, &mut self.buffer) {
+            let data = &self.buffer[..len];
+            hasher.update(data);
+            search.feed(data, &mut put)?;
+            self.monitor.event(Event::Progress { bytes: len as u64 });
+        }
+        search.finish(&mut put)?;
+        read.stats = stats;
+        Ok(read)
+    }
+}
+
+/// How far a file could be read.
+#[derive(Default)]
+struct FileRead {
+    stats: FileStats,
+    failure: Option<NasSyncError>,
+}
+
+impl FileRead {
+    /// Reads the next piece; `None` at the end, or after a failure, which is kept.
+    fn next(&mut self, source: &mut SourceFile, buffer: &mut [u8]) -> Option<usize> {
+        match source.read(buffer) {
+            Ok(len) => (len > 0).then_some(len),
+            Err(error) => {
+                self.failure = Some(error);
+                None
+            }
+        }
+    }
+}
+
+fn protocol(message: String) -> NasSyncError {
+    NasSyncError::new(ErrorKind::Protocol, message)
+}
+
+fn internal(error: TokenError) -> NasSyncError {
+    NasSyncError::new(ErrorKind::Internal, format!("the token coder failed: {error}")).with_source(error)
+}

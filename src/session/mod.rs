@@ -1,0 +1,152 @@
+//! One rsync session over one running command: handshake, role, pumps, deadline, verdict.
+//!
+//! Guarantees: everything ends by a deadline, also against a peer that answers keepalives and does nothing else; the
+//! read half is never kept waiting by the write half; after a failure the other side's last words and exit status are
+//! still collected; the role's thread ends when the session's future is dropped.
+
+mod pump;
+mod verdict;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::sync::mpsc;
+
+use self::pump::{Heard, Pulse};
+use self::verdict::Trouble;
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::role::monitor::Monitor;
+use crate::role::port::{OUTBOX_FRAMES, Port};
+use crate::role::send_list::{SendList, Sources};
+use crate::role::sender::{self, ChangedFile, Mode, SendJob};
+use crate::transport::{Exec, ExecReader, ExecWriter, ExitStatus};
+use crate::wire::handshake::{Handshake, Offer, Protocol};
+use crate::wire::negotiated::Negotiated;
+
+pub use self::verdict::{RemoteText, kind_of_text};
+
+/// What is pushed.
+pub struct Push {
+    /// What the server's arguments were made from.
+    pub offer: Offer,
+    /// The files.
+    pub list: SendList,
+    /// Their contents.
+    pub sources: Arc<dyn Sources>,
+    /// About files that change meanwhile.
+    pub changed: ChangedFile,
+    /// Whether anything is transferred.
+    pub mode: Mode,
+    /// How long the session may go without progress in either direction.
+    pub idle_limit: Duration,
+    /// Who listens.
+    pub monitor: Arc<dyn Monitor>,
+}
+
+/// How a session ended. The texts and counts are there whatever the result.
+#[derive(Debug)]
+pub struct Outcome {
+    /// An error ends the session as a whole; failures of single files are told by the monitor, the text and the exit
+    /// status 23 or 24, which are no error here.
+    pub result: Result<()>,
+    /// What the other side said for people.
+    pub text: RemoteText,
+    /// How the remote command ended, if it was heard.
+    pub exit: Option<ExitStatus>,
+    /// The protocol in use, once the handshake was complete.
+    pub protocol: Option<Protocol>,
+    /// Bytes sent, framing included.
+    pub sent: u64,
+    /// Bytes received, framing included.
+    pub received: u64,
+}
+
+/// Runs one push to its end.
+pub async fn push(exec: Exec, push: Push) -> Outcome {
+    let pulse = Pulse::new();
+    let mut heard = Heard::default();
+    let mut protocol = None;
+    let result = match run(exec, push, &pulse, &mut heard, &mut protocol).await {
+        Ok(()) => verdict::judge_end(&heard),
+        Err(trouble) => Err(verdict::judge(trouble, &heard)),
+    };
+    Outcome { result, text: heard.text, exit: heard.exit, protocol, sent: pulse.sent(), received: pulse.received() }
+}
+
+async fn run(
+    exec: Exec,
+    push: Push,
+    pulse: &Pulse,
+    heard: &mut Heard,
+    protocol: &mut Option<Protocol>,
+) -> Result<(), Trouble> {
+    let Exec { mut reader, mut writer } = exec;
+    let mut input = BytesMut::new();
+    let negotiated = tokio::select! {
+        shaken = shake_hands(push.offer, &mut reader, &mut writer, &mut input, pulse, heard) => shaken?,
+        () = pulse.stalled(push.idle_limit) => return Err(Trouble::Stalled),
+    };
+    *protocol = Some(negotiated.protocol);
+    let list = Arc::new(push.list.number(negotiated.order)?);
+    let (sink, frames) = mpsc::channel(OUTBOX_FRAMES);
+    let (port, feeder) = Port::new(negotiated.client_framing, sink);
+    let job = SendJob { list: Arc::clone(&list), sources: push.sources, changed: push.changed, mode: push.mode };
+    let monitor = Arc::clone(&push.monitor);
+    let thread = tokio::task::spawn_blocking(move || sender::run(job, negotiated, port, &*monitor));
+    let role = async {
+        let end = thread.await.unwrap_or_else(|error| {
+            Err(NasSyncError::new(ErrorKind::Internal, "the sender stopped unexpectedly").with_source(error))
+        });
+        if end.is_err() {
+            pulse.hurry();
+        }
+        end
+    };
+    let outbound = pump::outbound(frames, &mut writer, pulse);
+    let inbound = pump::inbound(input.freeze(), &mut reader, feeder, &list, &*push.monitor, pulse, heard);
+    let (role, outbound, inbound) = tokio::select! {
+        ends = async { tokio::join!(role, outbound, inbound) } => ends,
+        () = pulse.stalled(push.idle_limit) => return Err(Trouble::Stalled),
+    };
+    // A peer that broke the protocol explains the rest; a role that lost its connection explains less than the peer's
+    // own last words, which the verdict looks at.
+    inbound?;
+    role?;
+    Ok(outbound?)
+}
+
+/// Exchanges versions and algorithms; afterwards `input` holds what already belongs to the multiplexed stream.
+async fn shake_hands(
+    offer: Offer,
+    reader: &mut ExecReader,
+    writer: &mut ExecWriter,
+    input: &mut BytesMut,
+    pulse: &Pulse,
+    heard: &mut Heard,
+) -> Result<Negotiated, Trouble> {
+    let mut out = Vec::new();
+    let mut handshake = Handshake::start(offer, &mut out);
+    // A server that refuses its arguments is gone before it reads: its words matter, not the failed write.
+    let mut sent = pump::send(&mut out, writer, pulse).await;
+    loop {
+        match heard.next(reader, pulse).await {
+            Some(bytes) => input.extend_from_slice(&bytes),
+            None => return Err(Trouble::NoHandshake { received: std::mem::take(input).to_vec() }),
+        }
+        match handshake.advance(input, &mut out) {
+            Ok(outcome) => {
+                sent = sent.and(pump::send(&mut out, writer, pulse).await);
+                if let Some(negotiated) = outcome {
+                    sent?;
+                    return Ok(negotiated);
+                }
+            }
+            Err(error) => {
+                // What follows the first bytes is worth showing.
+                heard.linger(reader, input, pulse).await;
+                return Err(Trouble::Handshake { error, received: std::mem::take(input).to_vec() });
+            }
+        }
+    }
+}

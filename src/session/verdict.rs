@@ -1,0 +1,216 @@
+//! From what was heard to what a person should know: the remote text, the exit status and our own failure become one
+//! error. The wording of servers differs, so texts are only ever used to choose between explanations.
+
+use super::pump::Heard;
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::role::monitor::Loudness;
+use crate::text;
+use crate::transport::ExitStatus;
+use crate::wire::handshake::HandshakeError;
+
+/// The most remote text that is kept, in bytes.
+const MAX_TEXT: usize = 64 * 1024;
+
+/// What the other side said for people, bounded.
+#[derive(Debug, Default)]
+pub struct RemoteText {
+    /// Errors and warnings, as they came.
+    bytes: Vec<u8>,
+    /// Whether a file failed there.
+    pub(super) partial: bool,
+}
+
+impl RemoteText {
+    pub(super) fn push(&mut self, loudness: Loudness, text: &[u8]) {
+        if loudness == Loudness::Info {
+            return;
+        }
+        let room = MAX_TEXT.saturating_sub(self.bytes.len());
+        self.bytes.extend_from_slice(&text[..text.len().min(room)]);
+    }
+
+    /// The lines, not escaped.
+    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty())
+    }
+
+    /// All of it, not escaped.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn contains(&self, needle: &str) -> bool {
+        contains(&self.bytes, needle)
+    }
+}
+
+/// Why a session did not come to its end.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Nothing moved for too long.
+    Stalled,
+    /// The command ended, or its output did, before the handshake was complete.
+    NoHandshake { received: Vec<u8> },
+    /// What was received is no handshake.
+    Handshake { error: HandshakeError, received: Vec<u8> },
+    /// This side failed.
+    Failed(NasSyncError),
+}
+
+impl From<NasSyncError> for Trouble {
+    fn from(error: NasSyncError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The error of a session that did not come to its end.
+pub(super) fn judge(trouble: Trouble, heard: &Heard) -> NasSyncError {
+    match trouble {
+        Trouble::Stalled => {
+            let error = NasSyncError::new(ErrorKind::Stalled, "the transfer made no progress for too long");
+            error.with_details(heard.text.as_bytes())
+        }
+        Trouble::NoHandshake { received } => no_handshake(&received, heard),
+        Trouble::Handshake { error: HandshakeError::NotRsync, received } => stray_output(&received),
+        Trouble::Handshake { error, .. } => {
+            NasSyncError::new(ErrorKind::Protocol, format!("the rsync handshake failed: {error}"))
+                .with_details(heard.text.as_bytes())
+                .with_source(error)
+        }
+        Trouble::Failed(error) if error.kind() == ErrorKind::ConnectionLost => judge_end(heard).err().unwrap_or(error),
+        Trouble::Failed(error) if error.details().is_none() => error.with_details(heard.text.as_bytes()),
+        Trouble::Failed(error) => error,
+    }
+}
+
+/// The verdict on a session whose roles came to their end, or lost their connection.
+pub(super) fn judge_end(heard: &Heard) -> Result<()> {
+    let announced = heard.announced_exit.and_then(|status| u32::try_from(status).ok()).filter(|&status| status != 0);
+    let status = match (&heard.exit, announced) {
+        (Some(ExitStatus::Code(0)) | None, Some(announced)) => announced,
+        (Some(ExitStatus::Code(status)), _) => *status,
+        (Some(ExitStatus::Signal(signal)), _) => {
+            let message = format!("rsync on the NAS was ended by signal {signal}");
+            return Err(NasSyncError::new(ErrorKind::ConnectionLost, message).with_details(heard.text.as_bytes()));
+        }
+        (None, None) => {
+            let message = "the connection ended before rsync on the NAS had";
+            return Err(NasSyncError::new(ErrorKind::ConnectionLost, message).with_details(heard.text.as_bytes()));
+        }
+    };
+    if matches!(status, 0 | 23 | 24 | 25) {
+        return Ok(());
+    }
+    Err(explain(status, heard))
+}
+
+/// A session that ended before any handshake: the shell, a vendor's wrapper or rsync itself said no.
+fn no_handshake(received: &[u8], heard: &Heard) -> NasSyncError {
+    let status = match &heard.exit {
+        Some(ExitStatus::Code(status)) => Some(*status),
+        _ => None,
+    };
+    let told = |kind, message: &str| NasSyncError::new(kind, message).with_details(heard.text.as_bytes());
+    let vendor = ["rsync service", "Permission denied, please try again"];
+    if vendor.iter().any(|words| heard.text.contains(words) || contains(received, words))
+        || matches!(status, Some(43 | 49 | 52))
+    {
+        return told(ErrorKind::ServiceDisabled, "the login worked, but rsync on the NAS refuses to serve");
+    }
+    match status {
+        Some(127) => told(ErrorKind::RsyncMissing, "the NAS has no rsync at that name"),
+        Some(126) => told(ErrorKind::RsyncMissing, "the program named as rsync cannot be run on the NAS"),
+        _ if heard.text.contains("not allowed to execute")
+            || heard.text.contains("account is currently not available") =>
+        {
+            told(ErrorKind::ExecRefused, "the NAS does not let this user run commands")
+        }
+        _ if !received.is_empty() => stray_output(received),
+        Some(status @ 1..) => explain(status, heard),
+        Some(0) => told(ErrorKind::ExecRefused, "the command on the NAS ended at once without a word"),
+        None => told(ErrorKind::ConnectionLost, "the connection ended before rsync on the NAS answered"),
+    }
+}
+
+fn stray_output(received: &[u8]) -> NasSyncError {
+    let start = text::escape_bytes(&received[..received.len().min(200)]);
+    NasSyncError::new(ErrorKind::StrayOutput, format!("instead of rsync's handshake the NAS sent: \"{start}\""))
+        .with_details(received)
+}
+
+/// What a remote exit status other than 0, 23, 24 and 25 means.
+fn explain(status: u32, heard: &Heard) -> NasSyncError {
+    let by_text = heard.text.lines().find_map(kind_of_text);
+    let kind = match status {
+        1 | 4 | 48 => ErrorKind::OptionRefused,
+        2 => ErrorKind::Protocol,
+        3 | 11 => by_text.unwrap_or(ErrorKind::RemoteFailed),
+        12 | 255 => by_text.unwrap_or(ErrorKind::ConnectionLost),
+        30 => ErrorKind::Stalled,
+        41 | 54 => ErrorKind::DiskFull,
+        43 | 49 | 52 => ErrorKind::ServiceDisabled,
+        44 | 50 | 53 => ErrorKind::PermissionDenied,
+        126 | 127 => ErrorKind::RsyncMissing,
+        _ => by_text.unwrap_or(ErrorKind::RemoteFailed),
+    };
+    let said = heard.text.lines().next().map(text::escape_bytes);
+    let message = match said {
+        Some(line) => format!("rsync on the NAS ended with status {status}: {line}"),
+        None => format!("rsync on the NAS ended with status {status} and said nothing"),
+    };
+    NasSyncError::new(kind, message).with_details(heard.text.as_bytes())
+}
+
+/// What a line of remote text is about, as far as the operating system's own reason in it tells.
+pub fn kind_of_text(line: &[u8]) -> Option<ErrorKind> {
+    let table: [(&[&str], ErrorKind); 4] = [
+        (&["(28)", "(122)", "(27)", "No space left", "quota exceeded"], ErrorKind::DiskFull),
+        (&["(30)", "Read-only file system"], ErrorKind::ReadOnly),
+        (&["(13)", "(1)", "Permission denied", "Operation not permitted"], ErrorKind::PermissionDenied),
+        (&["(2)", "(20)", "No such file or directory", "Not a directory"], ErrorKind::DestinationMissing),
+    ];
+    table.iter().find(|(words, _)| words.iter().any(|word| contains(line, word))).map(|(_, kind)| *kind)
+}
+
+fn contains(haystack: &[u8], needle: &str) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(text: &str, exit: Option<ExitStatus>) -> Heard {
+        let mut heard = Heard { exit, ..Heard::default() };
+        heard.text.push(Loudness::Error, text.as_bytes());
+        heard
+    }
+
+    fn ended(text: &str, status: u32) -> Result<(), ErrorKind> {
+        judge_end(&heard(text, Some(ExitStatus::Code(status)))).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn remote_ends_are_told_apart() {
+        assert_eq!(ended("", 0), Ok(()));
+        assert_eq!(ended("rsync: mkstemp failed: Permission denied (13)", 23), Ok(()));
+        assert_eq!(ended("rsync: write failed on \"/x\": No space left on device (28)", 11), Err(ErrorKind::DiskFull));
+        assert_eq!(
+            ended("rsync: [Receiver] change_dir#1 \"/nope\" failed: No such file or directory (2)", 3),
+            Err(ErrorKind::DestinationMissing)
+        );
+        assert_eq!(ended("rsync: unknown option", 1), Err(ErrorKind::OptionRefused));
+        assert_eq!(judge_end(&heard("", None)).unwrap_err().kind(), ErrorKind::ConnectionLost);
+    }
+
+    #[test]
+    fn what_stands_where_the_handshake_should_be() {
+        let kind = |received: &[u8], text: &str, status| {
+            no_handshake(received, &heard(text, Some(ExitStatus::Code(status)))).kind()
+        };
+        assert_eq!(kind(b"", "sh: 1: rsync: not found", 127), ErrorKind::RsyncMissing);
+        assert_eq!(kind(b"", "Permission denied, please try again.", 43), ErrorKind::ServiceDisabled);
+        assert_eq!(kind(b"Hi", "", 0), ErrorKind::StrayOutput);
+        assert_eq!(kind(b"", "rsync: --fsync: unknown option", 1), ErrorKind::OptionRefused);
+    }
+}

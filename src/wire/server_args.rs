@@ -1,0 +1,270 @@
+//! The arguments of the remote `rsync --server`, `protocol-notes/02-command-line.md`.
+//!
+//! The command line holds constants and one path. The path is quoted here, by the only quoting function of the crate;
+//! names of documents never appear in it, they travel in the file list.
+
+use super::flist::ListFields;
+use super::handshake::{ChecksumChoice, CompressionChoice, Offer};
+use super::token::TokenCoding;
+
+/// The abilities a client of protocol 30 and later announces: errors in the end of the list (`f`), seed-first MD5 sums
+/// (`C`), varint flag words with negotiated names (`v`), and a name for id 0 (`u`).
+const ABILITIES: &str = "e.fCvu";
+
+/// What a pushing client asks the receiving server to do. Each field is an rsync option.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PushOptions {
+    /// `-r`: folders and what is in them.
+    pub recursive: bool,
+    /// `-l`: symlinks.
+    pub links: bool,
+    /// `-o`: owner.
+    pub owner: bool,
+    /// `-g`: group.
+    pub group: bool,
+    /// `-p`: permissions.
+    pub permissions: bool,
+    /// `-t`: modification times.
+    pub times: bool,
+    /// `-O`: leaves the times of folders alone.
+    pub omit_directory_times: bool,
+    /// `-n`: changes nothing.
+    pub dry_run: bool,
+    /// `-W`: sends files whole.
+    pub whole_file: bool,
+    /// `-c`: compares contents instead of size and time.
+    pub checksum: bool,
+    /// `-I`: transfers every file, also those of equal size and time.
+    pub ignore_times: bool,
+    /// `--numeric-ids`: sends no names of users and groups.
+    pub numeric_ids: bool,
+    /// `--timeout`: seconds after which the server gives up an idle connection.
+    pub timeout: Option<u32>,
+    /// Asks for one message for every file that is stored, by `--remove-source-files`. The sender is who would remove,
+    /// and it does not.
+    pub acknowledge: bool,
+}
+
+impl PushOptions {
+    /// The file list's optional fields under these options; `digest_len` is the length of `-c` digests.
+    pub fn list_fields(&self, digest_len: usize) -> ListFields {
+        ListFields {
+            owner: self.owner,
+            group: self.group,
+            links: self.links,
+            digest: self.checksum.then_some(digest_len),
+        }
+    }
+
+    /// The arguments after the program's name, for a push to `destination`. Nothing is quoted yet.
+    pub fn arguments(&self, offer: &Offer, destination: &[u8]) -> Vec<Vec<u8>> {
+        let mut arguments = vec![String::from("--server"), self.letters(offer)];
+        arguments.extend(checksum_arguments(offer.checksum));
+        arguments.extend(compression_arguments(offer.compression));
+        arguments.extend(self.timeout.map(|seconds| format!("--timeout={seconds}")));
+        arguments.extend(self.numeric_ids.then(|| String::from("--numeric-ids")));
+        arguments.extend(self.acknowledge.then(|| String::from("--remove-source-files")));
+        arguments.push(String::from("."));
+        let mut arguments: Vec<Vec<u8>> = arguments.into_iter().map(String::into_bytes).collect();
+        arguments.push(safe_path(destination));
+        arguments
+    }
+
+    fn letters(&self, offer: &Offer) -> String {
+        let compress_letter = matches!(
+            offer.compression,
+            CompressionChoice::Negotiate { .. } | CompressionChoice::Fixed(TokenCoding::Zlib { .. })
+        );
+        let mut letters = String::from("-");
+        for (wanted, letter) in [
+            (self.dry_run, 'n'),
+            (self.links, 'l'),
+            (self.omit_directory_times, 'O'),
+            (self.whole_file, 'W'),
+            (self.owner, 'o'),
+            (self.group, 'g'),
+            (self.times, 't'),
+            (self.permissions, 'p'),
+            (self.recursive, 'r'),
+            (self.checksum, 'c'),
+            (self.ignore_times, 'I'),
+            (compress_letter, 'z'),
+        ] {
+            letters.extend(wanted.then_some(letter));
+        }
+        if offer.protocol.announces_abilities() {
+            letters.push_str(ABILITIES);
+        }
+        letters
+    }
+}
+
+fn checksum_arguments(choice: ChecksumChoice) -> Option<String> {
+    match choice {
+        ChecksumChoice::Negotiate => None,
+        ChecksumChoice::Fixed { transfer, list } if transfer == list => {
+            Some(format!("--checksum-choice={}", transfer.name()))
+        }
+        ChecksumChoice::Fixed { transfer, list } => {
+            Some(format!("--checksum-choice={},{}", transfer.name(), list.name()))
+        }
+    }
+}
+
+/// The level is the sender's own business and never said: on its own it would even switch compression on over there.
+fn compression_arguments(choice: CompressionChoice) -> Option<String> {
+    match choice {
+        CompressionChoice::Off | CompressionChoice::Negotiate { .. } | CompressionChoice::Fixed(TokenCoding::Plain) => {
+            None
+        }
+        CompressionChoice::Fixed(TokenCoding::Zlib { .. }) => Some(String::from("--old-compress")),
+        CompressionChoice::Fixed(TokenCoding::Zlibx { .. }) => Some(String::from("--new-compress")),
+        CompressionChoice::Fixed(coding) => Some(format!("--compress-choice={}", coding.name())),
+    }
+}
+
+/// A path that no program takes for an option, and that is not empty.
+fn safe_path(path: &[u8]) -> Vec<u8> {
+    match path.first() {
+        None => b".".to_vec(),
+        Some(b'-') => [b"./", path].concat(),
+        Some(_) => path.to_vec(),
+    }
+}
+
+/// Why a command line cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a remote path or program must not hold NUL or line-end characters")]
+pub struct Unquotable;
+
+/// The line for the remote shell: the program and its arguments, each quoted so that the shell hands over exactly these
+/// bytes. A leading `~` or `~user` of the last argument stays live, since that is how people write home folders.
+pub fn command_line(program: &str, arguments: &[Vec<u8>]) -> Result<Vec<u8>, Unquotable> {
+    let mut line = Vec::new();
+    quote(program.as_bytes(), &mut line)?;
+    for (position, argument) in arguments.iter().enumerate() {
+        line.push(b' ');
+        let live = if position + 1 == arguments.len() { home_prefix_len(argument) } else { 0 };
+        line.extend_from_slice(&argument[..live]);
+        if live < argument.len() || argument.is_empty() {
+            quote(&argument[live..], &mut line)?;
+        }
+    }
+    Ok(line)
+}
+
+/// The length of a leading `~` or `~user`, where a slash or the end follows.
+fn home_prefix_len(path: &[u8]) -> usize {
+    let end = path.iter().position(|&byte| byte == b'/').unwrap_or(path.len());
+    let user = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    if path.first() == Some(&b'~') && path[1..end].iter().all(user) { end } else { 0 }
+}
+
+/// Appends one word. Harmless characters stay as they are, so that a filter which looks for `rsync --server` finds it;
+/// others get a backslash. Bytes above 127 belong to characters that no shell treats as special.
+fn quote(word: &[u8], line: &mut Vec<u8>) -> Result<(), Unquotable> {
+    if word.is_empty() {
+        line.extend_from_slice(b"''");
+    }
+    for (position, &byte) in word.iter().enumerate() {
+        match byte {
+            0 | b'\n' | b'\r' => return Err(Unquotable),
+            b'a'..=b'z'
+            | b'A'..=b'Z'
+            | b'0'..=b'9'
+            | b'-'
+            | b'_'
+            | b'.'
+            | b'/'
+            | b','
+            | b':'
+            | b'+'
+            | b'@'
+            | b'%'
+            | 0x80.. => {}
+            // In the middle of a word an equals sign is harmless; in front some shells expand it.
+            b'=' if position > 0 => {}
+            _ => line.push(b'\\'),
+        }
+        line.push(byte);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::handshake::Protocol;
+    use proptest::prelude::*;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    fn text(options: &PushOptions, offer: &Offer, destination: &str) -> String {
+        let line = command_line("rsync", &options.arguments(offer, destination.as_bytes())).unwrap();
+        String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn a_document_push_as_stock_servers_know_it() {
+        let options = PushOptions {
+            recursive: true,
+            times: true,
+            ignore_times: true,
+            acknowledge: true,
+            ..PushOptions::default()
+        };
+        assert_eq!(
+            text(&options, &Offer::default(), "/volume1/my docs/./"),
+            "rsync --server -trIe.fCvu --remove-source-files . /volume1/my\\ docs/./"
+        );
+        let old = Offer { protocol: Protocol::new(29).unwrap(), ..Offer::default() };
+        assert_eq!(
+            text(&PushOptions { times: true, ..PushOptions::default() }, &old, "-x"),
+            "rsync --server -t . ./-x"
+        );
+    }
+
+    #[test]
+    fn compression_is_asked_for_in_the_words_of_each_age() {
+        let with = |compression| text(&PushOptions::default(), &Offer { compression, ..Offer::default() }, "d");
+        assert_eq!(with(CompressionChoice::Negotiate { level: None }), "rsync --server -ze.fCvu . d");
+        assert_eq!(
+            with(CompressionChoice::Fixed(TokenCoding::Lz4)),
+            "rsync --server -e.fCvu --compress-choice=lz4 . d"
+        );
+        assert!(with(CompressionChoice::Fixed(TokenCoding::Zlib { level: 6 })).contains("-ze.fCvu --old-compress"));
+        assert!(with(CompressionChoice::Fixed(TokenCoding::Zlibx { level: 6 })).contains("-e.fCvu --new-compress"));
+    }
+
+    #[test]
+    fn line_ends_are_refused() {
+        assert_eq!(command_line("rsync", &[b"a\nb".to_vec()]), Err(Unquotable));
+        assert_eq!(command_line("rsync\0", &[]), Err(Unquotable));
+    }
+
+    #[test]
+    fn home_folders_stay_live() {
+        let line = |path: &str| String::from_utf8(command_line("r", &[path.into()]).unwrap()).unwrap();
+        assert_eq!(line("~/a b"), "r ~/a\\ b");
+        assert_eq!(line("~ada"), "r ~ada");
+        assert_eq!(line("~$(id)/x"), "r \\~\\$\\(id\\)/x");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// The oracle is a real shell.
+        #[test]
+        fn a_shell_hands_over_the_same_bytes(words in proptest::collection::vec(
+                proptest::collection::vec(any::<u8>().prop_filter("allowed", |byte| !matches!(byte, 0 | b'\n' | b'\r')), 0..20), 1..4)) {
+            let words: Vec<Vec<u8>> = words.into_iter().map(|word| if word.first() == Some(&b'~') { b"x".to_vec() } else { word }).collect();
+            let mut line = command_line("printf", &[b"%s\\n".to_vec(), b"".to_vec()]).unwrap();
+            line.truncate(line.len() - 3);
+            line.push(b' ');
+            let quoted = command_line("x", &words).unwrap();
+            line.extend_from_slice(&quoted[2..]);
+            let output = std::process::Command::new("sh").arg("-c").arg(std::ffi::OsStr::from_bytes(&line)).output().unwrap();
+            let mut expected = words.join(&b"\n"[..]);
+            expected.push(b'\n');
+            prop_assert_eq!(output.stdout, expected);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The sender against the system's `rsync --server`, over pipes.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use nas_sync::NasSyncError;
+use nas_sync::role::monitor::{Event, FileStats, Monitor};
+use nas_sync::role::send_list::{SendList, Sources};
+use nas_sync::role::sender::{ChangedFile, Mode};
+use nas_sync::session::{self, Outcome, Push};
+use nas_sync::transport::local;
+use nas_sync::tree::SourceFile;
+use nas_sync::wire::flist::{EntryKind, FileEntry};
+use nas_sync::wire::handshake::{ChecksumChoice, CompressionChoice, Offer, Protocol};
+use nas_sync::wire::server_args::PushOptions;
+use nas_sync::wire::token::TokenCoding;
+
+/// Files of one folder, named as they are.
+struct Folder(Vec<PathBuf>);
+
+impl Sources for Folder {
+    fn open(&self, index: usize) -> Result<SourceFile, NasSyncError> {
+        SourceFile::open(&self.0[index])
+    }
+}
+
+/// Writes down what the session tells.
+#[derive(Default)]
+struct Record {
+    totals: Mutex<FileStats>,
+    acknowledged: Mutex<Vec<usize>>,
+    failed: Mutex<Vec<NasSyncError>>,
+}
+
+impl Monitor for Record {
+    fn event(&self, event: Event<'_>) {
+        match event {
+            Event::FileSent { stats, .. } => {
+                let mut totals = self.totals.lock().unwrap();
+                totals.literal += stats.literal;
+                totals.matched += stats.matched;
+            }
+            Event::Acknowledged { index } => self.acknowledged.lock().unwrap().push(index),
+            Event::FileFailed { error, .. } => self.failed.lock().unwrap().push(error),
+            _ => {}
+        }
+    }
+}
+
+fn documents() -> PushOptions {
+    PushOptions { recursive: true, times: true, ignore_times: true, acknowledge: true, ..PushOptions::default() }
+}
+
+async fn push_files(files: &[PathBuf], to: &Path, offer: Offer, options: PushOptions) -> (Outcome, Arc<Record>) {
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::MetadataExt as _;
+    let entries = files
+        .iter()
+        .map(|path| {
+            let meta = path.metadata().unwrap();
+            FileEntry {
+                name: path.file_name().unwrap().as_bytes().into(),
+                kind: EntryKind::File,
+                permissions: 0o644,
+                size: meta.len(),
+                mtime: meta.mtime(),
+                mtime_ns: meta.mtime_nsec() as u32,
+                uid: 0,
+                gid: 0,
+                target: None,
+                digest: None,
+            }
+        })
+        .collect();
+    let exec = local::spawn("rsync", &options.arguments(&offer, to.as_os_str().as_bytes())).unwrap();
+    let record = Arc::new(Record::default());
+    let push = Push {
+        offer,
+        list: SendList { entries, fields: options.list_fields(0), names: None, errors: 0 },
+        sources: Arc::new(Folder(files.to_vec())),
+        changed: ChangedFile::Spoil,
+        mode: Mode::Transfer,
+        idle_limit: Duration::from_secs(20),
+        monitor: Arc::clone(&record) as Arc<dyn Monitor>,
+    };
+    (session::push(exec, push).await, record)
+}
+
+/// Bytes that no compressor shrinks, the same for the same seed.
+fn noise(len: usize, mut seed: u64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        bytes.extend_from_slice(&(seed ^ (seed >> 29)).to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+const SIZES: [usize; 13] = [0, 1, 6, 699, 700, 701, 32767, 32768, 32769, 131_071, 131_072, 131_073, 5 * 1024 * 1024];
+
+fn offers() -> Vec<Offer> {
+    let mut offers: Vec<Offer> =
+        (27..=32).map(|number| Offer { protocol: Protocol::new(number).unwrap(), ..Offer::default() }).collect();
+    for coding in [
+        CompressionChoice::Negotiate { level: None },
+        CompressionChoice::Fixed(TokenCoding::from_name("zlib", None).unwrap()),
+        CompressionChoice::Fixed(TokenCoding::from_name("zlibx", None).unwrap()),
+        CompressionChoice::Fixed(TokenCoding::from_name("zstd", None).unwrap()),
+        CompressionChoice::Fixed(TokenCoding::Lz4),
+    ] {
+        offers.push(Offer { compression: coding, ..Offer::default() });
+    }
+    for number in 27..=29 {
+        let protocol = Protocol::new(number).unwrap();
+        let compression = CompressionChoice::Negotiate { level: None };
+        offers.push(Offer { protocol, compression, ..Offer::default() });
+    }
+    for name in ["xxh128", "xxh3", "xxh64", "md5", "md4", "sha1"] {
+        let sum = nas_sync::delta::StrongAlgorithm::from_name(name).unwrap();
+        let checksum = ChecksumChoice::Fixed { transfer: sum, list: sum };
+        offers.push(Offer { checksum, ..Offer::default() });
+    }
+    offers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_files_of_every_size_arrive_under_every_offer() {
+    let from = tempfile::tempdir().unwrap();
+    let files: Vec<PathBuf> = SIZES
+        .iter()
+        .map(|&size| {
+            let path = from.path().join(format!("f{size:08}"));
+            std::fs::write(&path, noise(size, size as u64)).unwrap();
+            path
+        })
+        .collect();
+    for offer in offers() {
+        let to = tempfile::tempdir().unwrap();
+        let (outcome, record) = push_files(&files, to.path(), offer, documents()).await;
+        outcome.result.unwrap_or_else(|error| panic!("{offer:?}: {error} {:?}", error.details()));
+        for file in &files {
+            let there = to.path().join(file.file_name().unwrap());
+            assert!(std::fs::read(file).unwrap() == std::fs::read(there).unwrap(), "{offer:?} {file:?}");
+        }
+        let acknowledged = record.acknowledged.lock().unwrap().len();
+        assert!(acknowledged == files.len() || offer.protocol.number() < 29, "{offer:?}: {acknowledged}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_copy_is_updated_by_delta_under_every_offer() {
+    for offer in offers() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut files = Vec::new();
+        for size in SIZES {
+            let path = from.path().join(format!("f{size:08}"));
+            let old = noise(size, 7);
+            let mut new = old.clone();
+            for edit in 0..size / 40_000 {
+                new[edit * 40_000 + 17] ^= 0xff;
+            }
+            new.splice(size / 2..size / 2, *b"inserted");
+            std::fs::write(to.path().join(path.file_name().unwrap()), &old).unwrap();
+            std::fs::write(&path, &new).unwrap();
+            files.push(path);
+        }
+        let (outcome, record) = push_files(&files, to.path(), offer, documents()).await;
+        outcome.result.unwrap_or_else(|error| panic!("{offer:?}: {error} {:?}", error.details()));
+        for file in &files {
+            let there = to.path().join(file.file_name().unwrap());
+            assert!(std::fs::read(file).unwrap() == std::fs::read(there).unwrap(), "{offer:?} {file:?}");
+        }
+        let totals = *record.totals.lock().unwrap();
+        assert!(totals.matched > 4 * totals.literal, "{offer:?}: {totals:?}");
+    }
+}
