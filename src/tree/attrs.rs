@@ -1,0 +1,137 @@
+//! Attributes of local files, and the names of their owners.
+//!
+//! Names come from `/etc/passwd` and `/etc/group` alone, read once. The name service of the C library is left out on
+//! purpose: it needs unsafe calls and loads plug-ins, which a static binary cannot. An id that only a directory
+//! service knows goes by its number, which is what rsync sends for an id without a name.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use rustix::fs::Stat;
+
+/// What a file list says about a file besides its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileMeta {
+    /// Length in bytes.
+    pub size: u64,
+    /// Time of the last change of content: seconds since 1970, negative before.
+    pub mtime: i64,
+    /// Nanoseconds within that second, 0 to 999,999,999.
+    pub mtime_ns: u32,
+    /// `st_mode`: type and permissions.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+impl FileMeta {
+    pub(super) fn of(stat: &Stat) -> Self {
+        Self {
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime: stat.st_mtime,
+            mtime_ns: nanoseconds(stat.st_mtime_nsec),
+            mode: stat.st_mode,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+        }
+    }
+}
+
+/// The width of this field differs between processors. Some file systems report nonsense; a receiver would refuse it.
+pub(super) fn nanoseconds(value: impl TryInto<u32>) -> u32 {
+    value.try_into().ok().filter(|&ns| ns < 1_000_000_000).unwrap_or(0)
+}
+
+/// The names of users and groups on this machine.
+#[derive(Debug, Default)]
+pub struct IdNames {
+    users: HashMap<u32, Box<[u8]>>,
+    groups: HashMap<u32, Box<[u8]>>,
+}
+
+impl IdNames {
+    /// The names of this machine as they were when first asked for. A file that cannot be read has no names.
+    pub fn system() -> &'static Self {
+        static NAMES: OnceLock<IdNames> = OnceLock::new();
+        NAMES.get_or_init(|| Self::read(Path::new("/etc/passwd"), Path::new("/etc/group")))
+    }
+
+    fn read(passwd: &Path, group: &Path) -> Self {
+        Self::parse(&std::fs::read(passwd).unwrap_or_default(), &std::fs::read(group).unwrap_or_default())
+    }
+
+    /// Reads the text of the two files. The first line of an id counts; lines that are not understood are skipped.
+    pub fn parse(passwd: &[u8], group: &[u8]) -> Self {
+        Self { users: table(passwd), groups: table(group) }
+    }
+
+    /// The name of a user, 1 to 255 bytes, the most that a file list can carry.
+    pub fn user(&self, uid: u32) -> Option<&[u8]> {
+        self.users.get(&uid).map(|name| &**name)
+    }
+
+    /// The name of a group, 1 to 255 bytes.
+    pub fn group(&self, gid: u32) -> Option<&[u8]> {
+        self.groups.get(&gid).map(|name| &**name)
+    }
+}
+
+/// Both files have the name in the first field and the id in the third.
+fn table(text: &[u8]) -> HashMap<u32, Box<[u8]>> {
+    let mut names = HashMap::new();
+    for line in text.split(|&byte| byte == b'\n') {
+        let mut fields = line.split(|&byte| byte == b':');
+        let (Some(name), Some(_), Some(id)) = (fields.next(), fields.next(), fields.next()) else { continue };
+        // `+` and `-` start the lines that once included NIS maps; `#` is a comment.
+        if name.is_empty() || name.len() > 255 || matches!(name[0], b'+' | b'-' | b'#') {
+            continue;
+        }
+        // `parse` alone would take a leading plus sign.
+        if let Some(id) = std::str::from_utf8(id).ok().filter(|id| !id.starts_with('+')).and_then(|id| id.parse().ok())
+        {
+            names.entry(id).or_insert_with(|| name.into());
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_name_of_an_id_counts_and_odd_lines_are_skipped() {
+        let passwd = b"root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:/bin/sh\n+::::::\n+@net:x:7:\n#no:x:8:8\n\nbad:x\nneg:x:-1:\n\
+            plus:x:+9:\nbig:x:4294967294:1::\ntoo:x:4294967296:1::\nr\xe9mi:x:1000:1000";
+        let names = IdNames::parse(passwd, b"wheel:*:0:root,toor\nusers:x:100:");
+        assert_eq!(names.user(0), Some(&b"root"[..]));
+        assert_eq!(names.user(1000), Some(&b"r\xe9mi"[..]));
+        assert_eq!(names.user(4_294_967_294), Some(&b"big"[..]));
+        assert_eq!(names.users.len(), 3);
+        assert_eq!((names.group(0), names.group(100)), (Some(&b"wheel"[..]), Some(&b"users"[..])));
+        assert_eq!(names.group(1), None);
+    }
+
+    #[test]
+    fn a_name_that_no_list_can_carry_is_no_name() {
+        let line = |len: usize| [&vec![b'a'; len][..], b":x:5:"].concat();
+        assert!(IdNames::parse(&line(255), b"").user(5).is_some());
+        assert!(IdNames::parse(&line(256), b"").user(5).is_none());
+    }
+
+    #[test]
+    fn missing_files_have_no_names() {
+        let names = IdNames::read(Path::new("/nonexistent/passwd"), Path::new("/nonexistent/group"));
+        assert!(names.users.is_empty() && names.groups.is_empty());
+    }
+
+    #[test]
+    fn impossible_nanoseconds_become_none() {
+        assert_eq!(nanoseconds(999_999_999_u64), 999_999_999);
+        assert_eq!(nanoseconds(1_000_000_000_u64), 0);
+        assert_eq!(nanoseconds(u64::MAX), 0);
+    }
+}

@@ -1,0 +1,439 @@
+//! Turning the operands of a push into the entries of a file list.
+//!
+//! Guarantees: every entry keeps the rules of a [`RemoteName`] or is `.`, no name appears twice, and the parents of
+//! an entry below its operand are entries themselves, which receivers demand (`protocol-notes/06-file-list.md`). What
+//! cannot be listed is reported and left out; the walk goes on. Folders are entered through the handle of their base
+//! without following symlinks, unless links are to be followed. One descriptor is open per folder being read, however
+//! deep the tree. The order of the entries means nothing; sorting is the file list's affair.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::attrs::FileMeta;
+use super::beneath;
+use super::path::{NameFault, Operand, RemoteName, local_path};
+use super::source::{SourceFile, cannot_open, is_symlink};
+use crate::error::Result;
+use crate::text;
+
+/// What to do with a symlink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Links {
+    /// Leave it out and say so.
+    #[default]
+    Skip,
+    /// List it as a symlink (`-l`).
+    Keep,
+    /// List what it points to (`-L`).
+    Follow,
+}
+
+/// How far folders are entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Depth {
+    /// Folders are left out and reported.
+    #[default]
+    FilesOnly,
+    /// Folders are listed but not entered, except one named as `dir/` or `.` (`-d`).
+    Folders,
+    /// Everything below (`-r`).
+    Recursive,
+}
+
+/// How to walk.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WalkOptions {
+    /// Symlinks.
+    pub links: Links,
+    /// Folders.
+    pub depth: Depth,
+    /// Whether a folder on another file system than its operand is listed but not entered (`-x`).
+    pub one_file_system: bool,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Dir {
+        /// An operand named it: the root of what `--delete` may touch.
+        operand: bool,
+        /// What is in it is listed too.
+        listed: bool,
+    },
+    /// A symlink and the bytes it holds, 1 to 4,095 of them.
+    Symlink(Box<[u8]>),
+}
+
+/// One entry; about 150 bytes with a name of 40.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalkedEntry {
+    /// The name as it is sent; `.` for the folder of an operand such as `dir/`.
+    pub name: Box<[u8]>,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Size, times, mode and owner, not following a symlink unless all are followed.
+    pub meta: FileMeta,
+    /// Which base folder the name is relative to; see [`Sources`].
+    pub base: u32,
+}
+
+/// What a walk found.
+#[derive(Debug)]
+pub struct Listing {
+    /// Opens the entries.
+    pub sources: Sources,
+    /// In no order.
+    pub entries: Vec<WalkedEntry>,
+}
+
+/// The folders that the names are relative to. It stays when the entries have been moved elsewhere.
+#[derive(Debug)]
+pub struct Sources {
+    bases: Vec<PathBuf>,
+    links: Links,
+}
+
+impl Sources {
+    /// The local path of an entry, for opening by others and for messages. `base` must come from the same listing.
+    pub fn local_path(&self, base: u32, name: &[u8]) -> PathBuf {
+        local_path(self.bases.get(base as usize).map_or(Path::new("."), PathBuf::as_path), name)
+    }
+
+    /// Opens an entry that is a file. Unless links are followed, a symlink that has appeared since the walk is
+    /// refused, at the end of the name (`SourceNotRegular`) and on the way (`SourceOutside`).
+    /// Else fails like [`SourceFile::open`].
+    pub fn open(&self, base: u32, name: &[u8]) -> Result<SourceFile> {
+        let path = self.local_path(base, name);
+        if self.links == Links::Follow {
+            return SourceFile::open_following(&path);
+        }
+        let folder = open_base(&self.local_path(base, b".")).map_err(|errno| cannot_open(&path, errno))?;
+        SourceFile::open_below(folder.as_fd(), name, &path)
+    }
+}
+
+/// What a warning means for the session's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Left out as asked.
+    None,
+    /// Gone since it was listed: rsync's exit status 24.
+    Vanished,
+    /// Something that was asked for is missing: rsync's exit status 23, and nothing may be deleted.
+    Failed,
+}
+
+/// Why something was left out.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Reason {
+    /// It cannot be looked at or listed.
+    Unreadable(io::Error),
+    /// It was there a moment ago.
+    Vanished,
+    /// A device, pipe or socket.
+    Special,
+    /// A symlink, and links are not sent.
+    Symlink,
+    /// A folder, and folders are not sent.
+    Folder,
+    /// A name that no file list can carry.
+    Name(NameFault),
+    /// Following links leads from this folder back to itself.
+    Loop,
+    /// This other path has the same name on the NAS and is sent instead.
+    SameNameAs(PathBuf),
+}
+
+/// Something that was left out.
+#[derive(Debug)]
+pub struct WalkWarning {
+    /// Its local path.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl WalkWarning {
+    fn new(path: PathBuf, reason: Reason) -> Self {
+        Self { path, reason }
+    }
+
+    /// What it means for the result.
+    pub fn effect(&self) -> Effect {
+        match self.reason {
+            Reason::Unreadable(_) | Reason::Name(_) | Reason::Loop => Effect::Failed,
+            Reason::Vanished => Effect::Vanished,
+            // Laying one tree over another is an idiom of rsync, which ends well there.
+            Reason::Special | Reason::Symlink | Reason::Folder | Reason::SameNameAs(_) => Effect::None,
+        }
+    }
+}
+
+/// Escaped, for people.
+impl fmt::Display for WalkWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let show = |path: &Path| text::escape_bytes(path.as_os_str().as_bytes());
+        let path = show(&self.path);
+        match &self.reason {
+            Reason::Unreadable(error) => write!(f, "{path} cannot be read: {error}"),
+            Reason::Vanished => write!(f, "{path} vanished while it was listed"),
+            Reason::Special => write!(f, "{path} is a device, pipe or socket and is skipped"),
+            Reason::Symlink => write!(f, "{path} is a symlink and is skipped"),
+            Reason::Folder => write!(f, "{path} is a folder and is skipped"),
+            Reason::Name(fault) => write!(f, "the name of {path} cannot be sent: {fault}"),
+            Reason::Loop => write!(f, "{path} leads back to a folder above it"),
+            Reason::SameNameAs(other) => write!(f, "{path} has the same name on the NAS as {}", show(other)),
+        }
+    }
+}
+
+/// Lists what the operands stand for. `keep` decides on each name but `.` (a folder that is not kept is not entered);
+/// `warn` hears of everything else that is left out.
+pub fn walk(
+    operands: &[Operand],
+    options: WalkOptions,
+    keep: &mut dyn FnMut(&[u8], &EntryKind) -> bool,
+    warn: &mut dyn FnMut(WalkWarning),
+) -> Listing {
+    let mut walker = Walker { options, keep, warn, bases: Vec::new(), entries: Vec::new(), pending: Vec::new() };
+    let mut known: HashMap<&Path, u32> = HashMap::new();
+    let mut overlap = false;
+    for operand in operands {
+        let base = *known.entry(operand.base()).or_insert_with(|| {
+            walker.bases.push(operand.base().to_owned());
+            // A command line cannot hold 2^32 arguments.
+            u32::try_from(walker.bases.len() - 1).unwrap_or(u32::MAX)
+        });
+        overlap |= !walker.entries.is_empty();
+        walker.operand(operand, base);
+    }
+    if overlap {
+        walker.drop_repeated_names();
+    }
+    walker.entries.shrink_to_fit();
+    Listing { sources: Sources { bases: walker.bases, links: options.links }, entries: walker.entries }
+}
+
+fn open_base(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
+}
+
+/// A folder that is still to be read: the position of its entry, and its identity when links are followed.
+struct Pending {
+    entry: usize,
+    trail: Option<Rc<Trail>>,
+}
+
+/// A folder and the folders above it, by identity: where following links would go round in circles.
+struct Trail {
+    dev: u64,
+    ino: u64,
+    above: Option<Rc<Trail>>,
+}
+
+/// What all entries of one operand share.
+struct Ground {
+    base: u32,
+    folder: OwnedFd,
+    dev: u64,
+}
+
+/// A file that was looked at, in the folder that was being read.
+struct Seen<'a> {
+    folder: BorrowedFd<'a>,
+    file_name: &'a OsStr,
+    stat: Stat,
+    operand: bool,
+}
+
+struct Walker<'a> {
+    options: WalkOptions,
+    keep: &'a mut dyn FnMut(&[u8], &EntryKind) -> bool,
+    warn: &'a mut dyn FnMut(WalkWarning),
+    bases: Vec<PathBuf>,
+    entries: Vec<WalkedEntry>,
+    pending: Vec<Pending>,
+}
+
+impl Walker<'_> {
+    fn operand(&mut self, operand: &Operand, base: u32) {
+        let name = operand.name().unwrap_or(b".");
+        let file_name = OsStr::from_bytes(name);
+        let look = || {
+            let folder = open_base(operand.base())?;
+            let stat = rustix::fs::statat(&folder, file_name, self.stat_flags())?;
+            Ok::<_, Errno>((folder, stat))
+        };
+        let (folder, stat) = match look() {
+            Ok(seen) => seen,
+            // It was asked for by name: not being there is a failure, not a file that vanished meanwhile.
+            Err(errno) => return (self.warn)(WalkWarning::new(operand.path(), Reason::Unreadable(errno.into()))),
+        };
+        let ground = Ground { base, folder, dev: stat.st_dev };
+        let seen = Seen { folder: ground.folder.as_fd(), file_name, stat, operand: true };
+        self.add(&ground, name.into(), &seen, None);
+        while let Some(folder) = self.pending.pop() {
+            self.read_folder(&ground, &folder);
+        }
+    }
+
+    fn stat_flags(&self) -> AtFlags {
+        if self.options.links == Links::Follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW }
+    }
+
+    fn warn_of(&mut self, ground: &Ground, name: &[u8], reason: Reason) {
+        (self.warn)(WalkWarning::new(local_path(&self.bases[ground.base as usize], name), reason));
+    }
+
+    fn read_folder(&mut self, ground: &Ground, pending: &Pending) {
+        let name = self.entries[pending.entry].name.clone();
+        let prefix = if *name == *b"." { &b""[..] } else { &name };
+        let opened = match self.options.links {
+            Links::Follow => beneath::open_listing_following(ground.folder.as_fd(), prefix),
+            Links::Skip | Links::Keep => beneath::open_listing(ground.folder.as_fd(), prefix),
+        };
+        let listing = opened.and_then(|folder| Ok((Dir::read_from(&folder)?, folder)));
+        let (listing, folder) = match listing {
+            Ok(listing) => listing,
+            Err(errno) => return self.warn_of(ground, &name, gone_or_unreadable(errno)),
+        };
+        for item in listing {
+            let item = match item {
+                Ok(item) => item,
+                Err(errno) => return self.warn_of(ground, &name, Reason::Unreadable(errno.into())),
+            };
+            let file_name = item.file_name().to_bytes();
+            if matches!(file_name, b"." | b"..") {
+                continue;
+            }
+            let name = join(prefix, file_name);
+            if let Err(fault) = RemoteName::check(&name) {
+                self.warn_of(ground, &name, Reason::Name(fault));
+                continue;
+            }
+            let file_name = OsStr::from_bytes(file_name);
+            match rustix::fs::statat(&folder, file_name, self.stat_flags()) {
+                Ok(stat) => {
+                    let seen = Seen { folder: folder.as_fd(), file_name, stat, operand: false };
+                    self.add(ground, name, &seen, pending.trail.as_ref());
+                }
+                // A link that leads nowhere has not vanished.
+                Err(errno) if is_symlink(folder.as_fd(), file_name) => {
+                    self.warn_of(ground, &name, Reason::Unreadable(errno.into()));
+                }
+                Err(errno) => self.warn_of(ground, &name, gone_or_unreadable(errno)),
+            }
+        }
+    }
+
+    fn add(&mut self, ground: &Ground, name: Box<[u8]>, seen: &Seen<'_>, above: Option<&Rc<Trail>>) {
+        let mut meta = FileMeta::of(&seen.stat);
+        let mut trail = None;
+        let kind = match FileType::from_raw_mode(seen.stat.st_mode) {
+            FileType::RegularFile => EntryKind::File,
+            FileType::Directory if self.options.depth == Depth::FilesOnly => {
+                return self.warn_of(ground, &name, Reason::Folder);
+            }
+            FileType::Directory => {
+                if self.options.links == Links::Follow {
+                    let (dev, ino) = (seen.stat.st_dev, seen.stat.st_ino);
+                    if Trail::holds(above, dev, ino) {
+                        return self.warn_of(ground, &name, Reason::Loop);
+                    }
+                    trail = Some(Rc::new(Trail { dev, ino, above: above.cloned() }));
+                }
+                EntryKind::Dir { operand: seen.operand, listed: self.enters(ground, &name, &seen.stat) }
+            }
+            FileType::Symlink if self.options.links == Links::Skip => {
+                return self.warn_of(ground, &name, Reason::Symlink);
+            }
+            FileType::Symlink => match rustix::fs::readlinkat(seen.folder, seen.file_name, Vec::new()) {
+                Ok(target) => {
+                    let target = target.into_bytes().into_boxed_slice();
+                    // Some file systems give a link's size as 0; a list carries the length of what it holds.
+                    meta.size = target.len() as u64;
+                    EntryKind::Symlink(target)
+                }
+                Err(errno) => return self.warn_of(ground, &name, gone_or_unreadable(errno)),
+            },
+            _ => return self.warn_of(ground, &name, Reason::Special),
+        };
+        if *name != *b"." && !(self.keep)(&name, &kind) {
+            return;
+        }
+        if matches!(kind, EntryKind::Dir { listed: true, .. }) {
+            self.pending.push(Pending { entry: self.entries.len(), trail });
+        }
+        self.entries.push(WalkedEntry { name, kind, meta, base: ground.base });
+    }
+
+    fn enters(&self, ground: &Ground, name: &[u8], stat: &Stat) -> bool {
+        match self.options.depth {
+            Depth::FilesOnly => false,
+            Depth::Folders => name == b".",
+            Depth::Recursive => !self.options.one_file_system || stat.st_dev == ground.dev,
+        }
+    }
+
+    /// Operands can overlap. Folders of one name become one; of the rest a folder wins, as it does for receivers, and
+    /// else the first operand.
+    fn drop_repeated_names(&mut self) {
+        let is_dir = |entry: &WalkedEntry| matches!(entry.kind, EntryKind::Dir { .. });
+        // A stable sort: entries of one name stay in the order of the operands.
+        self.entries.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| is_dir(b).cmp(&is_dir(a))));
+        let (bases, warn) = (&self.bases, &mut self.warn);
+        let path = |entry: &WalkedEntry| local_path(&bases[entry.base as usize], &entry.name);
+        self.entries.dedup_by(|later, first| {
+            if later.name != first.name {
+                return false;
+            }
+            match (&mut first.kind, &later.kind) {
+                (EntryKind::Dir { operand, listed }, EntryKind::Dir { operand: also_operand, listed: also_listed }) => {
+                    *operand |= also_operand;
+                    *listed |= also_listed;
+                }
+                // The same file named twice is no loss.
+                _ if later.base == first.base => {}
+                _ => warn(WalkWarning::new(path(later), Reason::SameNameAs(path(first)))),
+            }
+            true
+        });
+    }
+}
+
+impl Trail {
+    fn holds(mut trail: Option<&Rc<Self>>, dev: u64, ino: u64) -> bool {
+        while let Some(folder) = trail {
+            if (folder.dev, folder.ino) == (dev, ino) {
+                return true;
+            }
+            trail = folder.above.as_ref();
+        }
+        false
+    }
+}
+
+fn join(prefix: &[u8], file_name: &[u8]) -> Box<[u8]> {
+    if prefix.is_empty() { file_name.into() } else { [prefix, b"/", file_name].concat().into_boxed_slice() }
+}
+
+fn gone_or_unreadable(errno: Errno) -> Reason {
+    if errno == Errno::NOENT { Reason::Vanished } else { Reason::Unreadable(errno.into()) }
+}
+
+#[cfg(test)]
+mod tests;
