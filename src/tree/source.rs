@@ -180,11 +180,8 @@ impl SourceFile {
         // Looking first keeps devices closed: opening one can rewind a tape or start a watchdog.
         let before = rustix::fs::statat(at, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| cannot_open(shown, e))?;
         require_regular(&before, shown)?;
-        // What was looked at may have been replaced since, so the same is asked of what is opened, and O_NONBLOCK
-        // keeps a pipe from blocking here.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = retry_on_intr(|| rustix::fs::openat(at, &name, flags, Mode::empty()))
-            .map_err(|errno| cannot_open(shown, errno))?;
+        // What was looked at may have been replaced since, so what is opened must pass the same test again.
+        let file = open_to_read(at, &name).map_err(|errno| cannot_open(shown, errno))?;
         Self::opened(file, folder, name, shown)
     }
 
@@ -245,6 +242,12 @@ impl SourceFile {
             && same(rustix::fs::fstat(&self.file))
             && same(rustix::fs::statat(at, &self.name, AtFlags::SYMLINK_NOFOLLOW))
     }
+}
+
+/// Opens without following a symlink, and without waiting for a writer when it is a pipe.
+fn open_to_read(folder: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    retry_on_intr(|| rustix::fs::openat(folder, name, flags, Mode::empty()))
 }
 
 /// Whether `name` in `folder` is a symlink, for telling errors apart.

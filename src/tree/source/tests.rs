@@ -89,13 +89,19 @@ fn what_is_no_regular_file_is_refused_without_waiting() {
 }
 
 #[test]
-fn a_pipe_that_appears_after_the_look_does_not_block() {
-    // What `opened` gets when the path was swapped between looking and opening.
-    let (dir, _root) = root_with(&[]);
-    let path = dir.path().join("pipe");
-    pipe(&path);
-    let file = rustix::fs::open(&path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
-    assert_eq!(kind(SourceFile::opened(file, None, path.clone(), &path)), ErrorKind::SourceNotRegular);
+fn what_is_swapped_in_after_the_look_is_refused_without_waiting() {
+    let (dir, _root) = root_with(&[("secret", b"s")]);
+    let (fifo, link) = (dir.path().join("pipe"), dir.path().join("link"));
+    pipe(&fifo);
+    symlink("secret", &link).unwrap();
+    // What happens from the second step on, as if the look had seen a regular file.
+    let (done, wait) = std::sync::mpsc::channel();
+    let opening = fifo.clone();
+    std::thread::spawn(move || done.send(open_to_read(CWD, &opening)));
+    let file = wait.recv_timeout(Duration::from_secs(5)).expect("opening a pipe waits").unwrap();
+    assert_eq!(kind(SourceFile::opened(file, None, fifo.clone(), &fifo)), ErrorKind::SourceNotRegular);
+    let refused = open_to_read(CWD, &link).map_err(|errno| cannot_open(&link, errno));
+    assert_eq!(kind(refused), ErrorKind::SourceNotRegular);
 }
 
 #[test]
@@ -210,6 +216,15 @@ fn every_change_of_content_is_seen() {
         fs::remove_file(path).unwrap();
         symlink("/etc/passwd", path).unwrap();
     }));
+}
+
+#[test]
+fn a_path_that_leads_elsewhere_now_is_seen() {
+    let (dir, _root) = root_with(&[("a/doc", b"content")]);
+    let source = SourceFile::open(&dir.path().join("a/doc")).unwrap();
+    // The file itself is untouched.
+    fs::rename(dir.path().join("a"), dir.path().join("b")).unwrap();
+    assert!(!source.unchanged());
 }
 
 #[test]

@@ -1,0 +1,411 @@
+//! What a document is called on the NAS: `flat`, `tree`, or a template (`NAS_LAYOUT`).
+//!
+//! Guarantees: the result is a [`RemoteName`]; only a slash that the template itself has makes a folder (and those of
+//! `{path}`, which is a path on purpose), so no value in the database can place a document elsewhere; the same facts
+//! always give the same name. File names keep their bytes, also when they are not UTF-8. What lacks a value is refused
+//! by name instead of being guessed.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use chrono::{Datelike as _, NaiveDate};
+
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::tree::RemoteName;
+
+const ACCEPTED: &str = "flat, tree, or a template of {id} {user_id} {year} {month} {day} {type} {name} {path}, \
+    for example {year}/{month}/{id}_{name}";
+
+/// What is known about a document.
+#[derive(Debug, Clone, Copy)]
+pub struct DocumentFacts<'a> {
+    /// `documents.id`.
+    pub id: i64,
+    /// `documents.user_id`.
+    pub user_id: i64,
+    /// `documents.file_path`, absolute or relative.
+    pub path: &'a Path,
+    /// The same relative to `UPLOAD_DIR`, when that is set; see [`crate::tree::Root::relative`].
+    pub below_root: Option<&'a Path>,
+    /// `documents.original_name`: what the person who uploaded it called it.
+    pub original_name: Option<&'a str>,
+    /// `documents.doc_type`: a word such as `invoice`.
+    pub doc_type: Option<&'a str>,
+    /// `documents.file_type`: often a MIME type; counts where `doc_type` is missing.
+    pub file_type: Option<&'a str>,
+    /// `documents.date`: the date on the document.
+    pub date: Option<NaiveDate>,
+    /// The day of `documents.created_at`, in UTC; counts where `date` is missing.
+    pub created: Option<NaiveDate>,
+    /// The day of the file's mtime, in UTC; counts where both are missing.
+    pub modified: Option<NaiveDate>,
+}
+
+/// A rule that gives each document its name on the NAS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout(Rule);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Rule {
+    Flat,
+    Tree,
+    Template(Vec<Piece>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Value(Placeholder),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Placeholder {
+    Id,
+    UserId,
+    Year,
+    Month,
+    Day,
+    Type,
+    Name,
+    Path,
+}
+
+impl Placeholder {
+    const ALL: [(&str, Self); 8] = [
+        ("id", Self::Id),
+        ("user_id", Self::UserId),
+        ("year", Self::Year),
+        ("month", Self::Month),
+        ("day", Self::Day),
+        ("type", Self::Type),
+        ("name", Self::Name),
+        ("path", Self::Path),
+    ];
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|&(known, _)| known == name).map(|(_, placeholder)| placeholder)
+    }
+}
+
+impl Layout {
+    /// Reads `flat`, `tree` or a template. Fails with `Usage` for anything that can give no valid name, or one name
+    /// to every document.
+    pub fn parse(text: &str) -> Result<Self> {
+        match text {
+            "flat" => return Ok(Self(Rule::Flat)),
+            "tree" => return Ok(Self(Rule::Tree)),
+            _ => {}
+        }
+        let pieces = pieces(text)?;
+        let distinct = [Placeholder::Id, Placeholder::Name, Placeholder::Path];
+        if !distinct.iter().any(|&placeholder| pieces.contains(&Piece::Value(placeholder))) {
+            return Err(usage(text, "it has none of {id}, {name} and {path}, so documents would overwrite each other"));
+        }
+        // Slashes and dots of the template itself are wrong for every document or for none.
+        let sample: String =
+            pieces.iter().map(|piece| if let Piece::Text(text) = piece { text.as_str() } else { "x" }).collect();
+        if let Err(fault) = RemoteName::check(sample.as_bytes()) {
+            return Err(usage(text, &format!("the name on the NAS cannot be used, {fault}")));
+        }
+        Ok(Self(Rule::Template(pieces)))
+    }
+
+    /// Whether names depend on a document's path below `UPLOAD_DIR`, so that it must be set.
+    pub fn needs_root(&self) -> bool {
+        match &self.0 {
+            Rule::Flat => false,
+            Rule::Tree => true,
+            Rule::Template(pieces) => pieces.contains(&Piece::Value(Placeholder::Path)),
+        }
+    }
+
+    /// The document's name. Fails with `NameUnsendable` where a value is missing or the name breaks a rule, and with
+    /// `Usage` where the layout needs `UPLOAD_DIR` and `below_root` is missing.
+    pub fn name_for(&self, document: &DocumentFacts<'_>) -> Result<RemoteName> {
+        let mut name = Vec::new();
+        match &self.0 {
+            Rule::Flat => name.extend_from_slice(base_name(document)?),
+            Rule::Tree => name.extend_from_slice(below_root(document)?),
+            Rule::Template(pieces) => {
+                for piece in pieces {
+                    match piece {
+                        Piece::Text(text) => name.extend_from_slice(text.as_bytes()),
+                        Piece::Value(placeholder) => write_value(&mut name, *placeholder, document)?,
+                    }
+                }
+            }
+        }
+        RemoteName::new(name)
+    }
+}
+
+fn pieces(text: &str) -> Result<Vec<Piece>> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '}']) {
+        let (before, from) = rest.split_at(at);
+        if !before.is_empty() {
+            pieces.push(Piece::Text(before.to_owned()));
+        }
+        let Some(inner) = from.strip_prefix('{') else {
+            return Err(usage(text, "a } has no { before it"));
+        };
+        let Some((name, after)) = inner.split_once('}') else {
+            return Err(usage(text, "a { has no } after it"));
+        };
+        let Some(placeholder) = Placeholder::named(name) else {
+            return Err(usage(text, &format!("{{{name}}} is not known")));
+        };
+        pieces.push(Piece::Value(placeholder));
+        rest = after;
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Text(rest.to_owned()));
+    }
+    Ok(pieces)
+}
+
+fn usage(text: &str, why: &str) -> NasSyncError {
+    NasSyncError::new(ErrorKind::Usage, format!("The layout \"{text}\" is not understood: {why}"))
+        .with_solution(format!("Set NAS_LAYOUT to {ACCEPTED}."))
+}
+
+fn write_value(name: &mut Vec<u8>, placeholder: Placeholder, document: &DocumentFacts<'_>) -> Result<()> {
+    match placeholder {
+        Placeholder::Id => name.extend(document.id.to_string().bytes()),
+        Placeholder::UserId => name.extend(document.user_id.to_string().bytes()),
+        Placeholder::Year => name.extend(format!("{:04}", date(document, "{year}")?.year()).bytes()),
+        Placeholder::Month => name.extend(format!("{:02}", date(document, "{month}")?.month()).bytes()),
+        Placeholder::Day => name.extend(format!("{:02}", date(document, "{day}")?.day()).bytes()),
+        Placeholder::Type => {
+            let value = [document.doc_type, document.file_type].into_iter().flatten().find(|value| !value.is_empty());
+            push_value(name, value.ok_or_else(|| missing(document, "{type}", "doc_type and file_type"))?);
+        }
+        Placeholder::Name => match document.original_name.map(uploaded_name).filter(|original| !original.is_empty()) {
+            Some(original) => push_value(name, original),
+            None => name.extend_from_slice(base_name(document)?),
+        },
+        Placeholder::Path => name.extend_from_slice(below_root(document)?),
+    }
+    Ok(())
+}
+
+/// Writes a value from the database so that it stays within its component and can be listed: slashes, backslashes
+/// and control characters become `_`.
+fn push_value(name: &mut Vec<u8>, value: &str) {
+    let safe = |c: char| if matches!(c, '/' | '\\') || c.is_control() { '_' } else { c };
+    name.extend(value.chars().map(safe).collect::<String>().bytes());
+}
+
+/// Browsers have sent whole local paths as a file's name, with either separator.
+fn uploaded_name(original: &str) -> &str {
+    original.rsplit(['/', '\\']).next().unwrap_or(original)
+}
+
+fn base_name<'a>(document: &DocumentFacts<'a>) -> Result<&'a [u8]> {
+    match document.path.file_name() {
+        Some(name) => Ok(name.as_bytes()),
+        None => Err(NasSyncError::new(
+            ErrorKind::NameUnsendable,
+            format!("Document {}: the path \"{}\" has no file name", document.id, document.path.display()),
+        )),
+    }
+}
+
+fn below_root<'a>(document: &DocumentFacts<'a>) -> Result<&'a [u8]> {
+    match document.below_root {
+        Some(path) => Ok(path.as_os_str().as_bytes()),
+        None => Err(NasSyncError::new(
+            ErrorKind::Usage,
+            "The layout tree, or {path}, needs UPLOAD_DIR, for names are paths below it",
+        )
+        .with_solution("Set UPLOAD_DIR to the folder of the documents, or choose another NAS_LAYOUT.")),
+    }
+}
+
+fn date(document: &DocumentFacts<'_>, placeholder: &str) -> Result<NaiveDate> {
+    let date = document.date.or(document.created).or(document.modified);
+    let date = date.ok_or_else(|| missing(document, placeholder, "date, created_at and the file's own date"))?;
+    // Other years have a sign or a fifth digit, and no document.
+    if (0..=9999).contains(&date.year()) {
+        Ok(date)
+    } else {
+        let text = format!("Document {}: the year {} is out of range for a name", document.id, date.year());
+        Err(NasSyncError::new(ErrorKind::NameUnsendable, text))
+    }
+}
+
+fn missing(document: &DocumentFacts<'_>, placeholder: &str, columns: &str) -> NasSyncError {
+    let text = format!("Document {}: the layout has {placeholder}, but {columns} are missing", document.id);
+    NasSyncError::new(ErrorKind::NameUnsendable, text)
+        .with_solution(format!("Fill one of them in the database, or choose a NAS_LAYOUT without {placeholder}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::ffi::OsStr;
+
+    fn facts<'a>() -> DocumentFacts<'a> {
+        DocumentFacts {
+            id: 42,
+            user_id: 7,
+            path: Path::new("/srv/up/2024/scan 1.pdf"),
+            below_root: Some(Path::new("2024/scan 1.pdf")),
+            original_name: None,
+            doc_type: None,
+            file_type: None,
+            date: NaiveDate::from_ymd_opt(2024, 1, 5),
+            created: None,
+            modified: None,
+        }
+    }
+
+    fn name(layout: &str, facts: &DocumentFacts<'_>) -> Result<String> {
+        Layout::parse(layout)?.name_for(facts).map(|name| String::from_utf8(name.as_bytes().to_vec()).unwrap())
+    }
+
+    #[test]
+    fn each_layout_gives_its_name() {
+        let facts = DocumentFacts { doc_type: Some("facture"), original_name: Some("Mai é.pdf"), ..facts() };
+        for (layout, expected) in [
+            ("flat", "scan 1.pdf"),
+            ("tree", "2024/scan 1.pdf"),
+            ("{path}", "2024/scan 1.pdf"),
+            ("{name}", "Mai é.pdf"),
+            ("{year}/{month}/{day}/{id}_{name}", "2024/01/05/42_Mai é.pdf"),
+            ("u{user_id}/{type}/{id}", "u7/facture/42"),
+            (".{id}", ".42"),
+            ("user-{user_id}/{path}", "user-7/2024/scan 1.pdf"),
+        ] {
+            assert_eq!(name(layout, &facts).unwrap(), expected, "{layout}");
+        }
+    }
+
+    #[test]
+    fn a_layout_that_cannot_work_is_refused_at_once() {
+        for (layout, why) in [
+            ("", "none of"),
+            ("Flat", "none of"),
+            ("{year}/scan.pdf", "none of"),
+            ("{nom}", "{nom} is not known"),
+            ("{}", "{} is not known"),
+            ("{ID}", "{ID} is not known"),
+            ("{id", "no } after"),
+            ("id}", "no { before"),
+            ("{{id}}", "not known"),
+            ("/{name}", "starts with a slash"),
+            ("{year}//{name}", "empty component"),
+            ("{name}/", "empty component"),
+            ("../{name}", "`..`"),
+            ("./{name}", "`.`"),
+            ("{id}\0", "NUL"),
+        ] {
+            let error = Layout::parse(layout).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Usage, "{layout}");
+            assert!(error.message().contains(why), "{layout}: {error}");
+            assert!(error.solution().contains("{id} {user_id} {year} {month} {day} {type} {name} {path}"));
+        }
+    }
+
+    #[test]
+    fn the_day_comes_from_the_best_source() {
+        let day = |day| NaiveDate::from_ymd_opt(2020, 2, day);
+        let all = DocumentFacts { date: day(1), created: day(2), modified: day(3), ..facts() };
+        assert_eq!(name("{day}-{id}", &all).unwrap(), "01-42");
+        assert_eq!(name("{day}-{id}", &DocumentFacts { date: None, ..all }).unwrap(), "02-42");
+        assert_eq!(name("{day}-{id}", &DocumentFacts { date: None, created: None, ..all }).unwrap(), "03-42");
+        let none = DocumentFacts { date: None, created: None, modified: None, ..all };
+        let error = name("{day}-{id}", &none).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NameUnsendable);
+        assert!(error.message().contains("{day}") && error.message().contains("created_at"), "{error}");
+        let far = DocumentFacts { date: NaiveDate::from_ymd_opt(12024, 1, 1), ..all };
+        assert_eq!(name("{year}-{id}", &far).unwrap_err().kind(), ErrorKind::NameUnsendable);
+    }
+
+    #[test]
+    fn the_type_falls_back_and_is_never_guessed() {
+        let mime = DocumentFacts { doc_type: Some(""), file_type: Some("application/pdf"), ..facts() };
+        assert_eq!(name("{type}/{id}", &mime).unwrap(), "application_pdf/42");
+        let error = name("{type}/{id}", &facts()).unwrap_err();
+        assert!(error.message().contains("doc_type"), "{error}");
+    }
+
+    #[test]
+    fn a_value_never_makes_a_folder() {
+        for (original, expected) in [
+            ("../../etc/passwd", "7/passwd"),
+            ("C:\\Users\\me\\scan.pdf", "7/scan.pdf"),
+            ("a\nb\x1b[2J\0.pdf", "7/a_b_[2J_.pdf"),
+            ("dir/", "7/scan 1.pdf"),
+            ("-rf", "7/-rf"),
+        ] {
+            let facts = DocumentFacts { original_name: Some(original), ..facts() };
+            assert_eq!(name("{user_id}/{name}", &facts).unwrap(), expected);
+        }
+        for bad in ["..", "."] {
+            let facts = DocumentFacts { original_name: Some(bad), ..facts() };
+            assert_eq!(name("{user_id}/{name}", &facts).unwrap_err().kind(), ErrorKind::NameUnsendable);
+            let facts = DocumentFacts { doc_type: Some(bad), ..facts };
+            assert_eq!(name("{type}/{id}", &facts).unwrap_err().kind(), ErrorKind::NameUnsendable);
+        }
+    }
+
+    #[test]
+    fn bytes_of_file_names_survive() {
+        let path = Path::new(OsStr::from_bytes(b"sub/caf\xe9\n-\x1b.pdf"));
+        let facts = DocumentFacts { path, below_root: Some(path), ..facts() };
+        let of = |layout| Layout::parse(layout).unwrap().name_for(&facts).unwrap().into_bytes();
+        assert_eq!(*of("flat"), *b"caf\xe9\n-\x1b.pdf");
+        assert_eq!(*of("tree"), *b"sub/caf\xe9\n-\x1b.pdf");
+        assert_eq!(*of("{id}/{name}"), *b"42/caf\xe9\n-\x1b.pdf");
+    }
+
+    #[test]
+    fn components_end_at_255_bytes() {
+        let fits = "a".repeat(252);
+        let facts = DocumentFacts { original_name: Some(&fits), ..facts() };
+        assert_eq!(name("{id}_{name}", &facts).unwrap().len(), 255);
+        assert_eq!(name("{id}__{name}", &facts).unwrap_err().kind(), ErrorKind::NameUnsendable);
+    }
+
+    #[test]
+    fn paths_need_the_upload_folder() {
+        let facts = DocumentFacts { below_root: None, ..facts() };
+        for layout in ["tree", "{id}/{path}"] {
+            assert!(Layout::parse(layout).unwrap().needs_root());
+            assert_eq!(name(layout, &facts).unwrap_err().kind(), ErrorKind::Usage);
+        }
+        assert!(!Layout::parse("{id}/{name}").unwrap().needs_root());
+        let nameless = DocumentFacts { path: Path::new("a/.."), ..facts };
+        assert_eq!(name("flat", &nameless).unwrap_err().kind(), ErrorKind::NameUnsendable);
+    }
+
+    proptest! {
+        #[test]
+        fn values_add_no_slash(
+            original in proptest::option::of("\\PC{0,12}|[./\\\\a\n]{0,8}"),
+            doc_type in proptest::option::of("\\PC{0,12}|[./\\\\a\n]{0,8}"),
+            id in any::<i64>(), user_id in any::<i64>(),
+        ) {
+            let facts = DocumentFacts {
+                id, user_id, original_name: original.as_deref(), doc_type: doc_type.as_deref(), ..facts()
+            };
+            let layout = Layout::parse("{year}/{user_id}/{type}/{id} {name}").unwrap();
+            if let Ok(name) = layout.name_for(&facts) {
+                prop_assert_eq!(name.parents().count(), 3);
+                prop_assert!(!name.as_bytes().iter().any(u8::is_ascii_control));
+            }
+        }
+
+        #[test]
+        fn no_template_panics(template in "[{}a-z_./]{0,20}|(\\{(id|name|year|path|x)\\}|[./ab]){0,5}") {
+            if let Ok(layout) = Layout::parse(&template) {
+                // What parses gives a name for ordinary facts.
+                let facts = DocumentFacts { doc_type: Some("t"), ..facts() };
+                prop_assert!(layout.name_for(&facts).is_ok(), "{}", template);
+            }
+        }
+    }
+}
