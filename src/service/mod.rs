@@ -1,1 +1,2 @@
-//! service
+//! Documents in, outcomes out: the configuration so far.
+pub mod config;
