@@ -180,6 +180,7 @@ pub struct Settings {
 
 /// What `nas-sync config` says. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the keys of `config --json`")]
 pub struct ConfigStatus {
     /// Whether everything required is set.
     pub configured: bool,
@@ -200,34 +201,38 @@ impl Settings {
     pub fn resolve(flags: &Flags, environment: &Environment) -> Result<Self> {
         let find = |setting, flag: &Option<OsString>| environment.find(setting, flag.as_ref());
         let unflagged = |setting| environment.find(setting, None);
-        let local = |value| parse::local_path(value, environment.home());
+        let local = |value: &environment::Found| parse::local_path(value, environment.home());
         let default_db = || PathBuf::from("nas-sync.db");
         Ok(Self {
-            host: find(HOST, &flags.nas_host)?.map(parse::host).transpose()?,
-            user: find(USER, &flags.nas_user)?.map(parse::user).transpose()?,
-            path: find(PATH, &flags.nas_path)?.map(parse::line).transpose()?,
-            port: find(PORT, &flags.port)?.map_or(Ok(22), |value| parse::number(value, 1..=65_535))?,
+            host: find(HOST, &flags.nas_host)?.as_ref().map(parse::host).transpose()?,
+            user: find(USER, &flags.nas_user)?.as_ref().map(parse::user).transpose()?,
+            path: find(PATH, &flags.nas_path)?.as_ref().map(parse::line).transpose()?,
+            port: find(PORT, &flags.port)?.as_ref().map_or(Ok(22), |value| parse::number(value, 1..=65_535))?,
             key: key_source(flags, environment)?,
             key_passphrase: unflagged(KEY_PASSPHRASE)?.map(parse::secret).transpose()?,
             known_hosts: match find(KNOWN_HOSTS, &flags.known_hosts)? {
-                Some(value) => Some(local(value)?),
+                Some(value) => Some(local(&value)?),
                 None => environment.home().map(|home| home.join(".ssh/known_hosts")),
             },
-            host_key: unflagged(HOST_KEY)?.map(parse::fingerprint).transpose()?,
+            host_key: unflagged(HOST_KEY)?.as_ref().map(parse::fingerprint).transpose()?,
             accept_new_host_key: switch(ACCEPT_NEW_HOST_KEY, flags.accept_new_host_key, environment)?,
             legacy_ssh: switch(LEGACY_SSH, flags.legacy_ssh, environment)?,
-            db: find(DB, &flags.db)?.map_or_else(|| Ok(default_db()), local)?,
-            upload_dir: find(UPLOAD_DIR, &flags.upload_dir)?.map(local).transpose()?,
-            layout: find(LAYOUT, &flags.layout)?.map_or_else(|| Ok("flat".to_owned()), parse::line)?,
+            db: find(DB, &flags.db)?.as_ref().map_or_else(|| Ok(default_db()), local)?,
+            upload_dir: find(UPLOAD_DIR, &flags.upload_dir)?.as_ref().map(local).transpose()?,
+            layout: find(LAYOUT, &flags.layout)?.as_ref().map_or_else(|| Ok("flat".to_owned()), parse::line)?,
             connect_timeout: find(CONNECT_TIMEOUT, &flags.connect_timeout)?
+                .as_ref()
                 .map_or(Ok(Duration::from_secs(30)), parse::seconds)?,
             file_timeout: find(FILE_TIMEOUT, &flags.file_timeout)?
+                .as_ref()
                 .map_or(Ok(Duration::from_secs(300)), parse::seconds)?,
-            rsync_path: find(RSYNC_PATH, &flags.rsync_path)?.map_or_else(|| Ok("rsync".to_owned()), parse::line)?,
-            durability: find(DURABILITY, &flags.durability)?.map(parse::level).transpose()?,
-            retries: find(RETRIES, &flags.retries)?.map_or(Ok(5), |value| parse::number(value, 0..=1_000))?,
-            jobs: find(JOBS, &flags.jobs)?.map_or(Ok(1), |value| parse::number(value, 1..=64))?,
-            metrics_addr: find(METRICS_ADDR, &flags.metrics)?.map(parse::socket_address).transpose()?,
+            rsync_path: find(RSYNC_PATH, &flags.rsync_path)?
+                .as_ref()
+                .map_or_else(|| Ok("rsync".to_owned()), parse::line)?,
+            durability: find(DURABILITY, &flags.durability)?.as_ref().map(parse::level).transpose()?,
+            retries: find(RETRIES, &flags.retries)?.as_ref().map_or(Ok(5), |value| parse::number(value, 0..=1_000))?,
+            jobs: find(JOBS, &flags.jobs)?.as_ref().map_or(Ok(1), |value| parse::number(value, 1..=64))?,
+            metrics_addr: find(METRICS_ADDR, &flags.metrics)?.as_ref().map(parse::socket_address).transpose()?,
         })
     }
 
@@ -263,7 +268,7 @@ fn switch(setting: Setting, flag: bool, environment: &Environment) -> Result<boo
     if flag {
         return Ok(true);
     }
-    environment.find(setting, None)?.map_or(Ok(false), parse::boolean)
+    environment.find(setting, None)?.as_ref().map_or(Ok(false), parse::boolean)
 }
 
 fn key_source(flags: &Flags, environment: &Environment) -> Result<KeySource> {
@@ -275,7 +280,7 @@ fn key_source(flags: &Flags, environment: &Environment) -> Result<KeySource> {
             return Err(environment::both_set(&text, &file));
         }
         (Some(text), Some(file)) if text.origin.layer() > file.origin.layer() => KeySource::Text(parse::secret(text)?),
-        (_, Some(file)) => KeySource::File(parse::local_path(file, environment.home())?),
+        (_, Some(file)) => KeySource::File(parse::local_path(&file, environment.home())?),
         (Some(text), None) => KeySource::Text(parse::secret(text)?),
         (None, None) => KeySource::FirstOf(environment.home().map_or_else(Vec::new, |home| {
             ["id_ed25519", "id_ecdsa", "id_rsa"].map(|name| home.join(".ssh").join(name)).to_vec()

@@ -148,8 +148,7 @@ impl Store {
                      last_attempt_at = excluded.last_attempt_at"
             ))?;
             for failure in failures {
-                let text = &failure.text[..failure.text.floor_char_boundary(TEXT_LIMIT)];
-                insert.execute(params![failure.id.0, failure.kind.as_str(), text, at])?;
+                insert.execute(params![failure.id.0, failure.kind.as_str(), shortened(&failure.text), at])?;
             }
             Ok(())
         })
@@ -182,6 +181,13 @@ impl Store {
         };
         read().map(Option::unwrap_or_default).map_err(self.fault("read what is recorded in"))
     }
+}
+
+/// At most [`TEXT_LIMIT`] bytes of a text, and only whole characters.
+fn shortened(text: &str) -> &str {
+    let fits = |end: &usize| *end <= TEXT_LIMIT;
+    let end = text.char_indices().map(|(start, c)| start + c.len_utf8()).take_while(fits).last();
+    &text[..end.unwrap_or(0)]
 }
 
 fn mark(tx: &Transaction<'_>, record: &SyncedRecord, at: &str) -> rusqlite::Result<MarkOutcome> {

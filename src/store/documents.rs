@@ -183,7 +183,8 @@ impl Store {
         if let Some(bad) =
             documents.iter().find(|document| path_fault(document.file_path.as_os_str().as_bytes()).is_some())
         {
-            let message = format!("the path {:?} cannot be registered: it is empty or holds a NUL", bad.file_path);
+            let message =
+                format!("the path \"{}\" cannot be registered: it is empty or holds a NUL", bad.file_path.display());
             return Err(NasSyncError::new(ErrorKind::Usage, message));
         }
         let created_at = timestamp::format(at);

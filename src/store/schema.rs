@@ -56,6 +56,7 @@ const MIGRATIONS: [&str; 1] = ["
 
 /// Which optional columns `documents` has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each optional column")]
 pub(super) struct Columns {
     pub original_name: bool,
     pub file_type: bool,

@@ -49,9 +49,12 @@ pub(super) struct Found {
     pub(super) origin: Origin,
 }
 
+/// Gives the value of a variable.
+type LookUp = dyn Fn(&str) -> Option<OsString> + Send + Sync;
+
 /// What surrounds the program, as it was when it started.
 pub struct Environment {
-    variables: Box<dyn Fn(&str) -> Option<OsString> + Send + Sync>,
+    variables: Box<LookUp>,
     dot_env: BTreeMap<String, Zeroizing<String>>,
     home: Option<PathBuf>,
 }
@@ -164,7 +167,7 @@ fn parse_dot_env(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>> {
     let text = Zeroizing::new(format!("{}\n", text.strip_prefix('\u{feff}').unwrap_or(text)));
     let given = Cell::new(0);
     let mut values = BTreeMap::new();
-    for line in dotenvy::from_read_iter(Lines { lines: text.split_inclusive('\n'), rest: b"", given: &given }) {
+    for line in dotenvy::from_read_iter(Lines { following: text.split_inclusive('\n'), rest: b"", given: &given }) {
         let (name, value) = line.map_err(|error| dot_env_error(given.get(), &error))?;
         let value = Zeroizing::new(value);
         if is_ours(&name) {
@@ -176,7 +179,7 @@ fn parse_dot_env(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>> {
 
 /// Gives at most one line to each read, so that the number of the line that the parser stopped at is known.
 struct Lines<'a> {
-    lines: std::str::SplitInclusive<'a, char>,
+    following: std::str::SplitInclusive<'a, char>,
     rest: &'a [u8],
     given: &'a Cell<usize>,
 }
@@ -184,7 +187,7 @@ struct Lines<'a> {
 impl std::io::Read for Lines<'_> {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
         if self.rest.is_empty() {
-            let Some(line) = self.lines.next() else { return Ok(0) };
+            let Some(line) = self.following.next() else { return Ok(0) };
             self.given.set(self.given.get() + 1);
             self.rest = line.as_bytes();
         }

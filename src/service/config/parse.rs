@@ -31,7 +31,7 @@ fn checked(found: &Found, accepted: &str, is_good: impl Fn(&str) -> bool) -> Res
 }
 
 /// A whole number of a range. Blanks around it are forgiven, as they are easily left in a file.
-pub(super) fn number<T: FromStr + PartialOrd + fmt::Display>(found: Found, range: RangeInclusive<T>) -> Result<T> {
+pub(super) fn number<T: FromStr + PartialOrd + fmt::Display>(found: &Found, range: RangeInclusive<T>) -> Result<T> {
     let number = found.text.to_str().and_then(|text| text.trim().parse().ok()).filter(|number| range.contains(number));
     number.ok_or_else(|| {
         let accepted = format!("a whole number from {} to {}", range.start(), range.end());
@@ -40,11 +40,11 @@ pub(super) fn number<T: FromStr + PartialOrd + fmt::Display>(found: Found, range
 }
 
 /// Whole seconds, at least one.
-pub(super) fn seconds(found: Found) -> Result<Duration> {
+pub(super) fn seconds(found: &Found) -> Result<Duration> {
     number(found, 1..=LONGEST).map(Duration::from_secs)
 }
 
-pub(super) fn boolean(found: Found) -> Result<bool> {
+pub(super) fn boolean(found: &Found) -> Result<bool> {
     match found.text.to_str().map(|text| text.trim().to_ascii_lowercase()).as_deref() {
         Some("1" | "true" | "yes" | "on") => Ok(true),
         Some("0" | "false" | "no" | "off") => Ok(false),
@@ -53,23 +53,23 @@ pub(super) fn boolean(found: Found) -> Result<bool> {
 }
 
 /// Text without NUL, CR and LF: it becomes part of a remote command, or of names there.
-pub(super) fn line(found: Found) -> Result<String> {
-    checked(&found, "UTF-8 text without NUL, carriage return and line feed", |text| !text.contains(['\0', '\r', '\n']))
+pub(super) fn line(found: &Found) -> Result<String> {
+    checked(found, "UTF-8 text without NUL, carriage return and line feed", |text| !text.contains(['\0', '\r', '\n']))
 }
 
-pub(super) fn user(found: Found) -> Result<String> {
-    checked(&found, "a user name without blanks and control characters", |text| {
+pub(super) fn user(found: &Found) -> Result<String> {
+    checked(found, "a user name without blanks and control characters", |text| {
         !text.contains(|c: char| c.is_control() || c.is_whitespace())
     })
 }
 
 /// A host name or address; brackets around an IPv6 address go.
-pub(super) fn host(found: Found) -> Result<String> {
+pub(super) fn host(found: &Found) -> Result<String> {
     let is_good = |text: &str| {
         let bare = unbracketed(text);
         !bare.is_empty() && !bare.contains(|c: char| c.is_whitespace() || c.is_control() || "@/[]".contains(c))
     };
-    let text = checked(&found, "a host name or address alone (see also NAS_USER, NAS_PORT and NAS_PATH)", is_good)?;
+    let text = checked(found, "a host name or address alone (see also NAS_USER, NAS_PORT and NAS_PATH)", is_good)?;
     Ok(unbracketed(&text).to_owned())
 }
 
@@ -78,7 +78,7 @@ fn unbracketed(host: &str) -> &str {
 }
 
 /// `SHA256:` and the base64 of 32 bytes, in the form that `ssh-keygen -l` prints; padding is forgiven.
-pub(super) fn fingerprint(found: Found) -> Result<String> {
+pub(super) fn fingerprint(found: &Found) -> Result<String> {
     let accepted = "a fingerprint as `ssh-keygen -l` prints it: SHA256: and 43 characters";
     let bare = |text: &str| text.trim().trim_end_matches('=').to_owned();
     let is_good = |text: &str| {
@@ -86,10 +86,10 @@ pub(super) fn fingerprint(found: Found) -> Result<String> {
             hash.len() == 43 && hash.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
         })
     };
-    checked(&found, accepted, is_good).map(|text| bare(&text))
+    checked(found, accepted, is_good).map(|text| bare(&text))
 }
 
-pub(super) fn level(found: Found) -> Result<Level> {
+pub(super) fn level(found: &Found) -> Result<Level> {
     let level = found.text.to_str().and_then(|text| Level::from_name(text.trim()));
     level.ok_or_else(|| {
         let names = Level::ALL.map(Level::as_str).join(", ");
@@ -97,7 +97,7 @@ pub(super) fn level(found: Found) -> Result<Level> {
     })
 }
 
-pub(super) fn socket_address(found: Found) -> Result<SocketAddr> {
+pub(super) fn socket_address(found: &Found) -> Result<SocketAddr> {
     let address = found.text.to_str().and_then(|text| text.trim().parse().ok());
     address.ok_or_else(|| {
         refuse(&found.origin, &found.text, "an IP address and a port, such as 127.0.0.1:9100 or [::]:9100")
@@ -113,7 +113,7 @@ pub(super) fn secret(found: Found) -> Result<Secret> {
 }
 
 /// A path on this machine; a leading `~/` is the home folder, because no shell expands it in a file.
-pub(super) fn local_path(found: Found, home: Option<&Path>) -> Result<PathBuf> {
+pub(super) fn local_path(found: &Found, home: Option<&Path>) -> Result<PathBuf> {
     expand_home(&found.text, home, &found.origin)
 }
 

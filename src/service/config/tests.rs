@@ -21,8 +21,8 @@ fn with(variables: &[(&str, &str)]) -> Result<Settings> {
     resolve(&Flags::default(), variables, "")
 }
 
-fn flag(text: &str) -> Option<OsString> {
-    Some(OsString::from(text))
+fn flag(text: &str) -> OsString {
+    OsString::from(text)
 }
 
 /// The message of a `Usage` error.
@@ -126,24 +126,24 @@ fn every_flag_beats_its_variable() {
         .map(|setting| (setting.variable, "from\nenv"))
         .collect();
     let flags = Flags {
-        nas_host: flag("flag"),
-        nas_user: flag("flag"),
-        nas_path: flag("flag"),
-        port: flag("1"),
-        identity: flag("flag"),
-        known_hosts: flag("flag"),
+        nas_host: Some(flag("flag")),
+        nas_user: Some(flag("flag")),
+        nas_path: Some(flag("flag")),
+        port: Some(flag("1")),
+        identity: Some(flag("flag")),
+        known_hosts: Some(flag("flag")),
         accept_new_host_key: true,
         legacy_ssh: true,
-        db: flag("flag"),
-        upload_dir: flag("flag"),
-        layout: flag("flag"),
-        connect_timeout: flag("1"),
-        file_timeout: flag("1"),
-        rsync_path: flag("flag"),
-        durability: flag("sent"),
-        retries: flag("1"),
-        jobs: flag("1"),
-        metrics: flag("[::1]:1"),
+        db: Some(flag("flag")),
+        upload_dir: Some(flag("flag")),
+        layout: Some(flag("flag")),
+        connect_timeout: Some(flag("1")),
+        file_timeout: Some(flag("1")),
+        rsync_path: Some(flag("flag")),
+        durability: Some(flag("sent")),
+        retries: Some(flag("1")),
+        jobs: Some(flag("1")),
+        metrics: Some(flag("[::1]:1")),
     };
     let settings = resolve(&flags, &broken, "").unwrap();
     let shown = format!("{settings:?}");
@@ -156,7 +156,7 @@ fn every_flag_beats_its_variable() {
 fn flags_beat_the_environment_that_beats_the_file() {
     let file = "NAS_HOST=file\nNAS_USER=file\nNAS_PATH=/file\n";
     let variables = [("NAS_HOST", "variable"), ("NAS_USER", "variable"), ("NAS_PATH", "")];
-    let flags = Flags { nas_host: flag("flag"), nas_user: flag(""), ..Flags::default() };
+    let flags = Flags { nas_host: Some(flag("flag")), nas_user: Some(flag("")), ..Flags::default() };
     let settings = resolve(&flags, &variables, file).unwrap();
     assert_eq!(settings.host.as_deref(), Some("flag"));
     assert_eq!(settings.user.as_deref(), Some("variable"), "an empty flag is unset");
@@ -203,7 +203,7 @@ fn wrong_values_name_their_place_and_what_is_accepted() {
         assert!(message.starts_with(&format!("{variable} is ")) && message.contains(accepted), "{message}");
         assert!(!message.contains(['\n', '\r']), "{message:?}");
     }
-    let message = usage(resolve(&Flags { port: flag("x"), ..Flags::default() }, &[("NAS_PORT", "22")], ""));
+    let message = usage(resolve(&Flags { port: Some(flag("x")), ..Flags::default() }, &[("NAS_PORT", "22")], ""));
     assert!(message.starts_with("--port is \"x\""), "{message}");
     let message = usage(resolve(&Flags::default(), &[], "NAS_PORT=x"));
     assert!(message.starts_with("NAS_PORT in .env is \"x\""), "{message}");
@@ -284,7 +284,7 @@ fn values_may_come_from_files() {
 fn the_key_is_a_text_or_a_file() {
     let key = |flags: &Flags, variables: &[(&str, &str)], file: &str| resolve(flags, variables, file).unwrap().key;
     let none = Flags::default();
-    let identity = Flags { identity: flag("~/id"), ..Flags::default() };
+    let identity = Flags { identity: Some(flag("~/id")), ..Flags::default() };
     let text = KeySource::Text(Secret::new("text".to_owned()));
     let file = |path: &str| KeySource::File(PathBuf::from(path));
     assert_eq!(key(&none, &[("NAS_KEY", "text")], ""), text);
