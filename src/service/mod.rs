@@ -1,2 +1,2 @@
-//! service
-pub mod layout;
+//! Documents in, outcomes out: the configuration so far.
+pub mod config;

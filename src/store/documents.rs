@@ -1,0 +1,337 @@
+//! Documents: reading those that are asked for, and registering new ones.
+//!
+//! SQLite lets any column hold any type, and the rows may be another program's. Guarantees: a row whose needed columns
+//! make no sense is a [`BadRow`] among the others; optional columns that make no sense are as good as empty; only what
+//! is clearly true in `synced_to_nas` counts as synced, so that a doubtful row is sent again rather than never.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, NaiveDate, Utc};
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use rusqlite::{Connection, Row, params_from_iter};
+
+use super::schema::Columns;
+use super::{Store, timestamp};
+use crate::error::{ErrorKind, NasSyncError, Result};
+
+/// Whether row `d` of `documents` is synced. A BOOLEAN column may hold numbers, words, NULL or anything else.
+pub(super) const IS_SYNCED: &str = "(CASE typeof(d.synced_to_nas)
+    WHEN 'integer' THEN d.synced_to_nas <> 0
+    WHEN 'real' THEN d.synced_to_nas <> 0
+    WHEN 'text' THEN lower(trim(d.synced_to_nas)) IN ('1', 'true', 't', 'yes', 'y', 'on')
+    ELSE 0 END)";
+
+/// The `id` of a row of `documents`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DocumentId(pub i64);
+
+/// A `user_id` of `documents`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserId(pub i64);
+
+impl fmt::Display for DocumentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One document as its row describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Its row.
+    pub id: DocumentId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// Its file, as stored: may be relative. Not empty and without NUL; any other bytes are possible.
+    pub file_path: PathBuf,
+    /// Whether it counts as synced.
+    pub synced: bool,
+    /// The name under which a user uploaded it. Like all that follows: `None` when there is no such column, or nothing
+    /// readable or only blanks in it.
+    pub original_name: Option<String>,
+    /// Such as `pdf`.
+    pub file_type: Option<String>,
+    /// Such as `invoice`.
+    pub doc_type: Option<String>,
+    /// The document's own date.
+    pub date: Option<NaiveDate>,
+    /// When it was registered.
+    pub created_at: Option<DateTime<Utc>>,
+}
+
+/// A row that cannot be sent, or an id without one.
+#[derive(Debug)]
+pub struct BadRow {
+    /// `None` when not even the id is a number.
+    pub id: Option<DocumentId>,
+    /// Why: `DocumentNotFound`, or `SourceUnreadable` for a row whose values make no sense.
+    pub error: NasSyncError,
+}
+
+/// Which documents a command is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// Those of every user.
+    All,
+    /// Those of one user.
+    User(UserId),
+    /// Just these.
+    Documents(Vec<DocumentId>),
+    /// Just these, which must be this user's.
+    UserDocuments(UserId, Vec<DocumentId>),
+}
+
+/// A document to register.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDocument {
+    /// The path that goes into `file_path` as it is.
+    pub file_path: PathBuf,
+    /// Goes into `original_name` where there is such a column.
+    pub original_name: Option<String>,
+}
+
+impl Selection {
+    fn user(&self) -> Option<UserId> {
+        match self {
+            Self::User(user) | Self::UserDocuments(user, _) => Some(*user),
+            Self::All | Self::Documents(_) => None,
+        }
+    }
+
+    fn ids(&self) -> Option<&[DocumentId]> {
+        match self {
+            Self::Documents(ids) | Self::UserDocuments(_, ids) => Some(ids),
+            Self::All | Self::User(_) => None,
+        }
+    }
+
+    /// The condition on row `d` and its parameters, in order.
+    pub(super) fn condition(&self) -> (String, Vec<Value>) {
+        let (mut sql, mut values) = (String::from("1"), Vec::new());
+        if let Some(UserId(user)) = self.user() {
+            sql.push_str(" AND d.user_id = ?");
+            values.push(Value::Integer(user));
+        }
+        if let Some(ids) = self.ids() {
+            // One parameter for any number of ids: SQLite bounds how many parameters a statement may have.
+            sql.push_str(" AND d.id IN (SELECT value FROM json_each(?))");
+            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            values.push(Value::Text(format!("[{}]", ids.join(","))));
+        }
+        (sql, values)
+    }
+}
+
+impl Store {
+    /// The pending documents of a selection, by ascending id. Ids that were asked for and do not exist, or are another
+    /// user's, are [`BadRow`]s of kind `DocumentNotFound`; those that are already synced are left out.
+    pub fn pending(&self, selection: &Selection) -> Result<Vec<Result<Document, BadRow>>> {
+        self.select(selection, true).map_err(self.fault("read the pending documents of"))
+    }
+
+    /// The documents of a selection, synced or not; otherwise like [`Store::pending`].
+    pub fn documents(&self, selection: &Selection) -> Result<Vec<Result<Document, BadRow>>> {
+        self.select(selection, false).map_err(self.fault("read the documents of"))
+    }
+
+    fn select(&self, selection: &Selection, only_pending: bool) -> rusqlite::Result<Vec<Result<Document, BadRow>>> {
+        // Deferred: both statements see one state of the database, and no lock is taken.
+        let tx = self.conn.unchecked_transaction()?;
+        let (condition, values) = selection.condition();
+        let pending = if only_pending { format!(" AND NOT {IS_SYNCED}") } else { String::new() };
+        let sql =
+            format!("SELECT {} FROM documents d WHERE {condition}{pending} ORDER BY d.id", select_list(self.columns));
+        let mut statement = tx.prepare(&sql)?;
+        let mut rows = statement.query(params_from_iter(&values))?;
+        let mut documents = Vec::new();
+        while let Some(row) = rows.next()? {
+            documents.push(read(row)?);
+        }
+        let unknown = unknown_ids(&tx, selection)?;
+        if !unknown.is_empty() {
+            documents.extend(unknown.into_iter().map(|id| Err(not_found(id, selection.user()))));
+            documents.sort_by_key(|row| match row {
+                Ok(document) => Some(document.id),
+                Err(bad) => bad.id,
+            });
+        }
+        Ok(documents)
+    }
+
+    /// Registers files as pending documents of one user and gives their ids in the same order: all of them or none.
+    ///
+    /// `at` goes into `created_at` where there is such a column. A path that is not UTF-8 is stored as a BLOB, because
+    /// invalid TEXT would make the whole row unreadable to Python. Fails with `Usage` for a path that is empty or holds
+    /// a NUL, and with `DatabaseUnusable` when the table refuses the row (another column that must be filled, a user
+    /// that does not exist).
+    pub fn add_documents(
+        &mut self,
+        user: UserId,
+        documents: &[NewDocument],
+        at: DateTime<Utc>,
+    ) -> Result<Vec<DocumentId>> {
+        if let Some(bad) =
+            documents.iter().find(|document| path_fault(document.file_path.as_os_str().as_bytes()).is_some())
+        {
+            let message =
+                format!("the path \"{}\" cannot be registered: it is empty or holds a NUL", bad.file_path.display());
+            return Err(NasSyncError::new(ErrorKind::Usage, message));
+        }
+        let created_at = timestamp::format(at);
+        self.write("add documents to", |tx, columns| {
+            // synced_to_nas is given although it has a default in our own table: in others often only Python has it.
+            let (mut names, mut marks) = (String::from("user_id, file_path, synced_to_nas"), String::from("?, ?, 0"));
+            for (has, name) in [(columns.original_name, "original_name"), (columns.created_at, "created_at")] {
+                if has {
+                    names.push_str(", ");
+                    names.push_str(name);
+                    marks.push_str(", ?");
+                }
+            }
+            let mut insert = tx.prepare(&format!("INSERT INTO documents ({names}) VALUES ({marks}) RETURNING id"))?;
+            let mut ids = Vec::with_capacity(documents.len());
+            for document in documents {
+                let mut values = vec![Value::Integer(user.0), path_value(&document.file_path)];
+                if columns.original_name {
+                    values.push(document.original_name.clone().map_or(Value::Null, Value::Text));
+                }
+                if columns.created_at {
+                    values.push(Value::Text(created_at.clone()));
+                }
+                ids.push(DocumentId(insert.query_one(params_from_iter(values), |row| row.get(0))?));
+            }
+            Ok(ids)
+        })
+    }
+}
+
+/// A path as it may stand in `file_path`: as text, and, for comparisons, as text or as a BLOB of the same bytes.
+pub(super) struct PathParameter<'a> {
+    pub path: &'a Path,
+    pub as_blob: bool,
+}
+
+impl rusqlite::ToSql for PathParameter<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let bytes = self.path.as_os_str().as_bytes();
+        Ok(ToSqlOutput::Borrowed(if self.as_blob { ValueRef::Blob(bytes) } else { ValueRef::Text(bytes) }))
+    }
+}
+
+fn path_value(path: &Path) -> Value {
+    match path.to_str() {
+        Some(text) => Value::Text(text.to_owned()),
+        None => Value::Blob(path.as_os_str().as_bytes().to_vec()),
+    }
+}
+
+fn path_fault(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.is_empty() {
+        return Some("is empty");
+    }
+    bytes.contains(&0).then_some("holds a NUL")
+}
+
+/// Ids that were asked for and select no row.
+fn unknown_ids(conn: &Connection, selection: &Selection) -> rusqlite::Result<BTreeSet<DocumentId>> {
+    let mut unknown: BTreeSet<DocumentId> = selection.ids().unwrap_or_default().iter().copied().collect();
+    if unknown.is_empty() {
+        return Ok(unknown);
+    }
+    let (condition, values) = selection.condition();
+    let mut statement = conn.prepare(&format!("SELECT d.id FROM documents d WHERE {condition}"))?;
+    let mut rows = statement.query(params_from_iter(&values))?;
+    while let Some(row) = rows.next()? {
+        if let ValueRef::Integer(id) = row.get_ref(0)? {
+            unknown.remove(&DocumentId(id));
+        }
+    }
+    Ok(unknown)
+}
+
+fn not_found(id: DocumentId, user: Option<UserId>) -> BadRow {
+    let message = match user {
+        Some(user) => format!("user {user} has no document with the id {id}"),
+        None => format!("there is no document with the id {id}"),
+    };
+    BadRow { id: Some(id), error: NasSyncError::new(ErrorKind::DocumentNotFound, message) }
+}
+
+/// Positions match [`read`].
+fn select_list(columns: Columns) -> String {
+    let optional = |has: bool, name: &str| if has { format!("d.{name}") } else { "NULL".to_owned() };
+    format!(
+        "d.id, d.user_id, d.file_path, {IS_SYNCED}, {}, {}, {}, {}, {}",
+        optional(columns.original_name, "original_name"),
+        optional(columns.file_type, "file_type"),
+        optional(columns.doc_type, "doc_type"),
+        optional(columns.date, "date"),
+        optional(columns.created_at, "created_at"),
+    )
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Result<Document, BadRow>> {
+    let bad = |id: Option<DocumentId>, column: &str, what: &str| {
+        let error = NasSyncError::new(ErrorKind::SourceUnreadable, format!("its row is not usable: {column} {what}"))
+            .with_solution(format!("Correct {column} of this document in the database, or remove the row."));
+        Ok(Err(BadRow { id, error }))
+    };
+    let id = match row.get_ref(0)? {
+        ValueRef::Integer(id) => DocumentId(id),
+        other => return bad(None, "id", &describe(other)),
+    };
+    let user_id = match row.get_ref(1)? {
+        ValueRef::Integer(user) => UserId(user),
+        other => return bad(Some(id), "user_id", &describe(other)),
+    };
+    let path = match row.get_ref(2)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes,
+        other => return bad(Some(id), "file_path", &describe(other)),
+    };
+    if let Some(fault) = path_fault(path) {
+        return bad(Some(id), "file_path", fault);
+    }
+    let date = text(row.get_ref(7)?).and_then(|date| timestamp::parse_date(&date));
+    let created_at = text(row.get_ref(8)?).and_then(|time| timestamp::parse(&time));
+    Ok(Ok(Document {
+        id,
+        user_id,
+        file_path: PathBuf::from(OsString::from_vec(path.to_vec())),
+        synced: row.get(3)?,
+        original_name: text(row.get_ref(4)?),
+        file_type: text(row.get_ref(5)?),
+        doc_type: text(row.get_ref(6)?),
+        date,
+        created_at,
+    }))
+}
+
+fn describe(value: ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Null => "is NULL".to_owned(),
+        ValueRef::Integer(_) | ValueRef::Real(_) => "is a number".to_owned(),
+        ValueRef::Text(_) => "is text".to_owned(),
+        ValueRef::Blob(_) => "is a BLOB".to_owned(),
+    }
+}
+
+/// The text of an optional column.
+fn text(value: ValueRef<'_>) -> Option<String> {
+    let text = match value {
+        ValueRef::Null => return None,
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Real(number) => number.to_string(),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => str::from_utf8(bytes).ok()?.to_owned(),
+    };
+    (!text.trim().is_empty()).then_some(text)
+}

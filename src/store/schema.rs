@@ -1,0 +1,238 @@
+//! The tables: what `documents` must look like, and the versioned tables that are nas-sync's own.
+//!
+//! Guarantees: an existing `documents` is only looked at; one that is not good enough is refused before the first
+//! write; own tables change in one transaction, from whatever version is found to the newest, whichever process gets
+//! there first. The version is a row of `nas_sync_meta`: `PRAGMA user_version` belongs to the documents' owner.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+
+use super::fault;
+use crate::error::{ErrorKind, NasSyncError};
+
+/// The columns without which nothing works.
+const NEEDED: [&str; 5] = ["id", "user_id", "file_path", "synced_to_nas", "synced_at"];
+
+/// The `documents` table as it is created where there is none.
+const DOCUMENTS: &str = "
+    CREATE TABLE {schema}.documents (
+        id INTEGER PRIMARY KEY,
+        user_id INTEGER NOT NULL,
+        file_path TEXT NOT NULL,
+        synced_to_nas BOOLEAN NOT NULL DEFAULT 0,
+        synced_at TIMESTAMP NULL,
+        original_name TEXT NULL,
+        file_type TEXT NULL,
+        doc_type TEXT NULL,
+        date DATE NULL,
+        created_at TIMESTAMP NULL
+    );";
+
+/// Step `n` leads from version `n` to `n + 1`. Steps that were released never change.
+///
+/// `nas_sync_documents.file_path` is the path that the row's attempts and failure are about: with another path, or
+/// with an id that SQLite gave to a new document, they no longer count. `nas_sync_names` says whose each name on the
+/// NAS is; its primary key is what keeps two documents, and two processes, off one name.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE {schema}.nas_sync_documents (
+        document_id INTEGER PRIMARY KEY,
+        file_path BLOB NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        last_error_kind TEXT NULL,
+        last_error_text TEXT NULL,
+        last_attempt_at TIMESTAMP NULL,
+        remote_name BLOB NULL,
+        bytes INTEGER NULL,
+        mtime_seconds INTEGER NULL,
+        mtime_nanoseconds INTEGER NULL,
+        level TEXT NULL
+    );
+    CREATE TABLE {schema}.nas_sync_names (
+        name BLOB NOT NULL PRIMARY KEY,
+        document_id INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX {schema}.nas_sync_names_of_document ON nas_sync_names (document_id);"];
+
+/// Which optional columns `documents` has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each optional column")]
+pub(super) struct Columns {
+    pub original_name: bool,
+    pub file_type: bool,
+    pub doc_type: bool,
+    pub date: bool,
+    pub created_at: bool,
+}
+
+/// What a database holds before anything is changed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    /// `None`: there is no such table.
+    documents: Option<Columns>,
+    /// The version of the own tables; 0: there are none.
+    version: usize,
+}
+
+/// Why the tables cannot be used.
+#[derive(Debug)]
+pub(super) enum SchemaError {
+    Sqlite(rusqlite::Error),
+    Refused { what: String, solution: Option<&'static str> },
+}
+
+impl From<rusqlite::Error> for SchemaError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+/// The crate's error, naming the database.
+pub(super) fn to_error(path: &Path, error: SchemaError) -> NasSyncError {
+    match error {
+        SchemaError::Sqlite(error) => fault::of(path, "prepare")(error),
+        SchemaError::Refused { what, solution } => {
+            let message = format!("the database {} cannot be used: {what}", path.display());
+            let error = NasSyncError::new(ErrorKind::DatabaseUnusable, message);
+            match solution {
+                Some(solution) => error.with_solution(solution),
+                None => error,
+            }
+        }
+    }
+}
+
+/// Looks at the tables without changing anything.
+pub(super) fn inspect(conn: &Connection) -> Result<Found, SchemaError> {
+    Ok(Found { documents: documents_columns(conn)?, version: own_version(conn)? })
+}
+
+/// Creates what is missing. Takes the write lock only when something is.
+pub(super) fn prepare(conn: &Connection, found: Found) -> Result<Columns, SchemaError> {
+    if let Found { documents: Some(columns), version } = found
+        && version == MIGRATIONS.len()
+    {
+        return Ok(columns);
+    }
+    let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+    // Another process may have done it while this one waited for the lock.
+    let found = inspect(&tx)?;
+    let columns = match found.documents {
+        Some(columns) => columns,
+        None => create_documents(&tx, "main")?,
+    };
+    migrate(&tx, found.version)?;
+    tx.commit()?;
+    Ok(columns)
+}
+
+/// For a database that must not change: empty temporary tables stand in for those that are missing.
+pub(super) fn stand_in(conn: &Connection, found: Found) -> Result<Columns, SchemaError> {
+    let columns = match found.documents {
+        Some(columns) => columns,
+        None => create_documents(conn, "temp")?,
+    };
+    if found.version == 0 {
+        for step in MIGRATIONS {
+            conn.execute_batch(&step.replace("{schema}", "temp"))?;
+        }
+    } else if found.version < MIGRATIONS.len() {
+        return Err(SchemaError::Refused {
+            what: format!("its nas_sync_ tables are of the old version {}", found.version),
+            solution: Some("Run a command that may change the database, such as `nas-sync sync`, once."),
+        });
+    }
+    Ok(columns)
+}
+
+fn create_documents(conn: &Connection, schema: &str) -> Result<Columns, SchemaError> {
+    conn.execute_batch(&DOCUMENTS.replace("{schema}", schema))?;
+    Ok(Columns { original_name: true, file_type: true, doc_type: true, date: true, created_at: true })
+}
+
+fn migrate(tx: &Transaction<'_>, from: usize) -> rusqlite::Result<()> {
+    tx.execute_batch(
+        "CREATE TABLE IF NOT EXISTS nas_sync_meta (key TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;",
+    )?;
+    for step in &MIGRATIONS[from..] {
+        tx.execute_batch(&step.replace("{schema}", "main"))?;
+    }
+    tx.execute(
+        "INSERT INTO nas_sync_meta (key, value) VALUES ('schema_version', ?1)
+         ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        [MIGRATIONS.len().cast_signed()],
+    )?;
+    Ok(())
+}
+
+/// `None` when there is no `documents`; an error when it is not one that can be used.
+fn documents_columns(conn: &Connection) -> Result<Option<Columns>, SchemaError> {
+    // SQLite compares names of tables and columns without regard to ASCII case.
+    let kind: Option<String> = conn
+        .query_row(
+            "SELECT type FROM main.sqlite_master WHERE lower(name) = 'documents' AND type IN ('table', 'view')",
+            [],
+            |row| row.get(0),
+        )
+        .optional()?;
+    match kind.as_deref() {
+        None => return Ok(None),
+        Some("table") => {}
+        // A view may hide, compute or swallow what is written: nothing would prove that a document was recorded.
+        Some(other) => {
+            return Err(SchemaError::Refused {
+                what: format!("documents is a {other}, not a table"),
+                solution: Some("Point NAS_DB at the database whose documents is a real table."),
+            });
+        }
+    }
+    // table_xinfo lists generated columns too, which are fine to read.
+    let mut statement = conn.prepare("SELECT lower(name) FROM pragma_table_xinfo('documents', 'main')")?;
+    let names: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let has = |name: &str| names.iter().any(|found| found == name);
+    let lacking: Vec<&str> = NEEDED.into_iter().filter(|name| !has(name)).collect();
+    if !lacking.is_empty() {
+        return Err(SchemaError::Refused {
+            what: format!("its table documents lacks {}; the table was left alone", lacking.join(", ")),
+            solution: None,
+        });
+    }
+    Ok(Some(Columns {
+        original_name: has("original_name"),
+        file_type: has("file_type"),
+        doc_type: has("doc_type"),
+        date: has("date"),
+        created_at: has("created_at"),
+    }))
+}
+
+fn own_version(conn: &Connection) -> Result<usize, SchemaError> {
+    let known: bool =
+        conn.query_row("SELECT EXISTS (SELECT 1 FROM main.sqlite_master WHERE name = 'nas_sync_meta')", [], |row| {
+            row.get(0)
+        })?;
+    if !known {
+        return Ok(0);
+    }
+    let value: Option<rusqlite::types::Value> = conn
+        .query_row("SELECT value FROM main.nas_sync_meta WHERE key = 'schema_version'", [], |row| row.get(0))
+        .optional()?;
+    let version = match value {
+        None => Some(0),
+        Some(rusqlite::types::Value::Integer(version)) => usize::try_from(version).ok(),
+        Some(_) => None,
+    };
+    match version {
+        Some(version) if version <= MIGRATIONS.len() => Ok(version),
+        Some(version) => Err(SchemaError::Refused {
+            what: format!("its nas_sync_ tables are of version {version}, and this program knows {}", MIGRATIONS.len()),
+            solution: Some("Use the newer nas-sync that last wrote to this database."),
+        }),
+        None => Err(SchemaError::Refused {
+            what: "nas_sync_meta holds no readable schema_version".to_owned(),
+            solution: Some(
+                "Restore the nas_sync_ tables from a backup, or drop all of them: documents keeps its own state.",
+            ),
+        }),
+    }
+}

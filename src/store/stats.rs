@@ -1,0 +1,85 @@
+//! Statistics of the documents, from one statement and so from one state of the database.
+
+use chrono::{DateTime, Utc};
+use rusqlite::params_from_iter;
+use rusqlite::types::ValueRef;
+
+use super::documents::IS_SYNCED;
+use super::{Selection, Store, UserId, timestamp};
+use crate::error::Result;
+
+/// How far the documents are. `total_documents = synced + pending`, and `failed` are among the pending.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SyncStats {
+    /// All of them.
+    pub total_documents: u64,
+    /// Those on the NAS.
+    pub synced: u64,
+    /// Those not yet on the NAS.
+    pub pending: u64,
+    /// Pending ones whose last try failed.
+    pub failed: u64,
+    /// 0 to 100, rounded to one decimal; 0 when there are no documents.
+    pub sync_percentage: f64,
+    /// The latest `synced_at` of a synced document; values that are no times do not count.
+    pub last_sync: Option<DateTime<Utc>>,
+}
+
+impl Store {
+    /// Statistics of one user, or of all.
+    pub fn stats(&self, user: Option<UserId>) -> Result<SyncStats> {
+        self.count(&user.map_or(Selection::All, Selection::User)).map_err(self.fault("count the documents of"))
+    }
+
+    fn count(&self, selection: &Selection) -> rusqlite::Result<SyncStats> {
+        let (condition, values) = selection.condition();
+        let mut statement = self.conn.prepare(&format!(
+            "SELECT {IS_SYNCED}, s.last_error_kind IS NOT NULL AND s.file_path IS d.file_path, d.synced_at
+             FROM documents d LEFT JOIN nas_sync_documents s ON s.document_id = d.id WHERE {condition}"
+        ))?;
+        let mut rows = statement.query(params_from_iter(&values))?;
+        let mut stats = SyncStats::default();
+        while let Some(row) = rows.next()? {
+            stats.total_documents += 1;
+            if row.get(0)? {
+                stats.synced += 1;
+                let time = match row.get_ref(2)? {
+                    ValueRef::Text(text) => str::from_utf8(text).ok().and_then(timestamp::parse),
+                    _ => None,
+                };
+                stats.last_sync = stats.last_sync.max(time);
+            } else if row.get(1)? {
+                stats.failed += 1;
+            }
+        }
+        stats.pending = stats.total_documents - stats.synced;
+        stats.sync_percentage = percentage(stats.synced, stats.total_documents);
+        Ok(stats)
+    }
+}
+
+/// `part` of `total` in percent, rounded to one decimal; 0 of nothing is 0.
+fn percentage(part: u64, total: u64) -> f64 {
+    if total == 0 {
+        return 0.0;
+    }
+    let (part, total) = (u128::from(part), u128::from(total));
+    let tenths = (part * 2000 + total) / (total * 2);
+    // At most 1000, because a part is not more than its whole.
+    f64::from(u16::try_from(tenths).unwrap_or(1000)) / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentages_have_one_decimal() {
+        let tenths = |part, total| (percentage(part, total) * 10.0).round();
+        assert_eq!(format!("{}", percentage(142, 150)), "94.7");
+        assert_eq!(format!("{}", percentage(1, 3)), "33.3");
+        assert_eq!(format!("{}", percentage(2, 3)), "66.7");
+        assert!(tenths(0, 0).abs() < 0.5);
+        assert!((tenths(u64::MAX, u64::MAX) - 1000.0).abs() < 0.5);
+    }
+}

@@ -1,0 +1,91 @@
+//! The database with real files, several connections and several processes.
+
+mod documents;
+mod opening;
+mod recording;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeZone as _, Utc};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::*;
+
+/// A wait that is long enough to be a wait and short enough for a test.
+const SHORT: Duration = Duration::from_millis(60);
+
+/// A database file in a folder of its own.
+struct Db {
+    folder: TempDir,
+}
+
+impl Db {
+    /// No file yet.
+    fn absent() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// A database that somebody else made with `sql`.
+    fn foreign(sql: &str) -> Self {
+        let db = Self::absent();
+        db.raw().execute_batch(sql).unwrap();
+        db
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("documents.db")
+    }
+
+    /// Another program's connection.
+    fn raw(&self) -> Connection {
+        Connection::open(self.path()).unwrap()
+    }
+
+    fn open(&self) -> Store {
+        self.try_open(Access::Create).unwrap()
+    }
+
+    fn try_open(&self, access: Access) -> Result<Store> {
+        Store::open_with(&self.path(), access, SHORT)
+    }
+
+    fn text(&self, sql: &str) -> Option<String> {
+        self.raw().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+}
+
+/// The moment of every test.
+fn noon() -> DateTime<Utc> {
+    Utc.with_ymd_and_hms(2024, 1, 15, 12, 0, 0).unwrap()
+}
+
+fn add(store: &mut Store, user: i64, paths: &[&str]) -> Vec<DocumentId> {
+    let new: Vec<_> =
+        paths.iter().map(|path| NewDocument { file_path: PathBuf::from(path), original_name: None }).collect();
+    store.add_documents(UserId(user), &new, noon()).unwrap()
+}
+
+fn synced(id: DocumentId, file_path: &str, remote_name: &str) -> SyncedRecord {
+    SyncedRecord {
+        id,
+        file_path: PathBuf::from(file_path),
+        copy: StoredCopy {
+            remote_name: remote_name.into(),
+            bytes: 7,
+            mtime_seconds: -1,
+            mtime_nanoseconds: 999_999_999,
+            level: Level::Stored,
+        },
+    }
+}
+
+/// The ids of good rows; a bad row ends the test.
+fn ids(rows: Vec<Result<Document, BadRow>>) -> Vec<i64> {
+    rows.into_iter().map(|row| row.unwrap().id.0).collect()
+}
+
+fn kind<T>(result: Result<T>) -> ErrorKind {
+    result.err().expect("this must fail").kind()
+}

@@ -1,0 +1,238 @@
+//! Opening: what is created, what is refused, and who waits for whom.
+
+use std::process::Command;
+use std::sync::Barrier;
+
+use super::*;
+
+#[test]
+fn a_store_can_move_to_another_thread() {
+    fn is_send<T: Send>() {}
+    is_send::<Store>();
+}
+
+#[test]
+fn a_missing_database_is_created_only_for_create() {
+    let db = Db::absent();
+    for access in [Access::Existing, Access::ReadOnly] {
+        let error = db.try_open(access).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DatabaseUnusable);
+        assert!(error.message().contains("documents.db") && error.message().contains("NAS_DB"), "{error}");
+        assert!(!db.path().exists());
+    }
+    db.open();
+    assert_eq!(db.text("PRAGMA journal_mode").as_deref(), Some("wal"));
+    assert!(db.try_open(Access::Existing).is_ok());
+}
+
+#[test]
+fn the_documents_table_is_the_contracts() {
+    let db = Db::absent();
+    db.open();
+    let raw = db.raw();
+    let mut statement =
+        raw.prepare("SELECT name, type, \"notnull\", dflt_value, pk FROM pragma_table_info('documents')").unwrap();
+    let columns: Vec<(String, String, bool, Option<String>, bool)> = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
+        .unwrap()
+        .map(std::result::Result::unwrap)
+        .collect();
+    let needed: Vec<_> = columns.iter().take(5).map(|(a, b, c, d, e)| (&**a, &**b, *c, d.as_deref(), *e)).collect();
+    assert_eq!(
+        needed,
+        [
+            ("id", "INTEGER", false, None, true),
+            ("user_id", "INTEGER", true, None, false),
+            ("file_path", "TEXT", true, None, false),
+            ("synced_to_nas", "BOOLEAN", true, Some("0"), false),
+            ("synced_at", "TIMESTAMP", false, None, false),
+        ]
+    );
+    let optional: Vec<_> = columns.iter().skip(5).map(|column| &*column.0).collect();
+    assert_eq!(optional, ["original_name", "file_type", "doc_type", "date", "created_at"]);
+}
+
+#[test]
+fn a_missing_folder_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Store::open(&folder.path().join("no/such/nas.db"), Access::Create).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DatabaseUnusable);
+    assert!(error.message().contains("no/such"), "{error}");
+    assert_eq!(kind(Store::open(Path::new(""), Access::Create)), ErrorKind::DatabaseUnusable);
+    assert_eq!(kind(Store::open(folder.path(), Access::Create)), ErrorKind::DatabaseUnusable);
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused_and_left_alone() {
+    let db = Db::absent();
+    let text = "not a database, but somebody's text\n".repeat(100);
+    std::fs::write(db.path(), &text).unwrap();
+    for access in [Access::Create, Access::Existing, Access::ReadOnly] {
+        let error = db.try_open(access).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DatabaseUnusable);
+        assert!(error.message().contains("file is not a database"), "{error}");
+    }
+    assert_eq!(std::fs::read_to_string(db.path()).unwrap(), text);
+}
+
+#[test]
+fn damaged_pages_are_an_error_and_no_panic() {
+    let db = Db::absent();
+    let mut store = db.open();
+    let paths: Vec<String> = (0..500).map(|n| format!("/up/{n:0>200}.pdf")).collect();
+    add(&mut store, 1, &paths.iter().map(String::as_str).collect::<Vec<_>>());
+    drop(store);
+    let mut bytes = std::fs::read(db.path()).unwrap();
+    let page = 4096;
+    let end = bytes.len() - page;
+    // Page 1 holds the schema and stays.
+    bytes[page..end].fill(0xa5);
+    std::fs::write(db.path(), bytes).unwrap();
+    let result = db.try_open(Access::Existing).and_then(|store| store.pending(&Selection::All));
+    assert_eq!(kind(result), ErrorKind::DatabaseUnusable);
+}
+
+#[test]
+fn a_table_that_lacks_columns_is_named_and_untouched() {
+    let db = Db::foreign(
+        "CREATE TABLE documents (id INTEGER PRIMARY KEY, user_id INTEGER, file_path TEXT);
+         INSERT INTO documents VALUES (1, 2, '/x');",
+    );
+    let before = std::fs::read(db.path()).unwrap();
+    for access in [Access::Create, Access::Existing, Access::ReadOnly] {
+        let error = db.try_open(access).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DatabaseUnusable);
+        assert!(error.message().contains("documents lacks synced_to_nas, synced_at"), "{error}");
+    }
+    assert_eq!(std::fs::read(db.path()).unwrap(), before, "not even the journal mode may change");
+}
+
+#[test]
+fn a_view_is_refused() {
+    let db = Db::foreign(
+        "CREATE VIEW documents AS SELECT 1 AS id, 1 AS user_id, '/x' AS file_path, 0 AS synced_to_nas, NULL AS synced_at;",
+    );
+    let error = db.try_open(Access::Create).unwrap_err();
+    assert!(error.message().contains("documents is a view"), "{error}");
+}
+
+#[test]
+fn a_foreign_table_with_other_case_and_columns_is_accepted() {
+    let db = Db::foreign(
+        "PRAGMA user_version = 42;
+         CREATE TABLE Documents (ID INTEGER PRIMARY KEY, User_Id INTEGER, File_Path TEXT, title TEXT,
+                                 Synced_To_Nas BOOLEAN, Synced_At TIMESTAMP);
+         INSERT INTO Documents (User_Id, File_Path) VALUES (3, '/x');",
+    );
+    assert_eq!(ids(db.open().pending(&Selection::All).unwrap()), [1]);
+    assert_eq!(db.raw().query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap(), 42);
+}
+
+#[test]
+fn own_tables_of_a_newer_program_are_refused() {
+    let db = Db::absent();
+    db.open();
+    db.raw().execute("UPDATE nas_sync_meta SET value = 99", []).unwrap();
+    let error = db.try_open(Access::Existing).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DatabaseUnusable);
+    assert!(error.message().contains("version 99"), "{error}");
+    db.raw().execute("UPDATE nas_sync_meta SET value = 'seven'", []).unwrap();
+    assert_eq!(kind(db.try_open(Access::ReadOnly)), ErrorKind::DatabaseUnusable);
+}
+
+#[test]
+fn read_only_changes_nothing_and_counts_what_is_there() {
+    let db = Db::foreign(
+        "CREATE TABLE documents (id INTEGER PRIMARY KEY, user_id INTEGER, file_path TEXT, synced_to_nas, synced_at);
+         INSERT INTO documents (user_id, file_path) VALUES (3, '/x');",
+    );
+    let before = std::fs::read(db.path()).unwrap();
+    let mut store = db.try_open(Access::ReadOnly).unwrap();
+    assert_eq!(store.stats(None).unwrap().pending, 1);
+    let new = [NewDocument { file_path: PathBuf::from("/y"), original_name: None }];
+    assert_eq!(kind(store.add_documents(UserId(1), &new, noon())), ErrorKind::DatabaseUnusable);
+    drop(store);
+    assert_eq!(std::fs::read(db.path()).unwrap(), before);
+
+    let empty = Db::foreign("");
+    std::fs::write(empty.path(), "").unwrap();
+    assert_eq!(empty.try_open(Access::ReadOnly).unwrap().stats(None).unwrap(), SyncStats::default());
+    assert_eq!(std::fs::metadata(empty.path()).unwrap().len(), 0);
+}
+
+#[test]
+fn a_held_write_lock_is_database_locked_after_the_wait() {
+    let db = Db::absent();
+    let mut store = db.open();
+    let id = add(&mut store, 1, &["/a"])[0];
+    let other = db.raw();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+
+    let before = Instant::now();
+    let result = store.mark_synced(&[synced(id, "/a", "a")], noon());
+    assert!(before.elapsed() >= SHORT, "it must wait first");
+    let error = result.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DatabaseLocked);
+    assert!(error.message().contains("documents.db"), "{error}");
+    // Reading, and opening what is up to date, need no write lock.
+    assert_eq!(ids(store.pending(&Selection::All).unwrap()), [1]);
+    assert!(db.try_open(Access::Existing).is_ok());
+
+    other.execute_batch("COMMIT").unwrap();
+    assert_eq!(store.mark_synced(&[synced(id, "/a", "a")], noon()).unwrap(), [MarkOutcome::Marked]);
+}
+
+#[test]
+fn a_lock_while_tables_are_created_is_database_locked() {
+    let db = Db::foreign("CREATE TABLE other (x);");
+    let other = db.raw();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    assert_eq!(kind(db.try_open(Access::Create)), ErrorKind::DatabaseLocked);
+}
+
+#[test]
+fn many_threads_may_create_one_database_at_once() {
+    for _ in 0..10 {
+        let db = Db::absent();
+        let start = Barrier::new(6);
+        std::thread::scope(|scope| {
+            for user in 0..6 {
+                let (db, start) = (&db, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    let mut store = Store::open(&db.path(), Access::Create).unwrap();
+                    add(&mut store, user, &["/a", "/b"]);
+                });
+            }
+        });
+        assert_eq!(db.open().stats(None).unwrap().total_documents, 12);
+        assert_eq!(db.text("SELECT CAST(COUNT(*) AS TEXT) FROM nas_sync_meta").as_deref(), Some("1"));
+    }
+}
+
+/// Not a test by itself: what each child process of the next test does.
+#[test]
+fn child_that_adds_documents() {
+    let Some(path) = std::env::var_os("NAS_SYNC_TEST_CHILD_DB") else { return };
+    let mut store = Store::open(Path::new(&path), Access::Create).unwrap();
+    for _ in 0..20 {
+        add(&mut store, 1, &["/from/a/child"]);
+    }
+}
+
+#[test]
+fn several_processes_may_create_and_fill_one_database() {
+    let db = Db::absent();
+    let child = || {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::tests::opening::child_that_adds_documents"])
+            .env("NAS_SYNC_TEST_CHILD_DB", db.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    for mut child in [child(), child(), child(), child()] {
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(db.open().stats(None).unwrap().total_documents, 80);
+}
