@@ -1,2 +1,3 @@
-//! Documents in, outcomes out: the configuration so far.
+//! Documents in, outcomes out.
 pub mod config;
+pub mod layout;
