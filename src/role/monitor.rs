@@ -3,6 +3,8 @@
 //! The trait stands on the roles' floor, not the session's, because the sender reports through it too.
 
 use crate::error::NasSyncError;
+use crate::wire::flist::FileEntry;
+use crate::wire::iflags::ItemFlags;
 
 /// How one file was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,24 +39,28 @@ pub enum Loudness {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// The file list has been sent.
-    ListSent {
+    /// The file list is about to be sent.
+    Listed {
         /// Entries in it.
         entries: usize,
+        /// The bytes of its regular files.
+        bytes: u64,
     },
     /// The receiver looked at an entry and says what differs there.
     Itemized {
         /// Which entry.
         index: usize,
+        /// The entry.
+        entry: &'a FileEntry,
         /// What differs.
-        flags: crate::wire::iflags::ItemFlags,
+        flags: ItemFlags,
     },
     /// A file is being sent.
     FileStarted {
         /// Which file.
         index: usize,
-        /// Its length in bytes.
-        size: u64,
+        /// Its entry.
+        entry: &'a FileEntry,
     },
     /// More of the current file has been read and handed on.
     Progress {
@@ -65,6 +71,8 @@ pub enum Event<'a> {
     FileSent {
         /// Which file.
         index: usize,
+        /// Its entry.
+        entry: &'a FileEntry,
         /// How.
         stats: FileStats,
         /// Whether it stayed the same meanwhile.
@@ -74,6 +82,8 @@ pub enum Event<'a> {
     FileFailed {
         /// Which file.
         index: usize,
+        /// Its entry.
+        entry: &'a FileEntry,
         /// Why.
         error: NasSyncError,
     },

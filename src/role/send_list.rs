@@ -2,7 +2,7 @@
 
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::tree::source::SourceFile;
-use crate::wire::flist::{FileEntry, ListCoder, ListFields};
+use crate::wire::flist::{EntryKind, FileEntry, ListCoder, ListFields};
 use crate::wire::flist_order::ListOrder;
 use crate::wire::idlist::{self, NamedId};
 use crate::wire::negotiated::{Negotiated, Unsendable};
@@ -75,6 +75,12 @@ impl NumberedList {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.origins.is_empty()
+    }
+
+    /// The bytes of all regular files.
+    pub fn bytes(&self) -> u64 {
+        let files = self.entries.iter().filter(|entry| entry.kind == EntryKind::File);
+        files.fold(0, |sum, entry| sum.saturating_add(entry.size))
     }
 
     /// The entry of a number, and where the caller named it.

@@ -13,7 +13,7 @@ use super::send_list::{NumberedList, Sources};
 use crate::delta::{BasisUse, BlockIndex, BlockSums, Geometry, Op, Search, StrongHasher};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::tree::source::SourceFile;
-use crate::wire::flist::{EntryKind, io_error};
+use crate::wire::flist::{EntryKind, FileEntry, io_error};
 use crate::wire::iflags::{Item, ItemFlags};
 use crate::wire::mux::{Framing, Message};
 use crate::wire::ndx::{self, NdxCoder};
@@ -61,8 +61,8 @@ pub struct SendJob {
 /// the caller goes on reading.
 pub fn run(job: SendJob, negotiated: Negotiated, mut port: Port, monitor: &dyn Monitor) -> Result<()> {
     let list = job.list;
+    monitor.event(Event::Listed { entries: list.len(), bytes: list.bytes() });
     list.send(&negotiated, &mut port)?;
-    monitor.event(Event::ListSent { entries: list.len() });
     let tokens = TokenEncoder::new(negotiated.tokens, negotiated.zlib_history).map_err(internal)?;
     let mut sender = Sender {
         requests: NdxCoder::new(negotiated.ndx),
@@ -179,18 +179,18 @@ impl Sender<'_> {
     }
 
     fn answer(&mut self, ndx: i32, phase: Phase) -> Result<()> {
-        let (index, kind, size) = match self.list.get(ndx) {
-            Some((index, entry)) => (index, entry.kind, entry.size),
-            None => return Err(protocol(format!("file {ndx} was asked for, the list has {}", self.list.len()))),
+        let list = Arc::clone(&self.list);
+        let Some((index, entry)) = list.get(ndx) else {
+            return Err(protocol(format!("file {ndx} was asked for, the list has {}", list.len())));
         };
         let items = self.negotiated.items;
         let item = self.port.take(|reader| Item::decode(items, reader))?;
-        self.monitor.event(Event::Itemized { index, flags: item.flags });
+        self.monitor.event(Event::Itemized { index, entry, flags: item.flags });
         if !item.flags.has(ItemFlags::TRANSFER) {
             return self.echo(ndx, &item);
         }
         let times = usize::try_from(ndx).ok().and_then(|ndx| self.sent.get_mut(ndx));
-        match (kind, phase, times) {
+        match (entry.kind, phase, times) {
             (EntryKind::File, Phase::Data, Some(times)) if *times < 2 => *times += 1,
             _ => return Err(protocol(format!("the data of entry {ndx} was asked for when it may not be"))),
         }
@@ -198,16 +198,16 @@ impl Sender<'_> {
             return self.echo(ndx, &item);
         }
         let sums = self.take_sums()?;
-        self.monitor.event(Event::FileStarted { index, size });
+        self.monitor.event(Event::FileStarted { index, entry });
         match self.sources.open(index) {
             Ok(source) => {
                 self.echo(ndx, &item)?;
-                self.send_file(index, source, sums.as_ref())
+                self.send_file(index, entry, source, sums.as_ref())
             }
             Err(error) => {
                 self.errors |=
                     if error.kind() == ErrorKind::SourceMissing { io_error::VANISHED } else { io_error::GENERAL };
-                self.monitor.event(Event::FileFailed { index, error });
+                self.monitor.event(Event::FileFailed { index, entry, error });
                 NumberedList::decline(&self.negotiated, ndx, &mut self.port)
             }
         }
@@ -245,7 +245,13 @@ impl Sender<'_> {
         Ok(kept)
     }
 
-    fn send_file(&mut self, index: usize, mut source: SourceFile, sums: Option<&BlockSums>) -> Result<()> {
+    fn send_file(
+        &mut self,
+        index: usize,
+        entry: &FileEntry,
+        mut source: SourceFile,
+        sums: Option<&BlockSums>,
+    ) -> Result<()> {
         let head = sums.map_or(Geometry::EMPTY, |sums| sums.geometry());
         sums::encode_head(&head, self.port.out());
         let mut hasher = self.negotiated.file_sum.hasher();
@@ -266,10 +272,10 @@ impl Sender<'_> {
         self.port.out().extend_from_slice(&digest);
         // Told before the frame can leave, so that no acknowledgement overtakes it.
         match read.failure {
-            None => self.monitor.event(Event::FileSent { index, stats: read.stats, stability }),
+            None => self.monitor.event(Event::FileSent { index, entry, stats: read.stats, stability }),
             Some(error) => {
                 self.errors |= io_error::GENERAL;
-                self.monitor.event(Event::FileFailed { index, error });
+                self.monitor.event(Event::FileFailed { index, entry, error });
             }
         }
         self.port.settle()
