@@ -177,9 +177,26 @@ fn a_held_write_lock_is_database_locked_after_the_wait() {
     // Reading, and opening what is up to date, need no write lock.
     assert_eq!(ids(store.pending(&Selection::All).unwrap()), [1]);
     assert!(db.try_open(Access::Existing).is_ok());
+    assert_eq!(db.try_open(Access::ReadOnly).unwrap().stats(None).unwrap().pending, 1);
 
     other.execute_batch("COMMIT").unwrap();
     assert_eq!(store.mark_synced(&[synced(id, "/a", "a")], noon()).unwrap(), [MarkOutcome::Marked]);
+}
+
+#[test]
+fn a_full_disk_is_said_and_nothing_is_half_written() {
+    let db = Db::absent();
+    let mut store = db.open();
+    let id = add(&mut store, 1, &["/a"])[0];
+    // SQLite's own limit gives the result code of a full disk.
+    let pages: i64 = store.conn.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+    store.conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
+    let mut record = synced(id, "/a", "a");
+    record.copy.remote_name = vec![b'n'; 20_000];
+    let error = store.mark_synced(&[record], noon()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DatabaseUnusable);
+    assert!(error.message().contains("full") && error.solution().contains("Make room"), "{error}");
+    assert_eq!(ids(store.pending(&Selection::All).unwrap()), [1]);
 }
 
 #[test]
@@ -188,6 +205,30 @@ fn a_lock_while_tables_are_created_is_database_locked() {
     let other = db.raw();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
     assert_eq!(kind(db.try_open(Access::Create)), ErrorKind::DatabaseLocked);
+}
+
+#[test]
+fn the_switch_to_wal_waits_for_readers_and_for_writers() {
+    for lock in ["BEGIN; SELECT * FROM other;", "BEGIN IMMEDIATE;"] {
+        let db = Db::foreign("CREATE TABLE other (x); INSERT INTO other VALUES (1);");
+        let (locked, may_open) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let other = db.raw();
+                other.execute_batch(lock).unwrap();
+                locked.send(()).unwrap();
+                std::thread::sleep(SHORT);
+            });
+            may_open.recv().unwrap();
+            Store::open(&db.path(), Access::Existing).unwrap();
+        });
+        assert_eq!(db.text("PRAGMA journal_mode").as_deref(), Some("wal"));
+
+        let db = Db::foreign("CREATE TABLE other (x); INSERT INTO other VALUES (1);");
+        let other = db.raw();
+        other.execute_batch(lock).unwrap();
+        assert_eq!(kind(db.try_open(Access::Existing)), ErrorKind::DatabaseLocked);
+    }
 }
 
 #[test]
