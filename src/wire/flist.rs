@@ -192,7 +192,7 @@ impl ListCoder {
             | flag(suffix.len() > 255, xflags::LONG_NAME)
             | flag(entry.mtime == previous.mtime, xflags::SAME_TIME)
             | flag(self.coding.nanoseconds && entry.mtime_ns != 0, xflags::NANOSECONDS);
-        self.put_xflags(flags, entry.is_dir(), out);
+        let flags = self.put_xflags(flags, entry.is_dir(), out);
         if flags & xflags::SAME_NAME != 0 {
             out.push(prefix as u8);
         }
@@ -210,22 +210,24 @@ impl ListCoder {
         self.previous.ids = Some((entry.uid, entry.gid));
     }
 
-    fn put_xflags(&self, flags: u32, is_dir: bool, out: &mut Vec<u8>) {
-        // A word of 0 would end the list, so each coding has a harmless bit to set instead.
+    /// Writes the flag word and gives the flags that count. A word of 0 would end the list, so each coding has a bit to
+    /// set instead; with protocol 27 that of a folder changes how its name's length travels.
+    fn put_xflags(&self, flags: u32, is_dir: bool, out: &mut Vec<u8>) -> u32 {
+        let flags = match self.coding.xflags {
+            XflagCoding::Byte if flags == 0 && is_dir => xflags::LONG_NAME,
+            XflagCoding::Byte | XflagCoding::Word if flags == 0 && !is_dir => xflags::TOP_DIR,
+            _ => flags,
+        };
         match self.coding.xflags {
-            XflagCoding::Byte if flags != 0 => out.push(flags as u8),
-            XflagCoding::Byte => out.push(if is_dir { xflags::LONG_NAME } else { xflags::TOP_DIR } as u8),
-            XflagCoding::Word => {
-                let flags = if flags == 0 && !is_dir { xflags::TOP_DIR } else { flags };
-                if flags > 0xff || flags == 0 {
-                    out.extend_from_slice(&((flags | xflags::EXTENDED) as u16).to_le_bytes());
-                } else {
-                    out.push(flags as u8);
-                }
+            XflagCoding::Byte => out.push(flags as u8),
+            XflagCoding::Word if flags > 0xff || flags == 0 => {
+                out.extend_from_slice(&((flags | xflags::EXTENDED) as u16).to_le_bytes());
             }
+            XflagCoding::Word => out.push(flags as u8),
             XflagCoding::Varint if flags == 0 => out.push(xflags::EXTENDED as u8),
             XflagCoding::Varint => IntCoding::Variable.put_int(out, flags.cast_signed()),
         }
+        flags
     }
 
     fn put_attributes(&self, entry: &FileEntry, flags: u32, mode: u32, out: &mut Vec<u8>) {
