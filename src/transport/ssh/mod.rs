@@ -1,2 +1,331 @@
-//! The SSH client.
+//! The SSH client: one login, then any number of commands side by side.
+//!
+//! Guarantees: the host key is checked before anything secret is sent; the whole way to a login fits one time budget;
+//! every failure names its party. Never asks a question, never offers more keys than configured, never tries a refused
+//! login again. See `protocol-notes/13-ssh.md`.
+
+mod algorithms;
+mod auth;
+mod config;
+mod dial;
 pub mod exec;
+mod host_keys;
+mod key_file;
+mod known_hosts;
+mod link;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use russh::client::{self, Handle};
+use russh::{AlgorithmKind, Disconnect, Limits, Preferred, SshId};
+use tokio::time::timeout;
+
+pub use algorithms::CipherList;
+pub use config::{
+    DEFAULT_CONNECT_TIMEOUT, DEFAULT_KEEPALIVE, DEFAULT_PORT, HostKeyPin, Identity, LegacyAlgorithms, MAX_REKEY_BYTES,
+    Secret, SshConfig, UnknownHostKey, expand_home,
+};
+
+use super::Exec;
+use crate::error::{ErrorKind, NasSyncError, Result};
+use algorithms::StrictKex;
+use dial::Greeting;
+use host_keys::{HostKey, HostKeyPolicy, Verdict};
+use link::{Callbacks, End, Failure, Link};
+
+/// Bytes a server may send on one channel before it must wait for us. The far end sends sums and messages, and on a pull
+/// the files themselves: enough for 100 ms at 300 Mbit/s and more.
+const WINDOW: u32 = 8 << 20;
+/// The largest payload of one packet; what every server must accept (RFC 4253, section 6.1).
+const MAX_PACKET: u32 = 32 * 1024;
+/// Signs of life that may stay without an answer.
+const KEEPALIVE_TRIES: u32 = 4;
+/// Age of session keys at which new ones are made.
+const REKEY_AFTER: Duration = Duration::from_secs(3600);
+/// How long the goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// A login on a NAS. Dropping it, and all its commands, closes the connection.
+pub struct SshClient {
+    handle: Handle<Callbacks>,
+    link: Arc<Link>,
+    address: String,
+    host_key: HostKey,
+    server_version: String,
+    connect_time: Duration,
+    budget: Duration,
+}
+
+impl fmt::Debug for SshClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SshClient")
+            .field("address", &self.address)
+            .field("end", &self.link.end())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How far a connection has come, for the words of a timeout.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    ReadingKeys,
+    Resolving,
+    Connecting,
+    KeyExchange,
+    LoggingIn,
+}
+
+struct Progress {
+    step: Mutex<Step>,
+    greeting: Arc<Greeting>,
+}
+
+impl Progress {
+    fn reach(&self, step: Step) {
+        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = step;
+    }
+
+    fn timed_out(&self, config: &SshConfig) -> NasSyncError {
+        let (address, seconds) = (config.address(), config.connect_timeout.as_secs_f32());
+        let step = *self.step.lock().unwrap_or_else(PoisonError::into_inner);
+        let message = match step {
+            Step::ReadingKeys => format!("reading the local keys took longer than {seconds} s"),
+            Step::Resolving => format!("looking up {} took longer than {seconds} s", config.bare_host()),
+            Step::Connecting => format!("{address} did not answer within {seconds} s"),
+            Step::KeyExchange if self.greeting.server_id().is_some() => {
+                format!("{address} did not finish the key exchange within {seconds} s")
+            }
+            Step::KeyExchange if !self.greeting.bytes().is_empty() => return not_ssh(config, &self.greeting),
+            Step::KeyExchange => format!("{address} took the connection but said nothing within {seconds} s"),
+            Step::LoggingIn => format!("{address} did not finish the login within {seconds} s"),
+        };
+        NasSyncError::new(ErrorKind::ConnectionTimedOut, message)
+    }
+}
+
+impl SshClient {
+    /// Connects and logs in. Ends within `config.connect_timeout`.
+    ///
+    /// Errors: `Usage`, `KeyUnusable`, `KnownHostsUnusable`, `NameNotResolved`, `ConnectionRefused`,
+    /// `ConnectionTimedOut`, `Unreachable`, `ConnectionLost`, `NotSsh`, `NoCommonAlgorithm`, `HostKeyUnknown`,
+    /// `HostKeyChanged`, `HostKeyRevoked`, `LoginRefused`.
+    pub async fn connect(config: &SshConfig) -> Result<Self> {
+        config.check()?;
+        let progress = Progress { step: Mutex::new(Step::ReadingKeys), greeting: Arc::default() };
+        match timeout(config.connect_timeout, establish(config, &progress)).await {
+            Ok(result) => result,
+            Err(_) => Err(progress.timed_out(config)),
+        }
+    }
+
+    /// Runs a command under the user's login shell. Several may run side by side; see [`exec`] for what that asks of
+    /// their readers. Fails with `ExecRefused`, `ConnectionLost`, or `Stalled` when the NAS does not answer in time.
+    pub async fn exec(&self, command: &[u8]) -> Result<Exec> {
+        match timeout(self.budget, exec::start(&self.handle, &self.link, command)).await {
+            Ok(result) => result,
+            Err(_) => {
+                let message =
+                    format!("{} did not start a command within {} s", self.address, self.budget.as_secs_f32());
+                Err(NasSyncError::new(ErrorKind::Stalled, message))
+            }
+        }
+    }
+
+    /// The fingerprint of the NAS's host key, `SHA256:…`.
+    pub fn host_key_fingerprint(&self) -> String {
+        self.host_key.fingerprint()
+    }
+
+    /// The type of the NAS's host key, such as `ssh-ed25519`.
+    pub fn host_key_type(&self) -> &str {
+        &self.host_key.key_type
+    }
+
+    /// How the server names itself, such as `SSH-2.0-OpenSSH_9.2`; safe to print.
+    pub fn server_version(&self) -> &str {
+        &self.server_version
+    }
+
+    /// How long name lookup, TCP, key exchange and login took.
+    pub fn connect_time(&self) -> Duration {
+        self.connect_time
+    }
+
+    /// What the server printed before the login, at most 8 KiB, escaped; several lines.
+    pub fn banner(&self) -> String {
+        crate::text::escape_lines(self.link.banner().as_bytes())
+    }
+
+    /// Why the connection ended; `None` while it lives or when we closed it.
+    pub fn lost(&self) -> Option<NasSyncError> {
+        match self.link.end() {
+            None | Some(End::Ours) => None,
+            Some(_) => Some(self.link.lost("")),
+        }
+    }
+
+    /// Says goodbye and closes the connection, with every command that still runs. Takes a second at most.
+    pub async fn disconnect(&self) {
+        if self.handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok() {
+            let _ = timeout(GOODBYE, self.link.ended()).await;
+        }
+    }
+}
+
+async fn establish(config: &SshConfig, progress: &Progress) -> Result<SshClient> {
+    let started = Instant::now();
+    let (policy, credentials) =
+        blocking(config, |config| Ok((HostKeyPolicy::load(config)?, key_file::load(config)?))).await?;
+    progress.reach(Step::Resolving);
+    let addresses = dial::resolve(config).await?;
+    let mut approach = Approach { config, policy: Arc::new(policy), strict: StrictKex::Assumed, seen: Vec::new() };
+    let (mut handle, link) = loop {
+        progress.reach(Step::Connecting);
+        progress.greeting.clear();
+        let stream = dial::connect(config, &addresses, &progress.greeting).await?;
+        progress.reach(Step::KeyExchange);
+        let link = Arc::new(Link::default());
+        let callbacks = Callbacks::new(Arc::clone(&link), Arc::clone(&approach.policy));
+        match client::connect_stream(Arc::new(approach.client_config()), stream, callbacks).await {
+            Ok(handle) => break (handle, link),
+            Err(failure) => approach.learn_from(failure, &progress.greeting)?,
+        }
+    };
+    let (host_key, verdict) = link.take_host_key().ok_or_else(|| link.lost("after the key exchange"))?;
+    if let Verdict::Learnt { file: Some(file), line } = verdict {
+        blocking(config, move |_| known_hosts::append(&file, &line)).await?;
+    }
+    progress.reach(Step::LoggingIn);
+    auth::Login::new(&mut handle, config, &link).run(&credentials).await?;
+    Ok(SshClient {
+        handle,
+        link,
+        address: config.address(),
+        host_key,
+        server_version: progress.greeting.server_id().unwrap_or_default(),
+        connect_time: started.elapsed(),
+        budget: config.connect_timeout,
+    })
+}
+
+/// Runs what touches files or burns CPU off the runtime's threads.
+async fn blocking<T: Send + 'static>(
+    config: &SshConfig,
+    work: impl FnOnce(&SshConfig) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let config = config.clone();
+    match tokio::task::spawn_blocking(move || work(&config)).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// One server, and what earlier key exchanges with it taught us. Only before the login is there a second try.
+struct Approach<'a> {
+    config: &'a SshConfig,
+    policy: Arc<HostKeyPolicy>,
+    strict: StrictKex,
+    seen: Vec<HostKey>,
+}
+
+impl Approach<'_> {
+    fn preferred(&self) -> Preferred {
+        let seen: HashSet<&str> = self.seen.iter().map(|key| key.key_type.as_str()).collect();
+        algorithms::preferred(self.config, self.strict, |name| self.policy.accepts_type(name) && !seen.contains(name))
+    }
+
+    fn client_config(&self) -> client::Config {
+        let rekey = self.config.rekey_bytes.min(MAX_REKEY_BYTES);
+        client::Config {
+            client_id: SshId::Standard(concat!("SSH-2.0-nas-sync_", env!("CARGO_PKG_VERSION")).into()),
+            limits: Limits::new(rekey, rekey, REKEY_AFTER),
+            window_size: WINDOW,
+            maximum_packet_size: MAX_PACKET,
+            channel_buffer_size: exec::CHANNEL_BUFFER,
+            preferred: self.preferred(),
+            // Also ends a write into a connection whose other end has vanished; keepalives are only sent between writes.
+            inactivity_timeout: self.config.keepalive.map(|interval| interval * (KEEPALIVE_TRIES + 1)),
+            keepalive_interval: self.config.keepalive,
+            keepalive_max: KEEPALIVE_TRIES as usize,
+            gex: algorithms::group_exchange(self.config.legacy),
+            ..client::Config::default()
+        }
+    }
+
+    /// Decides whether a failed key exchange is worth another with other lists; each turn offers less than the one before.
+    fn learn_from(&mut self, failure: Failure, greeting: &Greeting) -> Result<()> {
+        match failure {
+            Failure::NotCovered if self.strict == StrictKex::Assumed => {
+                self.strict = StrictKex::Missing;
+                Ok(())
+            }
+            Failure::NotThePinned(key) => {
+                self.seen.push(key);
+                if self.preferred().key.is_empty() { Err(self.policy.pin_mismatch(&self.seen)) } else { Ok(()) }
+            }
+            Failure::HostKey(error) => Err(error),
+            Failure::NotCovered => Err(no_common(self.config, &AlgorithmKind::Cipher, &[], &[])),
+            Failure::Ssh(russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, .. }) if !self.seen.is_empty() => {
+                Err(self.policy.pin_mismatch(&self.seen))
+            }
+            Failure::Ssh(russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, theirs, .. })
+                if !self.policy.accepts_every_type() =>
+            {
+                Err(self.policy.no_recorded_type(&theirs))
+            }
+            Failure::Ssh(russh::Error::NoCommonAlgo { kind, ours, theirs }) => {
+                Err(no_common(self.config, &kind, &ours, &theirs))
+            }
+            Failure::Ssh(error) => Err(exchange_failure(self.config, error, greeting)),
+        }
+    }
+}
+
+fn no_common(config: &SshConfig, kind: &AlgorithmKind, ours: &[String], theirs: &[String]) -> NasSyncError {
+    let what = match kind {
+        AlgorithmKind::Kex => "key exchange",
+        AlgorithmKind::Key => "host key",
+        AlgorithmKind::Cipher => "cipher",
+        AlgorithmKind::Compression => "compression",
+        AlgorithmKind::Mac => "MAC",
+    };
+    let message = format!("{} and nas-sync share no {what} algorithm", config.address());
+    let error = NasSyncError::new(ErrorKind::NoCommonAlgorithm, message).with_details(format!(
+        "ours: {}\ntheirs: {}",
+        ours.join(", "),
+        theirs.join(", ")
+    ));
+    match config.legacy {
+        LegacyAlgorithms::Refuse => error,
+        LegacyAlgorithms::Allow => {
+            error.with_solution("Update the firmware of the NAS; even --legacy-ssh has nothing in common with it.")
+        }
+    }
+}
+
+fn exchange_failure(config: &SshConfig, error: russh::Error, greeting: &Greeting) -> NasSyncError {
+    let address = config.address();
+    let said = greeting.bytes();
+    if greeting.server_id().is_none() && !said.is_empty() {
+        return not_ssh(config, greeting);
+    }
+    match error {
+        russh::Error::IO(_) | russh::Error::HUP | russh::Error::Disconnect => {
+            let when = if said.is_empty() { "before it said anything" } else { "during the key exchange" };
+            NasSyncError::new(ErrorKind::ConnectionLost, format!("{address} closed the connection {when}"))
+                .with_source(error)
+        }
+        error => NasSyncError::new(ErrorKind::NotSsh, format!("the key exchange with {address} failed: {error}"))
+            .with_source(error),
+    }
+}
+
+fn not_ssh(config: &SshConfig, greeting: &Greeting) -> NasSyncError {
+    let said = greeting.bytes();
+    let said = crate::text::escape_bytes(&said[..said.len().min(64)]);
+    let message = format!("{} does not speak SSH; it began with: {said}", config.address());
+    NasSyncError::new(ErrorKind::NotSsh, message)
+}

@@ -1,0 +1,230 @@
+//! Logging in with a public key.
+//!
+//! Guarantees: one key is offered at a time, each once, and at most [`MAX_AGENT_KEYS`] of an agent, because servers count
+//! every offer and lock accounts; a refused login is never tried again. RSA keys sign with SHA-2 unless legacy algorithms
+//! are allowed. See `protocol-notes/13-ssh.md`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use russh::MethodKind;
+use russh::client::{AuthResult, Handle};
+use russh::keys::agent::AgentIdentity;
+use russh::keys::agent::client::AgentClient;
+use russh::keys::ssh_key::public::KeyData;
+use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
+use tokio::net::UnixStream;
+
+use super::algorithms::key_type;
+use super::config::{LegacyAlgorithms, SshConfig};
+use super::key_file::{self, Credential};
+use super::link::{Callbacks, End, Link};
+use crate::error::{ErrorKind, NasSyncError, Result};
+
+/// How many keys of an agent are offered.
+const MAX_AGENT_KEYS: usize = 3;
+
+/// What the server said to one key.
+enum Answer {
+    Accepted,
+    Refused { methods: Vec<MethodKind>, partial: bool },
+}
+
+impl From<AuthResult> for Answer {
+    fn from(result: AuthResult) -> Self {
+        match result {
+            AuthResult::Success => Self::Accepted,
+            AuthResult::Failure { remaining_methods, partial_success } => {
+                Self::Refused { methods: remaining_methods.to_vec(), partial: partial_success }
+            }
+        }
+    }
+}
+
+/// A login under way.
+pub(super) struct Login<'a> {
+    handle: &'a mut Handle<Callbacks>,
+    config: &'a SshConfig,
+    link: &'a Link,
+    offered: Vec<String>,
+    methods: Vec<MethodKind>,
+    partial: bool,
+}
+
+impl<'a> Login<'a> {
+    pub(super) fn new(handle: &'a mut Handle<Callbacks>, config: &'a SshConfig, link: &'a Link) -> Self {
+        Self { handle, config, link, offered: Vec::new(), methods: vec![MethodKind::PublicKey], partial: false }
+    }
+
+    /// Offers the credentials in order until one is accepted. Fails with `LoginRefused`, `KeyUnusable`,
+    /// `NoCommonAlgorithm` or `ConnectionLost`.
+    pub(super) async fn run(mut self, credentials: &[Credential]) -> Result<()> {
+        for credential in credentials {
+            let accepted = match credential {
+                Credential::Key { key, origin } => self.offer_key(key, origin).await?,
+                Credential::Locked { public, path } => self.offer_locked(public, path).await?,
+                Credential::Agent => self.offer_agent().await?,
+            };
+            if accepted {
+                return Ok(());
+            }
+            if !self.may_offer_more() {
+                break;
+            }
+        }
+        Err(self.refused())
+    }
+
+    fn may_offer_more(&self) -> bool {
+        self.link.end().is_none() && !self.partial && self.methods.contains(&MethodKind::PublicKey)
+    }
+
+    async fn offer_key(&mut self, key: &Arc<PrivateKey>, origin: &str) -> Result<bool> {
+        for hash in self.hashes(key.public_key()).await? {
+            let signer = PrivateKeyWithHashAlg::new(Arc::clone(key), hash);
+            let result = self.handle.authenticate_publickey(&self.config.user, signer).await;
+            if self.note(key.public_key(), origin, result.ok()).await? {
+                return Ok(true);
+            }
+            if !self.may_offer_more() {
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    /// An encrypted key whose passphrase is not known: as with OpenSSH, the agent may hold it.
+    async fn offer_locked(&mut self, public: &PublicKey, path: &Path) -> Result<bool> {
+        let needed = || key_file::passphrase_needed(&path.display().to_string());
+        if !key_file::agent_is_configured() {
+            return Err(needed());
+        }
+        let Ok((mut agent, keys)) = open_agent(self.handle).await else { return Err(needed()) };
+        match keys.iter().find(|(key, _)| key.key_data() == public.key_data()) {
+            Some((key, _)) => self.offer_with(&mut agent, key, &format!("{} (from the agent)", path.display())).await,
+            None => Err(needed()),
+        }
+    }
+
+    async fn offer_agent(&mut self) -> Result<bool> {
+        let (mut agent, mut keys) = open_agent(self.handle).await?;
+        if keys.is_empty() {
+            return Err(NasSyncError::new(ErrorKind::KeyUnusable, "the ssh-agent holds no keys")
+                .with_solution("Add a key with `ssh-add`, or point NAS_KEY_FILE at a private key."));
+        }
+        keys.sort_by_key(|(key, _)| !matches!(key.key_data(), KeyData::Ed25519(_)));
+        for (key, comment) in keys.iter().take(MAX_AGENT_KEYS) {
+            if self.offer_with(&mut agent, key, &format!("{comment} (from the agent)")).await? {
+                return Ok(true);
+            }
+            if !self.may_offer_more() {
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    async fn offer_with(&mut self, agent: &mut AgentClient<UnixStream>, key: &PublicKey, origin: &str) -> Result<bool> {
+        // With an unknown server one signature algorithm has to do: the agent may ask its owner each time.
+        let hash = self.hashes(key).await?[0];
+        let result = self.handle.authenticate_publickey_with(&self.config.user, key.clone(), hash, agent).await;
+        match result {
+            Ok(result) => self.note(key, origin, Some(result)).await,
+            Err(russh::AgentAuthError::Key(error)) => {
+                let message = format!("the ssh-agent does not sign with the key {origin}: {error}");
+                Err(NasSyncError::new(ErrorKind::KeyUnusable, message).with_source(error))
+            }
+            Err(russh::AgentAuthError::Send(_)) => self.note(key, origin, None).await,
+        }
+    }
+
+    /// The hashes to sign with, best first; one `None` where the key leaves no choice.
+    async fn hashes(&self, key: &PublicKey) -> Result<Vec<Option<HashAlg>>> {
+        if !key.algorithm().is_rsa() {
+            return Ok(vec![None]);
+        }
+        let legacy = self.config.legacy == LegacyAlgorithms::Allow;
+        match self.handle.best_supported_rsa_hash().await {
+            Ok(Some(Some(hash))) => Ok(vec![Some(hash)]),
+            Ok(Some(None)) if !legacy => Err(NasSyncError::new(
+                ErrorKind::NoCommonAlgorithm,
+                format!("{} takes RSA keys with SHA-1 signatures only", self.config.address()),
+            )
+            .with_solution("Use an ed25519 or ECDSA key, or update the NAS; --legacy-ssh allows SHA-1 for this NAS.")),
+            Ok(Some(None)) => Ok(vec![None]),
+            // The server does not say what it takes.
+            Ok(None) if legacy => Ok(vec![Some(HashAlg::Sha512), Some(HashAlg::Sha256), None]),
+            Ok(None) => Ok(vec![Some(HashAlg::Sha512), Some(HashAlg::Sha256)]),
+            Err(_) => Err(self.link.lost("during login")),
+        }
+    }
+
+    /// Remembers an offer and its answer. russh reports a connection that ended meanwhile as a refusal without methods.
+    async fn note(&mut self, key: &PublicKey, origin: &str, result: Option<AuthResult>) -> Result<bool> {
+        let offer = format!("{} {} {origin}", key_type(&key.algorithm()), key.fingerprint(HashAlg::Sha256));
+        if !self.offered.contains(&offer) {
+            self.offered.push(offer);
+        }
+        match result.map(Answer::from) {
+            Some(Answer::Accepted) => return Ok(true),
+            Some(Answer::Refused { methods, partial }) if !methods.is_empty() => {
+                self.methods = methods;
+                self.partial |= partial;
+                return Ok(false);
+            }
+            _ => {}
+        }
+        self.methods.clear();
+        match self.link.ended().await {
+            End::Broken(_) => Err(self.link.lost("during login")),
+            _ => Ok(false),
+        }
+    }
+
+    fn refused(&self) -> NasSyncError {
+        let methods: Vec<&str> = self.methods.iter().map(Into::into).collect();
+        let (user, address) = (&self.config.user, self.config.address());
+        let offered = self.offered.join(", ");
+        let accepts = if methods.is_empty() { String::from("nothing else") } else { methods.join(", ") };
+        let message = if self.partial {
+            format!("{address} took the key of {user} but asks for more than a key: {accepts}; offered: {offered}")
+        } else {
+            format!("{address} refused the login of {user}; offered: {offered}; it would accept: {accepts}")
+        };
+        let mut error = NasSyncError::new(ErrorKind::LoginRefused, message);
+        if self.partial {
+            error = error.with_solution(
+                "Let this user log in on the NAS with a key alone; nas-sync answers no password or code prompts.",
+            );
+        } else if !methods.is_empty() && !self.methods.contains(&MethodKind::PublicKey) {
+            error = error.with_solution("Allow login with public keys in the SSH settings of the NAS.");
+        }
+        let mut details = self.link.banner();
+        if let Some(End::Server(said)) = self.link.end() {
+            details = format!("{details}\n{said}");
+        }
+        error.with_details(details)
+    }
+}
+
+type AgentKeys = Vec<(PublicKey, String)>;
+
+/// The agent and its plain keys; certificates are left out. Fails with `KeyUnusable`.
+async fn open_agent(handle: &Handle<Callbacks>) -> Result<(AgentClient<UnixStream>, AgentKeys)> {
+    let unusable = |error: russh::keys::Error| {
+        NasSyncError::new(ErrorKind::KeyUnusable, format!("the ssh-agent cannot be used: {error}"))
+            .with_source(error)
+            .with_solution("Start an ssh-agent and set SSH_AUTH_SOCK, or point NAS_KEY_FILE at a private key.")
+    };
+    let mut agent = AgentClient::connect_env().await.map_err(unusable)?;
+    if let Some(binding) = handle.agent_session_binding() {
+        // Only agents with keys for certain hosts need it, and old ones refuse it.
+        let _ = agent.bind_session(binding, false).await;
+    }
+    let identities = agent.request_identities().await.map_err(unusable)?;
+    let keys = identities.into_iter().filter_map(|identity| match identity {
+        AgentIdentity::PublicKey { key, comment } => Some((key, comment)),
+        AgentIdentity::Certificate { .. } => None,
+    });
+    Ok((agent, keys.collect()))
+}

@@ -1,0 +1,211 @@
+//! From a host name to a TCP stream that suits SSH.
+//!
+//! Guarantees: every address of the name gets its chance, a quarter of a second apart, so that one dead address does not
+//! use up the budget. Sets no deadline itself. The stream keeps what the server said first, for [`Greeting`], and asks
+//! the kernel to acknowledge at once: servers that run Nagle's algorithm would otherwise wait 40 ms per small answer.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::config::SshConfig;
+use crate::error::{ErrorKind, NasSyncError, Result};
+
+/// Head start of each address before the next is tried as well (RFC 8305).
+const STAGGER: Duration = Duration::from_millis(250);
+/// Idle time before the kernel probes a connection; a net below the SSH keepalive.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+/// How much of the server's first words is kept, in bytes.
+const MAX_GREETING: usize = 4096;
+/// Reads from the kernel take at most this many bytes; SSH reads a length, then a packet, and would call twice.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// The addresses of the host. Fails with `NameNotResolved`.
+pub(super) async fn resolve(config: &SshConfig) -> Result<Vec<SocketAddr>> {
+    let host = config.bare_host();
+    let reason = match lookup_host((host, config.port)).await {
+        Ok(addresses) => match addresses.collect::<Vec<_>>() {
+            found if !found.is_empty() => return Ok(found),
+            _ => io::Error::other("it has no address"),
+        },
+        Err(error) => error,
+    };
+    Err(NasSyncError::new(ErrorKind::NameNotResolved, format!("cannot find the address of {host}: {reason}"))
+        .with_source(reason))
+}
+
+/// The first connection that comes about. When none does, the most telling failure.
+pub(super) async fn connect(
+    config: &SshConfig,
+    addresses: &[SocketAddr],
+    greeting: &Arc<Greeting>,
+) -> Result<BufReader<Socket>> {
+    let mut waiting = addresses.iter().copied();
+    let mut attempts = JoinSet::new();
+    let mut failures = Vec::new();
+    loop {
+        if let Some(address) = waiting.next() {
+            attempts.spawn(async move { (address, TcpStream::connect(address).await) });
+        } else if attempts.is_empty() {
+            return Err(connect_failure(config, &failures));
+        }
+        tokio::select! {
+            Some(attempt) = attempts.join_next() => match attempt {
+                Ok((_, Ok(stream))) => {
+                    prepare(&stream);
+                    return Ok(BufReader::with_capacity(READ_BUFFER, Socket { stream, greeting: Arc::clone(greeting) }));
+                }
+                Ok((address, Err(error))) => failures.push((address, error)),
+                Err(_) => {} // An attempt that panicked counts as failed.
+            },
+            () = sleep(STAGGER), if waiting.len() > 0 => {}
+        }
+    }
+}
+
+fn connect_failure(config: &SshConfig, failures: &[(SocketAddr, io::Error)]) -> NasSyncError {
+    let kind = |error: &io::Error| match error.kind() {
+        io::ErrorKind::ConnectionRefused => ErrorKind::ConnectionRefused,
+        io::ErrorKind::TimedOut => ErrorKind::ConnectionTimedOut,
+        _ => ErrorKind::Unreachable,
+    };
+    // A machine that refuses is there; one that is silent may be; the rest says something about this side.
+    let rank = |error: &io::Error| match kind(error) {
+        ErrorKind::ConnectionRefused => 0,
+        ErrorKind::ConnectionTimedOut => 1,
+        _ => 2,
+    };
+    let kind =
+        failures.iter().map(|(_, error)| error).min_by_key(|error| rank(error)).map_or(ErrorKind::Unreachable, kind);
+    let said: Vec<_> = failures.iter().map(|(address, error)| format!("{address}: {error}")).collect();
+    let summary = match kind {
+        ErrorKind::ConnectionRefused => format!("nothing accepts connections at {}", config.address()),
+        ErrorKind::ConnectionTimedOut => format!("{} does not answer", config.address()),
+        _ => format!("cannot reach {}", config.address()),
+    };
+    NasSyncError::new(kind, summary).with_details(said.join("\n"))
+}
+
+/// None of these options is needed for a working connection, so that a kernel without one does no harm.
+fn prepare(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE));
+    acknowledge_at_once(stream);
+}
+
+/// The kernel falls back to delayed acknowledgements by itself, so this is repeated.
+fn acknowledge_at_once(stream: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(stream).set_tcp_quickack(true);
+    #[cfg(not(target_os = "linux"))]
+    let _ = stream;
+}
+
+/// The first bytes that a server sent on the latest connection, at most 4 KiB.
+#[derive(Debug, Default)]
+pub(super) struct Greeting {
+    bytes: Mutex<Vec<u8>>,
+}
+
+impl Greeting {
+    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn clear(&self) {
+        self.lock().clear();
+    }
+
+    /// What came so far.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.lock().clone()
+    }
+
+    /// The identification of the server, such as `SSH-2.0-OpenSSH_9.2`, once its line is complete.
+    pub(super) fn server_id(&self) -> Option<String> {
+        let bytes = self.lock();
+        let mut lines = bytes.split_inclusive(|&byte| byte == b'\n');
+        let line = lines.find(|line| line.starts_with(b"SSH-") && line.ends_with(b"\n"))?;
+        Some(crate::text::escape_bytes(line.trim_ascii_end()))
+    }
+
+    fn keep(&self, read: &[u8]) {
+        let mut bytes = self.lock();
+        let room = MAX_GREETING.saturating_sub(bytes.len()).min(read.len());
+        bytes.extend_from_slice(&read[..room]);
+    }
+
+    fn is_full(&self) -> bool {
+        self.lock().len() >= MAX_GREETING
+    }
+}
+
+/// A TCP stream that notes the greeting and re-arms quick acknowledgements.
+#[derive(Debug)]
+pub(super) struct Socket {
+    stream: TcpStream,
+    greeting: Arc<Greeting>,
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        acknowledge_at_once(&self.stream);
+        if !self.greeting.is_full() {
+            self.greeting.keep(&buf.filled()[before..]);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The peer may be gone already. That must not take the place of the reason why the connection ended.
+        let _ = ready!(Pin::new(&mut self.stream).poll_shutdown(cx));
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_identification_is_found_behind_other_lines() {
+        let greeting = Greeting::default();
+        greeting.keep(b"welcome\r\nSSH-2.0-Open");
+        assert_eq!(greeting.server_id(), None);
+        greeting.keep(b"SSH_9\r\n\x00\x00");
+        assert_eq!(greeting.server_id().as_deref(), Some("SSH-2.0-OpenSSH_9"));
+        greeting.keep(&[0; 2 * MAX_GREETING]);
+        assert_eq!(greeting.bytes().len(), MAX_GREETING);
+    }
+
+    #[test]
+    fn a_refusal_says_more_than_a_dead_route() {
+        let config = SshConfig::new("nas", "me");
+        let at = |error: io::ErrorKind| ("192.0.2.1:22".parse().unwrap(), io::Error::from(error));
+        let failures =
+            [at(io::ErrorKind::HostUnreachable), at(io::ErrorKind::ConnectionRefused), at(io::ErrorKind::TimedOut)];
+        assert_eq!(connect_failure(&config, &failures).kind(), ErrorKind::ConnectionRefused);
+        assert_eq!(connect_failure(&config, &failures[..1]).kind(), ErrorKind::Unreachable);
+    }
+}

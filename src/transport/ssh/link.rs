@@ -1,0 +1,189 @@
+//! What the session task tells the rest about its connection.
+//!
+//! [`Callbacks`] runs inside russh's session task; [`Link`] is what it shares with [`super::SshClient`] and its commands.
+//! Guarantees: the reason why a connection ended is kept when it is known, and its end is noticed in any case; the
+//! banner is bounded. Never blocks the session task.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use russh::client::{DisconnectReason, Handler, Session};
+use russh::keys::PublicKeyOrCertificate;
+use russh::{Disconnect, Names};
+use tokio::sync::watch;
+
+use super::algorithms;
+use super::host_keys::{HostKey, HostKeyPolicy, Verdict};
+use crate::error::{ErrorKind, NasSyncError};
+use crate::text;
+
+/// How much of the server's banner is kept, in bytes.
+const MAX_BANNER: usize = 8 * 1024;
+
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum End {
+    /// The server said goodbye, and why; the text is foreign.
+    Server(String),
+    /// We closed it.
+    Ours,
+    /// The server left no way to log in.
+    NoMethodLeft,
+    /// It broke. The text is ours.
+    Broken(String),
+}
+
+/// What is shared between the session task and everybody else.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    end: watch::Sender<Option<End>>,
+    banner: Mutex<String>,
+    learnt: Mutex<Option<(HostKey, Verdict)>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Link {
+    /// Why the connection ended; `None` while it lives.
+    pub(super) fn end(&self) -> Option<End> {
+        self.end.borrow().clone()
+    }
+
+    /// Returns once the connection has ended.
+    pub(super) async fn ended(&self) -> End {
+        let mut end = self.end.subscribe();
+        let ended = end.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
+        ended.unwrap_or_else(|| End::Broken(String::from("it ended")))
+    }
+
+    fn set_end(&self, end: End) {
+        self.end.send_if_modified(|known| {
+            let first = known.is_none();
+            known.get_or_insert(end);
+            first
+        });
+    }
+
+    /// What the server printed before the login, at most 8 KiB. Foreign text.
+    pub(super) fn banner(&self) -> String {
+        lock(&self.banner).clone()
+    }
+
+    /// The server's key and what was decided about it, once.
+    pub(super) fn take_host_key(&self) -> Option<(HostKey, Verdict)> {
+        lock(&self.learnt).take()
+    }
+
+    /// The error of somebody who needed the connection for `what`.
+    pub(super) fn lost(&self, what: &str) -> NasSyncError {
+        let reason = match self.end() {
+            Some(End::Server(said)) => format!("the NAS closed it and said: {said}"),
+            Some(End::Broken(reason)) => reason,
+            Some(End::Ours) => String::from("it was closed by this side"),
+            Some(End::NoMethodLeft) => String::from("the NAS offers no way to log in"),
+            None => String::from("it does not respond"),
+        };
+        NasSyncError::new(ErrorKind::ConnectionLost, format!("the SSH connection is lost {what}: {reason}"))
+    }
+}
+
+/// Why the session task gave up.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Something in SSH itself.
+    Ssh(russh::Error),
+    /// The host key must not be used.
+    HostKey(NasSyncError),
+    /// The host key is not the pinned one; the server may have others.
+    NotThePinned(HostKey),
+    /// The agreed algorithms need strict key exchange, which the server lacks.
+    NotCovered,
+}
+
+impl From<russh::Error> for Failure {
+    fn from(error: russh::Error) -> Self {
+        Self::Ssh(error)
+    }
+}
+
+/// What russh calls while a connection lives.
+#[derive(Debug)]
+pub(super) struct Callbacks {
+    link: Arc<Link>,
+    policy: Arc<HostKeyPolicy>,
+}
+
+impl Callbacks {
+    pub(super) fn new(link: Arc<Link>, policy: Arc<HostKeyPolicy>) -> Self {
+        Self { link, policy }
+    }
+}
+
+impl Drop for Callbacks {
+    fn drop(&mut self) {
+        // The session task may end without a word, for instance when the runtime shuts down.
+        self.link.set_end(End::Broken(String::from("the session ended")));
+    }
+}
+
+impl Handler for Callbacks {
+    type Error = Failure;
+
+    async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), Failure> {
+        let mut kept = lock(&self.link.banner);
+        let room = banner.floor_char_boundary(MAX_BANNER.saturating_sub(kept.len()));
+        kept.push_str(&banner[..room]);
+        Ok(())
+    }
+
+    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, Failure> {
+        let key = HostKey::new(&key.public_key());
+        match self.policy.judge(&key) {
+            Verdict::Refused(error) => Err(Failure::HostKey(error)),
+            Verdict::NotThePinned => Err(Failure::NotThePinned(key)),
+            accepted => {
+                *lock(&self.link.learnt) = Some((key, accepted));
+                Ok(true)
+            }
+        }
+    }
+
+    async fn kex_done(&mut self, _: Option<&[u8]>, names: &Names, _: &mut Session) -> Result<(), Failure> {
+        tracing::debug!(
+            kex = names.kex.as_ref(),
+            cipher = names.cipher.as_ref(),
+            strict = names.strict_kex(),
+            "ssh keys agreed"
+        );
+        if algorithms::is_covered(names) { Ok(()) } else { Err(Failure::NotCovered) }
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<Failure>) -> Result<(), Failure> {
+        self.link.set_end(match reason {
+            DisconnectReason::ReceivedDisconnect(info)
+                if matches!(info.reason_code, Disconnect::ByApplication) && info.message.is_empty() =>
+            {
+                End::Server(String::from("(nothing)"))
+            }
+            DisconnectReason::ReceivedDisconnect(info) => End::Server(text::escape(&info.message)),
+            // What russh calls the end of its own loop, after our disconnect or when the last handle is gone.
+            DisconnectReason::Error(Failure::Ssh(russh::Error::Disconnect)) => End::Ours,
+            DisconnectReason::Error(Failure::Ssh(russh::Error::NoAuthMethod)) => End::NoMethodLeft,
+            DisconnectReason::Error(Failure::Ssh(error)) => End::Broken(describe(&error)),
+            DisconnectReason::Error(other) => End::Broken(format!("{other:?}")),
+        });
+        Ok(())
+    }
+}
+
+/// russh's errors in words for a person.
+fn describe(error: &russh::Error) -> String {
+    match error {
+        russh::Error::IO(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            String::from("the NAS closed it")
+        }
+        russh::Error::KeepaliveTimeout | russh::Error::InactivityTimeout => String::from("the NAS no longer answers"),
+        error => error.to_string(),
+    }
+}
