@@ -1,4 +1,6 @@
-//! One binary for all integration tests.
+//! One binary for all integration tests, against real parts: `rsync --server`, sshd, SQLite files, files on disk.
+mod interop;
+mod service;
 mod ssh;
 mod ssh_exec;
 mod ssh_no_strict;

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nas_sync::secret::Secret;
 use nas_sync::transport::ssh::{
-    CipherList, HostKeyPin, Identity, LegacyAlgorithms, Secret, SshClient, SshConfig, UnknownHostKey,
+    CipherList, HostKeyPin, Identity, LegacyAlgorithms, SshClient, SshConfig, UnknownHostKey,
 };
 use nas_sync::{ErrorKind, NasSyncError};
 
