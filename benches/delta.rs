@@ -59,10 +59,11 @@ fn searches(criterion: &mut Criterion) {
     // As many blocks as a basis of 512 MiB has, none of which occurs.
     let elsewhere = noise(8 * LEN, 3);
     let many = Geometry::with_block_len(8 * LEN as u64, BLOCK_LEN, 16);
-    let many = BlockSums::of_basis(many, &elsewhere, STRONG);
+    let many_sums = BlockSums::of_basis(many, &elsewhere, STRONG);
     drop(elsewhere);
-    let many = BlockIndex::new(&many, STRONG);
-    let nothing = BlockIndex::new(&BlockSums::EMPTY, STRONG);
+    let many = BlockIndex::new(&many_sums, STRONG);
+    let empty = BlockSums::EMPTY;
+    let nothing = BlockIndex::new(&empty, STRONG);
 
     let mut group = criterion.benchmark_group("search");
     group.sample_size(10);

@@ -144,13 +144,13 @@ impl StrongSum {
     }
 
     /// The seed as bytes among the data, if it is used so.
-    fn affix(&self) -> Option<[u8; 4]> {
+    fn affix(self) -> Option<[u8; 4]> {
         let hashed = matches!(self.placement, SeedPlacement::Before | SeedPlacement::After) && self.seed != 0;
         hashed.then(|| self.seed.to_le_bytes())
     }
 
     /// The seed as a parameter of the hash function.
-    fn parameter(&self) -> u64 {
+    fn parameter(self) -> u64 {
         match self.placement {
             SeedPlacement::Parameter => i64::from(self.seed).cast_unsigned(),
             SeedPlacement::Unseeded | SeedPlacement::Before | SeedPlacement::After => 0,
