@@ -14,7 +14,7 @@ pub const MAX_SEARCHED_BLOCK_LEN: u32 = 16 << 20;
 /// 2^32 divided by the golden ratio: spreads weak sums, which are far from random, over the buckets.
 const SPREAD: u32 = 0x9e37_79b1;
 
-/// A basis prepared for searching. Holds 14 to 28 bytes a block beside the sums, less for many blocks; see [`BlockIndex::byte_len`].
+/// A basis prepared for searching. Holds 15 to 26 bytes a block beside the sums, less for many blocks; see [`BlockIndex::byte_len`].
 #[derive(Debug)]
 pub struct BlockIndex<'a> {
     sums: &'a BlockSums,

@@ -271,6 +271,12 @@ fn long_content_with_scattered_edits_is_the_same_however_it_is_fed() {
         let pieces: Vec<&[u8]> = new.chunks(piece_len).collect();
         assert!(run(&index, BasisUse::Kept, &pieces) == (steps.clone(), totals), "{piece_len}");
     }
+    // Far into the content the search still knows where it is: content that lost its beginning may be copied over the
+    // basis, content that gained one may not.
+    let (_, totals) = run(&index, BasisUse::Overwritten, &[&basis[100..]]);
+    assert!(totals.literal < 2 * u64::from(geometry.block_len), "{totals:?}");
+    let (_, totals) = run(&index, BasisUse::Overwritten, &[&[1], &basis]);
+    assert_eq!(totals.copies, 0);
 }
 
 #[test]
