@@ -24,8 +24,8 @@ impl Random {
         self.0
     }
 
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() >> 40).expect("24 bits") % end
     }
 }
 
@@ -38,9 +38,7 @@ fn noise() -> Vec<u8> {
 fn html() -> Vec<u8> {
     let mut random = Random(2);
     let words: Vec<String> = (0..4000)
-        .map(|_| {
-            (0..2 + random.below(9)).map(|_| char::from(b"etaoinsrhldcumfpgwybvk"[random.below(22) as usize])).collect()
-        })
+        .map(|_| (0..2 + random.below(9)).map(|_| char::from(b"etaoinsrhldcumfpgwybvk"[random.below(22)])).collect())
         .collect();
     let mut page = String::with_capacity(SIZE + 4096);
     while page.len() < SIZE {
@@ -48,7 +46,7 @@ fn html() -> Vec<u8> {
         write!(page, "<section id=\"s{id:05x}\" class=\"doc item\">\n  <h3><a href=\"#s{id:05x}\">").ok();
         for _ in 0..20 + random.below(80) {
             let rank = random.below(63).min(random.below(63));
-            let word = &words[(random.below(63 * (rank + 1))) as usize];
+            let word = &words[random.below(63 * (rank + 1))];
             match random.below(16) {
                 0 => write!(page, "<code class=\"name\">{word}</code> "),
                 1 => write!(page, "{word}</p>\n  <p>"),

@@ -59,12 +59,11 @@ impl RunWriter {
         let Some(run) = self.run.take() else { return };
         let near = run.first.checked_sub(self.last).and_then(|offset| u8::try_from(offset).ok());
         self.last = run.last();
-        match near.filter(|offset| *offset <= VALUE) {
-            Some(offset) => out.push(offset | if run.more == 0 { TOKEN_REL } else { TOKEN_RUN_REL }),
-            None => {
-                out.push(if run.more == 0 { TOKEN_LONG } else { TOKEN_RUN_LONG });
-                out.extend_from_slice(&run.first.to_le_bytes());
-            }
+        if let Some(offset) = near.filter(|offset| *offset <= VALUE) {
+            out.push(offset | if run.more == 0 { TOKEN_REL } else { TOKEN_RUN_REL });
+        } else {
+            out.push(if run.more == 0 { TOKEN_LONG } else { TOKEN_RUN_LONG });
+            out.extend_from_slice(&run.first.to_le_bytes());
         }
         if run.more != 0 {
             out.extend_from_slice(&run.more.to_le_bytes());
