@@ -1,3 +1,5 @@
 //! One binary for all integration tests, against real parts: `rsync --server`, sshd, SQLite files, files on disk.
+mod fixtures;
 mod interop;
+mod recorder;
 mod support;
