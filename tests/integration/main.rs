@@ -4,4 +4,8 @@ mod interop;
 mod receive;
 mod recorder;
 mod replay;
+mod service;
+mod ssh;
+mod ssh_exec;
+mod ssh_no_strict;
 mod support;
