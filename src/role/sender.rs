@@ -375,7 +375,7 @@ impl Sender<'_> {
 }
 
 /// Whether the digest behind a file can match.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Digesting {
     /// It is that of the bytes sent.
     True,
@@ -407,7 +407,6 @@ fn protocol(message: String) -> NasSyncError {
     NasSyncError::new(ErrorKind::Protocol, message)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is the argument of map_err")]
 fn internal(error: TokenError) -> NasSyncError {
     let message = format!("the token coder failed: {error}");
     NasSyncError::new(ErrorKind::Internal, message).with_source(error)

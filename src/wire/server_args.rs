@@ -140,10 +140,11 @@ pub fn command_line(program: &str, arguments: &[Vec<u8>]) -> Result<Vec<u8>, Unq
     quote(program.as_bytes(), &mut line)?;
     for (position, argument) in arguments.iter().enumerate() {
         line.push(b' ');
-        let live = if position + 1 == arguments.len() { home_prefix_len(argument) } else { 0 };
-        line.extend_from_slice(&argument[..live]);
-        if live < argument.len() || argument.is_empty() {
-            quote(&argument[live..], &mut line)?;
+        let is_path = position + 1 == arguments.len();
+        let (home, rest) = argument.split_at(if is_path { home_prefix_len(argument) } else { 0 });
+        line.extend_from_slice(home);
+        if home.is_empty() || !rest.is_empty() {
+            quote(rest, &mut line)?;
         }
     }
     Ok(line)

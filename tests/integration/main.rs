@@ -1,4 +1,6 @@
 //! One binary for all integration tests, against real parts: `rsync --server`, sshd, SQLite files, files on disk.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 mod fixtures;
 mod interop;
 mod receive;
