@@ -1,11 +1,12 @@
 //! What can go wrong, said once.
 //!
 //! [`NasSyncError`] is the error of the whole crate. Its [`ErrorKind`] is what programs match; the table in
-//! [`ErrorKind::row`] is the only place that maps a kind to a name, the party at fault, exit codes, a cause and a
+//! `ErrorKind::row` is the only place that maps a kind to a name, the party at fault, exit codes, a cause and a
 //! solution. Messages may quote foreign text, which is escaped when the error is built, never when it is shown.
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::text;
 
@@ -284,18 +285,18 @@ impl fmt::Display for ErrorKind {
 }
 
 /// An error of nas-sync: a kind, one sentence, and what is known beyond it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct NasSyncError {
     inner: Box<Inner>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Inner {
     kind: ErrorKind,
     message: String,
     details: Option<String>,
     solution: Option<String>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 /// The crate's result.
@@ -331,7 +332,7 @@ impl NasSyncError {
     /// Keeps the error underneath, for [`std::error::Error::source`].
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.inner.source = Some(source.into());
+        self.inner.source = Some(Arc::from(source.into()));
         self
     }
 

@@ -13,3 +13,8 @@ pub mod tree;
 pub mod wire;
 
 pub use error::{ErrorKind, NasSyncError};
+pub use service::client::{Client, ClientConfig};
+pub use service::config::{Environment, Flags, Settings};
+pub use service::push::{Files, PushReport, PushRequest};
+pub use service::{ConnectionReport, DocumentError, NasSyncService, SyncSummary, SyncedFile};
+pub use store::{DocumentId, Selection, SyncStats, UserId};

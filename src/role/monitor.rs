@@ -85,7 +85,7 @@ pub enum Event<'a> {
         /// Its entry.
         entry: &'a FileEntry,
         /// Why.
-        error: NasSyncError,
+        error: &'a NasSyncError,
     },
     /// The receiver says that the file is stored.
     Acknowledged {

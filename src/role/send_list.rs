@@ -1,5 +1,6 @@
 //! The list of files that a sender offers, in the order in which both ends number it.
 
+use crate::delta::StrongSum;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::tree::source::SourceFile;
 use crate::wire::flist::{EntryKind, FileEntry, ListCoder, ListFields};
@@ -10,10 +11,13 @@ use crate::wire::{flist, mux::Message};
 
 use super::port::Port;
 
+/// How much of a file is read at once for its digest.
+const SUM_READ_LEN: usize = 256 * 1024;
+
 /// Opens the files of a list. The index is the position at which the caller named the file.
 pub trait Sources: Send + Sync {
     /// Opens one file for reading.
-    fn open(&self, index: usize) -> Result<SourceFile>;
+    fn open(&self, index: usize, entry: &FileEntry) -> Result<SourceFile>;
 }
 
 /// What is sent: entries in the caller's order, and what their optional fields mean.
@@ -38,6 +42,16 @@ pub struct IdNames {
     pub groups: Vec<NamedId>,
 }
 
+fn sum_content(mut file: SourceFile, sum: StrongSum, buffer: &mut [u8]) -> Result<Box<[u8]>> {
+    let mut hasher = sum.hasher();
+    loop {
+        match file.read(buffer)? {
+            0 => return Ok(hasher.finish().as_bytes().into()),
+            len => hasher.update(&buffer[..len]),
+        }
+    }
+}
+
 /// A list whose entries are numbered as on the wire.
 #[derive(Debug)]
 pub struct NumberedList {
@@ -50,6 +64,17 @@ pub struct NumberedList {
 }
 
 impl SendList {
+    /// Puts the digest of every file into its entry, for `-c`. A file that cannot be read gets none, and is asked for.
+    pub fn sum_contents(&mut self, sources: &dyn Sources, sum: StrongSum) {
+        self.fields.digest = Some(sum.algorithm.digest_len());
+        let mut buffer = vec![0; SUM_READ_LEN];
+        for (index, entry) in self.entries.iter_mut().enumerate() {
+            if entry.kind == EntryKind::File {
+                entry.digest = sources.open(index, entry).and_then(|file| sum_content(file, sum, &mut buffer)).ok();
+            }
+        }
+    }
+
     /// Sorts the list as the session's protocol numbers it.
     pub fn number(self, order: ListOrder) -> Result<NumberedList> {
         let mut origins: Vec<u32> = (0..self.entries.len())

@@ -43,6 +43,9 @@ pub enum Mode {
     Transfer,
     /// Nothing but item records travel.
     DryRun,
+    /// Every file travels empty and spoilt: the receiver makes its temporary file, finds it wrong, asks once more and
+    /// keeps nothing. Proves that it can write without leaving anything behind.
+    Rehearsal,
 }
 
 /// What a sender needs to know beside what was negotiated.
@@ -199,7 +202,11 @@ impl Sender<'_> {
         }
         let sums = self.take_sums()?;
         self.monitor.event(Event::FileStarted { index, entry });
-        match self.sources.open(index) {
+        if self.mode == Mode::Rehearsal {
+            self.echo(ndx, &item)?;
+            return self.send_spoilt(index, entry);
+        }
+        match self.sources.open(index, entry) {
             Ok(source) => {
                 self.echo(ndx, &item)?;
                 self.send_file(index, entry, source, sums.as_ref())
@@ -207,7 +214,7 @@ impl Sender<'_> {
             Err(error) => {
                 self.errors |=
                     if error.kind() == ErrorKind::SourceMissing { io_error::VANISHED } else { io_error::GENERAL };
-                self.monitor.event(Event::FileFailed { index, entry, error });
+                self.monitor.event(Event::FileFailed { index, entry, error: &error });
                 NumberedList::decline(&self.negotiated, ndx, &mut self.port)
             }
         }
@@ -265,20 +272,31 @@ impl Sender<'_> {
         let spoil = read.failure.is_some()
             || (stability == Stability::Changed && self.changed == ChangedFile::Spoil)
             || read.stats.literal + read.stats.matched < source.stamp().size;
-        let mut digest = hasher.finish().as_bytes().to_vec();
-        if spoil {
-            digest.iter_mut().for_each(|byte| *byte = !*byte);
-        }
-        self.port.out().extend_from_slice(&digest);
+        self.put_digest(hasher, if spoil { Digesting::Spoilt } else { Digesting::True });
         // Told before the frame can leave, so that no acknowledgement overtakes it.
         match read.failure {
             None => self.monitor.event(Event::FileSent { index, entry, stats: read.stats, stability }),
             Some(error) => {
                 self.errors |= io_error::GENERAL;
-                self.monitor.event(Event::FileFailed { index, entry, error });
+                self.monitor.event(Event::FileFailed { index, entry, error: &error });
             }
         }
         self.port.settle()
+    }
+
+    fn send_spoilt(&mut self, index: usize, entry: &FileEntry) -> Result<()> {
+        sums::encode_head(&Geometry::EMPTY, self.port.out());
+        self.tokens.end(self.port.out()).map_err(internal)?;
+        self.put_digest(self.negotiated.file_sum.hasher(), Digesting::Spoilt);
+        let (stats, stability) = (FileStats::default(), Stability::Unchanged);
+        self.monitor.event(Event::FileSent { index, entry, stats, stability });
+        self.port.settle()
+    }
+
+    fn put_digest(&mut self, hasher: StrongHasher, digesting: Digesting) {
+        let digest = hasher.finish();
+        let flip = if digesting == Digesting::Spoilt { 0xff } else { 0 };
+        self.port.out().extend(digest.as_bytes().iter().map(|byte| byte ^ flip));
     }
 
     /// Whole file, nothing compressed: read straight into the frame, one token for each read.
@@ -354,6 +372,15 @@ impl Sender<'_> {
         read.stats = stats;
         Ok(read)
     }
+}
+
+/// Whether the digest behind a file can match.
+#[derive(PartialEq, Eq)]
+enum Digesting {
+    /// It is that of the bytes sent.
+    True,
+    /// It cannot match, so the receiver throws the file away.
+    Spoilt,
 }
 
 /// How far a file could be read.

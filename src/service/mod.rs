@@ -1,3 +1,330 @@
-//! Documents in, outcomes out.
+//! Documents in, outcomes out: the operations of the service, with one login for each.
+//!
+//! A row becomes a plan ([`batch`]), plans become sessions over one [`client::Client`], what the sessions proved
+//! becomes rows again. Nothing is marked that was not proved, and what was proved is recorded whatever happens next.
+
+mod batch;
+pub mod client;
 pub mod config;
 pub mod layout;
+pub mod push;
+mod sync;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+
+use self::client::{Client, ClientConfig};
+use self::config::{ConfigStatus, KeySource, Settings};
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::role::monitor::{Event, Monitor, Silent};
+use crate::role::send_list::{SendList, Sources};
+use crate::role::sender::{ChangedFile, Mode};
+use crate::session::{Contents, Push};
+use crate::store::{Access, DocumentId, Level, NewDocument, Selection, Store, SyncStats, UserId};
+use crate::transport::ssh::{HostKeyPin, Identity, LegacyAlgorithms, SshConfig, UnknownHostKey};
+use crate::tree::SourceFile;
+use crate::wire::flist::{EntryKind, FileEntry, ListFields};
+use crate::wire::handshake::Offer;
+
+/// Syncs the documents of one database with one NAS.
+///
+/// Every operation is independent: it opens the database and, where it needs the NAS, logs in once. Dropping the
+/// future of an operation cancels it; what was sent but not yet recorded is then sent again next time.
+#[derive(Debug)]
+pub struct NasSyncService {
+    settings: Settings,
+}
+
+/// What `test_connection` found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionReport {
+    /// The fingerprint of the NAS's host key, `SHA256:…`.
+    pub host_key: String,
+    /// How the SSH server names itself.
+    pub ssh_server: String,
+    /// The version of rsync there, where it can be asked for.
+    pub rsync_version: Option<String>,
+    /// The rsync protocol in use.
+    pub protocol: u8,
+    /// How long the login took.
+    pub connect_time: Duration,
+    /// The best level of proof that the NAS gave.
+    pub level: Level,
+}
+
+/// A document that could not be synced.
+#[derive(Debug, Clone)]
+pub struct DocumentError {
+    /// Which; `None` when the row has no usable id.
+    pub id: Option<DocumentId>,
+    /// Why.
+    pub error: NasSyncError,
+}
+
+impl std::fmt::Display for DocumentError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.id {
+            Some(id) => write!(f, "Document {id}: {}", self.error),
+            None => write!(f, "Document without id: {}", self.error),
+        }
+    }
+}
+
+/// A document that is on the NAS now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncedFile {
+    /// Which.
+    pub id: DocumentId,
+    /// Its name below the NAS folder.
+    pub remote_name: Vec<u8>,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// What is proved about it.
+    pub level: Level,
+}
+
+/// What a sync did.
+#[derive(Debug, Clone, Default)]
+pub struct SyncSummary {
+    /// Pending documents that were asked for.
+    pub total: usize,
+    /// Documents that are on the NAS and recorded now.
+    pub synced: usize,
+    /// Documents with an error of their own.
+    pub failed: usize,
+    /// Documents that stay pending because the run ended before their turn.
+    pub pending: usize,
+    /// The errors of the failed ones.
+    pub errors: Vec<DocumentError>,
+    /// Bytes written to the NAS, rsync's framing included.
+    pub bytes_sent: u64,
+    /// From start to end.
+    pub elapsed: Duration,
+    /// What ended the run early: trouble with the NAS, or an interruption.
+    pub stopped: Option<NasSyncError>,
+    /// What people should know, once each.
+    pub warnings: Vec<String>,
+}
+
+impl NasSyncService {
+    /// A service with these settings; nothing is opened yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether everything required is set.
+    pub fn is_configured(&self) -> bool {
+        self.settings.is_configured()
+    }
+
+    /// What is configured, without any secret.
+    pub fn config_status(&self) -> ConfigStatus {
+        self.settings.status()
+    }
+
+    /// Logs in, starts rsync on the NAS and proves that the destination can be written to: the receiver makes a
+    /// temporary file and throws it away. Nothing stays behind.
+    pub async fn test_connection(&self) -> Result<ConnectionReport> {
+        let client = Client::connect(&self.client_config()?).await?;
+        let tries = Arc::new(Tries::default());
+        let entry = FileEntry {
+            name: format!(".nas-sync-test-{}", std::process::id()).into_bytes().into(),
+            kind: EntryKind::File,
+            permissions: 0o600,
+            size: 0,
+            mtime: 0,
+            mtime_ns: 0,
+            uid: 0,
+            gid: 0,
+            target: None,
+            digest: None,
+        };
+        let list = SendList { entries: vec![entry], fields: ListFields::default(), names: None, errors: 0 };
+        let push = Push {
+            offer: Offer::default(),
+            list,
+            sources: Arc::new(NoSources),
+            contents: Contents::Unsummed,
+            changed: ChangedFile::Spoil,
+            mode: Mode::Rehearsal,
+            idle_limit: client.idle_limit(),
+            monitor: Arc::clone(&tries) as Arc<dyn Monitor>,
+        };
+        let options = sync::document_options(sync::Folders::None, batch::Proof::CleanEnd);
+        let outcome = client.session(&self.destination()?, &options, push).await?;
+        outcome.result?;
+        // Only a receiver that could make its temporary file asks for the file a second time.
+        if tries.0.load(Ordering::Relaxed) < 2 {
+            return Err(sync::not_writable(&outcome.text));
+        }
+        let rsync_version = client.rsync_version().await;
+        let report = ConnectionReport {
+            host_key: client.ssh().host_key_fingerprint(),
+            ssh_server: client.ssh().server_version().to_owned(),
+            rsync_version,
+            protocol: outcome.protocol.map_or(0, |protocol| protocol.number()),
+            connect_time: client.ssh().connect_time(),
+            level: Level::Stored,
+        };
+        client.disconnect().await;
+        Ok(report)
+    }
+
+    /// Registers files as pending documents of a user. Every path must be a readable regular file (below the upload
+    /// folder, where one is set): all are registered, or none.
+    pub async fn add(&self, user: UserId, paths: Vec<PathBuf>) -> Result<Vec<DocumentId>> {
+        let root = self.root()?;
+        self.with_store(Access::Create, move |store| {
+            let documents: Vec<NewDocument> = paths
+                .into_iter()
+                .map(|path| {
+                    SourceFile::open_document(root.as_deref(), &path)?;
+                    let original_name =
+                        path.file_name().and_then(std::ffi::OsStr::to_str).map(ToOwned::to_owned);
+                    let file_path = match &root {
+                        Some(_) => path,
+                        None => std::path::absolute(&path).map_err(|error| {
+                            NasSyncError::at_path(ErrorKind::LocalFile, "Cannot resolve", &path, error)
+                        })?,
+                    };
+                    Ok(NewDocument { file_path, original_name })
+                })
+                .collect::<Result<_>>()?;
+            store.add_documents(user, &documents, Utc::now())
+        })
+        .await
+    }
+
+    /// Syncs one document and says where it is. One that is synced already is left alone.
+    pub async fn sync_file(&self, id: DocumentId) -> Result<SyncedFile> {
+        let summary = self.sync(Selection::Documents(vec![id]), Arc::new(Silent), std::future::pending()).await?;
+        if let Some(error) = summary.stopped {
+            return Err(error);
+        }
+        if let Some(failed) = summary.errors.into_iter().next() {
+            return Err(failed.error);
+        }
+        let copy = self.with_store(Access::ReadOnly, move |store| Ok(store.history(id)?.copy)).await?;
+        let copy = copy.ok_or_else(|| {
+            NasSyncError::new(ErrorKind::DocumentNotFound, format!("document {id} was marked as synced by somebody else"))
+        })?;
+        Ok(SyncedFile { id, remote_name: copy.remote_name, bytes: copy.bytes, level: copy.level })
+    }
+
+    /// Syncs what is pending of one user.
+    pub async fn sync_all_pending(&self, user: UserId) -> Result<SyncSummary> {
+        self.sync(Selection::User(user), Arc::new(Silent), std::future::pending()).await
+    }
+
+    /// Syncs what is pending of everyone.
+    pub async fn sync_everything(&self) -> Result<SyncSummary> {
+        self.sync(Selection::All, Arc::new(Silent), std::future::pending()).await
+    }
+
+    /// Syncs a selection over one login. When `stop` is ready, what was acknowledged is recorded and the run ends with
+    /// `Interrupted` in the summary.
+    ///
+    /// Fails only when nothing could be looked at: wrong settings, or a database that cannot be used.
+    pub async fn sync(
+        &self,
+        selection: Selection,
+        monitor: Arc<dyn Monitor>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<SyncSummary> {
+        sync::run(self, selection, monitor, stop).await
+    }
+
+    /// The statistics of one user.
+    pub async fn sync_stats(&self, user: UserId) -> Result<SyncStats> {
+        self.stats(Some(user)).await
+    }
+
+    /// The statistics of one user, or of everyone.
+    pub async fn stats(&self, user: Option<UserId>) -> Result<SyncStats> {
+        self.with_store(Access::ReadOnly, move |store| store.stats(user)).await
+    }
+
+    /// What a [`Client`] for this NAS needs. Fails with `NotConfigured`, naming what is missing.
+    pub fn client_config(&self) -> Result<ClientConfig> {
+        let settings = &self.settings;
+        let (Some(host), Some(user), true) = (&settings.host, &settings.user, settings.is_configured()) else {
+            let missing = settings.missing().join(", ");
+            return Err(NasSyncError::new(ErrorKind::NotConfigured, format!("not configured: {missing} is missing")));
+        };
+        let mut ssh = SshConfig::new(host.clone(), user.clone());
+        ssh.port = settings.port;
+        ssh.identity = match &settings.key {
+            KeySource::Text(text) => Identity::Text(text.clone()),
+            KeySource::File(path) => Identity::Files(vec![path.clone()]),
+            KeySource::FirstOf(_) => Identity::Default,
+        };
+        ssh.passphrase.clone_from(&settings.key_passphrase);
+        if let Some(known_hosts) = &settings.known_hosts {
+            ssh.known_hosts = vec![known_hosts.clone()];
+        }
+        ssh.host_key = settings.host_key.as_deref().map(HostKeyPin::parse).transpose()?;
+        if settings.accept_new_host_key {
+            ssh.unknown_host_key = UnknownHostKey::Accept;
+        }
+        if settings.legacy_ssh {
+            ssh.legacy = LegacyAlgorithms::Allow;
+        }
+        ssh.connect_timeout = settings.connect_timeout;
+        Ok(ClientConfig { ssh, rsync_path: settings.rsync_path.clone(), idle_limit: settings.file_timeout })
+    }
+
+    /// The destination as rsync gets it. The `/./` behind it keeps rsync from making the folder: a folder that is not
+    /// there is more often a volume that is not mounted than a wish.
+    fn destination(&self) -> Result<Vec<u8>> {
+        let path = self.settings.path.as_deref().ok_or_else(|| {
+            NasSyncError::new(ErrorKind::NotConfigured, "not configured: NAS_PATH is missing")
+        })?;
+        Ok(format!("{}/./", path.trim_end_matches('/')).into_bytes())
+    }
+
+    fn root(&self) -> Result<Option<Arc<crate::tree::Root>>> {
+        self.settings.upload_dir.as_deref().map(|path| crate::tree::Root::open(path).map(Arc::new)).transpose()
+    }
+
+    /// Opens the database on a thread that may block.
+    async fn with_store<T: Send + 'static>(
+        &self,
+        access: Access,
+        work: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let path = self.settings.db.clone();
+        tokio::task::spawn_blocking(move || work(&mut Store::open(&path, access)?)).await.map_err(|error| {
+            NasSyncError::new(ErrorKind::Internal, "the database work stopped unexpectedly").with_source(error)
+        })?
+    }
+}
+
+/// Counts how often a file was asked for.
+#[derive(Debug, Default)]
+struct Tries(AtomicUsize);
+
+impl Monitor for Tries {
+    fn event(&self, event: Event<'_>) {
+        if let Event::FileSent { .. } = event {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A rehearsal opens nothing.
+struct NoSources;
+
+impl Sources for NoSources {
+    fn open(&self, _index: usize, _entry: &FileEntry) -> Result<SourceFile> {
+        Err(NasSyncError::new(ErrorKind::Internal, "a rehearsal has no files"))
+    }
+}

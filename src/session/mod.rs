@@ -18,7 +18,7 @@ use self::verdict::Trouble;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::Monitor;
 use crate::role::port::{OUTBOX_FRAMES, Port};
-use crate::role::send_list::{SendList, Sources};
+use crate::role::send_list::{NumberedList, SendList, Sources};
 use crate::role::sender::{self, ChangedFile, Mode, SendJob};
 use crate::transport::{Exec, ExecReader, ExecWriter, ExitStatus};
 use crate::wire::handshake::{Handshake, Offer, Protocol};
@@ -34,6 +34,8 @@ pub struct Push {
     pub list: SendList,
     /// Their contents.
     pub sources: Arc<dyn Sources>,
+    /// Whether the list carries digests of the files' contents (`-c`).
+    pub contents: Contents,
     /// About files that change meanwhile.
     pub changed: ChangedFile,
     /// Whether anything is transferred.
@@ -42,6 +44,15 @@ pub struct Push {
     pub idle_limit: Duration,
     /// Who listens.
     pub monitor: Arc<dyn Monitor>,
+}
+
+/// What a file list says about the files' contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contents {
+    /// Nothing.
+    Unsummed,
+    /// Their digests; every file is read once before the list goes out.
+    Summed,
 }
 
 /// How a session ended. The texts and counts are there whatever the result.
@@ -88,7 +99,7 @@ async fn run(
         () = pulse.stalled(push.idle_limit) => return Err(Trouble::Stalled),
     };
     *protocol = Some(negotiated.protocol);
-    let list = Arc::new(push.list.number(negotiated.order)?);
+    let list = Arc::new(number(push.list, &push.sources, push.contents, &negotiated).await?);
     let (sink, frames) = mpsc::channel(OUTBOX_FRAMES);
     let (port, feeder) = Port::new(negotiated.client_framing, sink);
     let job = SendJob { list: Arc::clone(&list), sources: push.sources, changed: push.changed, mode: push.mode };
@@ -114,6 +125,25 @@ async fn run(
     inbound?;
     role?;
     Ok(outbound?)
+}
+
+/// Makes the list as the session's protocol wants it. Local work only: it may take as long as the disks need.
+async fn number(
+    mut list: SendList,
+    sources: &Arc<dyn Sources>,
+    contents: Contents,
+    negotiated: &Negotiated,
+) -> Result<NumberedList> {
+    let (sources, sum, order) = (Arc::clone(sources), negotiated.list_sum, negotiated.order);
+    let numbered = tokio::task::spawn_blocking(move || {
+        if contents == Contents::Summed {
+            list.sum_contents(&*sources, sum);
+        }
+        list.number(order)
+    });
+    numbered.await.map_err(|error| {
+        NasSyncError::new(ErrorKind::Internal, "listing the files stopped unexpectedly").with_source(error)
+    })?
 }
 
 /// Exchanges versions and algorithms; afterwards `input` holds what already belongs to the multiplexed stream.

@@ -39,6 +39,11 @@ impl RemoteText {
         &self.bytes
     }
 
+    /// Whether the other side said, outside its exit status, that a file failed there.
+    pub fn is_partial(&self) -> bool {
+        self.partial
+    }
+
     fn contains(&self, needle: &str) -> bool {
         contains(&self.bytes, needle)
     }

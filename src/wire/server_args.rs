@@ -46,14 +46,9 @@ pub struct PushOptions {
 }
 
 impl PushOptions {
-    /// The file list's optional fields under these options; `digest_len` is the length of `-c` digests.
-    pub fn list_fields(&self, digest_len: usize) -> ListFields {
-        ListFields {
-            owner: self.owner,
-            group: self.group,
-            links: self.links,
-            digest: self.checksum.then_some(digest_len),
-        }
+    /// The file list's optional fields under these options. The digests of `-c` come in when their algorithm is known.
+    pub fn list_fields(&self) -> ListFields {
+        ListFields { owner: self.owner, group: self.group, links: self.links, digest: None }
     }
 
     /// The arguments after the program's name, for a push to `destination`. Nothing is quoted yet.

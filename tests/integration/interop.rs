@@ -8,7 +8,7 @@ use nas_sync::NasSyncError;
 use nas_sync::role::monitor::{Event, FileStats, Monitor};
 use nas_sync::role::send_list::{SendList, Sources};
 use nas_sync::role::sender::{ChangedFile, Mode};
-use nas_sync::session::{self, Outcome, Push};
+use nas_sync::session::{self, Contents, Outcome, Push};
 use nas_sync::transport::local;
 use nas_sync::tree::SourceFile;
 use nas_sync::wire::flist::{EntryKind, FileEntry};
@@ -20,7 +20,7 @@ use nas_sync::wire::token::TokenCoding;
 struct Folder(Vec<PathBuf>);
 
 impl Sources for Folder {
-    fn open(&self, index: usize) -> Result<SourceFile, NasSyncError> {
+    fn open(&self, index: usize, _entry: &FileEntry) -> Result<SourceFile, NasSyncError> {
         SourceFile::open(&self.0[index])
     }
 }
@@ -42,7 +42,7 @@ impl Monitor for Record {
                 totals.matched += stats.matched;
             }
             Event::Acknowledged { index } => self.acknowledged.lock().unwrap().push(index),
-            Event::FileFailed { error, .. } => self.failed.lock().unwrap().push(error),
+            Event::FileFailed { error, .. } => self.failed.lock().unwrap().push(error.clone()),
             _ => {}
         }
     }
@@ -77,8 +77,9 @@ async fn push_files(files: &[PathBuf], to: &Path, offer: Offer, options: PushOpt
     let record = Arc::new(Record::default());
     let push = Push {
         offer,
-        list: SendList { entries, fields: options.list_fields(0), names: None, errors: 0 },
+        list: SendList { entries, fields: options.list_fields(), names: None, errors: 0 },
         sources: Arc::new(Folder(files.to_vec())),
+        contents: Contents::Unsummed,
         changed: ChangedFile::Spoil,
         mode: Mode::Transfer,
         idle_limit: Duration::from_secs(20),

@@ -1,3 +1,5 @@
-//! One binary for all integration tests, against real parts: `rsync --server`, sshd, SQLite files, files on disk.
-mod interop;
+//! One binary for all integration tests.
+mod ssh;
+mod ssh_exec;
+mod ssh_no_strict;
 mod support;

@@ -24,6 +24,9 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 /// How many keys of an agent are offered.
 const MAX_AGENT_KEYS: usize = 3;
 
+/// The keys of an agent, each with its comment.
+type AgentKeys = Vec<(PublicKey, String)>;
+
 /// What the server said to one key.
 enum Answer {
     Accepted,
@@ -96,10 +99,7 @@ impl<'a> Login<'a> {
     /// An encrypted key whose passphrase is not known: as with OpenSSH, the agent may hold it.
     async fn offer_locked(&mut self, public: &PublicKey, path: &Path) -> Result<bool> {
         let needed = || key_file::passphrase_needed(&path.display().to_string());
-        if !key_file::agent_is_configured() {
-            return Err(needed());
-        }
-        let Ok((mut agent, keys)) = open_agent(self.handle).await else { return Err(needed()) };
+        let Ok((mut agent, keys)) = self.open_agent().await else { return Err(needed()) };
         match keys.iter().find(|(key, _)| key.key_data() == public.key_data()) {
             Some((key, _)) => self.offer_with(&mut agent, key, &format!("{} (from the agent)", path.display())).await,
             None => Err(needed()),
@@ -107,7 +107,7 @@ impl<'a> Login<'a> {
     }
 
     async fn offer_agent(&mut self) -> Result<bool> {
-        let (mut agent, mut keys) = open_agent(self.handle).await?;
+        let (mut agent, mut keys) = self.open_agent().await?;
         if keys.is_empty() {
             return Err(NasSyncError::new(ErrorKind::KeyUnusable, "the ssh-agent holds no keys")
                 .with_solution("Add a key with `ssh-add`, or point NAS_KEY_FILE at a private key."));
@@ -122,6 +122,27 @@ impl<'a> Login<'a> {
             }
         }
         Ok(false)
+    }
+
+    /// The agent and its plain keys; certificates are left out. Fails with `KeyUnusable`.
+    async fn open_agent(&self) -> Result<(AgentClient<UnixStream>, AgentKeys)> {
+        let unusable = |error: russh::keys::Error| {
+            NasSyncError::new(ErrorKind::KeyUnusable, format!("the ssh-agent cannot be used: {error}"))
+                .with_source(error)
+                .with_solution("Start an ssh-agent and set SSH_AUTH_SOCK, or point NAS_KEY_FILE at a private key.")
+        };
+        let socket = self.config.agent.as_ref().ok_or_else(|| unusable(russh::keys::Error::EnvVar("SSH_AUTH_SOCK")))?;
+        let mut agent = AgentClient::connect_uds(socket).await.map_err(unusable)?;
+        if let Some(binding) = self.handle.agent_session_binding() {
+            // Only agents with keys for certain hosts need it, and old ones refuse it.
+            let _ = agent.bind_session(binding, false).await;
+        }
+        let identities = agent.request_identities().await.map_err(unusable)?;
+        let keys = identities.into_iter().filter_map(|identity| match identity {
+            AgentIdentity::PublicKey { key, comment } => Some((key, comment)),
+            AgentIdentity::Certificate { .. } => None,
+        });
+        Ok((agent, keys.collect()))
     }
 
     async fn offer_with(&mut self, agent: &mut AgentClient<UnixStream>, key: &PublicKey, origin: &str) -> Result<bool> {
@@ -205,26 +226,4 @@ impl<'a> Login<'a> {
         }
         error.with_details(details)
     }
-}
-
-type AgentKeys = Vec<(PublicKey, String)>;
-
-/// The agent and its plain keys; certificates are left out. Fails with `KeyUnusable`.
-async fn open_agent(handle: &Handle<Callbacks>) -> Result<(AgentClient<UnixStream>, AgentKeys)> {
-    let unusable = |error: russh::keys::Error| {
-        NasSyncError::new(ErrorKind::KeyUnusable, format!("the ssh-agent cannot be used: {error}"))
-            .with_source(error)
-            .with_solution("Start an ssh-agent and set SSH_AUTH_SOCK, or point NAS_KEY_FILE at a private key.")
-    };
-    let mut agent = AgentClient::connect_env().await.map_err(unusable)?;
-    if let Some(binding) = handle.agent_session_binding() {
-        // Only agents with keys for certain hosts need it, and old ones refuse it.
-        let _ = agent.bind_session(binding, false).await;
-    }
-    let identities = agent.request_identities().await.map_err(unusable)?;
-    let keys = identities.into_iter().filter_map(|identity| match identity {
-        AgentIdentity::PublicKey { key, comment } => Some((key, comment)),
-        AgentIdentity::Certificate { .. } => None,
-    });
-    Ok((agent, keys.collect()))
 }

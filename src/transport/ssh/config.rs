@@ -1,7 +1,7 @@
 //! What is needed to log in to one NAS.
 //!
 //! Guarantees: a passphrase or a key given as text is zeroized when dropped and never appears in `Debug` output.
-//! Nothing here opens a file or reads the environment, except for the home folder that the defaults point into.
+//! Nothing here opens a file, and only the defaults read the environment: `HOME` and `SSH_AUTH_SOCK`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -47,13 +47,13 @@ impl fmt::Debug for Secret {
 /// Which private key proves who we are. One key is offered at a time.
 #[derive(Debug, Clone)]
 pub enum Identity {
-    /// The first of `~/.ssh/id_ed25519`, `id_ecdsa`, `id_rsa` that exists; without any, the agent at `SSH_AUTH_SOCK`.
+    /// The first of `~/.ssh/id_ed25519`, `id_ecdsa`, `id_rsa` that exists; without any, the agent.
     Default,
     /// Exactly these files, in this order.
     Files(Vec<PathBuf>),
     /// The text of a private key.
     Text(Secret),
-    /// The keys of the agent at `SSH_AUTH_SOCK`, at most three of them.
+    /// The keys of the agent, at most three of them.
     Agent,
 }
 
@@ -111,6 +111,8 @@ pub struct SshConfig {
     pub user: String,
     /// Which private key to use.
     pub identity: Identity,
+    /// The socket of the ssh-agent.
+    pub agent: Option<PathBuf>,
     /// The passphrase of an encrypted key.
     pub passphrase: Option<Secret>,
     /// Host key records. All are read; a newly accepted key goes into the first. A missing file is empty.
@@ -143,6 +145,7 @@ impl SshConfig {
             port: DEFAULT_PORT,
             user: user.into(),
             identity: Identity::Default,
+            agent: std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty()).map(PathBuf::from),
             passphrase: None,
             known_hosts,
             host_key: None,

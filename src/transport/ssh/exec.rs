@@ -35,11 +35,14 @@ pub(super) async fn start(handle: &Handle<Callbacks>, link: &Arc<Link>, command:
         }
         _ => link.lost("before a command could start"),
     })?;
-    let (mut half, write) = channel.split();
+    let (half, write) = channel.split();
+    let write = Arc::new(write);
+    let (closing, closed) = watch::channel(false);
+    // From here on an error, or a caller who stops waiting, closes the channel through the reader.
+    let mut reader = Reader { half, write: Arc::clone(&write), early: VecDeque::new(), closing, over: false };
     write.exec(true, command).await.map_err(|_| link.lost("before a command could start"))?;
-    let mut early = VecDeque::new();
     loop {
-        match half.wait().await {
+        match reader.half.wait().await {
             Some(ChannelMsg::Success) => break,
             Some(ChannelMsg::Failure | ChannelMsg::Close) => {
                 return Err(NasSyncError::new(
@@ -48,13 +51,10 @@ pub(super) async fn start(handle: &Handle<Callbacks>, link: &Arc<Link>, command:
                 ));
             }
             // No server should speak before it has agreed, but if one does nothing is lost.
-            Some(message) => early.push_back(message),
+            Some(message) => reader.early.push_back(message),
             None => return Err(link.lost("before a command could start")),
         }
     }
-    let write = Arc::new(write);
-    let (closing, closed) = watch::channel(false);
-    let reader = Reader { half, write: Arc::clone(&write), early, closing, over: false };
     let writer = Writer { write, closed, link: Arc::clone(link), finished: false };
     Ok(Exec { reader: ExecReader::Ssh(reader), writer: ExecWriter::Ssh(writer) })
 }
@@ -138,7 +138,13 @@ impl Writer {
         if std::mem::replace(&mut self.finished, true) {
             return Ok(());
         }
-        self.write.eof().await.map_err(|_| self.no_reader())
+        let sent = tokio::select! {
+            biased;
+            // A command that has ended needs no end of its input.
+            _ = self.closed.wait_for(|closed| *closed) => true,
+            sent = self.write.eof() => sent.is_ok(),
+        };
+        if sent { Ok(()) } else { Err(self.no_reader()) }
     }
 
     fn no_reader(&self) -> NasSyncError {

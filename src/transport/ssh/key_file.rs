@@ -42,27 +42,24 @@ pub(super) fn load(config: &SshConfig) -> Result<Vec<Credential>> {
         Identity::Files(paths) if paths.is_empty() => Err(none_found(&[])),
         Identity::Files(paths) => paths.iter().map(|path| read(&expand_home(path), passphrase)).collect(),
         Identity::Text(text) => match decode(text.reveal(), passphrase, "the given key")? {
-            Decoded::Key(key) => {
-                Ok(vec![Credential::Key { key: Arc::new(key), origin: String::from("given as text") }])
-            }
+            Decoded::Key(key) => Ok(vec![Credential::Key { key, origin: String::from("given as text") }]),
             Decoded::Locked(_) => Err(passphrase_needed("the given key")),
         },
         Identity::Agent => Ok(vec![Credential::Agent]),
         Identity::Default => {
-            let candidates: Vec<_> =
-                DEFAULT_FILES.iter().filter_map(|name| Some(std::env::home_dir()?.join(name))).collect();
-            match candidates.iter().find(|path| path.exists()) {
-                Some(path) => Ok(vec![read(path, passphrase)?]),
-                None if agent_is_configured() => Ok(vec![Credential::Agent]),
-                None => Err(none_found(&candidates)),
-            }
+            let home = std::env::home_dir();
+            let files: Vec<_> = home.iter().flat_map(|home| DEFAULT_FILES.map(|name| home.join(name))).collect();
+            first_of(&files, config)
         }
     }
 }
 
-/// Whether an agent is named in the environment.
-pub(super) fn agent_is_configured() -> bool {
-    std::env::var_os("SSH_AUTH_SOCK").is_some_and(|socket| !socket.is_empty())
+fn first_of(files: &[PathBuf], config: &SshConfig) -> Result<Vec<Credential>> {
+    match files.iter().find(|path| path.exists()) {
+        Some(path) => Ok(vec![read(path, config.passphrase.as_ref())?]),
+        None if config.agent.is_some() => Ok(vec![Credential::Agent]),
+        None => Err(none_found(files)),
+    }
 }
 
 /// A key that needs a passphrase which is not there.
@@ -82,7 +79,7 @@ fn none_found(candidates: &[PathBuf]) -> NasSyncError {
 fn read(path: &Path, passphrase: Option<&Secret>) -> Result<Credential> {
     let text = read_private(path)?;
     match decode(&text, passphrase, &path.display().to_string())? {
-        Decoded::Key(key) => Ok(Credential::Key { key: Arc::new(key), origin: path.display().to_string() }),
+        Decoded::Key(key) => Ok(Credential::Key { key, origin: path.display().to_string() }),
         Decoded::Locked(public) => Ok(Credential::Locked { public, path: path.to_owned() }),
     }
 }
@@ -114,7 +111,7 @@ fn read_private(path: &Path) -> Result<Zeroizing<String>> {
 }
 
 enum Decoded {
-    Key(PrivateKey),
+    Key(Arc<PrivateKey>),
     Locked(PublicKey),
 }
 
@@ -133,9 +130,12 @@ fn decode(text: &str, passphrase: Option<&Secret>, what: &str) -> Result<Decoded
     if text.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----") {
         let key = PrivateKey::from_openssh(text).map_err(|error| unknown_form(error.to_string()))?;
         return match (key.is_encrypted(), passphrase) {
-            (false, _) => Ok(Decoded::Key(key)),
+            (false, _) => Ok(Decoded::Key(Arc::new(key))),
             (true, None) => Ok(Decoded::Locked(key.public_key().clone())),
-            (true, Some(secret)) => key.decrypt(secret.reveal()).map(Decoded::Key).map_err(|_| wrong_passphrase()),
+            (true, Some(secret)) => match key.decrypt(secret.reveal()) {
+                Ok(key) => Ok(Decoded::Key(Arc::new(key))),
+                Err(_) => Err(wrong_passphrase()),
+            },
         };
     }
     let header = text.get(..256.min(text.len())).unwrap_or(text);
@@ -148,7 +148,7 @@ fn decode(text: &str, passphrase: Option<&Secret>, what: &str) -> Result<Decoded
         return Err(unknown_form(String::from("its old encryption is not supported")));
     }
     match decode_secret_key(text, passphrase.map(Secret::reveal)) {
-        Ok(key) => Ok(Decoded::Key(key)),
+        Ok(key) => Ok(Decoded::Key(Arc::new(key))),
         Err(_) if encrypted => Err(wrong_passphrase()),
         Err(error) => Err(unknown_form(error.to_string())),
     }
@@ -191,11 +191,10 @@ mod tests {
                 let path = folder.path().join(format!("{number}{passphrase}"));
                 keygen(&path, &[form, &["-N", passphrase][..]].concat());
                 let public =
-                    PublicKey::from_openssh(&std::fs::read_to_string(path.with_added_extension("pub")).unwrap())
-                        .unwrap();
+                    PublicKey::from_openssh(&std::fs::read_to_string(path.with_extension("pub")).unwrap()).unwrap();
                 match read(&path, (!passphrase.is_empty()).then_some(&secret)) {
                     Ok(Credential::Key { key, .. }) => {
-                        assert_eq!(key.public_key().key_data(), public.key_data(), "{form:?}")
+                        assert_eq!(key.public_key().key_data(), public.key_data(), "{form:?}");
                     }
                     other => panic!("{form:?} {passphrase:?}: {other:?}"),
                 }
@@ -204,6 +203,25 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_first_default_key_counts_and_then_the_agent() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ["id_ed25519", "id_ecdsa", "id_rsa"].map(|name| folder.path().join(name));
+        let mut config = SshConfig::new("nas", "me");
+        config.agent = None;
+        let error = first_of(&files, &config).unwrap_err();
+        assert!(error.message().contains("id_rsa") && error.solution().contains("ssh-keygen"), "{error}");
+        config.agent = Some(PathBuf::from("/agent"));
+        assert!(matches!(first_of(&files, &config).unwrap()[..], [Credential::Agent]));
+        keygen(&files[1], &["-t", "ecdsa", "-N", ""]);
+        assert!(
+            matches!(&first_of(&files, &config).unwrap()[..], [Credential::Key { origin, .. }] if origin.ends_with("id_ecdsa"))
+        );
+        // A key that is there but cannot be used is not passed over.
+        std::fs::write(&files[0], "x").unwrap();
+        assert_eq!(first_of(&files, &config).unwrap_err().kind(), ErrorKind::KeyUnusable);
     }
 
     #[test]

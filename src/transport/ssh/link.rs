@@ -132,8 +132,8 @@ impl Handler for Callbacks {
 
     async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), Failure> {
         let mut kept = lock(&self.link.banner);
-        let room = banner.floor_char_boundary(MAX_BANNER.saturating_sub(kept.len()));
-        kept.push_str(&banner[..room]);
+        let room = MAX_BANNER.saturating_sub(kept.len());
+        kept.extend(banner.char_indices().take_while(|(at, c)| at + c.len_utf8() <= room).map(|(_, c)| c));
         Ok(())
     }
 

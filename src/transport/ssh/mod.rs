@@ -124,14 +124,10 @@ impl SshClient {
     /// Runs a command under the user's login shell. Several may run side by side; see [`exec`] for what that asks of
     /// their readers. Fails with `ExecRefused`, `ConnectionLost`, or `Stalled` when the NAS does not answer in time.
     pub async fn exec(&self, command: &[u8]) -> Result<Exec> {
-        match timeout(self.budget, exec::start(&self.handle, &self.link, command)).await {
-            Ok(result) => result,
-            Err(_) => {
-                let message =
-                    format!("{} did not start a command within {} s", self.address, self.budget.as_secs_f32());
-                Err(NasSyncError::new(ErrorKind::Stalled, message))
-            }
-        }
+        timeout(self.budget, exec::start(&self.handle, &self.link, command)).await.unwrap_or_else(|_| {
+            let message = format!("{} did not start a command within {} s", self.address, self.budget.as_secs_f32());
+            Err(NasSyncError::new(ErrorKind::Stalled, message))
+        })
     }
 
     /// The fingerprint of the NAS's host key, `SHA256:…`.
@@ -169,9 +165,13 @@ impl SshClient {
 
     /// Says goodbye and closes the connection, with every command that still runs. Takes a second at most.
     pub async fn disconnect(&self) {
-        if self.handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok() {
-            let _ = timeout(GOODBYE, self.link.ended()).await;
-        }
+        let goodbye = async {
+            if self.handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok() {
+                self.link.ended().await;
+            }
+        };
+        // A server that does not take it gets none.
+        let _ = timeout(GOODBYE, goodbye).await;
     }
 }
 
@@ -267,7 +267,7 @@ impl Approach<'_> {
                 if self.preferred().key.is_empty() { Err(self.policy.pin_mismatch(&self.seen)) } else { Ok(()) }
             }
             Failure::HostKey(error) => Err(error),
-            Failure::NotCovered => Err(no_common(self.config, &AlgorithmKind::Cipher, &[], &[])),
+            Failure::NotCovered => Err(self.no_common(&AlgorithmKind::Cipher, &[], &[])),
             Failure::Ssh(russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, .. }) if !self.seen.is_empty() => {
                 Err(self.policy.pin_mismatch(&self.seen))
             }
@@ -277,31 +277,32 @@ impl Approach<'_> {
                 Err(self.policy.no_recorded_type(&theirs))
             }
             Failure::Ssh(russh::Error::NoCommonAlgo { kind, ours, theirs }) => {
-                Err(no_common(self.config, &kind, &ours, &theirs))
+                Err(self.no_common(&kind, &ours, &theirs))
             }
             Failure::Ssh(error) => Err(exchange_failure(self.config, error, greeting)),
         }
     }
-}
 
-fn no_common(config: &SshConfig, kind: &AlgorithmKind, ours: &[String], theirs: &[String]) -> NasSyncError {
-    let what = match kind {
-        AlgorithmKind::Kex => "key exchange",
-        AlgorithmKind::Key => "host key",
-        AlgorithmKind::Cipher => "cipher",
-        AlgorithmKind::Compression => "compression",
-        AlgorithmKind::Mac => "MAC",
-    };
-    let message = format!("{} and nas-sync share no {what} algorithm", config.address());
-    let error = NasSyncError::new(ErrorKind::NoCommonAlgorithm, message).with_details(format!(
-        "ours: {}\ntheirs: {}",
-        ours.join(", "),
-        theirs.join(", ")
-    ));
-    match config.legacy {
-        LegacyAlgorithms::Refuse => error,
-        LegacyAlgorithms::Allow => {
-            error.with_solution("Update the firmware of the NAS; even --legacy-ssh has nothing in common with it.")
+    fn no_common(&self, kind: &AlgorithmKind, ours: &[String], theirs: &[String]) -> NasSyncError {
+        let what = match kind {
+            AlgorithmKind::Kex => "key exchange",
+            AlgorithmKind::Key => "host key",
+            AlgorithmKind::Cipher => "cipher",
+            AlgorithmKind::Compression => "compression",
+            AlgorithmKind::Mac => "MAC",
+        };
+        let message = format!("{} and nas-sync share no {what} algorithm", self.config.address());
+        let mut details = format!("ours: {}\ntheirs: {}", ours.join(", "), theirs.join(", "));
+        if self.strict == StrictKex::Missing {
+            details +=
+                "\nThe server has no strict key exchange, so chacha20-poly1305 and -etm MACs are not used with it.";
+        }
+        let error = NasSyncError::new(ErrorKind::NoCommonAlgorithm, message).with_details(details);
+        match self.config.legacy {
+            LegacyAlgorithms::Refuse => error,
+            LegacyAlgorithms::Allow => {
+                error.with_solution("Update the firmware of the NAS; even --legacy-ssh has nothing in common with it.")
+            }
         }
     }
 }

@@ -1,1 +1,4 @@
 //! Real parts for tests.
+pub mod sshd;
+
+pub use sshd::Sshd;

@@ -1,0 +1,353 @@
+//! From pending rows to a file list, and from what a session told back to rows.
+//!
+//! Guarantees: one bad document never costs the others; two documents never land on one name; a document becomes a
+//! record only if its file stayed the same and the NAS proved that it is stored.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::DateTime;
+
+use super::DocumentError;
+use super::layout::{DocumentFacts, Layout};
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::role::monitor::{Event, Monitor, Stability};
+use crate::role::send_list::{SendList, Sources};
+use crate::session::{Outcome, kind_of_text};
+use crate::store::{BadRow, Claim, Document, DocumentId, Level, Store, StoredCopy, SyncedRecord};
+use crate::transport::ExitStatus;
+use crate::tree::{FileMeta, RemoteName, Root, SourceFile};
+use crate::wire::flist::{Content, EntryKind, FileEntry, ListFields};
+
+/// Modes never travel with a document; this is what a new file gets before the NAS's own mask.
+const FILE_PERMISSIONS: u16 = 0o644;
+const FOLDER_PERMISSIONS: u16 = 0o755;
+
+/// A document that can be sent.
+#[derive(Debug, Clone)]
+pub(super) struct Planned {
+    document: Document,
+    name: RemoteName,
+    meta: FileMeta,
+}
+
+/// What is to be sent, and what cannot be.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub planned: Vec<Planned>,
+    pub refused: Vec<DocumentError>,
+}
+
+impl Plan {
+    /// Looks at every document: its file, its name on the NAS, and whether that name is free.
+    pub fn make(
+        store: &mut Store,
+        rows: Vec<Result<Document, BadRow>>,
+        layout: &Layout,
+        root: Option<&Root>,
+    ) -> Result<Self> {
+        let mut plan = Self::default();
+        for row in rows {
+            match row {
+                Ok(document) => match look(&document, layout, root) {
+                    Ok((name, meta)) => plan.planned.push(Planned { document, name, meta }),
+                    Err(error) => plan.refuse(Some(document.id), error),
+                },
+                Err(row) => plan.refuse(row.id, row.error),
+            }
+        }
+        plan.claim_names(store)?;
+        plan.refuse_names_that_are_folders();
+        Ok(plan)
+    }
+
+    fn refuse(&mut self, id: Option<DocumentId>, error: NasSyncError) {
+        self.refused.push(DocumentError { id, error });
+    }
+
+    /// A name belongs to the document that claimed it first, in this batch or in an earlier one.
+    fn claim_names(&mut self, store: &mut Store) -> Result<()> {
+        let wanted: Vec<_> =
+            self.planned.iter().map(|planned| (planned.document.id, planned.name.as_bytes().to_vec())).collect();
+        let claims = store.claim_names(&wanted)?;
+        for (planned, claim) in std::mem::take(&mut self.planned).into_iter().zip(claims) {
+            match claim {
+                Claim::Granted => self.planned.push(planned),
+                Claim::TakenBy(other) => self.refuse(Some(planned.document.id), name_clash(&planned.name, other)),
+            }
+        }
+        Ok(())
+    }
+
+    /// `a` cannot be a file and the folder of `a/b` at once.
+    fn refuse_names_that_are_folders(&mut self) {
+        let mut folders: HashMap<Vec<u8>, DocumentId> = HashMap::new();
+        for planned in &self.planned {
+            for folder in planned.name.parents() {
+                folders.entry(folder.to_vec()).or_insert(planned.document.id);
+            }
+        }
+        if folders.is_empty() {
+            return;
+        }
+        for planned in std::mem::take(&mut self.planned) {
+            match folders.get(planned.name.as_bytes()) {
+                Some(&other) => self.refuse(Some(planned.document.id), name_clash(&planned.name, other)),
+                None => self.planned.push(planned),
+            }
+        }
+    }
+}
+
+fn name_clash(name: &RemoteName, other: DocumentId) -> NasSyncError {
+    let name = String::from_utf8_lossy(name.as_bytes()).into_owned();
+    NasSyncError::new(ErrorKind::NameClash, format!("its name on the NAS, {name:?}, belongs to document {other}"))
+}
+
+fn look(document: &Document, layout: &Layout, root: Option<&Root>) -> Result<(RemoteName, FileMeta)> {
+    let below_root = root.map(|root| root.relative(&document.file_path)).transpose()?;
+    let meta = *SourceFile::open_document(root, &document.file_path)?.meta();
+    let name = layout.name_for(&DocumentFacts {
+        id: document.id.0,
+        user_id: document.user_id.0,
+        path: &document.file_path,
+        below_root: below_root.as_deref(),
+        original_name: document.original_name.as_deref(),
+        doc_type: document.doc_type.as_deref(),
+        file_type: document.file_type.as_deref(),
+        date: document.date,
+        created: document.created_at.map(|time| time.date_naive()),
+        modified: DateTime::from_timestamp(meta.mtime, meta.mtime_ns).map(|time| time.date_naive()),
+    })?;
+    Ok((name, meta))
+}
+
+/// The documents of one session.
+#[derive(Debug)]
+pub(super) struct Batch {
+    planned: Vec<Planned>,
+    root: Option<Arc<Root>>,
+}
+
+impl Batch {
+    pub fn new(planned: Vec<Planned>, root: Option<Arc<Root>>) -> Self {
+        Self { planned, root }
+    }
+
+    /// The documents again, to be sent in another way.
+    pub fn into_planned(self) -> Vec<Planned> {
+        self.planned
+    }
+
+    /// Whether names of this batch lie in folders, which then travel too.
+    pub fn has_folders(&self) -> bool {
+        self.planned.iter().any(|planned| planned.name.parents().next().is_some())
+    }
+
+    /// The file list: each document at its position in the batch, then the folders on the way to them.
+    pub fn list(&self) -> SendList {
+        let entry = |name: &[u8], kind, permissions, meta: Option<&FileMeta>| FileEntry {
+            name: name.into(),
+            kind,
+            permissions,
+            size: meta.map_or(0, |meta| meta.size),
+            mtime: meta.map_or(0, |meta| meta.mtime),
+            mtime_ns: meta.map_or(0, |meta| meta.mtime_ns),
+            uid: 0,
+            gid: 0,
+            target: None,
+            digest: None,
+        };
+        let folders: BTreeSet<&[u8]> = self.planned.iter().flat_map(|planned| planned.name.parents()).collect();
+        let files = self
+            .planned
+            .iter()
+            .map(|planned| entry(planned.name.as_bytes(), EntryKind::File, FILE_PERMISSIONS, Some(&planned.meta)));
+        let folder = |name| entry(name, EntryKind::Directory(Content::Unlisted), FOLDER_PERMISSIONS, None);
+        let entries = files.chain(folders.into_iter().map(folder)).collect();
+        SendList { entries, fields: ListFields::default(), names: None, errors: 0 }
+    }
+
+    /// What became of each document, in the words of the rows.
+    pub fn verdicts(&self, tracks: &[Track], end: &SessionEnd<'_>) -> Verdicts {
+        let mut verdicts = Verdicts::default();
+        for (planned, track) in self.planned.iter().zip(tracks) {
+            match end.verdict(planned, track) {
+                Verdict::Proved(level) => verdicts.synced.push(planned.record(level)),
+                Verdict::Failed(error) => {
+                    verdicts.failed.push(DocumentError { id: Some(planned.document.id), error });
+                }
+                Verdict::Open => verdicts.open += 1,
+            }
+        }
+        verdicts
+    }
+}
+
+impl Planned {
+    fn record(&self, level: Level) -> SyncedRecord {
+        SyncedRecord {
+            id: self.document.id,
+            file_path: self.document.file_path.clone(),
+            copy: StoredCopy {
+                remote_name: self.name.as_bytes().to_vec(),
+                bytes: self.meta.size,
+                mtime_seconds: self.meta.mtime,
+                mtime_nanoseconds: self.meta.mtime_ns,
+                level,
+            },
+        }
+    }
+}
+
+/// The files of a batch.
+pub(super) struct BatchSources {
+    paths: Vec<PathBuf>,
+    root: Option<Arc<Root>>,
+}
+
+impl BatchSources {
+    pub fn of(batch: &Batch) -> Self {
+        let paths = batch.planned.iter().map(|planned| planned.document.file_path.clone()).collect();
+        Self { paths, root: batch.root.clone() }
+    }
+}
+
+impl Sources for BatchSources {
+    fn open(&self, index: usize, _entry: &FileEntry) -> Result<SourceFile> {
+        SourceFile::open_document(self.root.as_deref(), &self.paths[index])
+    }
+}
+
+/// What a session told about one document.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Track {
+    sent: Option<Stability>,
+    acknowledged: bool,
+    failure: Option<NasSyncError>,
+}
+
+/// Keeps track of every document of a batch and passes the events on. It outlives a session that is cut off.
+pub(super) struct Tracker {
+    tracks: Mutex<Vec<Track>>,
+    monitor: Arc<dyn Monitor>,
+}
+
+impl Tracker {
+    pub fn new(batch: &Batch, monitor: Arc<dyn Monitor>) -> Self {
+        Self { tracks: Mutex::new(vec![Track::default(); batch.planned.len()]), monitor }
+    }
+
+    pub fn tracks(&self) -> MutexGuard<'_, Vec<Track>> {
+        self.tracks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, index: usize, note: impl FnOnce(&mut Track)) {
+        // Folders stand behind the documents and are not tracked.
+        if let Some(track) = self.tracks().get_mut(index) {
+            note(track);
+        }
+    }
+}
+
+impl Monitor for Tracker {
+    fn event(&self, event: Event<'_>) {
+        match &event {
+            Event::FileSent { index, stability, .. } => self.note(*index, |track| {
+                // A second try says what counts now.
+                *track = Track { sent: Some(*stability), ..Track::default() };
+            }),
+            Event::FileFailed { index, error, .. } => self.note(*index, |track| track.failure = Some((*error).clone())),
+            Event::Acknowledged { index } => self.note(*index, |track| track.acknowledged = true),
+            _ => {}
+        }
+        self.monitor.event(event);
+    }
+}
+
+/// How the proof of a session reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// The NAS acknowledges every file.
+    Acknowledgements,
+    /// The NAS cannot; a session that ended without any complaint is all there is.
+    CleanEnd,
+}
+
+/// What is known when a session is over, or was cut off.
+pub(super) struct SessionEnd<'o> {
+    pub proof: Proof,
+    /// `None` when it was cut off from this side.
+    pub outcome: Option<&'o Outcome>,
+}
+
+enum Verdict {
+    Proved(Level),
+    Failed(NasSyncError),
+    /// Not reached: nothing is known, so it stays pending.
+    Open,
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Verdicts {
+    pub synced: Vec<SyncedRecord>,
+    pub failed: Vec<DocumentError>,
+    /// Documents of which nothing is known.
+    pub open: usize,
+}
+
+impl Verdicts {
+    /// Trouble that every further document would meet too: the NAS is full, or takes nothing at all. The documents
+    /// that met it are not to blame and stay pending.
+    pub fn trouble_of_the_nas(&mut self) -> Option<NasSyncError> {
+        let of_nas = |failed: &DocumentError| failed.error.kind().concerns_nas();
+        let full = |failed: &DocumentError| matches!(failed.error.kind(), ErrorKind::DiskFull | ErrorKind::ReadOnly);
+        let takes_nothing = self.synced.is_empty() && self.failed.iter().all(of_nas);
+        let trouble = self.failed.iter().find(|failed| full(failed) || takes_nothing)?.error.clone();
+        let before = self.failed.len();
+        self.failed.retain(|failed| !of_nas(failed));
+        self.open += before - self.failed.len();
+        Some(trouble)
+    }
+}
+
+impl SessionEnd<'_> {
+    fn verdict(&self, planned: &Planned, track: &Track) -> Verdict {
+        match (&track.failure, track.sent, self.proof) {
+            (Some(error), _, _) => Verdict::Failed(error.clone()),
+            (None, Some(Stability::Unchanged), Proof::Acknowledgements) if track.acknowledged => {
+                Verdict::Proved(Level::Stored)
+            }
+            (None, Some(Stability::Unchanged), Proof::CleanEnd) if self.ended_clean() => Verdict::Proved(Level::Sent),
+            (None, Some(Stability::Changed), _) => Verdict::Failed(NasSyncError::new(
+                ErrorKind::SourceChanged,
+                format!("{} changed while it was read", planned.document.file_path.display()),
+            )),
+            (None, _, _) => match self.outcome.filter(|outcome| outcome.result.is_ok()) {
+                Some(outcome) => Verdict::Failed(not_stored(planned, outcome)),
+                None => Verdict::Open,
+            },
+        }
+    }
+
+    fn ended_clean(&self) -> bool {
+        self.outcome.is_some_and(|outcome| {
+            outcome.result.is_ok() && outcome.exit == Some(ExitStatus::Code(0)) && !outcome.text.is_partial()
+        })
+    }
+}
+
+/// The session ended well, but not for this document: what the NAS said about it, if it said anything.
+fn not_stored(planned: &Planned, outcome: &Outcome) -> NasSyncError {
+    let name = planned.name.file_name();
+    let about = |line: &&[u8]| line.windows(name.len()).any(|window| window == name);
+    let line = outcome.text.lines().find(about).or_else(|| outcome.text.lines().next());
+    let said = line.map(|line| String::from_utf8_lossy(line).into_owned());
+    match (line.and_then(kind_of_text), said) {
+        (Some(kind), Some(said)) => NasSyncError::new(kind, format!("the NAS could not store it: {said}")),
+        (None, Some(said)) => NasSyncError::new(ErrorKind::NotAcknowledged, format!("the NAS did not store it: {said}")),
+        (_, None) => NasSyncError::new(ErrorKind::NotAcknowledged, "the NAS did not confirm that it is stored"),
+    }
+}
