@@ -347,7 +347,9 @@ fn not_stored(planned: &Planned, outcome: &Outcome) -> NasSyncError {
     let said = line.map(|line| String::from_utf8_lossy(line).into_owned());
     match (line.and_then(kind_of_text), said) {
         (Some(kind), Some(said)) => NasSyncError::new(kind, format!("the NAS could not store it: {said}")),
-        (None, Some(said)) => NasSyncError::new(ErrorKind::NotAcknowledged, format!("the NAS did not store it: {said}")),
+        (None, Some(said)) => {
+            NasSyncError::new(ErrorKind::NotAcknowledged, format!("the NAS did not store it: {said}"))
+        }
         (_, None) => NasSyncError::new(ErrorKind::NotAcknowledged, "the NAS did not confirm that it is stored"),
     }
 }

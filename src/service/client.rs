@@ -82,9 +82,8 @@ impl Client {
     }
 
     async fn start(&self, arguments: &[Vec<u8>]) -> Result<Exec> {
-        let line = command_line(&self.rsync_path, arguments).map_err(|error| {
-            NasSyncError::new(ErrorKind::Usage, error.to_string()).with_source(error)
-        })?;
+        let line = command_line(&self.rsync_path, arguments)
+            .map_err(|error| NasSyncError::new(ErrorKind::Usage, error.to_string()).with_source(error))?;
         tracing::debug!(command = %text::escape_bytes(&line), "starting rsync on the NAS");
         self.ssh.exec(&line).await
     }

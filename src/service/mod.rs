@@ -11,8 +11,8 @@ pub mod push;
 mod sync;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::Utc;
@@ -188,8 +188,7 @@ impl NasSyncService {
                 .into_iter()
                 .map(|path| {
                     SourceFile::open_document(root.as_deref(), &path)?;
-                    let original_name =
-                        path.file_name().and_then(std::ffi::OsStr::to_str).map(ToOwned::to_owned);
+                    let original_name = path.file_name().and_then(std::ffi::OsStr::to_str).map(ToOwned::to_owned);
                     let file_path = match &root {
                         Some(_) => path,
                         None => std::path::absolute(&path).map_err(|error| {
@@ -215,7 +214,10 @@ impl NasSyncService {
         }
         let copy = self.with_store(Access::ReadOnly, move |store| Ok(store.history(id)?.copy)).await?;
         let copy = copy.ok_or_else(|| {
-            NasSyncError::new(ErrorKind::DocumentNotFound, format!("document {id} was marked as synced by somebody else"))
+            NasSyncError::new(
+                ErrorKind::DocumentNotFound,
+                format!("document {id} was marked as synced by somebody else"),
+            )
         })?;
         Ok(SyncedFile { id, remote_name: copy.remote_name, bytes: copy.bytes, level: copy.level })
     }
@@ -285,9 +287,11 @@ impl NasSyncService {
     /// The destination as rsync gets it. The `/./` behind it keeps rsync from making the folder: a folder that is not
     /// there is more often a volume that is not mounted than a wish.
     fn destination(&self) -> Result<Vec<u8>> {
-        let path = self.settings.path.as_deref().ok_or_else(|| {
-            NasSyncError::new(ErrorKind::NotConfigured, "not configured: NAS_PATH is missing")
-        })?;
+        let path = self
+            .settings
+            .path
+            .as_deref()
+            .ok_or_else(|| NasSyncError::new(ErrorKind::NotConfigured, "not configured: NAS_PATH is missing"))?;
         Ok(format!("{}/./", path.trim_end_matches('/')).into_bytes())
     }
 

@@ -97,12 +97,7 @@ pub(super) async fn run(
     Ok(run.summary)
 }
 
-async fn plan(
-    service: &NasSyncService,
-    selection: Selection,
-    layout: Layout,
-    root: Option<Arc<Root>>,
-) -> Result<Plan> {
+async fn plan(service: &NasSyncService, selection: Selection, layout: Layout, root: Option<Arc<Root>>) -> Result<Plan> {
     service
         .with_store(Access::Existing, move |store| {
             let rows = store.pending(&selection)?;
@@ -312,10 +307,9 @@ fn unmarked(record: &SyncedRecord, outcome: MarkOutcome) -> Option<DocumentError
         MarkOutcome::Marked | MarkOutcome::AlreadySynced => return None,
         MarkOutcome::Changed => NasSyncError::new(ErrorKind::SourceChanged, "its row names another file now"),
         MarkOutcome::Gone => NasSyncError::new(ErrorKind::DocumentNotFound, "its row is gone"),
-        MarkOutcome::NameTaken(other) => NasSyncError::new(
-            ErrorKind::NameClash,
-            format!("its name on the NAS belongs to document {other} now"),
-        ),
+        MarkOutcome::NameTaken(other) => {
+            NasSyncError::new(ErrorKind::NameClash, format!("its name on the NAS belongs to document {other} now"))
+        }
     };
     Some(DocumentError { id: Some(record.id), error })
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::transport::ssh::CipherList;
-use crate::transport::ssh::config::{UnknownHostKey, expand_home};
+use crate::transport::ssh::{UnknownHostKey, expand_home};
 
 /// What a remote shell command asks of the connection. What it does not mention is `None` or empty.
 #[derive(Debug, Default)]
