@@ -4,6 +4,7 @@ pub mod cli;
 pub mod delta;
 pub mod error;
 pub mod role;
+pub mod secret;
 pub mod service;
 pub mod session;
 pub mod store;

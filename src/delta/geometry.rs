@@ -129,6 +129,8 @@ mod tests {
             (490_000, MAX_BLOCK_LEN, 700, 700, 2, 0),
             (490_001, MAX_BLOCK_LEN, 700, 701, 2, 1),
             (1_000_000, MAX_BLOCK_LEN, 1000, 1000, 2, 0),
+            // The root is 1007; block lengths are multiples of 8.
+            (1_014_049, MAX_BLOCK_LEN, 1000, 1015, 2, 49),
             (12_345_678, MAX_BLOCK_LEN, 3512, 3516, 2, 998),
             (gib, MAX_BLOCK_LEN, 32_768, 32_768, 3, 0),
             (64 * gib, MAX_BLOCK_LEN, 131_072, 524_288, 5, 0),

@@ -14,7 +14,7 @@ pub const MAX_SEARCHED_BLOCK_LEN: u32 = 16 << 20;
 /// 2^32 divided by the golden ratio: spreads weak sums, which are far from random, over the buckets.
 const SPREAD: u32 = 0x9e37_79b1;
 
-/// A basis prepared for searching. Holds about 16 bytes a block beside the sums; see [`BlockIndex::byte_len`].
+/// A basis prepared for searching. Holds 15 to 26 bytes a block beside the sums, less for many blocks; see [`BlockIndex::byte_len`].
 #[derive(Debug)]
 pub struct BlockIndex<'a> {
     sums: &'a BlockSums,
@@ -94,8 +94,7 @@ impl<'a> BlockIndex<'a> {
 
     /// The memory held beside the sums, in bytes.
     pub fn byte_len(&self) -> usize {
-        (self.order.capacity() + self.starts.capacity()) * size_of::<u32>()
-            + self.filter.words.capacity() * size_of::<u64>()
+        (self.order.capacity() + self.starts.capacity()) * size_of::<u32>() + self.filter.byte_len()
     }
 
     /// The sums underneath.
@@ -161,28 +160,55 @@ fn bucket(weak: u32, shift: u32) -> usize {
     (weak.wrapping_mul(SPREAD) >> shift) as usize
 }
 
-/// A bit for each pair of some bits of `a` and `b` that occurs among the weak sums: says cheaply that a window matches
-/// nothing. About 64 bits a block, at most 512 KiB so that it stays in the processor's caches.
+/// Says cheaply that a window matches nothing. The first table is indexed by the halves of a weak sum as they are,
+/// because it is asked at every offset; about one in a hundred of what it lets through by chance remains after the
+/// second, which is indexed by all their bits mixed. 64 to 128 and a quarter of that many bits a block, at most 640 KiB
+/// so that both stay in the processor's caches.
 #[derive(Debug)]
 pub(super) struct WeakFilter {
-    words: Vec<u64>,
+    first: Vec<u64>,
+    second: Vec<u64>,
 }
 
 impl WeakFilter {
     fn new(weak: &[u32]) -> Self {
-        let mut words = vec![0u64; weak.len().clamp(1, 1 << 16).next_power_of_two()];
-        let mask = words.len() - 1;
+        let words = weak.len().clamp(4, 1 << 16).next_power_of_two();
+        let mut filter = Self { first: vec![0; words], second: vec![0; words / 4] };
         for &weak in weak {
-            words[(weak >> 16) as usize & mask] |= 1 << (weak & 63);
+            let (word, bit) = first_bit(weak, weak >> 16, words - 1);
+            filter.first[word] |= 1 << bit;
+            let (word, bit) = second_bit(weak, weak >> 16, words / 4 - 1);
+            filter.second[word] |= 1 << bit;
         }
-        Self { words }
+        filter
     }
 
     /// A test of the halves of a weak sum; their upper 16 bits are ignored. False means that no block has that sum.
     #[inline]
     pub(super) fn test(&self) -> impl Fn(u32, u32) -> bool {
-        let words = self.words.as_slice();
-        let mask = words.len() - 1;
-        move |a, b| words[b as usize & mask] >> (a & 63) & 1 != 0
+        let (first, second) = (self.first.as_slice(), self.second.as_slice());
+        let (first_mask, second_mask) = (first.len() - 1, second.len() - 1);
+        move |a, b| {
+            let (word, bit) = first_bit(a, b, first_mask);
+            first[word] >> bit & 1 != 0 && {
+                let (word, bit) = second_bit(a, b, second_mask);
+                second[word] >> bit & 1 != 0
+            }
+        }
     }
+
+    fn byte_len(&self) -> usize {
+        (self.first.capacity() + self.second.capacity()) * size_of::<u64>()
+    }
+}
+
+#[inline]
+fn first_bit(a: u32, b: u32, mask: usize) -> (usize, u32) {
+    (b as usize & mask, a & 63)
+}
+
+#[inline]
+fn second_bit(a: u32, b: u32, mask: usize) -> (usize, u32) {
+    let mixed = (b << 16 | a & 0xffff).wrapping_mul(SPREAD);
+    ((mixed >> 12) as usize & mask, mixed >> 26)
 }

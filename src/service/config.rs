@@ -10,7 +10,6 @@
 
 mod environment;
 mod parse;
-mod secret;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -20,8 +19,8 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::store::Level;
 
+pub use crate::secret::Secret;
 pub use environment::Environment;
-pub use secret::Secret;
 
 /// One setting: its variable and, where there is one, its flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,6 @@ use crate::role::monitor::{Event, Loudness, Monitor};
 use crate::role::port::Feeder;
 use crate::role::send_list::NumberedList;
 use crate::transport::{ExecEvent, ExecReader, ExecWriter, ExitStatus};
-use crate::wire::flist::EntryKind;
 use crate::wire::mux::{Demultiplexer, Frame, Message};
 
 /// How long the other side may still talk once this side has failed.
@@ -198,7 +197,8 @@ fn note(
         Message::Warning(bytes) => text(Loudness::Warning, &bytes),
         Message::Info(bytes) => text(Loudness::Info, &bytes),
         Message::Success(ndx) => {
-            let (index, entry) = list.get(ndx).filter(|(_, entry)| entry.kind == EntryKind::File).ok_or_else(|| {
+            // Servers acknowledge symlinks as well as files, and never a folder.
+            let (index, entry) = list.get(ndx).filter(|(_, entry)| !entry.is_dir()).ok_or_else(|| {
                 NasSyncError::new(
                     ErrorKind::Protocol,
                     format!("the NAS acknowledged entry {ndx}, which is no file of the list"),

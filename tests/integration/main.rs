@@ -1,5 +1,7 @@
-//! One binary for all integration tests.
-mod ssh;
-mod ssh_exec;
-mod ssh_no_strict;
+//! One binary for all integration tests, against real parts: `rsync --server`, sshd, SQLite files, files on disk.
+mod fixtures;
+mod interop;
+mod receive;
+mod recorder;
+mod replay;
 mod support;

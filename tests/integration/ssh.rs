@@ -4,12 +4,13 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nas_sync::secret::Secret;
 use nas_sync::transport::ssh::{
-    CipherList, HostKeyPin, Identity, LegacyAlgorithms, Secret, SshClient, SshConfig, UnknownHostKey,
+    CipherList, HostKeyPin, Identity, LegacyAlgorithms, SshClient, SshConfig, UnknownHostKey,
 };
 use nas_sync::{ErrorKind, NasSyncError};
 
@@ -27,12 +28,10 @@ async fn refused(config: &SshConfig, kind: ErrorKind) -> NasSyncError {
 }
 
 /// A listener that treats each connection in a thread of its own. Returns a configuration that leads there.
-fn impostor(serve: impl Fn(std::net::TcpStream) + Send + Sync + Clone + 'static) -> SshConfig {
+fn impostor(folder: &Path, serve: impl Fn(std::net::TcpStream) + Send + Sync + Clone + 'static) -> SshConfig {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let mut config = SshConfig::new("127.0.0.1", "me");
     config.port = listener.local_addr().expect("an address").port();
-    let folder = tempfile::tempdir().expect("a folder").keep();
-    keygen(&folder.join("key"), "ed25519", "");
     config.identity = Identity::Files(vec![folder.join("key")]);
     config.known_hosts = vec![folder.join("known_hosts")];
     config.connect_timeout = Duration::from_secs(2);
@@ -173,14 +172,17 @@ async fn a_key_open_to_others_is_refused_before_anything_is_sent() {
 
 #[tokio::test]
 async fn what_is_no_ssh_server_is_said_to_be_none() {
-    let mut config = impostor(|_| ());
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    keygen(&folder.join("key"), "ed25519", "");
+    let mut config = impostor(folder, |_| ());
     config.port = free_port();
     refused(&config, ErrorKind::ConnectionRefused).await;
     config.host = String::from("does-not-exist.invalid");
     refused(&config, ErrorKind::NameNotResolved).await;
 
     let started = Instant::now();
-    let mute = impostor(|stream| {
+    let mute = impostor(folder, |stream| {
         std::thread::sleep(Duration::from_secs(60));
         drop(stream);
     });
@@ -188,23 +190,23 @@ async fn what_is_no_ssh_server_is_said_to_be_none() {
     assert!(error.message().contains("said nothing"), "{error}");
     assert!(started.elapsed() < Duration::from_secs(5));
 
-    let web = impostor(|mut stream| {
+    let web = impostor(folder, |mut stream| {
         let _ = stream.read(&mut [0; 256]);
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n\x1b[31m");
     });
     let error = refused(&web, ErrorKind::NotSsh).await;
     assert!(error.message().contains("HTTP/1.1 400") && error.message().contains("\\x1b"), "{error}");
 
-    let mail = impostor(|mut stream| {
+    let mail = impostor(folder, |mut stream| {
         let _ = stream.write_all(b"220 mail ready\r\n");
         std::thread::sleep(Duration::from_secs(60));
     });
     refused(&mail, ErrorKind::NotSsh).await;
 
-    let closing = impostor(drop);
+    let closing = impostor(folder, drop);
     refused(&closing, ErrorKind::ConnectionLost).await;
 
-    let old = impostor(|mut stream| {
+    let old = impostor(folder, |mut stream| {
         let _ = stream.write_all(b"SSH-2.0-old\r\n\xff\xff\xff\xff garbage that is no packet");
         std::thread::sleep(Duration::from_secs(60));
     });

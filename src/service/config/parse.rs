@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::Secret;
 use super::environment::{Found, Origin};
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::secret::Secret;
 use crate::store::Level;
 
 /// The longest time that can be set, in seconds: one week. Longer ones are mistakes of unit.

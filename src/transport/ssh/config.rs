@@ -3,15 +3,14 @@
 //! Guarantees: a passphrase or a key given as text is zeroized when dropped and never appears in `Debug` output.
 //! Nothing here opens a file, and only the defaults read the environment: `HOME` and `SSH_AUTH_SOCK`.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use russh::keys::ssh_encoding::base64::{Base64Unpadded, Encoding as _};
-use zeroize::Zeroizing;
 
 use super::algorithms::CipherList;
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::secret::Secret;
 
 /// The SSH port of a host that says nothing else.
 pub const DEFAULT_PORT: u16 = 22;
@@ -21,28 +20,6 @@ pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 pub const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(15);
 /// Payload bytes in one direction after which new session keys are made; also the most that is allowed.
 pub const MAX_REKEY_BYTES: usize = 1 << 30;
-
-/// A text that must not be shown: it is zeroized on drop and `Debug` hides it.
-#[derive(Clone)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// Takes over the text.
-    pub fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
-
-    /// The text itself, for the one place that needs it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(hidden)")
-    }
-}
 
 /// Which private key proves who we are. One key is offered at a time.
 #[derive(Debug, Clone)]

@@ -20,7 +20,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::transport::{Exec, ExecEvent, ExecReader, ExecWriter, ExitStatus};
 
 /// Messages of at most 32 KiB each that may wait for one reader.
-pub(super) const CHANNEL_BUFFER: usize = 512;
+pub const CHANNEL_BUFFER: usize = 512;
 /// Number that marks standard error in SSH (RFC 4254, section 5.2).
 const STDERR: u32 = 1;
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use russh::keys::{PublicKey, PublicKeyBase64 as _};
 
 use super::algorithms::key_type;
-use super::config::{HostKeyPin, SshConfig, UnknownHostKey};
+use super::config::{HostKeyPin, SshConfig, UnknownHostKey, expand_home};
 use super::known_hosts::{self, Entry, KnownHosts, Marker, fingerprint, lookup_name};
 use crate::error::{ErrorKind, NasSyncError, Result};
 
@@ -58,9 +58,10 @@ pub(super) struct HostKeyPolicy {
 impl HostKeyPolicy {
     /// Reads the known_hosts files unless a pin makes them pointless. Fails with `KnownHostsUnusable`.
     pub(super) fn load(config: &SshConfig) -> Result<Self> {
+        let files: Vec<_> = config.known_hosts.iter().map(|file| expand_home(file)).collect();
         let known = match config.host_key {
             Some(_) => KnownHosts::default(),
-            None => KnownHosts::load(&config.known_hosts)?,
+            None => KnownHosts::load(&files)?,
         };
         Ok(Self {
             address: config.address(),
@@ -68,7 +69,7 @@ impl HostKeyPolicy {
             port: config.port,
             pin: config.host_key.clone(),
             unknown: config.unknown_host_key,
-            file: config.known_hosts.first().cloned(),
+            file: files.into_iter().next(),
             known,
         })
     }

@@ -14,8 +14,9 @@ use russh::keys::{PrivateKey, PublicKey, decode_secret_key};
 use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
-use super::config::{Identity, Secret, SshConfig, expand_home};
+use super::config::{Identity, SshConfig, expand_home};
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::secret::Secret;
 
 /// No private key file is larger than this, in bytes.
 const MAX_FILE: u64 = 64 * 1024;
@@ -41,7 +42,7 @@ pub(super) fn load(config: &SshConfig) -> Result<Vec<Credential>> {
     match &config.identity {
         Identity::Files(paths) if paths.is_empty() => Err(none_found(&[])),
         Identity::Files(paths) => paths.iter().map(|path| read(&expand_home(path), passphrase)).collect(),
-        Identity::Text(text) => match decode(text.reveal(), passphrase, "the given key")? {
+        Identity::Text(text) => match decode(text.expose(), passphrase, "the given key")? {
             Decoded::Key(key) => Ok(vec![Credential::Key { key, origin: String::from("given as text") }]),
             Decoded::Locked(_) => Err(passphrase_needed("the given key")),
         },
@@ -132,7 +133,7 @@ fn decode(text: &str, passphrase: Option<&Secret>, what: &str) -> Result<Decoded
         return match (key.is_encrypted(), passphrase) {
             (false, _) => Ok(Decoded::Key(Arc::new(key))),
             (true, None) => Ok(Decoded::Locked(key.public_key().clone())),
-            (true, Some(secret)) => match key.decrypt(secret.reveal()) {
+            (true, Some(secret)) => match key.decrypt(secret.expose()) {
                 Ok(key) => Ok(Decoded::Key(Arc::new(key))),
                 Err(_) => Err(wrong_passphrase()),
             },
@@ -147,7 +148,7 @@ fn decode(text: &str, passphrase: Option<&Secret>, what: &str) -> Result<Decoded
     if header.contains("DEK-Info:") && !header.contains("DEK-Info: AES-128-CBC") {
         return Err(unknown_form(String::from("its old encryption is not supported")));
     }
-    match decode_secret_key(text, passphrase.map(Secret::reveal)) {
+    match decode_secret_key(text, passphrase.map(Secret::expose)) {
         Ok(key) => Ok(Decoded::Key(Arc::new(key))),
         Err(_) if encrypted => Err(wrong_passphrase()),
         Err(error) => Err(unknown_form(error.to_string())),

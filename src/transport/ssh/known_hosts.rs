@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn hashed_names_are_those_of_openssh() {
-        // `ssh-keygen -H` of a line for "nas.example".
+        // HMAC-SHA1 over the name, keyed with the salt; the integration tests let `ssh-keygen -H` write such a line.
         let salt = Base64::encode_string(&[7; 20]);
         let mac = Hmac::<Sha1>::new_from_slice(&[7; 20]).unwrap().chain_update(b"nas.example").finalize();
         let hash = Base64::encode_string(&mac.into_bytes());

@@ -26,7 +26,7 @@ use tokio::time::timeout;
 pub use algorithms::CipherList;
 pub use config::{
     DEFAULT_CONNECT_TIMEOUT, DEFAULT_KEEPALIVE, DEFAULT_PORT, HostKeyPin, Identity, LegacyAlgorithms, MAX_REKEY_BYTES,
-    Secret, SshConfig, UnknownHostKey, expand_home,
+    SshConfig, UnknownHostKey, expand_home,
 };
 
 use super::Exec;
@@ -159,7 +159,7 @@ impl SshClient {
     pub fn lost(&self) -> Option<NasSyncError> {
         match self.link.end() {
             None | Some(End::Ours) => None,
-            Some(_) => Some(self.link.lost("")),
+            Some(_) => Some(self.link.lost("meanwhile")),
         }
     }
 

@@ -6,7 +6,7 @@
 //! cost a copy of at most [`WINDOW`] bytes each, and nothing more unless a literal follows them in the same file;
 //! the decoder gives out a bounded piece at a time. Wire facts: `protocol-notes/08-tokens.md`.
 
-use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
 use super::control::{self, MAX_CHUNK};
 use super::{TokenError, ZlibHistory};
@@ -73,7 +73,7 @@ pub(super) struct Encoder {
     stream: Compress,
     /// `None` for zlibx.
     copied: Option<Copied>,
-    /// Compressed bytes that are not in a record yet: the last four may have to be cut off.
+    /// Compressed bytes that do not fill a record yet.
     held: Vec<u8>,
     /// Whether the stream holds anything of the current file.
     used: bool,
@@ -112,13 +112,10 @@ impl Encoder {
     }
 
     pub(super) fn flush(&mut self, out: &mut Vec<u8>) -> Result<(), TokenError> {
-        loop {
+        self.step(&[], FlushCompress::Sync)?;
+        // Only room to spare proves that the synchronisation is complete.
+        while self.held.len() == self.held.capacity() {
             self.step(&[], FlushCompress::Sync)?;
-            // Room to spare means that the synchronisation is complete.
-            if self.held.len() < self.held.capacity() {
-                break;
-            }
-            self.write_full_chunks(out);
         }
         if !self.held.ends_with(&SYNC_END) {
             return Err(TokenError::compressor(self.name(), &"it did not synchronise"));
@@ -155,7 +152,7 @@ impl Encoder {
     }
 
     fn write_full_chunks(&mut self, out: &mut Vec<u8>) {
-        let whole = self.held.len().saturating_sub(SYNC_END.len()) / MAX_CHUNK * MAX_CHUNK;
+        let whole = self.held.len() / MAX_CHUNK * MAX_CHUNK;
         control::data(&self.held[..whole], out);
         self.held.drain(..whole);
     }
@@ -220,6 +217,7 @@ impl Decoder {
             if taken == input.len() || given == room.len() {
                 return Ok((taken, given));
             }
+            // Nothing in this protocol ends a deflate stream, and one that has ended takes no more bytes.
             if more_taken == 0 && more_given == 0 {
                 return Err(malformed("data follow the end of the deflate stream"));
             }
@@ -258,11 +256,7 @@ impl Decoder {
 
 fn inflate(stream: &mut Decompress, input: &[u8], room: &mut [u8]) -> Decode<(usize, usize)> {
     let before = (stream.total_in(), stream.total_out());
-    let status = stream.decompress(input, room, FlushDecompress::None).map_err(|error| malformed(error.to_string()))?;
-    // Nothing in this protocol ends a deflate stream, and one that has ended would swallow no more bytes.
-    if status == Status::StreamEnd {
-        return Err(malformed("the deflate stream ends inside a file"));
-    }
+    stream.decompress(input, room, FlushDecompress::None).map_err(|error| malformed(error.to_string()))?;
     let used = |now: u64, before: u64| usize::try_from(now - before).map_err(|error| malformed(error.to_string()));
     Ok((used(stream.total_in(), before.0)?, used(stream.total_out(), before.1)?))
 }
@@ -275,12 +269,10 @@ fn malformed(reason: impl Into<String>) -> DecodeError {
 mod tests {
     use super::*;
 
-    fn window_after(history: ZlibHistory, blocks: &[Vec<u8>]) -> Vec<u8> {
+    fn copied(history: ZlibHistory, block: &[u8]) -> Copied {
         let mut copied = Copied::new(history);
-        for block in blocks {
-            copied.add(block);
-        }
-        copied.window().to_vec()
+        copied.add(block);
+        copied
     }
 
     fn counted(len: usize) -> Vec<u8> {
@@ -290,10 +282,15 @@ mod tests {
     #[test]
     fn the_window_is_the_end_of_all_copied_blocks() {
         for sizes in [&[700; 3][..], &[700; 200], &[WINDOW, 1], &[1, WINDOW], &[131_072, 700], &[40_000; 3]] {
-            let blocks: Vec<_> = sizes.iter().map(|len| counted(*len)).collect();
-            let all = blocks.concat();
-            let expected = &all[all.len().saturating_sub(WINDOW)..];
-            assert!(window_after(ZlibHistory::Whole, &blocks) == expected, "{sizes:?}");
+            let mut copied = Copied::new(ZlibHistory::Whole);
+            let mut all = Vec::new();
+            for (number, len) in sizes.iter().enumerate() {
+                let block = counted(number + len)[number..].to_vec();
+                copied.add(&block);
+                all.extend_from_slice(&block);
+                assert!(copied.window() == &all[all.len().saturating_sub(WINDOW)..], "{number} of {sizes:?}");
+                assert!(copied.bytes.len() <= 2 * WINDOW);
+            }
         }
     }
 
@@ -302,10 +299,9 @@ mod tests {
         let block = counted(3 * STORED_MAX + 1000);
         let pieces = [&block[..STORED_MAX], &block[..STORED_MAX], &block[..STORED_MAX], &block[..1000]].concat();
         let expected = &pieces[pieces.len() - WINDOW..];
-        assert!(window_after(ZlibHistory::RepeatsStart, std::slice::from_ref(&block)) == expected);
-        assert!(window_after(ZlibHistory::Whole, std::slice::from_ref(&block)) != expected);
-        let short = counted(STORED_MAX);
-        let blocks = std::slice::from_ref(&short);
-        assert!(window_after(ZlibHistory::RepeatsStart, blocks) == window_after(ZlibHistory::Whole, blocks));
+        assert!(copied(ZlibHistory::RepeatsStart, &block).window() == expected);
+        assert!(copied(ZlibHistory::Whole, &block).window() != expected);
+        let short = &block[..STORED_MAX];
+        assert!(copied(ZlibHistory::RepeatsStart, short).window() == copied(ZlibHistory::Whole, short).window());
     }
 }
