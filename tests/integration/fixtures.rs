@@ -159,7 +159,7 @@ impl Planned {
         let size = match kind {
             EntryKind::File => content.len(),
             EntryKind::Directory(_) => 4096,
-            EntryKind::Symlink => target.as_ref().map_or(0, |target| target.len()),
+            EntryKind::Symlink => target.as_deref().map_or(0, |target: &[u8]| target.len()),
         };
         let mut number = |key| table.find(key).map_or(0, |value| value.parse().unwrap());
         let entry = FileEntry {
