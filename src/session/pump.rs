@@ -28,6 +28,7 @@ const STRAY_LEN: usize = 2048;
 pub struct Pulse {
     last: Mutex<Instant>,
     hurried: AtomicBool,
+    role_ended: AtomicBool,
     sent: AtomicU64,
     received: AtomicU64,
 }
@@ -37,19 +38,30 @@ impl Pulse {
         Self {
             last: Mutex::new(Instant::now()),
             hurried: AtomicBool::new(false),
+            role_ended: AtomicBool::new(false),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
         }
     }
 
     fn beat(&self) {
+        // A peer must not be able to keep a session that is over.
+        if self.role_ended.load(Ordering::Relaxed) {
+            return;
+        }
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Only the other side's last words are still awaited.
+    /// Only the other side's end is still awaited; nothing that moves from now on is progress.
+    pub fn role_ended(&self) {
+        self.beat();
+        self.role_ended.store(true, Ordering::Relaxed);
+    }
+
+    /// As [`Pulse::role_ended`], after a failure: the other side has time for its last words only.
     pub fn hurry(&self) {
         self.hurried.store(true, Ordering::Relaxed);
-        self.beat();
+        self.role_ended();
     }
 
     pub fn sent(&self) -> u64 {
@@ -81,6 +93,8 @@ pub struct Heard {
     pub exit: Option<ExitStatus>,
     /// The status that the peer announced before it ended.
     pub announced_exit: Option<i32>,
+    /// How many acknowledgements there were.
+    pub acknowledged: usize,
 }
 
 impl Heard {
@@ -205,6 +219,12 @@ fn note(
                 )
             })?;
             debug_assert!(!entry.name.is_empty());
+            heard.acknowledged += 1;
+            // Each counts as progress, so a peer must not be able to repeat them for ever.
+            if heard.acknowledged > list.len() {
+                let message = "the NAS acknowledged more files than the list has";
+                return Err(NasSyncError::new(ErrorKind::Protocol, message));
+            }
             pulse.beat();
             monitor.event(Event::Acknowledged { index });
         }
