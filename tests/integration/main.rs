@@ -1,5 +1,6 @@
 //! One binary for all integration tests, against real parts: `rsync --server`, sshd, SQLite files, files on disk.
 mod fixtures;
+mod hostile;
 mod interop;
 mod receive;
 mod recorder;
