@@ -148,7 +148,7 @@ impl Case {
 impl Planned {
     fn read(mut table: Table) -> Self {
         let content = table.find("content").map_or_else(Vec::new, |recipe| cook(&recipe));
-        let target = table.find("target").map(|target| Box::from(target.as_bytes()));
+        let target: Option<Box<[u8]>> = table.find("target").map(|target| Box::from(target.as_bytes()));
         let kind = match &*table.take("kind") {
             "file" => EntryKind::File,
             "argument" => EntryKind::Directory(Content::Argument),

@@ -1,8 +1,13 @@
 //! One binary for all integration tests, against real parts: `rsync --server`, sshd, SQLite files, files on disk.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed test panics; helpers of tests are tests to the reader, not to the lint"
+)]
 
 mod fixtures;
+mod hostile;
 mod interop;
+mod notes;
 mod receive;
 mod recorder;
 mod replay;
