@@ -293,11 +293,15 @@ async fn a_server_that_goes_on_after_the_goodbye_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_and_counts_come_to_an_end() {
+async fn records_come_to_an_end() {
     // The same index once more is a difference of 0.
     let error =
         error_of(SAY_FOR_EVER, LONG, &data(&Mock::new(32).ndx(1).flags(8).says), &data(&[0xfe, 0, 0, 8, 0])).await;
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counts_of_deleted_entries_come_to_an_end() {
     let first = data(&Mock::new(32).ndx(DELETE_STATS).raw(&[0; 5]).says);
     let error = error_of(SAY_FOR_EVER, LONG, &first, &data(&[0xff, 0xfe, 0, 0, 0, 0, 0, 0, 0])).await;
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
