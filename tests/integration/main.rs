@@ -1,4 +1,5 @@
 //! One binary for all integration tests, against real parts: `rsync --server`, sshd, SQLite files, files on disk.
+mod cli;
 mod fixtures;
 mod interop;
 mod receive;
