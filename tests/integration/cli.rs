@@ -291,7 +291,9 @@ fn a_closed_port_ends_push_with_rsyncs_10_and_test_with_3() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let mut place = Place::new(&[("NAS_HOST", "127.0.0.1"), ("NAS_USER", "me"), ("NAS_PATH", "/p")]);
     place.variables.push(("NAS_PORT".into(), port.clone()));
-    let key = place.write("key", "unread");
+    let key = place.path("key");
+    crate::support::sshd::keygen(&key, "ed25519", "");
+    place.variables.push(("NAS_KEY_FILE".into(), key.to_str().unwrap().into()));
     place.write("file", "x");
     let remote_shell = format!("ssh -p {port} -i {} -o BatchMode=yes -o ConnectTimeout=30", key.display());
     let ended = place.rsync(&["-avz", "--progress", "-e", &remote_shell, "file", "me@127.0.0.1:/p"]);
