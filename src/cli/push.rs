@@ -123,8 +123,8 @@ fn client_config(command: &PushCommand, environment: &Environment) -> Result<Cli
 /// The name of the user who runs this, which ssh takes when none is given.
 fn local_user() -> Option<String> {
     let id = rustix::process::getuid().as_raw();
-    let names = crate::tree::IdNames::system();
-    let named = names.user(id).and_then(|name| str::from_utf8(name).ok()).map(ToOwned::to_owned);
+    let system = crate::tree::IdNames::system();
+    let named = system.user(id).and_then(|name| str::from_utf8(name).ok()).map(ToOwned::to_owned);
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     named.or_else(|| variable("LOGNAME")).or_else(|| variable("USER"))
 }
@@ -170,11 +170,12 @@ struct Teller {
 impl Monitor for Teller {
     fn event(&self, event: Event<'_>) {
         match &event {
-            Event::Itemized { entry, flags, .. } if !self.show.quiet && itemize::is_news(*flags) => {
-                if self.show.itemize {
+            Event::Itemized { entry, flags, .. } if !self.show.quiet => {
+                let names = self.show.verbose > 0 || self.show.progress;
+                if self.show.itemize && itemize::is_news(*flags) {
                     let letters = itemize::letters(entry, *flags, &self.options);
                     self.console.line(&format!("{letters} {}", itemize::name(entry)));
-                } else if self.show.verbose > 0 || self.show.progress {
+                } else if names && !self.show.itemize && itemize::is_update(entry, *flags) {
                     self.console.line(&itemize::name(entry));
                 }
             }
