@@ -118,6 +118,15 @@ fn indices_outside_the_list_are_refused() {
 }
 
 #[test]
+fn an_idle_server_of_protocol_29_may_say_so_but_not_for_ever() {
+    let idle = |protocol, times| (0..times).fold(Mock::new(protocol), |mock, _| mock.ndx(7).flags(0x2000));
+    idle(29, 3).wants(1).done(4).end().unwrap();
+    idle(29, 1000).done(4).assert_refused("idle for ever");
+    idle(32, 1).done(5).assert_refused("idle records where frames are");
+    Mock::new(29).ndx(7).flags(0x2008).done(4).assert_refused("a record behind the last entry");
+}
+
+#[test]
 fn only_files_have_data() {
     for ndx in [0, 3, 4] {
         Mock::new(32).wants(ndx).done(5).assert_refused("a folder or a symlink");
