@@ -19,3 +19,4 @@ pub use service::config::{Environment, Flags, Settings};
 pub use service::push::{Files, PushReport, PushRequest};
 pub use service::{ConnectionReport, DocumentError, NasSyncService, SyncSummary, SyncedFile};
 pub use store::{DocumentId, Selection, SyncStats, UserId};
+pub use tree::RemoteName;

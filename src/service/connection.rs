@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::NasSyncService;
 use super::batch::Proof;
 use super::client::Client;
+use super::named;
 use super::sync::{Folders, document_options};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::{Event, Monitor};
@@ -14,8 +15,8 @@ use crate::role::send_list::{SendList, Sources};
 use crate::role::sender::{ChangedFile, Mode};
 use crate::session::{Contents, Outcome, Push, RemoteText, kind_of_text};
 use crate::store::Level;
-use crate::tree::SourceFile;
-use crate::wire::flist::{EntryKind, FileEntry, ListFields};
+use crate::tree::{FileMeta, SourceFile};
+use crate::wire::flist::{EntryKind, FileEntry};
 use crate::wire::handshake::{Offer, Protocol};
 
 /// What `test_connection` found.
@@ -68,21 +69,12 @@ struct Rehearsal {
 
 async fn rehearse(client: &Client, destination: &[u8], proof: Proof) -> Result<Rehearsal> {
     let tries = Arc::new(Tries::default());
-    let entry = FileEntry {
-        name: format!(".nas-sync-test-{}", std::process::id()).into_bytes().into(),
-        kind: EntryKind::File,
-        permissions: 0o600,
-        size: 0,
-        mtime: 0,
-        mtime_ns: 0,
-        uid: 0,
-        gid: 0,
-        target: None,
-        digest: None,
-    };
+    let name = format!(".nas-sync-test-{}", std::process::id()).into_bytes();
+    let meta = FileMeta { size: 0, mtime: 0, mtime_ns: 0, mode: 0o600, uid: 0, gid: 0 };
+    let entry = named::entry(name, EntryKind::File, &meta);
     let push = Push {
         offer: Offer::default(),
-        list: SendList { entries: vec![entry], fields: ListFields::default(), names: None, errors: 0 },
+        list: SendList { entries: vec![entry], ..SendList::default() },
         sources: Arc::new(NoSources),
         contents: Contents::Unsummed,
         changed: ChangedFile::Spoil,

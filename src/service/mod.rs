@@ -8,6 +8,7 @@ pub mod client;
 pub mod config;
 mod connection;
 pub mod layout;
+mod named;
 pub mod push;
 mod sync;
 
