@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::console::Console;
 use super::progress::{self, Bar};
+use super::remote_shell::Keepalive;
 use super::rsync_args::{PushCommand, Refusal, Show};
 use super::signals::Signals;
 use super::{itemize, json};
@@ -113,8 +114,10 @@ fn client_config(command: &PushCommand, environment: &Environment) -> Result<Cli
     if shell.ciphers.is_some() {
         ssh.ciphers.clone_from(&shell.ciphers);
     }
-    if let Some(keepalive) = shell.keepalive {
-        ssh.keepalive = keepalive;
+    match shell.keepalive {
+        Some(Keepalive::After(silence)) => ssh.keepalive = Some(silence),
+        Some(Keepalive::Never) => ssh.keepalive = None,
+        None => {}
     }
     config.idle_limit = command.options.timeout.map_or(IDLE_LIMIT, |seconds| Duration::from_secs(u64::from(seconds)));
     Ok(config)
