@@ -4,4 +4,5 @@ mod interop;
 mod receive;
 mod recorder;
 mod replay;
+mod static_binary;
 mod support;
