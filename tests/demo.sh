@@ -77,6 +77,8 @@ head -c 400000 /dev/urandom >"uploads/Facture été 2024.pdf"
 head -c 20000000 /dev/urandom >"uploads/Scan n° 7 (café).tiff"
 printf 'Reçu : 12,50 €\n' >"uploads/Reçu 'taxi'.txt"
 : >"uploads/empty.txt"
+# rsync compares times by whole seconds: what was sent must not change again within the same one.
+touch -d '2024-07-14 12:00' uploads/*
 
 export NAS_HOST=127.0.0.1 NAS_PORT=$port NAS_PATH=$home/nas NAS_DB=$home/documents.db UPLOAD_DIR=$home/uploads
 NAS_USER=$(id -un)
