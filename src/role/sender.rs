@@ -26,6 +26,11 @@ use crate::wire::token::{TokenCoding, TokenEncoder, TokenError, plain};
 const READ_LEN: usize = 256 * 1024;
 /// Up to protocol 32, servers before 3.4.4 announce strong sums of this length on a second try, whatever their digest.
 const REDO_STRONG_LEN: usize = 16;
+/// A generator has at most this many records to say for each entry on the average: what differs, a second try, and
+/// twice as much for servers that repeat themselves.
+const RECORDS_PER_ENTRY: usize = 4;
+/// Records that do not depend on the number of entries, such as counts of deleted ones.
+const MORE_RECORDS: usize = 16;
 
 /// What happens to a file that somebody changed while it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +76,7 @@ pub fn run(job: SendJob, negotiated: Negotiated, mut port: Port, monitor: &dyn M
         requests: NdxCoder::new(negotiated.ndx),
         replies: NdxCoder::new(negotiated.ndx),
         sent: vec![0; list.len()],
+        records_left: list.len().saturating_mul(RECORDS_PER_ENTRY).saturating_add(MORE_RECORDS),
         errors: list.errors(),
         reported_errors: list.errors(),
         list,
@@ -109,6 +115,8 @@ struct Sender<'m> {
     tokens: TokenEncoder,
     /// How often each file was asked for: once, and once more if its digest did not match.
     sent: Vec<u8>,
+    /// How many records may still come, so that a peer cannot go on for ever with those that ask for nothing.
+    records_left: usize,
     errors: i32,
     reported_errors: i32,
     buffer: Vec<u8>,
@@ -166,8 +174,12 @@ impl Sender<'_> {
                 *coder = next;
                 Ok(ndx)
             })?;
+            if ndx == ndx::DONE {
+                return Ok(None);
+            }
+            let left = self.records_left.checked_sub(1);
+            self.records_left = left.ok_or_else(|| protocol(String::from("the NAS sent records without end")))?;
             match ndx {
-                ndx::DONE => return Ok(None),
                 ndx::DELETE_STATS => {
                     self.port.take(DeleteStats::decode)?;
                 }
@@ -235,16 +247,16 @@ impl Sender<'_> {
         if head.count == 0 {
             return Ok(None);
         }
-        let usable_len = usize::from(head.strong_len).min(digest_len);
-        let bytes = u64::from(head.count) * (4 + usable_len as u64);
+        let strong_len = head.strong_len.min(u8::try_from(digest_len).unwrap_or(u8::MAX));
+        let geometry = Geometry { strong_len, ..head };
         // Sums that cannot tell blocks apart, or that would not fit, are read and forgotten.
-        let mut kept = (usable_len > 0 && bytes <= sums::MAX_SUM_BYTES)
-            .then(|| BlockSums::with_capacity(Geometry { strong_len: usable_len as u8, ..head }));
+        let mut kept =
+            (strong_len > 0 && geometry.sums_len() <= sums::MAX_SUM_BYTES).then(|| BlockSums::with_capacity(geometry));
         for _ in 0..head.count {
             self.port.take(|reader| {
                 let (weak, strong) = sums::decode_block(reader, head.strong_len)?;
                 if let Some(kept) = &mut kept {
-                    kept.push(weak, &strong[..usable_len]);
+                    kept.push(weak, &strong[..usize::from(strong_len)]);
                 }
                 Ok(())
             })?;
@@ -259,7 +271,7 @@ impl Sender<'_> {
         mut source: SourceFile,
         sums: Option<&BlockSums>,
     ) -> Result<()> {
-        let head = sums.map_or(Geometry::EMPTY, |sums| sums.geometry());
+        let head = sums.map_or(Geometry::EMPTY, BlockSums::geometry);
         sums::encode_head(&head, self.port.out());
         let mut hasher = self.negotiated.file_sum.hasher();
         let read = match sums {
@@ -375,7 +387,7 @@ impl Sender<'_> {
 }
 
 /// Whether the digest behind a file can match.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Digesting {
     /// It is that of the bytes sent.
     True,
@@ -408,5 +420,6 @@ fn protocol(message: String) -> NasSyncError {
 }
 
 fn internal(error: TokenError) -> NasSyncError {
-    NasSyncError::new(ErrorKind::Internal, format!("the token coder failed: {error}")).with_source(error)
+    let message = format!("the token coder failed: {error}");
+    NasSyncError::new(ErrorKind::Internal, message).with_source(error)
 }

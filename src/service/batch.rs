@@ -11,6 +11,9 @@ use chrono::DateTime;
 
 use super::DocumentError;
 use super::layout::{DocumentFacts, Layout};
+use crate::delta::Geometry;
+use crate::delta::geometry::MAX_BLOCK_LEN;
+use crate::delta::strong::MAX_DIGEST_LEN;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::{Event, Monitor, Stability};
 use crate::role::send_list::{SendList, Sources};
@@ -186,6 +189,11 @@ impl Batch {
 }
 
 impl Planned {
+    /// How many bytes of block sums a copy of the same length on the NAS amounts to.
+    pub fn most_sums(&self) -> u64 {
+        Geometry::for_basis(self.meta.size, MAX_BLOCK_LEN, MAX_DIGEST_LEN).sums_len()
+    }
+
     fn record(&self, level: Level) -> SyncedRecord {
         SyncedRecord {
             id: self.document.id,

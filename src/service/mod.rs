@@ -10,7 +10,7 @@ pub mod layout;
 pub mod push;
 mod sync;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -26,9 +26,9 @@ use crate::role::sender::{ChangedFile, Mode};
 use crate::session::{Contents, Push};
 use crate::store::{Access, DocumentId, Level, NewDocument, Selection, Store, SyncStats, UserId};
 use crate::transport::ssh::{HostKeyPin, Identity, LegacyAlgorithms, SshConfig, UnknownHostKey};
-use crate::tree::SourceFile;
+use crate::tree::{Root, SourceFile};
 use crate::wire::flist::{EntryKind, FileEntry, ListFields};
-use crate::wire::handshake::Offer;
+use crate::wire::handshake::{Offer, Protocol};
 
 /// Syncs the documents of one database with one NAS.
 ///
@@ -171,7 +171,7 @@ impl NasSyncService {
             host_key: client.ssh().host_key_fingerprint(),
             ssh_server: client.ssh().server_version().to_owned(),
             rsync_version,
-            protocol: outcome.protocol.map_or(0, |protocol| protocol.number()),
+            protocol: outcome.protocol.map_or(0, Protocol::number),
             connect_time: client.ssh().connect_time(),
             level: Level::Stored,
         };
@@ -179,22 +179,18 @@ impl NasSyncService {
         Ok(report)
     }
 
-    /// Registers files as pending documents of a user. Every path must be a readable regular file (below the upload
-    /// folder, where one is set): all are registered, or none.
+    /// Registers files as pending documents of a user. Every path must be a readable regular file: all are registered,
+    /// or none. Where an upload folder is set, the files must be below it and are stored relative to it; a relative path
+    /// then means the working directory first and the upload folder second.
     pub async fn add(&self, user: UserId, paths: Vec<PathBuf>) -> Result<Vec<DocumentId>> {
         let root = self.root()?;
         self.with_store(Access::Create, move |store| {
             let documents: Vec<NewDocument> = paths
                 .into_iter()
                 .map(|path| {
-                    SourceFile::open_document(root.as_deref(), &path)?;
+                    let file_path = registered_path(root.as_deref(), &path)?;
+                    SourceFile::open_document(root.as_deref(), &file_path)?;
                     let original_name = path.file_name().and_then(std::ffi::OsStr::to_str).map(ToOwned::to_owned);
-                    let file_path = match &root {
-                        Some(_) => path,
-                        None => std::path::absolute(&path).map_err(|error| {
-                            NasSyncError::at_path(ErrorKind::LocalFile, "Cannot resolve", &path, error)
-                        })?,
-                    };
                     Ok(NewDocument { file_path, original_name })
                 })
                 .collect::<Result<_>>()?;
@@ -295,8 +291,8 @@ impl NasSyncService {
         Ok(format!("{}/./", path.trim_end_matches('/')).into_bytes())
     }
 
-    fn root(&self) -> Result<Option<Arc<crate::tree::Root>>> {
-        self.settings.upload_dir.as_deref().map(|path| crate::tree::Root::open(path).map(Arc::new)).transpose()
+    fn root(&self) -> Result<Option<Arc<Root>>> {
+        self.settings.upload_dir.as_deref().map(|path| Root::open(path).map(Arc::new)).transpose()
     }
 
     /// Opens the database on a thread that may block.
@@ -309,6 +305,17 @@ impl NasSyncService {
         tokio::task::spawn_blocking(move || work(&mut Store::open(&path, access)?)).await.map_err(|error| {
             NasSyncError::new(ErrorKind::Internal, "the database work stopped unexpectedly").with_source(error)
         })?
+    }
+}
+
+/// The path under which a file is registered: relative to the upload folder where there is one, else absolute.
+fn registered_path(root: Option<&Root>, path: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(path)
+        .map_err(|error| NasSyncError::at_path(ErrorKind::LocalFile, "Cannot resolve", path, error))?;
+    match root {
+        None => Ok(absolute),
+        Some(root) if absolute.symlink_metadata().is_ok() => root.relative(&absolute),
+        Some(root) => root.relative(path),
     }
 }
 

@@ -95,37 +95,43 @@ pub struct PushReport {
     pub exit_code: u8,
 }
 
-pub(super) async fn run(client: &Client, request: PushRequest, monitor: Arc<dyn Monitor>) -> Result<PushReport> {
-    let started = Instant::now();
-    let PushRequest { files, destination, options, offer } = request;
-    let walked_options = options.clone();
-    let prepared = tokio::task::spawn_blocking(move || prepare(files, &walked_options)).await.map_err(|error| {
-        NasSyncError::new(ErrorKind::Internal, "listing the files stopped unexpectedly").with_source(error)
-    })??;
-    let recorder = Arc::new(Recorder::new(&prepared.list.entries, monitor));
-    let push = Push {
-        offer,
-        list: prepared.list,
-        sources: prepared.sources,
-        contents: if options.checksum { Contents::Summed } else { Contents::Unsummed },
-        changed: ChangedFile::Keep,
-        mode: if options.dry_run { Mode::DryRun } else { Mode::Transfer },
-        idle_limit: client.idle_limit(),
-        monitor: Arc::clone(&recorder) as Arc<dyn Monitor>,
-    };
-    let outcome = client.session(&destination, &options, push).await?;
-    let Seen { mut stats, failures } = std::mem::take(&mut *recorder.seen());
-    stats.sent = outcome.sent;
-    stats.received = outcome.received;
-    Ok(PushReport {
-        stats,
-        elapsed: started.elapsed(),
-        exit_code: exit_code(&outcome, &prepared.warnings, &failures),
-        warnings: prepared.warnings,
-        failures,
-        remote_text: outcome.text.as_bytes().to_vec(),
-        error: outcome.result.err(),
-    })
+impl Client {
+    /// Sends files and folders to a destination on the NAS, as `rsync SRC… HOST:DEST` does.
+    ///
+    /// Fails when the session could not start; what went wrong later, or with single files, is in the report.
+    pub async fn push(&self, request: PushRequest, monitor: Arc<dyn Monitor>) -> Result<PushReport> {
+        let started = Instant::now();
+        let PushRequest { files, destination, options, offer } = request;
+        let walked_options = options.clone();
+        let prepared =
+            tokio::task::spawn_blocking(move || prepare(files, &walked_options)).await.map_err(|error| {
+                NasSyncError::new(ErrorKind::Internal, "listing the files stopped unexpectedly").with_source(error)
+            })??;
+        let recorder = Arc::new(Recorder::new(&prepared.list.entries, monitor));
+        let push = Push {
+            offer,
+            list: prepared.list,
+            sources: prepared.sources,
+            contents: if options.checksum { Contents::Summed } else { Contents::Unsummed },
+            changed: ChangedFile::Keep,
+            mode: if options.dry_run { Mode::DryRun } else { Mode::Transfer },
+            idle_limit: self.idle_limit(),
+            monitor: Arc::clone(&recorder) as Arc<dyn Monitor>,
+        };
+        let outcome = self.session(&destination, &options, push).await?;
+        let Seen { mut stats, failures } = std::mem::take(&mut *recorder.seen());
+        stats.sent = outcome.sent;
+        stats.received = outcome.received;
+        Ok(PushReport {
+            stats,
+            elapsed: started.elapsed(),
+            exit_code: exit_code(&outcome, &prepared.warnings, &failures),
+            warnings: prepared.warnings,
+            failures,
+            remote_text: outcome.text.as_bytes().to_vec(),
+            error: outcome.result.err(),
+        })
+    }
 }
 
 /// rsync's rule: a fatal error decides; else the larger of our own partial failure and the remote status.
@@ -200,15 +206,15 @@ fn prepare_named(pairs: Vec<(PathBuf, RemoteName)>, options: &PushOptions) -> Re
 
 fn send_list(entries: Vec<FileEntry>, options: &PushOptions, errors: i32) -> SendList {
     let system = tree::IdNames::system();
-    let named = |id_of: fn(&FileEntry) -> u32, name_of: &dyn Fn(u32) -> Option<&'static [u8]>| -> Vec<NamedId> {
+    let named_ids = |id_of: fn(&FileEntry) -> u32, name_of: &dyn Fn(u32) -> Option<&'static [u8]>| -> Vec<NamedId> {
         let mut ids: Vec<u32> = entries.iter().map(id_of).collect();
         ids.sort_unstable();
         ids.dedup();
         ids.into_iter().filter_map(|id| Some((id, Box::from(name_of(id)?)))).collect()
     };
     let names = (!options.numeric_ids).then(|| IdNames {
-        users: named(|entry| entry.uid, &|uid| system.user(uid)),
-        groups: named(|entry| entry.gid, &|gid| system.group(gid)),
+        users: named_ids(|entry| entry.uid, &|uid| system.user(uid)),
+        groups: named_ids(|entry| entry.gid, &|gid| system.group(gid)),
     });
     SendList { fields: options.list_fields(), names, errors, entries }
 }

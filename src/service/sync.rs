@@ -21,6 +21,9 @@ use crate::wire::server_args::PushOptions;
 
 /// The most documents of one session: what is proved is recorded when a session ends, and its list is held in memory.
 const MAX_BATCH: usize = 10_000;
+/// The most block sums, in bytes, that the NAS may have to send ahead in one session if it has a copy of every
+/// document. The receiving end of the session can hold twice as much.
+const MAX_BATCH_SUMS: u64 = 32 * 1024 * 1024;
 
 /// Whether folders travel with the documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +147,7 @@ impl Run<'_> {
         stop: &mut (impl Future<Output = ()> + Unpin),
     ) -> Result<()> {
         while !planned.is_empty() && self.summary.stopped.is_none() {
-            let later = planned.split_off(planned.len().min(MAX_BATCH));
+            let later = planned.split_off(batch_len(&planned));
             let again = self.round(client, std::mem::replace(&mut planned, later), stop).await?;
             planned.splice(0..0, again);
         }
@@ -286,7 +289,9 @@ impl Run<'_> {
                 Some(error) => self.fail(error),
             }
         }
-        failed.into_iter().for_each(|error| self.fail(error));
+        for error in failed {
+            self.fail(error);
+        }
         Ok(())
     }
 
@@ -294,6 +299,16 @@ impl Run<'_> {
         self.summary.failed += 1;
         self.summary.errors.push(error);
     }
+}
+
+/// How many documents the next session takes, at least one.
+fn batch_len(planned: &[Planned]) -> usize {
+    let mut sums = 0;
+    let fits = |document: &&Planned| {
+        sums += document.most_sums();
+        sums <= MAX_BATCH_SUMS
+    };
+    planned.iter().take(MAX_BATCH).take_while(fits).count().max(1).min(planned.len())
 }
 
 fn failed_try(failed: &DocumentError) -> Option<FailedTry> {

@@ -1,53 +1,11 @@
 //! From what was heard to what a person should know: the remote text, the exit status and our own failure become one
 //! error. The wording of servers differs, so texts are only ever used to choose between explanations.
 
-use super::pump::Heard;
+use super::heard::{Heard, contains};
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::role::monitor::Loudness;
 use crate::text;
 use crate::transport::ExitStatus;
 use crate::wire::handshake::HandshakeError;
-
-/// The most remote text that is kept, in bytes.
-const MAX_TEXT: usize = 64 * 1024;
-
-/// What the other side said for people, bounded.
-#[derive(Debug, Default)]
-pub struct RemoteText {
-    /// Errors and warnings, as they came.
-    bytes: Vec<u8>,
-    /// Whether a file failed there.
-    pub(super) partial: bool,
-}
-
-impl RemoteText {
-    pub(super) fn push(&mut self, loudness: Loudness, text: &[u8]) {
-        if loudness == Loudness::Info {
-            return;
-        }
-        let room = MAX_TEXT.saturating_sub(self.bytes.len());
-        self.bytes.extend_from_slice(&text[..text.len().min(room)]);
-    }
-
-    /// The lines, not escaped.
-    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
-        self.bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty())
-    }
-
-    /// All of it, not escaped.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Whether the other side said, outside its exit status, that a file failed there.
-    pub fn is_partial(&self) -> bool {
-        self.partial
-    }
-
-    fn contains(&self, needle: &str) -> bool {
-        contains(&self.bytes, needle)
-    }
-}
 
 /// Why a session did not come to its end.
 #[derive(Debug)]
@@ -149,7 +107,6 @@ fn explain(status: u32, heard: &Heard) -> NasSyncError {
     let kind = match status {
         1 | 4 | 48 => ErrorKind::OptionRefused,
         2 => ErrorKind::Protocol,
-        3 | 11 => by_text.unwrap_or(ErrorKind::RemoteFailed),
         12 | 255 => by_text.unwrap_or(ErrorKind::ConnectionLost),
         30 => ErrorKind::Stalled,
         41 | 54 => ErrorKind::DiskFull,
@@ -177,13 +134,10 @@ pub fn kind_of_text(line: &[u8]) -> Option<ErrorKind> {
     table.iter().find(|(words, _)| words.iter().any(|word| contains(line, word))).map(|(_, kind)| *kind)
 }
 
-fn contains(haystack: &[u8], needle: &str) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle.as_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::role::monitor::Loudness;
 
     fn heard(text: &str, exit: Option<ExitStatus>) -> Heard {
         let mut heard = Heard { exit, ..Heard::default() };

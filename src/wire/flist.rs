@@ -9,7 +9,7 @@ use super::reader::{Decode, DecodeError, Reader};
 /// The longest name, in bytes.
 pub const MAX_NAME: usize = 4095;
 /// The greatest value of the nanosecond field.
-const MAX_NANOSECONDS: i32 = 999_999_999;
+const MAX_NANOSECONDS: usize = 999_999_999;
 
 /// How the flag word of an entry travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,7 @@ pub enum EndOfList {
 
 /// The encodings that a session uses for its list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each says whether one field exists")]
 pub struct ListCoding {
     /// Numbers.
     pub ints: IntCoding,
@@ -176,7 +177,9 @@ impl ListCoder {
     /// Writes one entry. Names must not be longer than [`MAX_NAME`].
     pub fn put(&mut self, entry: &FileEntry, out: &mut Vec<u8>) {
         let previous = &self.previous;
-        let prefix = entry.name.iter().zip(&previous.name).take_while(|(a, b)| a == b).count().min(255);
+        let shared = entry.name.iter().zip(&previous.name).take_while(|(a, b)| a == b).count();
+        let shared = u8::try_from(shared).unwrap_or(u8::MAX);
+        let prefix = usize::from(shared);
         let suffix = &entry.name[prefix..];
         let mode = entry.mode();
         let flag = |condition: bool, flag: u32| if condition { flag } else { 0 };
@@ -194,12 +197,12 @@ impl ListCoder {
             | flag(self.coding.nanoseconds && entry.mtime_ns != 0, xflags::NANOSECONDS);
         let flags = self.put_xflags(flags, entry.is_dir(), out);
         if flags & xflags::SAME_NAME != 0 {
-            out.push(prefix as u8);
+            out.push(shared);
         }
         if flags & xflags::LONG_NAME != 0 {
-            self.coding.ints.put_int(out, suffix.len() as i32);
+            self.put_len(suffix.len(), out);
         } else {
-            out.push(suffix.len() as u8);
+            out.push(suffix.len().to_le_bytes()[0]);
         }
         out.extend_from_slice(suffix);
         self.put_attributes(entry, flags, mode, out);
@@ -219,15 +222,19 @@ impl ListCoder {
             _ => flags,
         };
         match self.coding.xflags {
-            XflagCoding::Byte => out.push(flags as u8),
-            XflagCoding::Word if flags > 0xff || flags == 0 => {
-                out.extend_from_slice(&((flags | xflags::EXTENDED) as u16).to_le_bytes());
+            XflagCoding::Word if flags > 0xff || flags == 0 => put_word(flags | xflags::EXTENDED, out),
+            XflagCoding::Byte | XflagCoding::Word => out.push(flags.to_le_bytes()[0]),
+            XflagCoding::Varint => {
+                let flags = if flags == 0 { xflags::EXTENDED } else { flags };
+                IntCoding::Variable.put_int(out, flags.cast_signed());
             }
-            XflagCoding::Word => out.push(flags as u8),
-            XflagCoding::Varint if flags == 0 => out.push(xflags::EXTENDED as u8),
-            XflagCoding::Varint => IntCoding::Variable.put_int(out, flags.cast_signed()),
         }
         flags
+    }
+
+    /// Lengths are at most [`MAX_NAME`].
+    fn put_len(&self, len: usize, out: &mut Vec<u8>) {
+        self.coding.ints.put_int(out, i32::try_from(len).unwrap_or(i32::MAX));
     }
 
     fn put_attributes(&self, entry: &FileEntry, flags: u32, mode: u32, out: &mut Vec<u8>) {
@@ -235,7 +242,8 @@ impl ListCoder {
         ints.put_long(out, i64::try_from(entry.size).unwrap_or(i64::MAX), 3);
         if flags & xflags::SAME_TIME == 0 {
             match ints {
-                IntCoding::Fixed => out.extend_from_slice(&(entry.mtime as u32).to_le_bytes()),
+                // Old receivers have 32 bits; a time before 1970 or after 2106 wraps, as it does with them.
+                IntCoding::Fixed => out.extend_from_slice(&entry.mtime.to_le_bytes()[..4]),
                 IntCoding::Variable => ints.put_long(out, entry.mtime, 4),
             }
         }
@@ -253,7 +261,7 @@ impl ListCoder {
         }
         if self.fields.links && entry.kind == EntryKind::Symlink {
             let target = entry.target.as_deref().unwrap_or_default();
-            ints.put_int(out, target.len() as i32);
+            self.put_len(target.len(), out);
             out.extend_from_slice(target);
         }
         if let Some(len) = self.digest_len(entry.kind) {
@@ -276,7 +284,7 @@ impl ListCoder {
                 self.coding.ints.put_int(out, errors);
             }
             EndOfList::ErrorsIfAny if errors != 0 => {
-                out.extend_from_slice(&((xflags::END_WITH_ERRORS | xflags::EXTENDED) as u16).to_le_bytes());
+                put_word(xflags::END_WITH_ERRORS | xflags::EXTENDED, out);
                 self.coding.ints.put_int(out, errors);
             }
             _ => out.push(0),
@@ -338,15 +346,15 @@ impl ListCoder {
             IntCoding::Variable => ints.long(reader, 4)?,
         };
         let mtime_ns = if self.coding.nanoseconds && has(xflags::NANOSECONDS) {
-            length(ints.int(reader)?, MAX_NANOSECONDS as usize, "nanoseconds")? as u32
+            number(ints.int(reader)?, MAX_NANOSECONDS, "nanoseconds")?.cast_unsigned()
         } else {
             0
         };
         let mode = if has(xflags::SAME_MODE) { self.previous.mode } else { reader.i32()?.cast_unsigned() };
         let kind = self.kind(mode, flags)?;
-        let (previous_uid, previous_gid) = self.previous.ids.unwrap_or_default();
-        let uid = if has(xflags::SAME_UID) { previous_uid } else { ints.int(reader)?.cast_unsigned() };
-        let gid = if has(xflags::SAME_GID) { previous_gid } else { ints.int(reader)?.cast_unsigned() };
+        let same = self.previous.ids.unwrap_or_default();
+        let uid = if has(xflags::SAME_UID) { same.0 } else { ints.int(reader)?.cast_unsigned() };
+        let gid = if has(xflags::SAME_GID) { same.1 } else { ints.int(reader)?.cast_unsigned() };
         let target = if self.fields.links && kind == EntryKind::Symlink {
             let len = length(ints.int(reader)?, MAX_NAME, "symlink target length")?;
             Some(Box::from(reader.bytes(len)?))
@@ -408,179 +416,22 @@ pub mod io_error {
     pub const VANISHED: i32 = 2;
 }
 
+/// The low 16 bits of a flag word; no flag that is sent this way lies above them.
+fn put_word(flags: u32, out: &mut Vec<u8>) {
+    out.extend_from_slice(&flags.to_le_bytes()[..2]);
+}
+
 fn length(value: i32, max: usize, field: &'static str) -> Decode<usize> {
-    usize::try_from(value)
-        .ok()
-        .filter(|&value| value <= max)
-        .ok_or_else(|| DecodeError::malformed(field, format!("{value}, allowed are 0 to {max}")))
+    number(value, max, field).map(|value| value.unsigned_abs() as usize)
+}
+
+/// A number from 0 to `max`.
+fn number(value: i32, max: usize, field: &'static str) -> Decode<i32> {
+    if usize::try_from(value).is_ok_and(|value| value <= max) {
+        return Ok(value);
+    }
+    Err(DecodeError::malformed(field, format!("{value}, allowed are 0 to {max}")))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const MODERN: ListCoding = ListCoding {
-        ints: IntCoding::Variable,
-        xflags: XflagCoding::Varint,
-        end: EndOfList::ErrorsAlways,
-        nanoseconds: true,
-        content_flags: true,
-        zero_id_names: true,
-        digest_for_every_entry: false,
-    };
-    const OLD: ListCoding = ListCoding {
-        ints: IntCoding::Fixed,
-        xflags: XflagCoding::Word,
-        end: EndOfList::ErrorsAfterIds,
-        nanoseconds: false,
-        content_flags: false,
-        zero_id_names: false,
-        digest_for_every_entry: false,
-    };
-
-    fn entry(name: &str, kind: EntryKind, permissions: u16, size: u64, mtime: i64, mtime_ns: u32) -> FileEntry {
-        FileEntry {
-            name: name.as_bytes().into(),
-            kind,
-            permissions,
-            size,
-            mtime,
-            mtime_ns,
-            uid: 0,
-            gid: 0,
-            target: None,
-            digest: None,
-        }
-    }
-
-    fn captured_tree() -> [FileEntry; 2] {
-        [
-            entry(".", EntryKind::Directory(Content::Argument), 0o755, 4096, 1_704_164_647, 0),
-            entry("a.txt", EntryKind::File, 0o644, 6, 1_704_164_645, 500_000_000),
-        ]
-    }
-
-    fn encode(coding: ListCoding, fields: ListFields, entries: &[FileEntry]) -> Vec<u8> {
-        let mut coder = ListCoder::new(coding, fields);
-        let mut out = Vec::new();
-        for entry in entries {
-            coder.put(entry, &mut out);
-        }
-        coder.put_end(0, &mut out);
-        out
-    }
-
-    #[test]
-    fn the_captured_list_of_protocol_32() {
-        let expected = [
-            &[0x19_u8, 1, b'.', 0, 0, 0x10, 0x65, 0x27, 0x7d, 0x93, 0xed, 0x41, 0, 0][..],
-            &[0xa0, 0x18, 5],
-            b"a.txt",
-            &[0, 6, 0, 0x65, 0x25, 0x7d, 0x93, 0xf0, 0, 0x65, 0xcd, 0x1d, 0xa4, 0x81, 0, 0, 0, 0],
-        ]
-        .concat();
-        assert_eq!(encode(MODERN, ListFields::default(), &captured_tree()), expected);
-    }
-
-    #[test]
-    fn the_captured_list_of_protocol_29() {
-        let expected = [
-            &[0x19_u8, 1, b'.', 0, 0x10, 0, 0, 0x27, 0x7d, 0x93, 0x65, 0xed, 0x41, 0, 0, 0x18, 5][..],
-            b"a.txt",
-            &[6, 0, 0, 0, 0x25, 0x7d, 0x93, 0x65, 0xa4, 0x81, 0, 0, 0],
-        ]
-        .concat();
-        assert_eq!(encode(OLD, ListFields::default(), &captured_tree()), expected);
-    }
-
-    #[test]
-    fn the_first_entry_never_leaves_its_ids_out() {
-        let fields = ListFields { owner: true, group: true, ..ListFields::default() };
-        let wire = encode(MODERN, fields, &captured_tree());
-        assert_eq!(wire[0], 0x01);
-    }
-
-    #[test]
-    fn hostile_entries_are_malformed() {
-        let malformed = |wire: &[u8]| {
-            matches!(
-                ListCoder::new(MODERN, ListFields::default()).take(&mut Reader::new(wire)),
-                Err(DecodeError::Malformed { .. })
-            )
-        };
-        // A prefix longer than the previous name; a device; a nanosecond field out of range; an empty name.
-        assert!(malformed(&[0x38, 9, 1, b'x', 0, 0, 0]));
-        assert!(malformed(&[0x18, 1, b'x', 0, 0, 0, 0, 0, 0, 0, 0xb6, 0x61, 0, 0]));
-        assert!(malformed(&[0xa0, 0x18, 1, b'x', 0, 0, 0, 0, 0, 0, 0, 0xf0, 0xff, 0xff, 0xff, 0x7f]));
-        assert!(malformed(&[0x18, 0]));
-    }
-
-    fn any_entry() -> impl Strategy<Value = FileEntry> {
-        let kind = prop_oneof![
-            Just(EntryKind::File),
-            Just(EntryKind::Symlink),
-            Just(EntryKind::Directory(Content::Argument)),
-            Just(EntryKind::Directory(Content::Listed)),
-            Just(EntryKind::Directory(Content::Unlisted)),
-        ];
-        (
-            ("[a-c/]{1,3}", proptest::collection::vec(1..255_u8, 0..300)),
-            kind,
-            0..0o7777_u16,
-            0..i64::MAX as u64,
-            0..u32::MAX,
-            0..1_000_000_000_u32,
-            (0..3_u32, any::<u32>()),
-        )
-            .prop_map(|((head, tail), kind, permissions, size, mtime, mtime_ns, (uid, gid))| FileEntry {
-                name: [head.as_bytes(), &tail].concat().into(),
-                kind,
-                permissions,
-                size,
-                mtime: i64::from(mtime),
-                mtime_ns,
-                uid,
-                gid,
-                target: (kind == EntryKind::Symlink).then(|| Box::from(&b"target"[..])),
-                digest: None,
-            })
-    }
-
-    proptest! {
-        #[test]
-        fn lists_survive(mut entries in proptest::collection::vec(any_entry(), 1..20),
-                         owner: bool, group: bool, modern: bool, one_byte: bool) {
-            let coding = match (modern, one_byte) {
-                (true, _) => MODERN,
-                (false, true) => ListCoding { xflags: XflagCoding::Byte, ..OLD },
-                (false, false) => OLD,
-            };
-            let fields = ListFields { owner, group, links: true, digest: None };
-            for entry in &mut entries {
-                // What the coding cannot carry arrives as its default.
-                if !coding.nanoseconds { entry.mtime_ns = 0; }
-                if !owner { entry.uid = 0; }
-                if !group { entry.gid = 0; }
-                if !coding.content_flags && entry.kind == EntryKind::Directory(Content::Unlisted) {
-                    entry.kind = EntryKind::Directory(Content::Listed);
-                }
-            }
-            let wire = encode(coding, fields, &entries);
-            let mut coder = ListCoder::new(coding, fields);
-            let mut reader = Reader::new(&wire);
-            for entry in &entries {
-                prop_assert_eq!(coder.take(&mut reader), Ok(Listed::Entry(entry.clone())));
-            }
-            prop_assert_eq!(coder.take(&mut reader), Ok(Listed::End { errors: 0 }));
-            prop_assert!(reader.is_empty());
-        }
-
-        #[test]
-        fn garbage_never_panics(bytes: Vec<u8>) {
-            let mut coder = ListCoder::new(MODERN, ListFields { owner: true, group: true, links: true, digest: Some(16) });
-            let mut reader = Reader::new(&bytes);
-            while coder.take(&mut reader).is_ok() && !reader.is_empty() {}
-        }
-    }
-}
+mod tests;

@@ -1,8 +1,19 @@
 //! One binary for all integration tests, against real parts: `rsync --server`, sshd, SQLite files, files on disk.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed test panics; helpers of tests are tests to the reader, not to the lint"
+)]
+
 mod fixtures;
+mod hostile;
 mod interop;
+mod notes;
 mod receive;
 mod recorder;
 mod replay;
+mod service;
+mod ssh;
+mod ssh_exec;
+mod ssh_no_strict;
 mod static_binary;
 mod support;
