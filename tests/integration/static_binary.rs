@@ -66,7 +66,7 @@ impl Cell {
             .sshd
             .host_public_keys()
             .iter()
-            .flat_map(|key| [NAS, "localhost", "127.0.0.1"].map(|name| format!("[{name}]:{} {key}\n", site.sshd.port())))
+            .flat_map(|key| [NAS, "127.0.0.1"].map(|name| format!("[{name}]:{} {key}\n", site.sshd.port())))
             .collect();
         fs::write(root.join("data/known_hosts"), known).unwrap();
         Some(Self { site, root, enter })
