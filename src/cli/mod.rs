@@ -3,18 +3,18 @@
 //! Guarantees: with `--json` stdout holds one object and nothing else; nothing foreign reaches a terminal unescaped; the
 //! exit status says how it ended. Never: what to sync, or how, is decided here.
 
-pub mod args;
-pub mod commands;
-pub mod console;
-pub mod itemize;
-pub mod json;
-pub mod numbers;
-pub mod progress;
-pub mod push;
-pub mod remote_shell;
-pub mod render;
-pub mod rsync_args;
-pub mod signals;
+mod args;
+mod commands;
+mod console;
+mod itemize;
+mod json;
+mod numbers;
+mod progress;
+mod push;
+mod remote_shell;
+mod render;
+mod rsync_args;
+mod signals;
 
 use std::ffi::OsString;
 use std::io::Write as _;
