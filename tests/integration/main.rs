@@ -16,4 +16,5 @@ mod service;
 mod ssh;
 mod ssh_exec;
 mod ssh_no_strict;
+mod static_binary;
 mod support;
