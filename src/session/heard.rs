@@ -51,10 +51,6 @@ impl RemoteText {
     pub fn is_partial(&self) -> bool {
         self.partial
     }
-
-    pub(super) fn contains(&self, needle: &str) -> bool {
-        contains(&self.bytes, needle)
-    }
 }
 
 /// What was heard beside the data stream.

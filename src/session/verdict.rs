@@ -34,7 +34,7 @@ pub(super) fn judge(trouble: Trouble, heard: &Heard) -> NasSyncError {
             error.with_details(heard.text.as_bytes())
         }
         Trouble::NoHandshake { received } => no_handshake(&received, heard),
-        Trouble::Handshake { error: HandshakeError::NotRsync, received } => stray_output(&received),
+        Trouble::Handshake { error: HandshakeError::NotRsync, received } => no_handshake(&received, heard),
         Trouble::Handshake { error, .. } => {
             NasSyncError::new(ErrorKind::Protocol, format!("the rsync handshake failed: {error}"))
                 .with_details(heard.text.as_bytes())
@@ -73,18 +73,21 @@ fn no_handshake(received: &[u8], heard: &Heard) -> NasSyncError {
         Some(ExitStatus::Code(status)) => Some(*status),
         _ => None,
     };
-    let told = |kind, message: &str| NasSyncError::new(kind, message).with_details(heard.text.as_bytes());
-    let vendor = ["rsync service", "Permission denied, please try again"];
-    if vendor.iter().any(|words| heard.text.contains(words) || contains(received, words))
-        || matches!(status, Some(43 | 49 | 52))
-    {
+    // Those who refuse do it on either stream.
+    let said = [heard.text.as_bytes(), received].concat();
+    let says_one_of = |phrases: &[&str]| phrases.iter().any(|words| contains(&said, words));
+    let told = |kind, message: &str| NasSyncError::new(kind, message).with_details(&said);
+    if says_one_of(&["rsync service", "Permission denied, please try again"]) || matches!(status, Some(43 | 49 | 52)) {
         return told(ErrorKind::ServiceDisabled, "the login worked, but rsync on the NAS refuses to serve");
     }
     match status {
         Some(127) => told(ErrorKind::RsyncMissing, "the NAS has no rsync at that name"),
         Some(126) => told(ErrorKind::RsyncMissing, "the program named as rsync cannot be run on the NAS"),
-        _ if heard.text.contains("not allowed to execute")
-            || heard.text.contains("account is currently not available") =>
+        _ if says_one_of(&[
+            "not allowed to execute",
+            "account is currently not available",
+            "allows sftp connections only",
+        ]) =>
         {
             told(ErrorKind::ExecRefused, "the NAS does not let this user run commands")
         }
@@ -171,5 +174,7 @@ mod tests {
         assert_eq!(kind(b"", "Permission denied, please try again.", 43), ErrorKind::ServiceDisabled);
         assert_eq!(kind(b"Hi", "", 0), ErrorKind::StrayOutput);
         assert_eq!(kind(b"", "rsync: --fsync: unknown option", 1), ErrorKind::OptionRefused);
+        assert_eq!(kind(b"This service allows sftp connections only.\n", "", 1), ErrorKind::ExecRefused);
+        assert_eq!(kind(b"rsync service is no running\n", "", 43), ErrorKind::ServiceDisabled);
     }
 }

@@ -8,6 +8,7 @@ mod cli;
 mod fixtures;
 mod hostile;
 mod interop;
+mod nas_errors;
 mod notes;
 mod receive;
 mod recorder;
