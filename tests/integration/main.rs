@@ -7,6 +7,7 @@
 mod fixtures;
 mod hostile;
 mod interop;
+mod nas_cli;
 mod nas_errors;
 mod notes;
 mod receive;
