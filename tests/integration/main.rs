@@ -10,6 +10,7 @@ mod interop;
 mod nas_cli;
 mod nas_errors;
 mod notes;
+mod push_cli;
 mod receive;
 mod recorder;
 mod replay;

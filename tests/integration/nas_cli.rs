@@ -98,7 +98,7 @@ fn what_changed_travels_as_a_delta() {
 }
 
 /// Stops and continues the receiver in turn, so that a run takes long enough to be interrupted.
-const SLOW: &str = "exec 3<&0; setsid rsync \"$@\" <&3 3<&- & p=$!; exec 3<&-\n\
+pub const SLOW: &str = "exec 3<&0; setsid rsync \"$@\" <&3 3<&- & p=$!; exec 3<&-\n\
     while kill -s CONT -- -$p 2>/dev/null; do sleep 0.01; kill -s STOP -- -$p 2>/dev/null; sleep 0.05; done\n\
     wait $p";
 
