@@ -47,7 +47,7 @@ fn entries() -> Vec<FileEntry> {
             kind: if is_folder { EntryKind::Directory(Content::Listed) } else { EntryKind::File },
             permissions: if is_folder { 0o755 } else { 0o644 },
             size: (number * 7919 % 5_000_000) as u64,
-            mtime: 1_700_000_000 + 61 * i64::try_from(number).unwrap_or(0),
+            mtime: 1_700_000_000 + 61 * i64::try_from(number).expect("far below 2^63"),
             mtime_ns: 0,
             uid: 1000,
             gid: 1000,

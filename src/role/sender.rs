@@ -17,7 +17,7 @@ use crate::wire::flist::{EntryKind, FileEntry, io_error};
 use crate::wire::iflags::{Item, ItemFlags};
 use crate::wire::mux::{Framing, Message};
 use crate::wire::ndx::{self, NdxCoder};
-use crate::wire::negotiated::{Goodbye, Negotiated};
+use crate::wire::negotiated::{Goodbye, IdleSign, Negotiated};
 use crate::wire::stats::DeleteStats;
 use crate::wire::sums::{self, HeadLimits};
 use crate::wire::token::{TokenCoding, TokenEncoder, TokenError, plain};
@@ -195,11 +195,15 @@ impl Sender<'_> {
 
     fn answer(&mut self, ndx: i32, phase: Phase) -> Result<()> {
         let list = Arc::clone(&self.list);
-        let Some((index, entry)) = list.get(ndx) else {
-            return Err(protocol(format!("file {ndx} was asked for, the list has {}", list.len())));
-        };
         let items = self.negotiated.items;
         let item = self.port.take(|reader| Item::decode(items, reader))?;
+        let Some((index, entry)) = list.get(ndx) else {
+            let behind_the_last = usize::try_from(ndx) == Ok(list.len());
+            return match self.negotiated.idle {
+                IdleSign::Record if behind_the_last && item.flags.0 == ItemFlags::NEW => Ok(()),
+                _ => Err(protocol(format!("file {ndx} was asked for, the list has {}", list.len()))),
+            };
+        };
         self.monitor.event(Event::Itemized { index, entry, flags: item.flags });
         if !item.flags.has(ItemFlags::TRANSFER) {
             return self.echo(ndx, &item);

@@ -77,6 +77,13 @@ pub struct Outcome {
     pub received: u64,
 }
 
+impl Outcome {
+    /// Whether the server refused its arguments before anything else happened, so that fewer may do.
+    pub fn refused_an_option(&self) -> bool {
+        self.protocol.is_none() && self.result.as_ref().is_err_and(|error| error.kind() == ErrorKind::OptionRefused)
+    }
+}
+
 /// Runs one push to its end.
 pub async fn push(exec: Exec, push: Push) -> Outcome {
     let pulse = Pulse::new();

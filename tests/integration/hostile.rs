@@ -118,6 +118,15 @@ fn indices_outside_the_list_are_refused() {
 }
 
 #[test]
+fn an_idle_server_of_protocol_29_may_say_so_but_not_for_ever() {
+    let idle = |protocol, times| (0..times).fold(Mock::new(protocol), |mock, _| mock.ndx(7).flags(0x2000));
+    idle(29, 3).wants(1).done(4).end().unwrap();
+    idle(29, 1000).done(4).assert_refused("idle for ever");
+    idle(32, 1).done(5).assert_refused("idle records where frames are");
+    Mock::new(29).ndx(7).flags(0x2008).done(4).assert_refused("a record behind the last entry");
+}
+
+#[test]
 fn only_files_have_data() {
     for ndx in [0, 3, 4] {
         Mock::new(32).wants(ndx).done(5).assert_refused("a folder or a symlink");
@@ -185,12 +194,20 @@ const SAY_AND_LEAVE: &str = "exec cat \"$1\"";
 /// Says the file `$1`, then the file `$2` every now and then for ever.
 const SAY_FOR_EVER: &str = "cat \"$1\"; while cat \"$2\"; do sleep 0.02; done";
 
-const IDLE: Duration = Duration::from_secs(1);
+/// The idle limit where the session must end by it, and where it must end before it even on a busy machine.
+const SHORT: Duration = Duration::from_secs(1);
+const LONG: Duration = Duration::from_secs(15);
 /// The idle limit, the time for last words, and some for a busy machine.
-const IN_TIME: Duration = Duration::from_secs(12);
+const IN_TIME: Duration = Duration::from_secs(30);
 
 /// Pushes a case's files to a script that says the first bytes, and perhaps the others again and again.
-async fn push_to(script: &str, case: &Case, sources: Arc<dyn Sources>, says: [&[u8]; 2]) -> Outcome {
+async fn push_to(
+    script: &str,
+    idle_limit: Duration,
+    case: &Case,
+    sources: Arc<dyn Sources>,
+    says: [&[u8]; 2],
+) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     let mut arguments = vec![b"-c".to_vec(), script.into(), b"sh".to_vec()];
     for (name, bytes) in ["first", "again"].into_iter().zip(says) {
@@ -205,7 +222,7 @@ async fn push_to(script: &str, case: &Case, sources: Arc<dyn Sources>, says: [&[
         contents: Contents::Unsummed,
         changed: ChangedFile::Spoil,
         mode: case.mode(),
-        idle_limit: IDLE,
+        idle_limit,
         monitor: Arc::new(Tally::default()) as Arc<dyn Monitor>,
     };
     let started = Instant::now();
@@ -215,13 +232,13 @@ async fn push_to(script: &str, case: &Case, sources: Arc<dyn Sources>, says: [&[
 }
 
 /// The error of a session whose server says these bytes after the recorded handshake of `32-names`.
-async fn error_of(script: &str, first: &[u8], again: &[u8]) -> NasSyncError {
+async fn error_of(script: &str, idle_limit: Duration, first: &[u8], again: &[u8]) -> NasSyncError {
     let case = Case::load("32-names");
     let s2c = case.bytes("s2c.bin");
     let handshake = shake_hands(&case, [&*s2c]).handshake_len;
     let first = [&s2c[..handshake], first].concat();
     let files = Arc::new(Files::of(&case));
-    push_to(script, &case, files, [&first, again]).await.result.expect_err("a hostile server is refused")
+    push_to(script, idle_limit, &case, files, [&first, again]).await.result.expect_err("a hostile server is refused")
 }
 
 fn message(message: &Message) -> Vec<u8> {
@@ -248,7 +265,7 @@ async fn messages_that_no_server_sends_end_the_session() {
         ("a negative acknowledgement", message(&Message::Success(-1))),
     ];
     for (what, frame) in frames {
-        let error = error_of(SAY, &frame, b"").await;
+        let error = error_of(SAY, LONG, &frame, b"").await;
         assert_eq!(error.kind(), ErrorKind::Protocol, "{what}: {error}");
     }
 }
@@ -262,42 +279,47 @@ async fn what_a_server_broke_is_said_even_if_it_reads_no_more() {
     }
     let hello = &s2c[..shake_hands(&case, [&*s2c]).handshake_len];
     let says = [hello, &data(&Mock::new(32).wants(1).says), &[0, 0, 0, 99 + 7]].concat();
-    let outcome = push_to(SAY_AND_HANG, &case, Arc::new(Files::of(&case)), [&says, b""]).await;
+    let outcome = push_to(SAY_AND_HANG, LONG, &case, Arc::new(Files::of(&case)), [&says, b""]).await;
     assert_eq!(outcome.result.unwrap_err().kind(), ErrorKind::Protocol);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keepalives_are_no_progress() {
-    let error = error_of(SAY_FOR_EVER, b"", &data(b"")).await;
+    let error = error_of(SAY_FOR_EVER, SHORT, b"", &data(b"")).await;
     assert_eq!(error.kind(), ErrorKind::Stalled);
-    let error = error_of(SAY_FOR_EVER, b"", &message(&Message::Info(b"soon".as_slice().into()))).await;
+    let error = error_of(SAY_FOR_EVER, SHORT, b"", &message(&Message::Info(b"soon".as_slice().into()))).await;
     assert_eq!(error.kind(), ErrorKind::Stalled);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_goes_on_after_an_error_is_left() {
-    let error = error_of(SAY_FOR_EVER, &data(&Mock::new(32).wants(0).says), &data(&[0])).await;
+    let error = error_of(SAY_FOR_EVER, LONG, &data(&Mock::new(32).wants(0).says), &data(&[0])).await;
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_goes_on_after_the_goodbye_is_left() {
-    error_of(SAY_FOR_EVER, &data(&Mock::new(32).done(5).says), &data(&[0])).await;
+    error_of(SAY_FOR_EVER, SHORT, &data(&Mock::new(32).done(5).says), &data(&[0])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_and_counts_come_to_an_end() {
+async fn records_come_to_an_end() {
     // The same index once more is a difference of 0.
-    let error = error_of(SAY_FOR_EVER, &data(&Mock::new(32).ndx(1).flags(8).says), &data(&[0xfe, 0, 0, 8, 0])).await;
+    let error =
+        error_of(SAY_FOR_EVER, LONG, &data(&Mock::new(32).ndx(1).flags(8).says), &data(&[0xfe, 0, 0, 8, 0])).await;
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counts_of_deleted_entries_come_to_an_end() {
     let first = data(&Mock::new(32).ndx(DELETE_STATS).raw(&[0; 5]).says);
-    let error = error_of(SAY_FOR_EVER, &first, &data(&[0xff, 0xfe, 0, 0, 0, 0, 0, 0, 0])).await;
+    let error = error_of(SAY_FOR_EVER, LONG, &first, &data(&[0xff, 0xfe, 0, 0, 0, 0, 0, 0, 0])).await;
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledgements_come_to_an_end() {
-    let error = error_of(SAY_FOR_EVER, b"", &message(&Message::Success(1))).await;
+    let error = error_of(SAY_FOR_EVER, LONG, b"", &message(&Message::Success(1))).await;
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
 }
 
@@ -307,14 +329,14 @@ async fn a_server_that_leaves_at_any_byte_is_an_error() {
         let case = Arc::new(Case::load(name));
         let s2c: Arc<[u8]> = case.bytes("s2c.bin").into();
         // The script that says everything must be served, or the others prove nothing.
-        push_to(SAY, &case, Arc::new(Files::of(&case)), [&s2c, b""]).await.result.unwrap();
+        push_to(SAY, LONG, &case, Arc::new(Files::of(&case)), [&s2c, b""]).await.result.unwrap();
         for batch in (0..s2c.len()).collect::<Vec<_>>().chunks(16) {
             let mut sessions = tokio::task::JoinSet::new();
             for &len in batch {
                 let (case, s2c) = (Arc::clone(&case), Arc::clone(&s2c));
                 sessions.spawn(async move {
                     let files = Arc::new(Files::of(&case));
-                    let outcome = push_to(SAY_AND_LEAVE, &case, files, [&s2c[..len], b""]).await;
+                    let outcome = push_to(SAY_AND_LEAVE, LONG, &case, files, [&s2c[..len], b""]).await;
                     (len, outcome)
                 });
             }
@@ -335,7 +357,7 @@ async fn a_server_that_falls_silent_at_any_byte_has_stalled() {
         let (case, s2c) = (Arc::clone(&case), Arc::clone(&s2c));
         sessions.spawn(async move {
             let files = Arc::new(Files::of(&case));
-            (len, push_to(SAY, &case, files, [&s2c[..len], b""]).await)
+            (len, push_to(SAY, SHORT, &case, files, [&s2c[..len], b""]).await)
         });
     }
     for (len, outcome) in sessions.join_all().await {

@@ -4,6 +4,7 @@
     reason = "a failed test panics; helpers of tests are tests to the reader, not to the lint"
 )]
 
+mod cli;
 mod fixtures;
 mod hostile;
 mod interop;
@@ -18,4 +19,5 @@ mod service;
 mod ssh;
 mod ssh_exec;
 mod ssh_no_strict;
+mod static_binary;
 mod support;
