@@ -1,4 +1,6 @@
 //! Sends documents to a NAS by rsync over SSH and records in SQLite what is stored there.
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod delta;
 pub mod error;
 pub mod role;

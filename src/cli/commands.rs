@@ -1,0 +1,211 @@
+//! `config`, `test`, `add`, `sync`, `status`: calls to the service, and what is said about their results.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+
+use super::args::{self, Command};
+use super::console::Console;
+use super::progress::{self, Bar};
+use super::signals::{Signals, Stop};
+use super::{json, render};
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::role::monitor::{Event, Monitor};
+use crate::service::config::{Environment, Flags, Settings};
+use crate::service::{NasSyncService, SyncSummary};
+use crate::store::{Selection, UserId};
+
+/// The exit status when something required is missing.
+const NOT_CONFIGURED: u8 = ErrorKind::NotConfigured.exit_code();
+/// The exit status when some documents failed.
+const DOCUMENTS_FAILED: u8 = 1;
+
+/// Runs one command to its exit status.
+pub async fn run(command: Command, flags: Flags, verbose: u8, console: &Console, signals: Signals) -> u8 {
+    let failed = match command {
+        Command::Test => json::test_failed,
+        Command::Sync { .. } => json::sync_failed,
+        _ => json::failed,
+    };
+    let settings = Environment::of_process().and_then(|environment| Settings::resolve(&flags, &environment));
+    let result = match settings {
+        Ok(settings) => dispatch(command, settings, verbose, console, signals).await,
+        Err(error) => Err(error),
+    };
+    result.unwrap_or_else(|error| {
+        console.error(&error);
+        console.object(&failed(&error));
+        error.kind().exit_code()
+    })
+}
+
+async fn dispatch(
+    command: Command,
+    settings: Settings,
+    verbose: u8,
+    console: &Console,
+    mut signals: Signals,
+) -> Result<u8> {
+    let service = NasSyncService::new(settings);
+    match command {
+        Command::Sync { user, document } => {
+            let selection = args::selection(user, &document);
+            sync(&service, selection, verbose, console, signals).await
+        }
+        // Nothing of these is left half-done when their future is dropped.
+        command => tokio::select! {
+            result = brief(command, &service, console) => result,
+            stop = signals.next() => Ok(stop.exit_code()),
+        },
+    }
+}
+
+async fn brief(command: Command, service: &NasSyncService, console: &Console) -> Result<u8> {
+    match command {
+        Command::Config => Ok(config(service.settings(), console)),
+        Command::Test => test(service, console).await,
+        Command::Add { paths, user } => add(service, UserId(user), paths, console).await,
+        Command::Status { user } => status(service, user.map(UserId), console).await,
+        Command::Sync { .. } | Command::Push { .. } => {
+            Err(NasSyncError::new(ErrorKind::Internal, "this command has a way of its own"))
+        }
+    }
+}
+
+fn config(settings: &Settings, console: &Console) -> u8 {
+    console.line(&render::config(settings));
+    console.object(&json::config(settings));
+    if settings.is_configured() { 0 } else { NOT_CONFIGURED }
+}
+
+async fn test(service: &NasSyncService, console: &Console) -> Result<u8> {
+    let report = service.test_connection().await?;
+    let message = render::test_message(service.settings());
+    console.line(&render::test(&report, &message));
+    console.object(&json::test(&report, &message));
+    Ok(0)
+}
+
+async fn add(service: &NasSyncService, user: UserId, paths: Vec<PathBuf>, console: &Console) -> Result<u8> {
+    let ids = service.add(user, paths).await?;
+    for id in &ids {
+        console.line(&id.to_string());
+    }
+    console.object(&json::add(&ids));
+    Ok(0)
+}
+
+async fn status(service: &NasSyncService, user: Option<UserId>, console: &Console) -> Result<u8> {
+    let stats = service.stats(user).await?;
+    let configured = service.is_configured();
+    console.line(&render::status(&stats, configured));
+    console.object(&json::status(&stats, configured));
+    Ok(0)
+}
+
+async fn sync(
+    service: &NasSyncService,
+    selection: Selection,
+    verbose: u8,
+    console: &Console,
+    mut signals: Signals,
+) -> Result<u8> {
+    let watcher = Arc::new(Watcher { bar: Bar::new(console.clone()), console: console.clone(), verbose });
+    let stopped = Arc::new(OnceLock::new());
+    let asked = Arc::clone(&stopped);
+    let stop = async move {
+        let stop = signals.next().await;
+        // Nobody else sets it.
+        let _ = asked.set(stop);
+        tokio::spawn(async move {
+            // Whoever asks twice does not want to wait for an orderly end.
+            let stop = signals.next().await;
+            std::process::exit(i32::from(stop.exit_code()));
+        });
+    };
+    let result = service.sync(selection, Arc::clone(&watcher) as Arc<dyn Monitor>, stop).await;
+    watcher.bar.finish();
+    let summary = result?;
+    for warning in &summary.warnings {
+        console.err(&format!("warning: {warning}"));
+    }
+    for failed in &summary.errors {
+        console.err(&format!("error: {failed}"));
+        if verbose > 0 {
+            console.err(&format!("    cause: {}\n    solution: {}", failed.error.cause(), failed.error.solution()));
+        }
+    }
+    if let Some(error) = &summary.stopped {
+        console.error(error);
+    }
+    console.line(&render::sync(&summary));
+    console.object(&json::sync(&summary));
+    Ok(sync_exit(&summary, stopped.get().copied()))
+}
+
+/// A signal outranks trouble with the NAS, and that outranks trouble with documents.
+fn sync_exit(summary: &SyncSummary, signal: Option<Stop>) -> u8 {
+    match (&summary.stopped, signal) {
+        (Some(error), Some(signal)) if error.kind() == ErrorKind::Interrupted => signal.exit_code(),
+        (Some(error), _) => error.kind().exit_code(),
+        (None, _) if summary.failed > 0 || summary.pending > 0 => DOCUMENTS_FAILED,
+        (None, _) => 0,
+    }
+}
+
+/// Shows the bar, and with `-v` each document and what the NAS says.
+struct Watcher {
+    bar: Bar,
+    console: Console,
+    verbose: u8,
+}
+
+impl Monitor for Watcher {
+    fn event(&self, event: Event<'_>) {
+        if self.verbose > 0 {
+            match &event {
+                Event::FileSent { entry, .. } => {
+                    self.console.note(&format!("sent {}", super::itemize::name(entry)));
+                }
+                Event::Text { loudness, text } => progress::show_remote_text(&self.console, *loudness, text),
+                _ => {}
+            }
+        }
+        self.bar.event(event);
+    }
+}
+
+/// The exit status of the process, unless a result could not be written.
+pub fn exit(console: &Console, code: u8, unwritten: u8) -> ExitCode {
+    match console.fault() {
+        Some(error) => {
+            console.err(&format!("error: the result could not be written: {error}"));
+            ExitCode::from(if code == 0 { unwritten } else { code })
+        }
+        None => ExitCode::from(code),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_status_of_a_sync() {
+        let summary = |failed, pending, stopped: Option<ErrorKind>| SyncSummary {
+            failed,
+            pending,
+            stopped: stopped.map(|kind| NasSyncError::new(kind, "x")),
+            ..SyncSummary::default()
+        };
+        assert_eq!(sync_exit(&summary(0, 0, None), None), 0);
+        assert_eq!(sync_exit(&summary(0, 0, None), Some(Stop::Interrupt)), 0, "all was done before the signal");
+        assert_eq!(sync_exit(&summary(1, 0, None), None), 1);
+        assert_eq!(sync_exit(&summary(0, 1, None), None), 1);
+        assert_eq!(sync_exit(&summary(1, 1, Some(ErrorKind::DiskFull)), None), 3);
+        assert_eq!(sync_exit(&summary(0, 1, Some(ErrorKind::KeyUnusable)), None), 2);
+        let interrupted = summary(0, 3, Some(ErrorKind::Interrupted));
+        assert_eq!(sync_exit(&interrupted, Some(Stop::Interrupt)), 130);
+        assert_eq!(sync_exit(&interrupted, Some(Stop::Terminate)), 143);
+    }
+}

@@ -1,0 +1,109 @@
+//! Where text goes: results to stdout, everything else to stderr, around a bar that may be drawn there.
+//!
+//! Guarantees: a closed or full output never panics; a reader that has gone away (`| head`) ends nothing, while a result
+//! that could not be written is not a success. Never: a colour where `NO_COLOR` or a file is, a bar where nobody looks.
+
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
+use serde_json::Value;
+
+use super::render;
+use crate::error::NasSyncError;
+
+/// Both outputs. Clones are the same console.
+#[derive(Debug, Clone)]
+pub struct Console {
+    bars: MultiProgress,
+    style: Style,
+    json: bool,
+    quiet: bool,
+    fault: Arc<Mutex<Option<io::Error>>>,
+}
+
+/// Whether errors are coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// They are.
+    Coloured,
+    /// They are not.
+    Plain,
+}
+
+impl Console {
+    /// The process's own outputs. With `json`, stdout belongs to [`Console::object`] alone.
+    pub fn new(json: bool, quiet: bool) -> Self {
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let terminal = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let style = if terminal && !is_set("NO_COLOR") { Style::Coloured } else { Style::Plain };
+        let target = if terminal && !quiet { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        Self { bars: MultiProgress::with_draw_target(target), style, json, quiet, fault: Arc::default() }
+    }
+
+    /// A line of the result, for people.
+    pub fn line(&self, line: &str) {
+        if !self.json {
+            self.write_out(line);
+        }
+    }
+
+    /// The result, for programs.
+    pub fn object(&self, object: &Value) {
+        if self.json {
+            self.write_out(&object.to_string());
+        }
+    }
+
+    /// Something worth knowing; not shown when quiet.
+    pub fn note(&self, line: &str) {
+        if !self.quiet {
+            self.err(line);
+        }
+    }
+
+    /// A line on stderr that is always shown.
+    pub fn err(&self, line: &str) {
+        // There is nobody left to tell that stderr cannot be written.
+        self.bars.suspend(|| drop(writeln!(io::stderr(), "{line}")));
+    }
+
+    /// An error, with all that is known about it.
+    pub fn error(&self, error: &NasSyncError) {
+        self.err(&render::error(error, self.style));
+    }
+
+    /// Draws a bar, where somebody looks.
+    pub fn add_bar(&self, bar: ProgressBar) -> ProgressBar {
+        self.bars.add(bar)
+    }
+
+    /// Why a result could not be written, if so. A reader that has seen enough is no reason.
+    pub fn fault(&self) -> Option<io::Error> {
+        self.lock().take().filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
+    }
+
+    fn write_out(&self, line: &str) {
+        let mut fault = self.lock();
+        if fault.is_none() {
+            *fault = self.bars.suspend(|| writeln!(io::stdout(), "{line}")).err();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<io::Error>> {
+        // The value is whole between any two statements that hold the lock.
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// For log output: around the bar.
+impl Write for Console {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bars.suspend(|| io::stderr().write_all(bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}

@@ -1,0 +1,179 @@
+//! rsync's way of telling about a push: names, the eleven letters of `-i`, `--stats`, the last two lines of `-v`.
+
+use super::numbers::{count, decimal, ratio};
+use super::rsync_args::Numbers;
+use crate::service::push::{PushReport, PushStats};
+use crate::text;
+use crate::wire::flist::{EntryKind, FileEntry};
+use crate::wire::iflags::ItemFlags;
+use crate::wire::server_args::PushOptions;
+
+/// An entry's name as rsync lists it.
+pub fn name(entry: &FileEntry) -> String {
+    let name = text::escape_bytes(&entry.name);
+    match (&entry.kind, &entry.target) {
+        (EntryKind::Directory(_), _) => format!("{name}/"),
+        (EntryKind::Symlink, Some(target)) => format!("{name} -> {}", text::escape_bytes(target)),
+        _ => name,
+    }
+}
+
+/// Whether an item is worth a line: something is sent, or differs.
+pub fn is_news(flags: ItemFlags) -> bool {
+    let news = [
+        ItemFlags::TRANSFER,
+        ItemFlags::NEW,
+        ItemFlags::LOCAL_CHANGE,
+        ItemFlags::CHANGED,
+        ItemFlags::SIZE,
+        ItemFlags::TIME,
+        ItemFlags::PERMISSIONS,
+        ItemFlags::OWNER,
+        ItemFlags::GROUP,
+    ];
+    news.into_iter().any(|flag| flags.has(flag))
+}
+
+/// The eleven letters: what is done, to what, and which attributes differ.
+pub fn letters(entry: &FileEntry, flags: ItemFlags, options: &PushOptions) -> String {
+    let mut text = String::with_capacity(11);
+    text.push(match () {
+        () if flags.has(ItemFlags::LOCAL_CHANGE) => 'c',
+        () if flags.has(ItemFlags::TRANSFER) => '<',
+        () => '.',
+    });
+    text.push(match entry.kind {
+        EntryKind::File => 'f',
+        EntryKind::Directory(_) => 'd',
+        EntryKind::Symlink => 'L',
+    });
+    if flags.has(ItemFlags::NEW) {
+        return text + "+++++++++";
+    }
+    let time = if options.times { 't' } else { 'T' };
+    let attributes = [
+        (ItemFlags::CHANGED, 'c'),
+        (ItemFlags::SIZE, 's'),
+        (ItemFlags::TIME, time),
+        (ItemFlags::PERMISSIONS, 'p'),
+        (ItemFlags::OWNER, 'o'),
+        (ItemFlags::GROUP, 'g'),
+    ];
+    let differs = attributes.iter().any(|(flag, _)| flags.has(*flag));
+    if !differs && !flags.has(ItemFlags::TRANSFER) {
+        return text + "         ";
+    }
+    text.extend(attributes.map(|(flag, letter)| if flags.has(flag) { letter } else { '.' }));
+    // Access times, ACLs and extended attributes are not sent.
+    text + "..."
+}
+
+/// The block of `--stats`.
+pub fn stats(stats: &PushStats, numbers: Numbers) -> String {
+    let number = |value| count(value, numbers);
+    let kinds = |total: u64, kinds: [(&str, u64); 3]| {
+        let kinds: Vec<_> = kinds
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| format!("{name}: {}", number(count)))
+            .collect();
+        if kinds.is_empty() { number(total) } else { format!("{} ({})", number(total), kinds.join(", ")) }
+    };
+    let files = [("reg", stats.files), ("dir", stats.directories), ("link", stats.symlinks)];
+    let created = [("reg", stats.created_files), ("dir", stats.created_directories), ("link", stats.created_symlinks)];
+    [
+        format!("Number of files: {}", kinds(stats.entries, files)),
+        format!("Number of created files: {}", kinds(stats.created, created)),
+        format!("Number of deleted files: {}", number(0)),
+        format!("Number of regular files transferred: {}", number(stats.transferred)),
+        format!("Total file size: {} bytes", number(stats.total_size)),
+        format!("Total transferred file size: {} bytes", number(stats.transferred_size)),
+        format!("Literal data: {} bytes", number(stats.literal)),
+        format!("Matched data: {} bytes", number(stats.matched)),
+        format!("Total bytes sent: {}", number(stats.sent)),
+        format!("Total bytes received: {}", number(stats.received)),
+    ]
+    .join("\n")
+}
+
+/// The last two lines.
+pub fn trailer(report: &PushReport, numbers: Numbers, dry_run: bool) -> String {
+    let PushStats { sent, received, total_size, .. } = report.stats;
+    // rsync adds half a second too, so that a short run does not boast.
+    let seconds = report.elapsed.as_secs_f64() + 0.5;
+    let rate = ratio(sent + received, 1) / seconds;
+    format!(
+        "sent {} bytes  received {} bytes  {} bytes/sec\ntotal size is {}  speedup is {}{}",
+        count(sent, numbers),
+        count(received, numbers),
+        decimal(rate, numbers),
+        count(total_size, numbers),
+        decimal(ratio(total_size, sent + received), numbers),
+        if dry_run { " (DRY RUN)" } else { "" }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::flist::Content;
+
+    fn entry(kind: EntryKind, name: &[u8]) -> FileEntry {
+        FileEntry {
+            name: name.into(),
+            kind,
+            permissions: 0o644,
+            size: 1,
+            mtime: 0,
+            mtime_ns: 0,
+            uid: 0,
+            gid: 0,
+            target: (kind == EntryKind::Symlink).then(|| Box::from(&b"to\x1b"[..])),
+            digest: None,
+        }
+    }
+
+    #[test]
+    fn letters_as_stock_rsync_prints_them() {
+        let timed = PushOptions { times: true, ..PushOptions::default() };
+        let file = entry(EntryKind::File, b"f");
+        let dir = entry(EntryKind::Directory(Content::Listed), b"d");
+        let new = ItemFlags::NEW;
+        for (entry, flags, options, expected) in [
+            (&file, ItemFlags::TRANSFER | new, &timed, "<f+++++++++"),
+            (&file, ItemFlags::TRANSFER | ItemFlags::TIME | ItemFlags::SIZE, &timed, "<f.st......"),
+            (&file, ItemFlags::TRANSFER | ItemFlags::TIME, &PushOptions::default(), "<f..T......"),
+            (&file, ItemFlags::PERMISSIONS | ItemFlags::GROUP, &timed, ".f...p.g..."),
+            (&file, ItemFlags::TRANSFER, &timed, "<f........."),
+            (&dir, ItemFlags::LOCAL_CHANGE | new, &timed, "cd+++++++++"),
+            (&dir, ItemFlags::TIME, &timed, ".d..t......"),
+            (&dir, 0, &timed, ".d         "),
+        ] {
+            assert_eq!(letters(entry, ItemFlags(flags), options), expected);
+        }
+    }
+
+    #[test]
+    fn names_are_marked_and_escaped() {
+        assert_eq!(name(&entry(EntryKind::Directory(Content::Listed), b"d\n")), "d\\n/");
+        assert_eq!(name(&entry(EntryKind::Symlink, b"l")), "l -> to\\x1b");
+    }
+
+    #[test]
+    fn stats_as_stock_rsync_prints_them() {
+        let counts = PushStats {
+            entries: 6,
+            files: 3,
+            directories: 2,
+            symlinks: 1,
+            total_size: 1_234_574,
+            ..PushStats::default()
+        };
+        let text = stats(&counts, Numbers::Separated);
+        assert!(
+            text.starts_with("Number of files: 6 (reg: 3, dir: 2, link: 1)\nNumber of created files: 0\n"),
+            "{text}"
+        );
+        assert!(text.contains("\nTotal file size: 1,234,574 bytes\n"), "{text}");
+    }
+}

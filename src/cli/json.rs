@@ -1,0 +1,198 @@
+//! The objects of `--json`. Their keys are a promise: more may come, none may change.
+
+use serde_json::{Value, json};
+
+use crate::error::NasSyncError;
+use crate::service::config::Settings;
+use crate::service::push::PushReport;
+use crate::service::{ConnectionReport, SyncSummary};
+use crate::store::{DocumentId, SyncStats};
+use crate::text;
+
+/// What every object says about an error.
+pub fn error(error: &NasSyncError) -> Value {
+    json!({
+        "kind": error.kind().as_str(),
+        "message": error.message(),
+        "details": error.details(),
+        "cause": error.cause(),
+        "solution": error.solution(),
+    })
+}
+
+/// A command that could do nothing.
+pub fn failed(cause: &NasSyncError) -> Value {
+    json!({ "error": error(cause) })
+}
+
+/// `config`
+pub fn config(settings: &Settings) -> Value {
+    let status = settings.status();
+    json!({
+        "configured": status.configured,
+        "nas_host": status.nas_host,
+        "nas_user": status.nas_user,
+        "nas_path": status.nas_path,
+        "host": status.host,
+        "path": status.path,
+        "missing": settings.missing(),
+        "port": settings.port,
+        "db": text::escape_bytes(settings.db.as_os_str().as_encoded_bytes()),
+        "layout": settings.layout,
+    })
+}
+
+/// `test`
+pub fn test(report: &ConnectionReport, message: &str) -> Value {
+    json!({
+        "success": true,
+        "message": message,
+        "host_key": report.host_key,
+        "ssh_server": text::escape(&report.ssh_server),
+        "rsync_version": report.rsync_version,
+        "protocol": report.protocol,
+        "connect_ms": millis(report.connect_time),
+        "level": report.level.as_str(),
+    })
+}
+
+/// `test`, when it failed.
+pub fn test_failed(cause: &NasSyncError) -> Value {
+    json!({ "success": false, "message": cause.message(), "error": error(cause) })
+}
+
+/// `add`
+pub fn add(ids: &[DocumentId]) -> Value {
+    json!({ "ids": ids.iter().map(|id| id.0).collect::<Vec<_>>() })
+}
+
+/// `sync`; `error` stands there only when something ended the run early.
+pub fn sync(summary: &SyncSummary) -> Value {
+    let failures: Vec<_> = summary
+        .errors
+        .iter()
+        .map(|failed| json!({ "id": failed.id.map(|id| id.0), "error": error(&failed.error) }))
+        .collect();
+    let mut object = json!({
+        "total": summary.total,
+        "synced": summary.synced,
+        "failed": summary.failed,
+        "pending": summary.pending,
+        "errors": summary.errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "failures": failures,
+        "warnings": summary.warnings,
+        "bytes_sent": summary.bytes_sent,
+        "elapsed_ms": millis(summary.elapsed),
+    });
+    if let Some(stopped) = &summary.stopped {
+        object["error"] = error(stopped);
+    }
+    object
+}
+
+/// `sync`, when nothing could be looked at.
+pub fn sync_failed(cause: &NasSyncError) -> Value {
+    let summary = SyncSummary { stopped: Some(cause.clone()), ..SyncSummary::default() };
+    sync(&summary)
+}
+
+/// `status`
+pub fn status(stats: &SyncStats, configured: bool) -> Value {
+    json!({
+        "total_documents": stats.total_documents,
+        "synced": stats.synced,
+        "pending": stats.pending,
+        "failed": stats.failed,
+        "sync_percentage": stats.sync_percentage,
+        "last_sync": stats.last_sync.map(|time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string()),
+        "nas_configured": configured,
+    })
+}
+
+/// `push`
+pub fn push(report: &PushReport) -> Value {
+    let stats = &report.stats;
+    let failures: Vec<_> = report
+        .failures
+        .iter()
+        .map(|(name, cause)| json!({ "name": text::escape_bytes(name), "error": error(cause) }))
+        .collect();
+    let mut object = json!({
+        "exit_code": report.exit_code,
+        "entries": stats.entries,
+        "files": stats.files,
+        "created": stats.created,
+        "transferred": stats.transferred,
+        "total_size": stats.total_size,
+        "transferred_size": stats.transferred_size,
+        "literal_bytes": stats.literal,
+        "matched_bytes": stats.matched,
+        "bytes_sent": stats.sent,
+        "bytes_received": stats.received,
+        "elapsed_ms": millis(report.elapsed),
+        "warnings": report.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "failures": failures,
+        "remote_text": text::escape_lines(&report.remote_text),
+    });
+    if let Some(cause) = &report.error {
+        object["error"] = error(cause);
+    }
+    object
+}
+
+/// `push`, when it could not start.
+pub fn push_failed(cause: &NasSyncError, exit_code: u8) -> Value {
+    json!({ "exit_code": exit_code, "error": error(cause) })
+}
+
+fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use chrono::{TimeZone as _, Utc};
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::service::DocumentError;
+
+    fn keys(object: &Value) -> Vec<&str> {
+        object.as_object().unwrap().keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn sync_keeps_its_keys_and_types() {
+        let error = NasSyncError::new(ErrorKind::SourceMissing, "gone");
+        let failed = DocumentError { id: Some(DocumentId(42)), error };
+        let mut summary =
+            SyncSummary { total: 8, synced: 7, failed: 1, errors: vec![failed], ..SyncSummary::default() };
+        summary.elapsed = Duration::from_millis(1500);
+        let object = sync(&summary);
+        assert_eq!(object["errors"], json!(["Document 42: gone"]));
+        assert_eq!((&object["total"], &object["elapsed_ms"]), (&json!(8), &json!(1500)));
+        assert!(object.get("error").is_none());
+        let object = sync_failed(&NasSyncError::new(ErrorKind::DatabaseLocked, "x"));
+        assert_eq!((&object["total"], &object["error"]["kind"]), (&json!(0), &json!("database_locked")));
+    }
+
+    #[test]
+    fn status_writes_times_in_utc_and_one_decimal() {
+        let last_sync = Utc.with_ymd_and_hms(2024, 1, 15, 14, 30, 0).single();
+        let stats = SyncStats { sync_percentage: 94.7, last_sync, ..SyncStats::default() };
+        let object = status(&stats, true);
+        assert_eq!(object["last_sync"], "2024-01-15T14:30:00Z");
+        assert!(object.to_string().contains("\"sync_percentage\":94.7"));
+        assert_eq!(status(&SyncStats::default(), false)["last_sync"], Value::Null);
+    }
+
+    #[test]
+    fn errors_have_five_keys() {
+        let object = error(&NasSyncError::new(ErrorKind::HostKeyChanged, "x").with_details("a\nb"));
+        assert_eq!(keys(&object).len(), 5);
+        assert_eq!(object["kind"], "host_key_changed");
+        assert_eq!(object["details"], "a\nb");
+    }
+}

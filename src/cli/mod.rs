@@ -1,0 +1,151 @@
+//! The command line: words become calls, events become text, bars or JSON.
+//!
+//! Guarantees: with `--json` stdout holds one object and nothing else; nothing foreign reaches a terminal unescaped; the
+//! exit status says how it ended. Never: what to sync, or how, is decided here.
+
+pub mod args;
+pub mod commands;
+pub mod console;
+pub mod itemize;
+pub mod json;
+pub mod numbers;
+pub mod progress;
+pub mod push;
+pub mod remote_shell;
+pub mod render;
+pub mod rsync_args;
+pub mod signals;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use tracing_subscriber::EnvFilter;
+
+use self::args::{Command, Talk};
+use self::console::Console;
+use self::rsync_args::Request;
+use self::signals::Signals;
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::service::config::Flags;
+
+/// The exit status when a result cannot be written: of our own commands, and rsync's.
+const UNWRITTEN: u8 = ErrorKind::LocalFile.exit_code();
+const UNWRITTEN_RSYNC: u8 = ErrorKind::LocalFile.rsync_exit_code();
+
+/// Runs the program with its whole command line, the program's own name included.
+pub fn main(words: Vec<OsString>) -> ExitCode {
+    if push::is_rsync_name(words.first()) {
+        return rsync(words.into_iter().skip(1).collect(), Talk::default());
+    }
+    let wants_json = words.iter().any(|word| word == "--json");
+    let cli = match args::parse(words) {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error, wants_json),
+    };
+    match cli.command {
+        Command::Push { arguments } => rsync(arguments, cli.talk),
+        command => ours(command, cli.talk, cli.config.into()),
+    }
+}
+
+fn ours(command: Command, talk: Talk, flags: Flags) -> ExitCode {
+    let console = Console::new(talk.json, talk.quiet);
+    start_log(&console, talk.verbose);
+    let work = async |signals| commands::run(command, flags, talk.verbose, &console, signals).await;
+    let code = in_runtime(work).unwrap_or_else(|error| {
+        console.error(&error);
+        console.object(&json::failed(&error));
+        error.kind().exit_code()
+    });
+    commands::exit(&console, code, UNWRITTEN)
+}
+
+/// `push`, and everything under the name `rsync`. `talk` holds what stood before the word `push`.
+fn rsync(arguments: Vec<OsString>, talk: Talk) -> ExitCode {
+    let json_asked = talk.json || arguments.iter().take_while(|word| *word != "--").any(|word| word == "--json");
+    let mut command = match rsync_args::parse(arguments, std::env::var_os("RSYNC_RSH")) {
+        Ok(Request::Push(command)) => command,
+        Ok(Request::Help) => return show(push::HELP),
+        Ok(Request::Version) => return show(&push::version()),
+        Err(refusal) => {
+            let console = Console::new(json_asked, talk.quiet);
+            let code = push::refused(&refusal, &console);
+            return commands::exit(&console, code, UNWRITTEN_RSYNC);
+        }
+    };
+    command.show.json |= talk.json;
+    command.show.quiet |= talk.quiet;
+    command.show.verbose = command.show.verbose.saturating_add(talk.verbose);
+    let console = Console::new(command.show.json, command.show.quiet);
+    // One -v asks for names, as in rsync; more ask for our log.
+    start_log(&console, command.show.verbose.saturating_sub(1));
+    let work = async |signals| push::run(*command, &console, signals).await;
+    let code = in_runtime(work).unwrap_or_else(|error| {
+        console.error(&error);
+        console.object(&json::push_failed(&error, error.kind().rsync_exit_code()));
+        error.kind().rsync_exit_code()
+    });
+    commands::exit(&console, code, UNWRITTEN_RSYNC)
+}
+
+fn in_runtime(work: impl AsyncFnOnce(Signals) -> u8) -> Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        NasSyncError::new(ErrorKind::Internal, format!("cannot start the runtime: {error}")).with_source(error)
+    })?;
+    let code = runtime.block_on(async { Ok(work(Signals::listen()?).await) });
+    // A thread that still waits for a disk must not delay the end.
+    runtime.shutdown_background();
+    code
+}
+
+/// A command line that clap does not accept, or its help, which clap also calls an error.
+fn not_understood(error: &clap::Error, wants_json: bool) -> ExitCode {
+    if !error.use_stderr() {
+        return show(error.render().to_string().trim_end());
+    }
+    if wants_json {
+        let text = error.render().to_string();
+        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let console = Console::new(true, false);
+        console.object(&json::failed(&NasSyncError::new(ErrorKind::Usage, first).with_details(&text)));
+    }
+    // Nothing can be done about a stderr that cannot be written.
+    let _ = error.print();
+    ExitCode::from(ErrorKind::Usage.exit_code())
+}
+
+/// Help and version.
+fn show(text: &str) -> ExitCode {
+    let console = Console::new(false, false);
+    console.line(text.trim_end());
+    commands::exit(&console, 0, UNWRITTEN)
+}
+
+/// Log lines go to stderr, from warnings on; `-v` and `NAS_SYNC_LOG` ask for more.
+fn start_log(console: &Console, verbose: u8) {
+    let default = match verbose {
+        0 => "warn",
+        1 => "warn,nas_sync=info",
+        2 => "warn,nas_sync=debug",
+        _ => "nas_sync=trace,debug",
+    };
+    let asked = std::env::var("NAS_SYNC_LOG").ok().filter(|filter| !filter.is_empty());
+    let filter = asked.and_then(|filter| match EnvFilter::try_new(&filter) {
+        Ok(filter) => Some(filter),
+        Err(error) => {
+            console
+                .err(&format!("warning: NAS_SYNC_LOG is not understood: {}", crate::text::escape(&error.to_string())));
+            None
+        }
+    });
+    let writer = console.clone();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(default)))
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    // Only fails when there is a log already, which then stays.
+    let _ = tracing::subscriber::set_global_default(log);
+    let _ = std::io::stderr().flush();
+}

@@ -1,0 +1,193 @@
+//! `push`, and the name `rsync`: rsync's words, rsync's output, rsync's exit status.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::console::Console;
+use super::progress::{self, Bar};
+use super::rsync_args::{PushCommand, Refusal, Show};
+use super::signals::Signals;
+use super::{itemize, json};
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::role::monitor::{Event, Monitor};
+use crate::service::NasSyncService;
+use crate::service::client::{Client, ClientConfig};
+use crate::service::config::{Environment, Settings};
+use crate::service::push::{Files, PushReport, PushRequest};
+use crate::tree::Effect;
+use crate::wire::server_args::PushOptions;
+
+/// How long a push may go without progress when `--timeout` says nothing: the NAS may be busy summing large files.
+const IDLE_LIMIT: Duration = Duration::from_secs(3600);
+
+/// What `push --help` prints.
+pub const HELP: &str = include_str!("push_help.txt");
+
+/// What `--version` prints under rsync's name.
+pub fn version() -> String {
+    let newest = crate::wire::handshake::Protocol::NEWEST;
+    format!("nas-sync  version {}  protocol version {newest}", env!("CARGO_PKG_VERSION"))
+}
+
+/// A command line that is refused.
+pub fn refused(refusal: &Refusal, console: &Console) -> u8 {
+    console.error(&refusal.error);
+    console.object(&json::push_failed(&refusal.error, refusal.exit));
+    refusal.exit
+}
+
+/// Runs a push to its exit status.
+pub async fn run(command: PushCommand, console: &Console, mut signals: Signals) -> u8 {
+    for note in &command.notes {
+        console.note(&format!("note: {note}"));
+    }
+    let pushed = tokio::select! {
+        pushed = push(&command, console) => pushed,
+        _ = signals.next() => Err(NasSyncError::new(ErrorKind::Interrupted, "interrupted")),
+    };
+    match pushed {
+        Ok(report) => {
+            tell(&command, &report, console);
+            report.exit_code
+        }
+        Err(error) => {
+            let exit_code = error.kind().rsync_exit_code();
+            console.error(&error);
+            console.object(&json::push_failed(&error, exit_code));
+            exit_code
+        }
+    }
+}
+
+async fn push(command: &PushCommand, console: &Console) -> Result<PushReport> {
+    let config = client_config(command, &Environment::of_process()?)?;
+    let (show, options) = (command.show, command.options.clone());
+    let bar = show.progress.then(|| Bar::new(console.clone()));
+    let teller = Arc::new(Teller { console: console.clone(), show, options, bar });
+    let client = Client::connect(&config).await?;
+    let request = PushRequest {
+        files: Files::Operands(command.sources.clone()),
+        destination: command.remote.path.clone(),
+        options: command.options.clone(),
+        offer: command.offer,
+    };
+    let result = client.push(request, Arc::clone(&teller) as Arc<dyn Monitor>).await;
+    if let Some(bar) = &teller.bar {
+        bar.finish();
+    }
+    client.disconnect().await;
+    result
+}
+
+/// What the options, `-e` and the environment say about the login: an option beats `-e`, and that beats a variable.
+/// Host, user and port are the command's alone, because the variables may speak of another NAS.
+fn client_config(command: &PushCommand, environment: &Environment) -> Result<ClientConfig> {
+    let (flags, shell) = (&command.flags, &command.shell);
+    let mut settings = Settings::resolve(flags, environment)?;
+    settings.host = Some(command.remote.host.clone());
+    // As with ssh, a user in the remote shell's options beats the one before the host.
+    let user = shell.user.clone().or_else(|| command.remote.user.clone()).or_else(local_user);
+    settings.user = Some(user.ok_or_else(|| {
+        NasSyncError::new(ErrorKind::Usage, "the user on the NAS is not known").with_solution("Write USER@HOST:DEST.")
+    })?);
+    settings.path = Some(".".to_owned());
+    if flags.port.is_none() {
+        settings.port = shell.port.unwrap_or(crate::transport::ssh::DEFAULT_PORT);
+    }
+    let mut config = NasSyncService::new(settings).client_config()?;
+    let ssh = &mut config.ssh;
+    if flags.identity.is_none() && !shell.identities.is_empty() {
+        ssh.identity = crate::transport::ssh::Identity::Files(shell.identities.clone());
+    }
+    if flags.known_hosts.is_none() && !shell.known_hosts.is_empty() {
+        ssh.known_hosts.clone_from(&shell.known_hosts);
+    }
+    if let (false, Some(policy)) = (flags.accept_new_host_key, shell.unknown_host_key) {
+        ssh.unknown_host_key = policy;
+    }
+    if let (None, Some(timeout)) = (&flags.connect_timeout, shell.connect_timeout) {
+        ssh.connect_timeout = timeout;
+    }
+    if shell.ciphers.is_some() {
+        ssh.ciphers.clone_from(&shell.ciphers);
+    }
+    if let Some(keepalive) = shell.keepalive {
+        ssh.keepalive = keepalive;
+    }
+    config.idle_limit = command.options.timeout.map_or(IDLE_LIMIT, |seconds| Duration::from_secs(u64::from(seconds)));
+    Ok(config)
+}
+
+/// The name of the user who runs this, which ssh takes when none is given.
+fn local_user() -> Option<String> {
+    let id = rustix::process::getuid().as_raw();
+    let names = crate::tree::IdNames::system();
+    let named = names.user(id).and_then(|name| str::from_utf8(name).ok()).map(ToOwned::to_owned);
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    named.or_else(|| variable("LOGNAME")).or_else(|| variable("USER"))
+}
+
+/// What is said at the end.
+fn tell(command: &PushCommand, report: &PushReport, console: &Console) {
+    let show = command.show;
+    for warning in &report.warnings {
+        if warning.effect() == Effect::None {
+            console.note(&format!("note: {warning}"));
+        } else {
+            console.err(&format!("error: {warning}"));
+        }
+    }
+    for (name, error) in &report.failures {
+        console.err(&format!("error: {}: {error}", crate::text::escape_bytes(name)));
+    }
+    if let Some(error) = &report.error {
+        console.error(error);
+    } else if report.exit_code != 0 {
+        console
+            .err(&format!("error: some files were not sent completely; see above (exit status {})", report.exit_code));
+    }
+    if report.error.is_none() && !show.quiet {
+        if show.stats {
+            console.line(&format!("\n{}", itemize::stats(&report.stats, show.numbers)));
+        }
+        if show.stats || show.verbose > 0 {
+            console.line(&format!("\n{}", itemize::trailer(report, show.numbers, command.options.dry_run)));
+        }
+    }
+    console.object(&json::push(report));
+}
+
+/// Prints names while the push runs.
+struct Teller {
+    console: Console,
+    show: Show,
+    options: PushOptions,
+    bar: Option<Bar>,
+}
+
+impl Monitor for Teller {
+    fn event(&self, event: Event<'_>) {
+        match &event {
+            Event::Itemized { entry, flags, .. } if !self.show.quiet && itemize::is_news(*flags) => {
+                if self.show.itemize {
+                    let letters = itemize::letters(entry, *flags, &self.options);
+                    self.console.line(&format!("{letters} {}", itemize::name(entry)));
+                } else if self.show.verbose > 0 || self.show.progress {
+                    self.console.line(&itemize::name(entry));
+                }
+            }
+            Event::Text { loudness, text } => progress::show_remote_text(&self.console, *loudness, text),
+            _ => {}
+        }
+        if let Some(bar) = &self.bar {
+            bar.event(event);
+        }
+    }
+}
+
+/// Whether a program was started under rsync's name.
+pub fn is_rsync_name(program: Option<&OsString>) -> bool {
+    program.and_then(|program| Path::new(program).file_name()).is_some_and(|name| name == "rsync")
+}

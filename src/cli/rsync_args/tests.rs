@@ -1,0 +1,152 @@
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+
+fn words(line: &str) -> Vec<OsString> {
+    line.split_whitespace().map(OsString::from).collect()
+}
+
+fn push(line: &str) -> PushCommand {
+    match parse(words(line), None) {
+        Ok(Request::Push(command)) => *command,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn refusal(line: &str) -> (u8, String) {
+    let refusal = parse(words(line), None).unwrap_err();
+    (refusal.exit, refusal.error.message().to_owned())
+}
+
+#[test]
+fn the_contracts_example() {
+    let mut arguments = words("-avz --progress -e");
+    arguments.push("ssh -o BatchMode=yes -o ConnectTimeout=30".into());
+    arguments.extend(words("FILE user@nas:/path"));
+    let Ok(Request::Push(command)) = parse(arguments, None) else { panic!("no push") };
+    assert_eq!(command.sources, [Path::new("FILE")]);
+    let remote = Remote { user: Some("user".into()), host: "nas".into(), path: b"/path".to_vec() };
+    assert_eq!(command.remote, remote);
+    let archive = PushOptions {
+        recursive: true,
+        links: true,
+        permissions: true,
+        times: true,
+        group: true,
+        owner: true,
+        ..PushOptions::default()
+    };
+    assert_eq!(command.options, archive);
+    assert_eq!(command.offer.compression, CompressionChoice::Negotiate { level: None });
+    assert_eq!(command.shell.connect_timeout, Some(Duration::from_secs(30)));
+    assert!(command.show.progress && command.show.verbose == 1 && command.notes.is_empty());
+}
+
+#[test]
+fn later_options_undo_earlier_ones() {
+    let command = push("-a --no-owner --no-g -W --no-whole-file -vv --no-v a h:");
+    assert!(!command.options.owner && !command.options.group && command.options.permissions);
+    assert!(!command.options.whole_file);
+    assert_eq!(command.show.verbose, 0);
+    assert!(push("--no-o -a a h:").options.owner);
+    assert_eq!(push("-z --zl=9 --no-z a h:").offer.compression, CompressionChoice::Off);
+}
+
+#[test]
+fn values_are_attached_or_apart_and_options_may_follow_operands() {
+    for line in ["--port=2222 -tessh a h:d", "a --port 2222 h:d -te ssh", "-t -e=ssh --port 2222 -- a h:d"] {
+        let command = push(line);
+        assert_eq!(command.flags.port.as_deref(), Some(OsStr::new("2222")), "{line}");
+        assert!(command.options.times && command.sources == [Path::new("a")], "{line}");
+    }
+    assert_eq!(push("-- -x --delete h:d").sources, [Path::new("-x"), Path::new("--delete")]);
+}
+
+#[test]
+fn algorithms() {
+    let compression = |line: &str| push(&format!("{line} a h:")).offer.compression;
+    assert_eq!(compression("--zc=lz4"), CompressionChoice::Fixed(TokenCoding::Lz4));
+    assert_eq!(compression("--zc=zstd --zl=7"), CompressionChoice::Fixed(TokenCoding::Zstd { level: 7 }));
+    assert_eq!(compression("-z --zc=none"), CompressionChoice::Off);
+    assert_eq!(compression("--compress-level=3"), CompressionChoice::Negotiate { level: Some(3) });
+    assert_eq!(compression("--compress-level=0"), CompressionChoice::Off);
+    assert_eq!(compression("--zc auto"), CompressionChoice::Negotiate { level: None });
+    assert_eq!(compression("--old-compress"), CompressionChoice::Fixed(TokenCoding::Zlib { level: 6 }));
+    let (md5, xxh3) = (StrongAlgorithm::Md5, StrongAlgorithm::Xxh3);
+    let checksum = |line: &str| push(&format!("{line} a h:")).offer.checksum;
+    assert_eq!(checksum("--cc=md5"), ChecksumChoice::Fixed { transfer: md5, list: md5 });
+    assert_eq!(checksum("--checksum-choice xxh3,md5"), ChecksumChoice::Fixed { transfer: xxh3, list: md5 });
+    assert!(push("--cc=none a h:").options.whole_file);
+    assert_eq!(refusal("-c --cc=none a h:").0, 1);
+    assert_eq!(push("--protocol=29 a h:").offer.protocol.number(), 29);
+}
+
+#[test]
+fn numbers() {
+    for (line, numbers) in [
+        ("", Numbers::Separated),
+        ("-h", Numbers::Decimal),
+        ("-hh", Numbers::Binary),
+        ("-h -h -h", Numbers::Binary),
+        ("--no-h", Numbers::Plain),
+    ] {
+        assert_eq!(push(&format!("{line} a h:")).show.numbers, numbers, "{line}");
+    }
+}
+
+#[test]
+fn help_and_version() {
+    assert!(matches!(parse(words("-h"), None), Ok(Request::Help)));
+    assert!(matches!(parse(words("--help"), None), Ok(Request::Help)));
+    assert!(matches!(parse(words("-v --version"), None), Ok(Request::Version)));
+}
+
+#[test]
+fn partial_is_said_not_to_be_kept() {
+    let command = push("-P a h:");
+    assert!(command.show.progress);
+    assert!(command.notes[0].contains("--partial"));
+}
+
+#[test]
+fn the_environment_names_a_shell_too() {
+    let command = parse(words("a h:"), Some("ssh -p 23".into()));
+    let Ok(Request::Push(command)) = command else { panic!("no push") };
+    assert_eq!(command.shell.port, Some(23));
+    let refusal = parse(words("a h:"), Some("rsh".into())).unwrap_err();
+    assert!(refusal.exit == 1 && refusal.error.message().starts_with("RSYNC_RSH: "));
+    assert!(parse(words("-e ssh a h:"), Some("rsh".into())).is_ok());
+    assert!(parse(words("a h:"), Some("".into())).is_ok());
+}
+
+#[test]
+fn mistakes_are_named_with_rsyncs_exit_status() {
+    for (line, exit, named) in [
+        ("", 1, "source and a destination"),
+        ("h:d", 1, "source and a destination"),
+        ("--delete a h:d", 1, "--delete of rsync is not supported yet"),
+        ("--exclude=*.o a h:d", 1, "--exclude of rsync is not supported yet"),
+        ("-aH a h:d", 1, "-H of rsync is not supported yet"),
+        ("--frob a h:d", 1, "--frob: unknown option"),
+        ("-aQ a h:d", 1, "-Q: unknown option"),
+        ("-a=1 a h:d", 1, "-=: unknown option"),
+        ("--archive=1 a h:d", 1, "--archive takes no value"),
+        ("--timeout=-3 a h:d", 1, "--timeout"),
+        ("--protocol=26 a h:d", 2, "--protocol"),
+        ("--zc=gzip a h:d", 1, "--zc"),
+        ("--cc=crc a h:d", 1, "--cc"),
+        ("a h:d --port", 1, "--port needs a value"),
+        ("a h:d -e", 1, "-e needs a value"),
+        ("a h::m", 4, "daemons"),
+        ("rsync://h/m a", 4, "daemons"),
+        ("h:a b", 4, "pull"),
+        ("a b", 4, "itself"),
+        ("h:a h:b", 1, "both remote"),
+        ("a :b", 1, "names no host"),
+    ] {
+        let (status, message) = refusal(line);
+        assert_eq!(status, exit, "{line}: {message}");
+        assert!(message.contains(named), "{line}: {message}");
+    }
+}

@@ -1,0 +1,52 @@
+//! SIGINT and SIGTERM. The first asks for an orderly end, the second ends at once.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::error::{ErrorKind, NasSyncError, Result};
+
+/// Which signal came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGINT.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+impl Stop {
+    /// The exit status that a shell gives to a program ended by this signal.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        }
+    }
+}
+
+/// Listens for both signals, which from now on do not end the process by themselves. That matters as process 1 of a
+/// container, where the default action of a signal is nothing.
+#[derive(Debug)]
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Starts to listen. Must be called inside a runtime.
+    pub fn listen() -> Result<Self> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                NasSyncError::new(ErrorKind::Internal, format!("cannot listen for signals: {error}")).with_source(error)
+            })
+        };
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// The next signal. Can be dropped and called again without missing one.
+    pub async fn next(&mut self) -> Stop {
+        tokio::select! {
+            _ = self.interrupt.recv() => Stop::Interrupt,
+            _ = self.terminate.recv() => Stop::Terminate,
+        }
+    }
+}
