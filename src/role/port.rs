@@ -216,6 +216,10 @@ impl Port {
 mod tests {
     use super::*;
 
+    fn number(reader: &mut Reader<'_>) -> Decode<i32> {
+        reader.i32()
+    }
+
     fn port(framing: Framing) -> (Port, Feeder, mpsc::Receiver<Bytes>) {
         let (sink, sent) = mpsc::channel(64);
         let (port, feeder) = Port::new(framing, sink);
@@ -226,7 +230,7 @@ mod tests {
     fn a_unit_may_arrive_in_pieces_and_the_frame_goes_out_before_the_wait() {
         let (mut port, feeder, mut sent) = port(Framing::Multiplexed);
         port.out().extend_from_slice(b"abc");
-        let waiter = std::thread::spawn(move || port.take(|reader| reader.i32()).unwrap());
+        let waiter = std::thread::spawn(move || port.take(number).unwrap());
         assert_eq!(sent.blocking_recv().unwrap(), &b"\x03\0\0\x07abc"[..]);
         feeder.push(Bytes::from_static(&[1, 2])).unwrap();
         feeder.push(Bytes::from_static(&[3, 0])).unwrap();
@@ -237,7 +241,7 @@ mod tests {
     fn a_closed_inbox_ends_the_wait() {
         let (mut port, feeder, _sent) = port(Framing::Raw);
         drop(feeder);
-        assert_eq!(port.take(|reader| reader.u8()).unwrap_err().kind(), ErrorKind::ConnectionLost);
+        assert_eq!(port.take(number).unwrap_err().kind(), ErrorKind::ConnectionLost);
     }
 
     #[test]

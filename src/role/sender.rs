@@ -235,16 +235,16 @@ impl Sender<'_> {
         if head.count == 0 {
             return Ok(None);
         }
-        let usable_len = usize::from(head.strong_len).min(digest_len);
-        let bytes = u64::from(head.count) * (4 + usable_len as u64);
+        let strong_len = head.strong_len.min(u8::try_from(digest_len).unwrap_or(u8::MAX));
+        let geometry = Geometry { strong_len, ..head };
         // Sums that cannot tell blocks apart, or that would not fit, are read and forgotten.
-        let mut kept = (usable_len > 0 && bytes <= sums::MAX_SUM_BYTES)
-            .then(|| BlockSums::with_capacity(Geometry { strong_len: usable_len as u8, ..head }));
+        let mut kept =
+            (strong_len > 0 && geometry.sums_len() <= sums::MAX_SUM_BYTES).then(|| BlockSums::with_capacity(geometry));
         for _ in 0..head.count {
             self.port.take(|reader| {
                 let (weak, strong) = sums::decode_block(reader, head.strong_len)?;
                 if let Some(kept) = &mut kept {
-                    kept.push(weak, &strong[..usable_len]);
+                    kept.push(weak, &strong[..usize::from(strong_len)]);
                 }
                 Ok(())
             })?;
@@ -259,7 +259,7 @@ impl Sender<'_> {
         mut source: SourceFile,
         sums: Option<&BlockSums>,
     ) -> Result<()> {
-        let head = sums.map_or(Geometry::EMPTY, |sums| sums.geometry());
+        let head = sums.map_or(Geometry::EMPTY, BlockSums::geometry);
         sums::encode_head(&head, self.port.out());
         let mut hasher = self.negotiated.file_sum.hasher();
         let read = match sums {
@@ -375,7 +375,7 @@ impl Sender<'_> {
 }
 
 /// Whether the digest behind a file can match.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Digesting {
     /// It is that of the bytes sent.
     True,
@@ -408,5 +408,6 @@ fn protocol(message: String) -> NasSyncError {
 }
 
 fn internal(error: TokenError) -> NasSyncError {
-    NasSyncError::new(ErrorKind::Internal, format!("the token coder failed: {error}")).with_source(error)
+    let message = format!("the token coder failed: {error}");
+    NasSyncError::new(ErrorKind::Internal, message).with_source(error)
 }

@@ -28,7 +28,7 @@ use crate::store::{Access, DocumentId, Level, NewDocument, Selection, Store, Syn
 use crate::transport::ssh::{HostKeyPin, Identity, LegacyAlgorithms, SshConfig, UnknownHostKey};
 use crate::tree::SourceFile;
 use crate::wire::flist::{EntryKind, FileEntry, ListFields};
-use crate::wire::handshake::Offer;
+use crate::wire::handshake::{Offer, Protocol};
 
 /// Syncs the documents of one database with one NAS.
 ///
@@ -171,7 +171,7 @@ impl NasSyncService {
             host_key: client.ssh().host_key_fingerprint(),
             ssh_server: client.ssh().server_version().to_owned(),
             rsync_version,
-            protocol: outcome.protocol.map_or(0, |protocol| protocol.number()),
+            protocol: outcome.protocol.map_or(0, Protocol::number),
             connect_time: client.ssh().connect_time(),
             level: Level::Stored,
         };

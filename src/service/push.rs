@@ -200,15 +200,15 @@ fn prepare_named(pairs: Vec<(PathBuf, RemoteName)>, options: &PushOptions) -> Re
 
 fn send_list(entries: Vec<FileEntry>, options: &PushOptions, errors: i32) -> SendList {
     let system = tree::IdNames::system();
-    let named = |id_of: fn(&FileEntry) -> u32, name_of: &dyn Fn(u32) -> Option<&'static [u8]>| -> Vec<NamedId> {
+    let named_ids = |id_of: fn(&FileEntry) -> u32, name_of: &dyn Fn(u32) -> Option<&'static [u8]>| -> Vec<NamedId> {
         let mut ids: Vec<u32> = entries.iter().map(id_of).collect();
         ids.sort_unstable();
         ids.dedup();
         ids.into_iter().filter_map(|id| Some((id, Box::from(name_of(id)?)))).collect()
     };
     let names = (!options.numeric_ids).then(|| IdNames {
-        users: named(|entry| entry.uid, &|uid| system.user(uid)),
-        groups: named(|entry| entry.gid, &|gid| system.group(gid)),
+        users: named_ids(|entry| entry.uid, &|uid| system.user(uid)),
+        groups: named_ids(|entry| entry.gid, &|gid| system.group(gid)),
     });
     SendList { fields: options.list_fields(), names, errors, entries }
 }

@@ -286,7 +286,9 @@ impl Run<'_> {
                 Some(error) => self.fail(error),
             }
         }
-        failed.into_iter().for_each(|error| self.fail(error));
+        for error in failed {
+            self.fail(error);
+        }
         Ok(())
     }
 

@@ -149,7 +149,6 @@ fn explain(status: u32, heard: &Heard) -> NasSyncError {
     let kind = match status {
         1 | 4 | 48 => ErrorKind::OptionRefused,
         2 => ErrorKind::Protocol,
-        3 | 11 => by_text.unwrap_or(ErrorKind::RemoteFailed),
         12 | 255 => by_text.unwrap_or(ErrorKind::ConnectionLost),
         30 => ErrorKind::Stalled,
         41 | 54 => ErrorKind::DiskFull,

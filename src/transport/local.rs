@@ -29,7 +29,7 @@ pub fn spawn(program: &str, arguments: &[Vec<u8>]) -> Result<Exec> {
     let stdout = child.stdout.take();
     let stderr = child.stderr.take();
     Ok(Exec {
-        reader: ExecReader::Local(Reader { child, stdout, stderr, ended: false }),
+        reader: ExecReader::Local(Reader { child: Box::new(child), stdout, stderr, ended: false }),
         writer: ExecWriter::Local(Writer { stdin }),
     })
 }
@@ -37,7 +37,8 @@ pub fn spawn(program: &str, arguments: &[Vec<u8>]) -> Result<Exec> {
 /// Output, errors and end of a child process.
 #[derive(Debug)]
 pub struct Reader {
-    child: Child,
+    // Boxed, because it is large beside what the other transport holds.
+    child: Box<Child>,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
     ended: bool,
@@ -106,8 +107,7 @@ impl Writer {
         stdin.write_all(&bytes).await.map_err(|error| lost(Some(error)))
     }
 
-    pub(super) async fn finish(&mut self) -> Result<()> {
+    pub(super) fn finish(&mut self) {
         self.stdin = None;
-        Ok(())
     }
 }

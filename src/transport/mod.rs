@@ -81,7 +81,10 @@ impl ExecWriter {
     pub async fn finish(&mut self) -> Result<()> {
         match self {
             Self::Ssh(writer) => writer.finish().await,
-            Self::Local(writer) => writer.finish().await,
+            Self::Local(writer) => {
+                writer.finish();
+                Ok(())
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use super::reader::{Decode, DecodeError, Reader};
 /// The longest name, in bytes.
 pub const MAX_NAME: usize = 4095;
 /// The greatest value of the nanosecond field.
-const MAX_NANOSECONDS: i32 = 999_999_999;
+const MAX_NANOSECONDS: usize = 999_999_999;
 
 /// How the flag word of an entry travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,7 @@ pub enum EndOfList {
 
 /// The encodings that a session uses for its list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each says whether one field exists")]
 pub struct ListCoding {
     /// Numbers.
     pub ints: IntCoding,
@@ -176,7 +177,9 @@ impl ListCoder {
     /// Writes one entry. Names must not be longer than [`MAX_NAME`].
     pub fn put(&mut self, entry: &FileEntry, out: &mut Vec<u8>) {
         let previous = &self.previous;
-        let prefix = entry.name.iter().zip(&previous.name).take_while(|(a, b)| a == b).count().min(255);
+        let shared = entry.name.iter().zip(&previous.name).take_while(|(a, b)| a == b).count();
+        let shared = u8::try_from(shared).unwrap_or(u8::MAX);
+        let prefix = usize::from(shared);
         let suffix = &entry.name[prefix..];
         let mode = entry.mode();
         let flag = |condition: bool, flag: u32| if condition { flag } else { 0 };
@@ -194,12 +197,12 @@ impl ListCoder {
             | flag(self.coding.nanoseconds && entry.mtime_ns != 0, xflags::NANOSECONDS);
         let flags = self.put_xflags(flags, entry.is_dir(), out);
         if flags & xflags::SAME_NAME != 0 {
-            out.push(prefix as u8);
+            out.push(shared);
         }
         if flags & xflags::LONG_NAME != 0 {
-            self.coding.ints.put_int(out, suffix.len() as i32);
+            self.put_len(suffix.len(), out);
         } else {
-            out.push(suffix.len() as u8);
+            out.push(suffix.len().to_le_bytes()[0]);
         }
         out.extend_from_slice(suffix);
         self.put_attributes(entry, flags, mode, out);
@@ -219,15 +222,19 @@ impl ListCoder {
             _ => flags,
         };
         match self.coding.xflags {
-            XflagCoding::Byte => out.push(flags as u8),
-            XflagCoding::Word if flags > 0xff || flags == 0 => {
-                out.extend_from_slice(&((flags | xflags::EXTENDED) as u16).to_le_bytes());
+            XflagCoding::Word if flags > 0xff || flags == 0 => put_word(flags | xflags::EXTENDED, out),
+            XflagCoding::Byte | XflagCoding::Word => out.push(flags.to_le_bytes()[0]),
+            XflagCoding::Varint => {
+                let flags = if flags == 0 { xflags::EXTENDED } else { flags };
+                IntCoding::Variable.put_int(out, flags.cast_signed());
             }
-            XflagCoding::Word => out.push(flags as u8),
-            XflagCoding::Varint if flags == 0 => out.push(xflags::EXTENDED as u8),
-            XflagCoding::Varint => IntCoding::Variable.put_int(out, flags.cast_signed()),
         }
         flags
+    }
+
+    /// Lengths are at most [`MAX_NAME`].
+    fn put_len(&self, len: usize, out: &mut Vec<u8>) {
+        self.coding.ints.put_int(out, i32::try_from(len).unwrap_or(i32::MAX));
     }
 
     fn put_attributes(&self, entry: &FileEntry, flags: u32, mode: u32, out: &mut Vec<u8>) {
@@ -235,7 +242,8 @@ impl ListCoder {
         ints.put_long(out, i64::try_from(entry.size).unwrap_or(i64::MAX), 3);
         if flags & xflags::SAME_TIME == 0 {
             match ints {
-                IntCoding::Fixed => out.extend_from_slice(&(entry.mtime as u32).to_le_bytes()),
+                // Old receivers have 32 bits; a time before 1970 or after 2106 wraps, as it does with them.
+                IntCoding::Fixed => out.extend_from_slice(&entry.mtime.to_le_bytes()[..4]),
                 IntCoding::Variable => ints.put_long(out, entry.mtime, 4),
             }
         }
@@ -253,7 +261,7 @@ impl ListCoder {
         }
         if self.fields.links && entry.kind == EntryKind::Symlink {
             let target = entry.target.as_deref().unwrap_or_default();
-            ints.put_int(out, target.len() as i32);
+            self.put_len(target.len(), out);
             out.extend_from_slice(target);
         }
         if let Some(len) = self.digest_len(entry.kind) {
@@ -276,7 +284,7 @@ impl ListCoder {
                 self.coding.ints.put_int(out, errors);
             }
             EndOfList::ErrorsIfAny if errors != 0 => {
-                out.extend_from_slice(&((xflags::END_WITH_ERRORS | xflags::EXTENDED) as u16).to_le_bytes());
+                put_word(xflags::END_WITH_ERRORS | xflags::EXTENDED, out);
                 self.coding.ints.put_int(out, errors);
             }
             _ => out.push(0),
@@ -338,15 +346,15 @@ impl ListCoder {
             IntCoding::Variable => ints.long(reader, 4)?,
         };
         let mtime_ns = if self.coding.nanoseconds && has(xflags::NANOSECONDS) {
-            length(ints.int(reader)?, MAX_NANOSECONDS as usize, "nanoseconds")? as u32
+            number(ints.int(reader)?, MAX_NANOSECONDS, "nanoseconds")?.cast_unsigned()
         } else {
             0
         };
         let mode = if has(xflags::SAME_MODE) { self.previous.mode } else { reader.i32()?.cast_unsigned() };
         let kind = self.kind(mode, flags)?;
-        let (previous_uid, previous_gid) = self.previous.ids.unwrap_or_default();
-        let uid = if has(xflags::SAME_UID) { previous_uid } else { ints.int(reader)?.cast_unsigned() };
-        let gid = if has(xflags::SAME_GID) { previous_gid } else { ints.int(reader)?.cast_unsigned() };
+        let same = self.previous.ids.unwrap_or_default();
+        let uid = if has(xflags::SAME_UID) { same.0 } else { ints.int(reader)?.cast_unsigned() };
+        let gid = if has(xflags::SAME_GID) { same.1 } else { ints.int(reader)?.cast_unsigned() };
         let target = if self.fields.links && kind == EntryKind::Symlink {
             let len = length(ints.int(reader)?, MAX_NAME, "symlink target length")?;
             Some(Box::from(reader.bytes(len)?))
@@ -408,11 +416,21 @@ pub mod io_error {
     pub const VANISHED: i32 = 2;
 }
 
+/// The low 16 bits of a flag word; no flag that is sent this way lies above them.
+fn put_word(flags: u32, out: &mut Vec<u8>) {
+    out.extend_from_slice(&flags.to_le_bytes()[..2]);
+}
+
 fn length(value: i32, max: usize, field: &'static str) -> Decode<usize> {
-    usize::try_from(value)
-        .ok()
-        .filter(|&value| value <= max)
-        .ok_or_else(|| DecodeError::malformed(field, format!("{value}, allowed are 0 to {max}")))
+    number(value, max, field).map(|value| value.unsigned_abs() as usize)
+}
+
+/// A number from 0 to `max`.
+fn number(value: i32, max: usize, field: &'static str) -> Decode<i32> {
+    if usize::try_from(value).is_ok_and(|value| value <= max) {
+        return Ok(value);
+    }
+    Err(DecodeError::malformed(field, format!("{value}, allowed are 0 to {max}")))
 }
 
 #[cfg(test)]

@@ -205,7 +205,7 @@ impl Handshake {
             Stage::Flags => self.flags(reader, out)?,
             Stage::ChecksumNames => {
                 let names = vstring(reader, MAX_NAMES, "checksum names")?;
-                self.checksum = Some(choose("checksum", &CHECKSUMS, |sum| sum.name(), names)?);
+                self.checksum = Some(choose("checksum", &CHECKSUMS, StrongAlgorithm::name, names)?);
                 self.stage = self.after_checksums();
             }
             Stage::CompressionNames => {

@@ -21,9 +21,9 @@ pub fn encode(coding: &ListCoding, names: &[NamedId], out: &mut Vec<u8>) {
 }
 
 fn put_name(name: &[u8], out: &mut Vec<u8>) {
-    let name = &name[..name.len().min(255)];
-    out.push(name.len() as u8);
-    out.extend_from_slice(name);
+    let len = u8::try_from(name.len()).unwrap_or(u8::MAX);
+    out.push(len);
+    out.extend_from_slice(&name[..usize::from(len)]);
 }
 
 /// What [`decode`] finds.

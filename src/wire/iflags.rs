@@ -72,7 +72,7 @@ impl Item {
             .has(ItemFlags::XNAME_FOLLOWS)
             .then(|| vstring(reader, MAX_XNAME, "alternate basis name").map(Box::from))
             .transpose()?;
-        if xname.as_ref().is_some_and(|name: &Box<[u8]>| name.contains(&0)) {
+        if xname.as_deref().is_some_and(|name: &[u8]| name.contains(&0)) {
             return Err(DecodeError::malformed("alternate basis name", "it holds a NUL byte"));
         }
         Ok(Self { flags, basis_type, xname })

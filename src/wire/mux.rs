@@ -38,7 +38,8 @@ pub fn data_header(len: usize) -> [u8; HEADER_LEN] {
 
 fn header(tag: u8, len: usize) -> [u8; HEADER_LEN] {
     debug_assert!(len <= MAX_PAYLOAD);
-    [len as u8, (len >> 8) as u8, (len >> 16) as u8, tag + TAG_BASE]
+    let [low, middle, high, ..] = len.to_le_bytes();
+    [low, middle, high, tag + TAG_BASE]
 }
 
 /// A message beside the data stream.
@@ -94,11 +95,11 @@ impl Message {
             | Self::Error(text)
             | Self::Warning(text)
             | Self::Deleted(text) => &text[..text.len().min(MAX_TEXT)],
-            Self::IoError(value) | Self::IoTimeout(value) | Self::Success(value) | Self::NoSend(value) => {
-                number = value.to_le_bytes();
-                &number
-            }
-            Self::ErrorExit(Some(value)) => {
+            Self::IoError(value)
+            | Self::IoTimeout(value)
+            | Self::Success(value)
+            | Self::NoSend(value)
+            | Self::ErrorExit(Some(value)) => {
                 number = value.to_le_bytes();
                 &number
             }
@@ -189,8 +190,8 @@ impl Demultiplexer {
             if let Some((tag, _)) = self.message.take() {
                 return Message::decode(tag, &unit).map(|message| Some(Frame::Message(message)));
             }
-            let word = u32::from_le_bytes(Reader::new(&unit).array()?);
-            self.start_frame((word >> 24) as u8, (word & 0x00ff_ffff) as usize)?;
+            let [low, middle, high, tag] = Reader::new(&unit).array()?;
+            self.start_frame(tag, u32::from_le_bytes([low, middle, high, 0]) as usize)?;
         }
     }
 

@@ -53,9 +53,10 @@ impl NdxCoder {
         };
         let difference = value.wrapping_sub(*previous);
         *previous = value;
+        let [difference_low, difference_high, ..] = difference.to_le_bytes();
         match difference {
-            1..=253 => out.push(difference as u8),
-            0 | 254..=0x7fff => out.extend_from_slice(&[0xfe, (difference >> 8) as u8, difference as u8]),
+            1..=253 => out.push(difference_low),
+            0 | 254..=0x7fff => out.extend_from_slice(&[0xfe, difference_high, difference_low]),
             _ => {
                 let [low, middle, high, top] = value.to_le_bytes();
                 out.extend_from_slice(&[0xfe, top | 0x80, low, middle, high]);

@@ -13,6 +13,7 @@ const ABILITIES: &str = "e.fCvu";
 
 /// What a pushing client asks the receiving server to do. Each field is an rsync option.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "they are rsync's own switches")]
 pub struct PushOptions {
     /// `-r`: folders and what is in them.
     pub recursive: bool,
@@ -66,11 +67,11 @@ impl PushOptions {
     }
 
     fn letters(&self, offer: &Offer) -> String {
-        let compress_letter = matches!(
+        let compress = matches!(
             offer.compression,
             CompressionChoice::Negotiate { .. } | CompressionChoice::Fixed(TokenCoding::Zlib { .. })
         );
-        let mut letters = String::from("-");
+        let mut word = String::from("-");
         for (wanted, letter) in [
             (self.dry_run, 'n'),
             (self.links, 'l'),
@@ -83,14 +84,14 @@ impl PushOptions {
             (self.recursive, 'r'),
             (self.checksum, 'c'),
             (self.ignore_times, 'I'),
-            (compress_letter, 'z'),
+            (compress, 'z'),
         ] {
-            letters.extend(wanted.then_some(letter));
+            word.extend(wanted.then_some(letter));
         }
         if offer.protocol.announces_abilities() {
-            letters.push_str(ABILITIES);
+            word.push_str(ABILITIES);
         }
-        letters
+        word
     }
 }
 
@@ -139,10 +140,11 @@ pub fn command_line(program: &str, arguments: &[Vec<u8>]) -> Result<Vec<u8>, Unq
     quote(program.as_bytes(), &mut line)?;
     for (position, argument) in arguments.iter().enumerate() {
         line.push(b' ');
-        let live = if position + 1 == arguments.len() { home_prefix_len(argument) } else { 0 };
-        line.extend_from_slice(&argument[..live]);
-        if live < argument.len() || argument.is_empty() {
-            quote(&argument[live..], &mut line)?;
+        let is_path = position + 1 == arguments.len();
+        let (home, rest) = argument.split_at(if is_path { home_prefix_len(argument) } else { 0 });
+        line.extend_from_slice(home);
+        if home.is_empty() || !rest.is_empty() {
+            quote(rest, &mut line)?;
         }
     }
     Ok(line)
@@ -151,8 +153,8 @@ pub fn command_line(program: &str, arguments: &[Vec<u8>]) -> Result<Vec<u8>, Unq
 /// The length of a leading `~` or `~user`, where a slash or the end follows.
 fn home_prefix_len(path: &[u8]) -> usize {
     let end = path.iter().position(|&byte| byte == b'/').unwrap_or(path.len());
-    let user = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    if path.first() == Some(&b'~') && path[1..end].iter().all(user) { end } else { 0 }
+    let in_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    if path.first() == Some(&b'~') && path[1..end].iter().all(in_name) { end } else { 0 }
 }
 
 /// Appends one word. Harmless characters stay as they are, so that a filter which looks for `rsync --server` finds it;

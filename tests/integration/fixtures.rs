@@ -132,7 +132,7 @@ impl Case {
     }
 
     pub fn fields(&self) -> ListFields {
-        self.options.list_fields(0)
+        self.options.list_fields()
     }
 
     pub fn mode(&self) -> Mode {
@@ -326,7 +326,7 @@ impl Files {
 }
 
 impl Sources for Files {
-    fn open(&self, index: usize) -> Result<SourceFile, NasSyncError> {
+    fn open(&self, index: usize, _entry: &FileEntry) -> Result<SourceFile, NasSyncError> {
         let path = self.folder.path().join(index.to_string());
         let source = SourceFile::open(&path);
         if let Some(content) = self.changes.lock().unwrap().remove(&index) {

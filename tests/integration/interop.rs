@@ -65,7 +65,7 @@ async fn push_files(files: &[PathBuf], to: &Path, offer: Offer, options: PushOpt
                 permissions: 0o644,
                 size: meta.len(),
                 mtime: meta.mtime(),
-                mtime_ns: meta.mtime_nsec() as u32,
+                mtime_ns: u32::try_from(meta.mtime_nsec()).unwrap(),
                 uid: 0,
                 gid: 0,
                 target: None,
