@@ -3,6 +3,7 @@
 
 mod fixtures;
 mod interop;
+mod large;
 mod receive;
 mod recorder;
 mod replay;
