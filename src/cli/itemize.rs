@@ -18,7 +18,12 @@ pub fn name(entry: &FileEntry) -> String {
     }
 }
 
-/// Whether an item is worth a line: something is sent, or differs.
+/// Whether `-v` names an item: something is sent or made, or a folder differs. Other attributes are for `-i` alone.
+pub fn is_update(entry: &FileEntry, flags: ItemFlags) -> bool {
+    flags.has(ItemFlags::TRANSFER) || (is_news(flags) && (entry.is_dir() || flags.has(ItemFlags::LOCAL_CHANGE)))
+}
+
+/// Whether `-i` names an item: something is sent, or differs.
 pub fn is_news(flags: ItemFlags) -> bool {
     let news = [
         ItemFlags::TRANSFER,
@@ -151,6 +156,16 @@ mod tests {
         ] {
             assert_eq!(letters(entry, ItemFlags(flags), options), expected);
         }
+    }
+
+    #[test]
+    fn names_are_for_updates_alone() {
+        let file = entry(EntryKind::File, b"f");
+        let dir = entry(EntryKind::Directory(Content::Listed), b"d");
+        assert!(!is_update(&file, ItemFlags(ItemFlags::PERMISSIONS)) && is_news(ItemFlags(ItemFlags::PERMISSIONS)));
+        assert!(is_update(&dir, ItemFlags(ItemFlags::TIME)));
+        assert!(is_update(&file, ItemFlags(ItemFlags::TRANSFER)));
+        assert!(!is_update(&dir, ItemFlags(0)) && !is_news(ItemFlags(0)));
     }
 
     #[test]

@@ -3,24 +3,25 @@
 //! Guarantees: with `--json` stdout holds one object and nothing else; nothing foreign reaches a terminal unescaped; the
 //! exit status says how it ended. Never: what to sync, or how, is decided here.
 
-pub mod args;
-pub mod commands;
-pub mod console;
-pub mod itemize;
-pub mod json;
-pub mod numbers;
-pub mod progress;
-pub mod push;
-pub mod remote_shell;
-pub mod render;
-pub mod rsync_args;
-pub mod signals;
+mod args;
+mod commands;
+mod console;
+mod itemize;
+mod json;
+mod numbers;
+mod progress;
+mod push;
+mod remote_shell;
+mod render;
+mod rsync_args;
+mod signals;
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use self::args::{Command, Talk};
 use self::console::Console;
@@ -124,14 +125,15 @@ fn show(text: &str) -> ExitCode {
 
 /// Log lines go to stderr, from warnings on; `-v` and `NAS_SYNC_LOG` ask for more.
 fn start_log(console: &Console, verbose: u8) {
+    let warnings = Targets::new().with_default(LevelFilter::WARN);
     let default = match verbose {
-        0 => "warn",
-        1 => "warn,nas_sync=info",
-        2 => "warn,nas_sync=debug",
-        _ => "nas_sync=trace,debug",
+        0 => warnings,
+        1 => warnings.with_target("nas_sync", LevelFilter::INFO),
+        2 => warnings.with_target("nas_sync", LevelFilter::DEBUG),
+        _ => Targets::new().with_default(LevelFilter::DEBUG).with_target("nas_sync", LevelFilter::TRACE),
     };
     let asked = std::env::var("NAS_SYNC_LOG").ok().filter(|filter| !filter.is_empty());
-    let filter = asked.and_then(|filter| match EnvFilter::try_new(&filter) {
+    let filter = asked.and_then(|filter| match filter.parse::<Targets>() {
         Ok(filter) => Some(filter),
         Err(error) => {
             console
@@ -140,11 +142,8 @@ fn start_log(console: &Console, verbose: u8) {
         }
     });
     let writer = console.clone();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(default)))
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
+    let log = tracing_subscriber::registry().with(lines).with(filter.unwrap_or(default));
     // Only fails when there is a log already, which then stays.
     let _ = tracing::subscriber::set_global_default(log);
     let _ = std::io::stderr().flush();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::console::Console;
 use super::progress::{self, Bar};
+use super::remote_shell::Keepalive;
 use super::rsync_args::{PushCommand, Refusal, Show};
 use super::signals::Signals;
 use super::{itemize, json};
@@ -113,8 +114,10 @@ fn client_config(command: &PushCommand, environment: &Environment) -> Result<Cli
     if shell.ciphers.is_some() {
         ssh.ciphers.clone_from(&shell.ciphers);
     }
-    if let Some(keepalive) = shell.keepalive {
-        ssh.keepalive = keepalive;
+    match shell.keepalive {
+        Some(Keepalive::After(silence)) => ssh.keepalive = Some(silence),
+        Some(Keepalive::Never) => ssh.keepalive = None,
+        None => {}
     }
     config.idle_limit = command.options.timeout.map_or(IDLE_LIMIT, |seconds| Duration::from_secs(u64::from(seconds)));
     Ok(config)
@@ -123,8 +126,8 @@ fn client_config(command: &PushCommand, environment: &Environment) -> Result<Cli
 /// The name of the user who runs this, which ssh takes when none is given.
 fn local_user() -> Option<String> {
     let id = rustix::process::getuid().as_raw();
-    let names = crate::tree::IdNames::system();
-    let named = names.user(id).and_then(|name| str::from_utf8(name).ok()).map(ToOwned::to_owned);
+    let system = crate::tree::IdNames::system();
+    let named = system.user(id).and_then(|name| str::from_utf8(name).ok()).map(ToOwned::to_owned);
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     named.or_else(|| variable("LOGNAME")).or_else(|| variable("USER"))
 }
@@ -170,11 +173,12 @@ struct Teller {
 impl Monitor for Teller {
     fn event(&self, event: Event<'_>) {
         match &event {
-            Event::Itemized { entry, flags, .. } if !self.show.quiet && itemize::is_news(*flags) => {
-                if self.show.itemize {
+            Event::Itemized { entry, flags, .. } if !self.show.quiet => {
+                let names = self.show.verbose > 0 || self.show.progress;
+                if self.show.itemize && itemize::is_news(*flags) {
                     let letters = itemize::letters(entry, *flags, &self.options);
                     self.console.line(&format!("{letters} {}", itemize::name(entry)));
-                } else if self.show.verbose > 0 || self.show.progress {
+                } else if names && !self.show.itemize && itemize::is_update(entry, *flags) {
                     self.console.line(&itemize::name(entry));
                 }
             }

@@ -17,7 +17,7 @@ use crate::wire::flist::{EntryKind, FileEntry, io_error};
 use crate::wire::iflags::{Item, ItemFlags};
 use crate::wire::mux::{Framing, Message};
 use crate::wire::ndx::{self, NdxCoder};
-use crate::wire::negotiated::{Goodbye, Negotiated};
+use crate::wire::negotiated::{Goodbye, IdleSign, Negotiated};
 use crate::wire::stats::DeleteStats;
 use crate::wire::sums::{self, HeadLimits};
 use crate::wire::token::{TokenCoding, TokenEncoder, TokenError, plain};
@@ -26,6 +26,11 @@ use crate::wire::token::{TokenCoding, TokenEncoder, TokenError, plain};
 const READ_LEN: usize = 256 * 1024;
 /// Up to protocol 32, servers before 3.4.4 announce strong sums of this length on a second try, whatever their digest.
 const REDO_STRONG_LEN: usize = 16;
+/// A generator has at most this many records to say for each entry on the average: what differs, a second try, and
+/// twice as much for servers that repeat themselves.
+const RECORDS_PER_ENTRY: usize = 4;
+/// Records that do not depend on the number of entries, such as counts of deleted ones.
+const MORE_RECORDS: usize = 16;
 
 /// What happens to a file that somebody changed while it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +76,7 @@ pub fn run(job: SendJob, negotiated: Negotiated, mut port: Port, monitor: &dyn M
         requests: NdxCoder::new(negotiated.ndx),
         replies: NdxCoder::new(negotiated.ndx),
         sent: vec![0; list.len()],
+        records_left: list.len().saturating_mul(RECORDS_PER_ENTRY).saturating_add(MORE_RECORDS),
         errors: list.errors(),
         reported_errors: list.errors(),
         list,
@@ -109,6 +115,8 @@ struct Sender<'m> {
     tokens: TokenEncoder,
     /// How often each file was asked for: once, and once more if its digest did not match.
     sent: Vec<u8>,
+    /// How many records may still come, so that a peer cannot go on for ever with those that ask for nothing.
+    records_left: usize,
     errors: i32,
     reported_errors: i32,
     buffer: Vec<u8>,
@@ -166,8 +174,12 @@ impl Sender<'_> {
                 *coder = next;
                 Ok(ndx)
             })?;
+            if ndx == ndx::DONE {
+                return Ok(None);
+            }
+            let left = self.records_left.checked_sub(1);
+            self.records_left = left.ok_or_else(|| protocol(String::from("the NAS sent records without end")))?;
             match ndx {
-                ndx::DONE => return Ok(None),
                 ndx::DELETE_STATS => {
                     self.port.take(DeleteStats::decode)?;
                 }
@@ -183,11 +195,15 @@ impl Sender<'_> {
 
     fn answer(&mut self, ndx: i32, phase: Phase) -> Result<()> {
         let list = Arc::clone(&self.list);
-        let Some((index, entry)) = list.get(ndx) else {
-            return Err(protocol(format!("file {ndx} was asked for, the list has {}", list.len())));
-        };
         let items = self.negotiated.items;
         let item = self.port.take(|reader| Item::decode(items, reader))?;
+        let Some((index, entry)) = list.get(ndx) else {
+            let behind_the_last = usize::try_from(ndx) == Ok(list.len());
+            return match self.negotiated.idle {
+                IdleSign::Record if behind_the_last && item.flags.0 == ItemFlags::NEW => Ok(()),
+                _ => Err(protocol(format!("file {ndx} was asked for, the list has {}", list.len()))),
+            };
+        };
         self.monitor.event(Event::Itemized { index, entry, flags: item.flags });
         if !item.flags.has(ItemFlags::TRANSFER) {
             return self.echo(ndx, &item);

@@ -3,7 +3,7 @@
 //! Guarantees: one bad document never costs the others; two documents never land on one name; a document becomes a
 //! record only if its file stayed the same and the NAS proved that it is stored.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,6 +11,10 @@ use chrono::DateTime;
 
 use super::DocumentError;
 use super::layout::{DocumentFacts, Layout};
+use super::named;
+use crate::delta::Geometry;
+use crate::delta::geometry::MAX_BLOCK_LEN;
+use crate::delta::strong::MAX_DIGEST_LEN;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::{Event, Monitor, Stability};
 use crate::role::send_list::{SendList, Sources};
@@ -18,11 +22,10 @@ use crate::session::{Outcome, kind_of_text};
 use crate::store::{BadRow, Claim, Document, DocumentId, Level, Store, StoredCopy, SyncedRecord};
 use crate::transport::ExitStatus;
 use crate::tree::{FileMeta, RemoteName, Root, SourceFile};
-use crate::wire::flist::{Content, EntryKind, FileEntry, ListFields};
+use crate::wire::flist::FileEntry;
 
 /// Modes never travel with a document; this is what a new file gets before the NAS's own mask.
-const FILE_PERMISSIONS: u16 = 0o644;
-const FOLDER_PERMISSIONS: u16 = 0o755;
+const FILE_MODE: u32 = 0o644;
 
 /// A document that can be sent.
 #[derive(Debug, Clone)]
@@ -142,31 +145,13 @@ impl Batch {
 
     /// Whether names of this batch lie in folders, which then travel too.
     pub fn has_folders(&self) -> bool {
-        self.planned.iter().any(|planned| planned.name.parents().next().is_some())
+        named::has_folders(self.planned.iter().map(|planned| &planned.name))
     }
 
     /// The file list: each document at its position in the batch, then the folders on the way to them.
     pub fn list(&self) -> SendList {
-        let entry = |name: &[u8], kind, permissions, meta: Option<&FileMeta>| FileEntry {
-            name: name.into(),
-            kind,
-            permissions,
-            size: meta.map_or(0, |meta| meta.size),
-            mtime: meta.map_or(0, |meta| meta.mtime),
-            mtime_ns: meta.map_or(0, |meta| meta.mtime_ns),
-            uid: 0,
-            gid: 0,
-            target: None,
-            digest: None,
-        };
-        let folders: BTreeSet<&[u8]> = self.planned.iter().flat_map(|planned| planned.name.parents()).collect();
-        let files = self
-            .planned
-            .iter()
-            .map(|planned| entry(planned.name.as_bytes(), EntryKind::File, FILE_PERMISSIONS, Some(&planned.meta)));
-        let folder = |name| entry(name, EntryKind::Directory(Content::Unlisted), FOLDER_PERMISSIONS, None);
-        let entries = files.chain(folders.into_iter().map(folder)).collect();
-        SendList { entries, fields: ListFields::default(), names: None, errors: 0 }
+        let files = self.planned.iter().map(|planned| (&planned.name, FileMeta { mode: FILE_MODE, ..planned.meta }));
+        SendList { entries: named::entries(files), ..SendList::default() }
     }
 
     /// What became of each document, in the words of the rows.
@@ -186,6 +171,11 @@ impl Batch {
 }
 
 impl Planned {
+    /// How many bytes of block sums a copy of the same length on the NAS amounts to.
+    pub fn most_sums(&self) -> u64 {
+        Geometry::for_basis(self.meta.size, MAX_BLOCK_LEN, MAX_DIGEST_LEN).sums_len()
+    }
+
     fn record(&self, level: Level) -> SyncedRecord {
         SyncedRecord {
             id: self.document.id,

@@ -1,11 +1,8 @@
 //! One login, any number of rsync sessions over it. No database.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::push::{PushReport, PushRequest};
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::role::monitor::Monitor;
 use crate::session::{self, Outcome, Push};
 use crate::text;
 use crate::transport::ssh::{SshClient, SshConfig};
@@ -58,13 +55,6 @@ impl Client {
     /// How long a session may go without progress.
     pub fn idle_limit(&self) -> Duration {
         self.idle_limit
-    }
-
-    /// Sends files and folders to a destination on the NAS, as `rsync SRC… HOST:DEST` does.
-    ///
-    /// Fails when the session could not start; what went wrong later, or with single files, is in the report.
-    pub async fn push(&self, request: PushRequest, monitor: Arc<dyn Monitor>) -> Result<PushReport> {
-        super::push::run(self, request, monitor).await
     }
 
     /// Starts the receiving rsync and runs one session against it.

@@ -6,29 +6,27 @@
 mod batch;
 pub mod client;
 pub mod config;
+mod connection;
 pub mod layout;
+mod named;
 pub mod push;
 mod sync;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::Utc;
 
-use self::client::{Client, ClientConfig};
+use self::client::ClientConfig;
 use self::config::{ConfigStatus, KeySource, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::role::monitor::{Event, Monitor, Silent};
-use crate::role::send_list::{SendList, Sources};
-use crate::role::sender::{ChangedFile, Mode};
-use crate::session::{Contents, Push};
+use crate::role::monitor::{Monitor, Silent};
 use crate::store::{Access, DocumentId, Level, NewDocument, Selection, Store, SyncStats, UserId};
-use crate::transport::ssh::{HostKeyPin, Identity, LegacyAlgorithms, SshConfig, UnknownHostKey};
-use crate::tree::SourceFile;
-use crate::wire::flist::{EntryKind, FileEntry, ListFields};
-use crate::wire::handshake::{Offer, Protocol};
+use crate::transport::ssh::{HostKeyPin, Identity, LegacyAlgorithms, SYSTEM_KNOWN_HOSTS, SshConfig, UnknownHostKey};
+use crate::tree::{Root, SourceFile};
+
+pub use self::connection::ConnectionReport;
 
 /// Syncs the documents of one database with one NAS.
 ///
@@ -37,23 +35,6 @@ use crate::wire::handshake::{Offer, Protocol};
 #[derive(Debug)]
 pub struct NasSyncService {
     settings: Settings,
-}
-
-/// What `test_connection` found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConnectionReport {
-    /// The fingerprint of the NAS's host key, `SHA256:…`.
-    pub host_key: String,
-    /// How the SSH server names itself.
-    pub ssh_server: String,
-    /// The version of rsync there, where it can be asked for.
-    pub rsync_version: Option<String>,
-    /// The rsync protocol in use.
-    pub protocol: u8,
-    /// How long the login took.
-    pub connect_time: Duration,
-    /// The best level of proof that the NAS gave.
-    pub level: Level,
 }
 
 /// A document that could not be synced.
@@ -134,67 +115,21 @@ impl NasSyncService {
     /// Logs in, starts rsync on the NAS and proves that the destination can be written to: the receiver makes a
     /// temporary file and throws it away. Nothing stays behind.
     pub async fn test_connection(&self) -> Result<ConnectionReport> {
-        let client = Client::connect(&self.client_config()?).await?;
-        let tries = Arc::new(Tries::default());
-        let entry = FileEntry {
-            name: format!(".nas-sync-test-{}", std::process::id()).into_bytes().into(),
-            kind: EntryKind::File,
-            permissions: 0o600,
-            size: 0,
-            mtime: 0,
-            mtime_ns: 0,
-            uid: 0,
-            gid: 0,
-            target: None,
-            digest: None,
-        };
-        let list = SendList { entries: vec![entry], fields: ListFields::default(), names: None, errors: 0 };
-        let push = Push {
-            offer: Offer::default(),
-            list,
-            sources: Arc::new(NoSources),
-            contents: Contents::Unsummed,
-            changed: ChangedFile::Spoil,
-            mode: Mode::Rehearsal,
-            idle_limit: client.idle_limit(),
-            monitor: Arc::clone(&tries) as Arc<dyn Monitor>,
-        };
-        let options = sync::document_options(sync::Folders::None, batch::Proof::CleanEnd);
-        let outcome = client.session(&self.destination()?, &options, push).await?;
-        outcome.result?;
-        // Only a receiver that could make its temporary file asks for the file a second time.
-        if tries.0.load(Ordering::Relaxed) < 2 {
-            return Err(sync::not_writable(&outcome.text));
-        }
-        let rsync_version = client.rsync_version().await;
-        let report = ConnectionReport {
-            host_key: client.ssh().host_key_fingerprint(),
-            ssh_server: client.ssh().server_version().to_owned(),
-            rsync_version,
-            protocol: outcome.protocol.map_or(0, Protocol::number),
-            connect_time: client.ssh().connect_time(),
-            level: Level::Stored,
-        };
-        client.disconnect().await;
-        Ok(report)
+        connection::test(self).await
     }
 
-    /// Registers files as pending documents of a user. Every path must be a readable regular file (below the upload
-    /// folder, where one is set): all are registered, or none.
+    /// Registers files as pending documents of a user. Every path must be a readable regular file: all are registered,
+    /// or none. Where an upload folder is set, the files must be below it and are stored relative to it; a relative path
+    /// then means the working directory first and the upload folder second.
     pub async fn add(&self, user: UserId, paths: Vec<PathBuf>) -> Result<Vec<DocumentId>> {
         let root = self.root()?;
         self.with_store(Access::Create, move |store| {
             let documents: Vec<NewDocument> = paths
                 .into_iter()
                 .map(|path| {
-                    SourceFile::open_document(root.as_deref(), &path)?;
+                    let file_path = registered_path(root.as_deref(), &path)?;
+                    SourceFile::open_document(root.as_deref(), &file_path)?;
                     let original_name = path.file_name().and_then(std::ffi::OsStr::to_str).map(ToOwned::to_owned);
-                    let file_path = match &root {
-                        Some(_) => path,
-                        None => std::path::absolute(&path).map_err(|error| {
-                            NasSyncError::at_path(ErrorKind::LocalFile, "Cannot resolve", &path, error)
-                        })?,
-                    };
                     Ok(NewDocument { file_path, original_name })
                 })
                 .collect::<Result<_>>()?;
@@ -271,7 +206,8 @@ impl NasSyncService {
         };
         ssh.passphrase.clone_from(&settings.key_passphrase);
         if let Some(known_hosts) = &settings.known_hosts {
-            ssh.known_hosts = vec![known_hosts.clone()];
+            // In place of the user's own file; what the machine's administrator recorded still counts.
+            ssh.known_hosts = vec![known_hosts.clone(), PathBuf::from(SYSTEM_KNOWN_HOSTS)];
         }
         ssh.host_key = settings.host_key.as_deref().map(HostKeyPin::parse).transpose()?;
         if settings.accept_new_host_key {
@@ -295,8 +231,8 @@ impl NasSyncService {
         Ok(format!("{}/./", path.trim_end_matches('/')).into_bytes())
     }
 
-    fn root(&self) -> Result<Option<Arc<crate::tree::Root>>> {
-        self.settings.upload_dir.as_deref().map(|path| crate::tree::Root::open(path).map(Arc::new)).transpose()
+    fn root(&self) -> Result<Option<Arc<Root>>> {
+        self.settings.upload_dir.as_deref().map(|path| Root::open(path).map(Arc::new)).transpose()
     }
 
     /// Opens the database on a thread that may block.
@@ -312,23 +248,13 @@ impl NasSyncService {
     }
 }
 
-/// Counts how often a file was asked for.
-#[derive(Debug, Default)]
-struct Tries(AtomicUsize);
-
-impl Monitor for Tries {
-    fn event(&self, event: Event<'_>) {
-        if let Event::FileSent { .. } = event {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// A rehearsal opens nothing.
-struct NoSources;
-
-impl Sources for NoSources {
-    fn open(&self, _index: usize, _entry: &FileEntry) -> Result<SourceFile> {
-        Err(NasSyncError::new(ErrorKind::Internal, "a rehearsal has no files"))
+/// The path under which a file is registered: relative to the upload folder where there is one, else absolute.
+fn registered_path(root: Option<&Root>, path: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(path)
+        .map_err(|error| NasSyncError::at_path(ErrorKind::LocalFile, "Cannot resolve", path, error))?;
+    match root {
+        None => Ok(absolute),
+        Some(root) if absolute.symlink_metadata().is_ok() => root.relative(&absolute),
+        Some(root) => root.relative(path),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::client::Client;
+use super::named;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::{Event, Monitor};
 use crate::role::send_list::{IdNames, SendList, Sources};
@@ -36,8 +37,8 @@ pub struct PushRequest {
 pub enum Files {
     /// What the operands of an rsync command stand for.
     Operands(Vec<PathBuf>),
-    /// Regular files, each under a name of its own; folders in a name must exist on the NAS or be made with
-    /// `options.recursive`.
+    /// Regular files, each under a name of its own. No name may occur twice. Folders on the way to a name are made where
+    /// they are missing; those that exist are left as they are.
     Named(Vec<(PathBuf, RemoteName)>),
 }
 
@@ -95,41 +96,47 @@ pub struct PushReport {
     pub exit_code: u8,
 }
 
-pub(super) async fn run(client: &Client, request: PushRequest, monitor: Arc<dyn Monitor>) -> Result<PushReport> {
-    let started = Instant::now();
-    let PushRequest { files, destination, options, offer } = request;
-    let walked_options = options.clone();
-    let prepared = tokio::task::spawn_blocking(move || prepare(files, &walked_options)).await.map_err(|error| {
-        NasSyncError::new(ErrorKind::Internal, "listing the files stopped unexpectedly").with_source(error)
-    })??;
-    let recorder = Arc::new(Recorder::new(&prepared.list.entries, monitor));
-    let push = Push {
-        offer,
-        list: prepared.list,
-        sources: prepared.sources,
-        contents: if options.checksum { Contents::Summed } else { Contents::Unsummed },
-        changed: ChangedFile::Keep,
-        mode: if options.dry_run { Mode::DryRun } else { Mode::Transfer },
-        idle_limit: client.idle_limit(),
-        monitor: Arc::clone(&recorder) as Arc<dyn Monitor>,
-    };
-    let outcome = client.session(&destination, &options, push).await?;
-    let Seen { mut stats, failures } = std::mem::take(&mut *recorder.seen());
-    stats.sent = outcome.sent;
-    stats.received = outcome.received;
-    Ok(PushReport {
-        stats,
-        elapsed: started.elapsed(),
-        exit_code: exit_code(&outcome, &prepared.warnings, &failures),
-        warnings: prepared.warnings,
-        failures,
-        remote_text: outcome.text.as_bytes().to_vec(),
-        error: outcome.result.err(),
-    })
+impl Client {
+    /// Sends files and folders to a destination on the NAS, as `rsync SRC… HOST:DEST` does.
+    ///
+    /// Fails when the session could not start; what went wrong later, or with single files, is in the report.
+    pub async fn push(&self, request: PushRequest, monitor: Arc<dyn Monitor>) -> Result<PushReport> {
+        let started = Instant::now();
+        let PushRequest { files, destination, options, offer } = request;
+        let prepared = tokio::task::spawn_blocking(move || prepare(files, options)).await.map_err(|error| {
+            NasSyncError::new(ErrorKind::Internal, "listing the files stopped unexpectedly").with_source(error)
+        })??;
+        let listed = prepared.worst();
+        let options = prepared.options;
+        let recorder = Arc::new(Recorder::new(&prepared.list.entries, monitor));
+        let push = Push {
+            offer,
+            list: prepared.list,
+            sources: prepared.sources,
+            contents: if options.checksum { Contents::Summed } else { Contents::Unsummed },
+            changed: ChangedFile::Keep,
+            mode: if options.dry_run { Mode::DryRun } else { Mode::Transfer },
+            idle_limit: self.idle_limit(),
+            monitor: Arc::clone(&recorder) as Arc<dyn Monitor>,
+        };
+        let outcome = self.session(&destination, &options, push).await?;
+        let Seen { mut stats, failures } = std::mem::take(&mut *recorder.seen());
+        stats.sent = outcome.sent;
+        stats.received = outcome.received;
+        Ok(PushReport {
+            stats,
+            elapsed: started.elapsed(),
+            exit_code: exit_code(&outcome, listed, &failures),
+            warnings: prepared.warnings,
+            failures: prepared.failures.into_iter().chain(failures).collect(),
+            remote_text: outcome.text.as_bytes().to_vec(),
+            error: outcome.result.err(),
+        })
+    }
 }
 
 /// rsync's rule: a fatal error decides; else the larger of our own partial failure and the remote status.
-fn exit_code(outcome: &Outcome, warnings: &[WalkWarning], failures: &[(Box<[u8]>, NasSyncError)]) -> u8 {
+fn exit_code(outcome: &Outcome, listed: Effect, failures: &[(Box<[u8]>, NasSyncError)]) -> u8 {
     let remote = match &outcome.exit {
         Some(ExitStatus::Code(status)) => u8::try_from(*status).unwrap_or(u8::MAX),
         _ => 0,
@@ -137,10 +144,10 @@ fn exit_code(outcome: &Outcome, warnings: &[WalkWarning], failures: &[(Box<[u8]>
     if let Err(error) = &outcome.result {
         return if matches!(remote, 0 | 23..=25) { error.kind().rsync_exit_code() } else { remote };
     }
-    let failed = warnings.iter().any(|warning| warning.effect() == Effect::Failed)
+    let failed = listed == Effect::Failed
         || failures.iter().any(|(_, error)| error.kind() != ErrorKind::SourceMissing)
         || outcome.text.is_partial();
-    let vanished = !failures.is_empty() || warnings.iter().any(|warning| warning.effect() == Effect::Vanished);
+    let vanished = listed == Effect::Vanished || !failures.is_empty();
     let own = match (failed, vanished) {
         (true, _) => 23,
         (false, true) => 24,
@@ -151,19 +158,47 @@ fn exit_code(outcome: &Outcome, warnings: &[WalkWarning], failures: &[(Box<[u8]>
 }
 
 struct Prepared {
+    options: PushOptions,
     list: SendList,
     sources: Arc<dyn Sources>,
     warnings: Vec<WalkWarning>,
+    /// Files that could not even be listed.
+    failures: Vec<(Box<[u8]>, NasSyncError)>,
 }
 
-fn prepare(files: Files, options: &PushOptions) -> Result<Prepared> {
-    match files {
-        Files::Operands(operands) => prepare_operands(&operands, options),
-        Files::Named(pairs) => prepare_named(pairs, options),
+impl Prepared {
+    /// The worst that happened while listing.
+    fn worst(&self) -> Effect {
+        let any = |effect| self.warnings.iter().any(|warning| warning.effect() == effect);
+        if any(Effect::Failed) || !self.failures.is_empty() {
+            Effect::Failed
+        } else if any(Effect::Vanished) {
+            Effect::Vanished
+        } else {
+            Effect::None
+        }
+    }
+
+    /// The same, as bits for the receiver.
+    fn errors(&self) -> i32 {
+        match self.worst() {
+            Effect::None => 0,
+            Effect::Vanished => io_error::VANISHED,
+            Effect::Failed => io_error::GENERAL,
+        }
     }
 }
 
-fn prepare_operands(operands: &[PathBuf], options: &PushOptions) -> Result<Prepared> {
+fn prepare(files: Files, options: PushOptions) -> Result<Prepared> {
+    let mut prepared = match files {
+        Files::Operands(operands) => prepare_operands(&operands, options)?,
+        Files::Named(pairs) => prepare_named(pairs, options),
+    };
+    prepared.list.errors = prepared.errors();
+    Ok(prepared)
+}
+
+fn prepare_operands(operands: &[PathBuf], options: PushOptions) -> Result<Prepared> {
     let operands: Vec<Operand> = operands.iter().map(|operand| Operand::parse(operand)).collect::<Result<_>>()?;
     let walk_options = WalkOptions {
         links: if options.links { Links::Keep } else { Links::Skip },
@@ -174,31 +209,34 @@ fn prepare_operands(operands: &[PathBuf], options: &PushOptions) -> Result<Prepa
     let listing = tree::walk(&operands, walk_options, &mut |_, _| true, &mut |warning| warnings.push(warning));
     let bases = listing.entries.iter().map(|entry| entry.base).collect();
     let entries: Vec<FileEntry> = listing.entries.into_iter().map(entry_of).collect();
-    let errors = warnings.iter().fold(0, |errors, warning| {
-        errors
-            | match warning.effect() {
-                Effect::None => 0,
-                Effect::Vanished => io_error::VANISHED,
-                Effect::Failed => io_error::GENERAL,
-            }
-    });
     let sources = Arc::new(WalkedSources { sources: listing.sources, bases });
-    Ok(Prepared { list: send_list(entries, options, errors), sources, warnings })
+    let list = send_list(entries, &options);
+    Ok(Prepared { options, list, sources, warnings, failures: Vec::new() })
 }
 
-fn prepare_named(pairs: Vec<(PathBuf, RemoteName)>, options: &PushOptions) -> Result<Prepared> {
-    let mut entries = Vec::with_capacity(pairs.len());
+fn prepare_named(pairs: Vec<(PathBuf, RemoteName)>, mut options: PushOptions) -> Prepared {
+    let mut failures = Vec::new();
+    let mut files = Vec::with_capacity(pairs.len());
     let mut paths = Vec::with_capacity(pairs.len());
     for (path, name) in pairs {
-        let meta = *SourceFile::open(&path)?.meta();
-        entries.push(entry_of(WalkedEntry { name: name.into_bytes(), kind: tree::EntryKind::File, meta, base: 0 }));
-        paths.push(path);
+        match SourceFile::open(&path) {
+            Ok(file) => {
+                files.push((name, *file.meta()));
+                paths.push(path);
+            }
+            Err(error) => failures.push((name.into_bytes(), error)),
+        }
     }
-    let sources = Arc::new(NamedSources(paths));
-    Ok(Prepared { list: send_list(entries, options, 0), sources, warnings: Vec::new() })
+    let entries = named::entries(files.iter().map(|(name, meta)| (name, *meta)));
+    if named::has_folders(files.iter().map(|(name, _)| name)) {
+        options.recursive = true;
+        options.omit_directory_times = true;
+    }
+    let list = send_list(entries, &options);
+    Prepared { options, list, sources: Arc::new(NamedSources(paths)), warnings: Vec::new(), failures }
 }
 
-fn send_list(entries: Vec<FileEntry>, options: &PushOptions, errors: i32) -> SendList {
+fn send_list(entries: Vec<FileEntry>, options: &PushOptions) -> SendList {
     let system = tree::IdNames::system();
     let named_ids = |id_of: fn(&FileEntry) -> u32, name_of: &dyn Fn(u32) -> Option<&'static [u8]>| -> Vec<NamedId> {
         let mut ids: Vec<u32> = entries.iter().map(id_of).collect();
@@ -210,7 +248,7 @@ fn send_list(entries: Vec<FileEntry>, options: &PushOptions, errors: i32) -> Sen
         users: named_ids(|entry| entry.uid, &|uid| system.user(uid)),
         groups: named_ids(|entry| entry.gid, &|gid| system.group(gid)),
     });
-    SendList { fields: options.list_fields(), names, errors, entries }
+    SendList { fields: options.list_fields(), names, errors: 0, entries }
 }
 
 fn entry_of(walked: WalkedEntry) -> FileEntry {
@@ -221,18 +259,7 @@ fn entry_of(walked: WalkedEntry) -> FileEntry {
         tree::EntryKind::Dir { .. } => (EntryKind::Directory(Content::Listed), None),
         tree::EntryKind::Symlink(target) => (EntryKind::Symlink, Some(target)),
     };
-    FileEntry {
-        name: walked.name,
-        kind,
-        permissions: (walked.meta.mode & 0o7777) as u16,
-        size: walked.meta.size,
-        mtime: walked.meta.mtime,
-        mtime_ns: walked.meta.mtime_ns,
-        uid: walked.meta.uid,
-        gid: walked.meta.gid,
-        target,
-        digest: None,
-    }
+    FileEntry { target, ..named::entry(walked.name, kind, &walked.meta) }
 }
 
 struct WalkedSources {

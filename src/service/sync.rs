@@ -13,7 +13,7 @@ use super::{DocumentError, NasSyncService, SyncSummary};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::Monitor;
 use crate::role::sender::{ChangedFile, Mode};
-use crate::session::{Contents, Outcome, Push, RemoteText, kind_of_text};
+use crate::session::{Contents, Outcome, Push};
 use crate::store::{Access, FailedTry, Level, MarkOutcome, Selection, SyncedRecord};
 use crate::tree::Root;
 use crate::wire::handshake::Offer;
@@ -21,6 +21,9 @@ use crate::wire::server_args::PushOptions;
 
 /// The most documents of one session: what is proved is recorded when a session ends, and its list is held in memory.
 const MAX_BATCH: usize = 10_000;
+/// The most block sums, in bytes, that the NAS may have to send ahead in one session if it has a copy of every
+/// document. The receiving end of the session can hold twice as much.
+const MAX_BATCH_SUMS: u64 = 32 * 1024 * 1024;
 
 /// Whether folders travel with the documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,17 +45,6 @@ pub(super) fn document_options(folders: Folders, proof: Proof) -> PushOptions {
         acknowledge: proof == Proof::Acknowledgements,
         ..PushOptions::default()
     }
-}
-
-/// The error of a destination in which no file could be made.
-pub(super) fn not_writable(text: &RemoteText) -> NasSyncError {
-    let said = text.lines().next().map(|line| String::from_utf8_lossy(line).into_owned());
-    let kind = text.lines().find_map(kind_of_text).unwrap_or(ErrorKind::RemoteFailed);
-    let message = said.map_or_else(
-        || String::from("the NAS could not make a file in the destination folder"),
-        |said| format!("the NAS could not make a file in the destination folder: {said}"),
-    );
-    NasSyncError::new(kind, message).with_details(text.as_bytes())
 }
 
 pub(super) async fn run(
@@ -144,7 +136,7 @@ impl Run<'_> {
         stop: &mut (impl Future<Output = ()> + Unpin),
     ) -> Result<()> {
         while !planned.is_empty() && self.summary.stopped.is_none() {
-            let later = planned.split_off(planned.len().min(MAX_BATCH));
+            let later = planned.split_off(batch_len(&planned));
             let again = self.round(client, std::mem::replace(&mut planned, later), stop).await?;
             planned.splice(0..0, again);
         }
@@ -228,10 +220,10 @@ impl Run<'_> {
         };
         if let Some(outcome) = &outcome {
             self.summary.bytes_sent += outcome.sent;
+            if outcome.refused_an_option() && self.can_do_with_less() {
+                return Ok(batch.into_planned());
+            }
             if let Err(error) = &outcome.result {
-                if self.can_do_with_less(outcome, error) {
-                    return Ok(batch.into_planned());
-                }
                 self.stop(error.clone());
             }
         }
@@ -246,9 +238,8 @@ impl Run<'_> {
 
     /// Some servers refuse to acknowledge. They are asked once more without, and believed when they end without any
     /// complaint.
-    fn can_do_with_less(&mut self, outcome: &Outcome, error: &NasSyncError) -> bool {
-        let refused = error.kind() == ErrorKind::OptionRefused && outcome.protocol.is_none();
-        if !refused || self.proof == Proof::CleanEnd {
+    fn can_do_with_less(&mut self) -> bool {
+        if self.proof == Proof::CleanEnd {
             return false;
         }
         if let Err(error) = require_level(self.service.settings().durability, Level::Sent) {
@@ -296,6 +287,16 @@ impl Run<'_> {
         self.summary.failed += 1;
         self.summary.errors.push(error);
     }
+}
+
+/// How many documents the next session takes, at least one.
+fn batch_len(planned: &[Planned]) -> usize {
+    let mut sums = 0;
+    let fits = |document: &&Planned| {
+        sums += document.most_sums();
+        sums <= MAX_BATCH_SUMS
+    };
+    planned.iter().take(MAX_BATCH).take_while(fits).count().max(1).min(planned.len())
 }
 
 fn failed_try(failed: &DocumentError) -> Option<FailedTry> {

@@ -4,6 +4,8 @@
 //! read half is never kept waiting by the write half; after a failure the other side's last words and exit status are
 //! still collected; the role's thread ends when the session's future is dropped.
 
+mod heard;
+mod pulse;
 mod pump;
 mod verdict;
 
@@ -13,7 +15,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::sync::mpsc;
 
-use self::pump::{Heard, Pulse};
+use self::heard::Heard;
+use self::pulse::Pulse;
 use self::verdict::Trouble;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::Monitor;
@@ -24,7 +27,8 @@ use crate::transport::{Exec, ExecReader, ExecWriter, ExitStatus};
 use crate::wire::handshake::{Handshake, Offer, Protocol};
 use crate::wire::negotiated::Negotiated;
 
-pub use self::verdict::{RemoteText, kind_of_text};
+pub use self::heard::RemoteText;
+pub use self::verdict::kind_of_text;
 
 /// What is pushed.
 pub struct Push {
@@ -73,6 +77,13 @@ pub struct Outcome {
     pub received: u64,
 }
 
+impl Outcome {
+    /// Whether the server refused its arguments before anything else happened, so that fewer may do.
+    pub fn refused_an_option(&self) -> bool {
+        self.protocol.is_none() && self.result.as_ref().is_err_and(|error| error.kind() == ErrorKind::OptionRefused)
+    }
+}
+
 /// Runs one push to its end.
 pub async fn push(exec: Exec, push: Push) -> Outcome {
     let pulse = Pulse::new();
@@ -105,25 +116,31 @@ async fn run(
     let job = SendJob { list: Arc::clone(&list), sources: push.sources, changed: push.changed, mode: push.mode };
     let monitor = Arc::clone(&push.monitor);
     let thread = tokio::task::spawn_blocking(move || sender::run(job, negotiated, port, &*monitor));
-    let role = async {
-        let end = thread.await.unwrap_or_else(|error| {
-            Err(NasSyncError::new(ErrorKind::Internal, "the sender stopped unexpectedly").with_source(error))
-        });
-        if end.is_err() {
-            pulse.hurry();
-        }
-        end
-    };
-    let outbound = pump::outbound(frames, &mut writer, pulse);
-    let inbound = pump::inbound(input.freeze(), &mut reader, feeder, &list, &*push.monitor, pulse, heard);
-    let (role, outbound, inbound) = tokio::select! {
-        ends = async { tokio::join!(role, outbound, inbound) } => ends,
-        () = pulse.stalled(push.idle_limit) => return Err(Trouble::Stalled),
+    let (mut role, mut inbound, mut outbound) = (Ok(()), Ok(()), Ok(()));
+    let in_time = tokio::select! {
+        _ = async { tokio::join!(
+            async {
+                role = thread.await.unwrap_or_else(|error| {
+                    Err(NasSyncError::new(ErrorKind::Internal, "the sender stopped unexpectedly").with_source(error))
+                });
+                if role.is_err() { pulse.hurry() } else { pulse.role_ended() }
+            },
+            async { outbound = pump::outbound(frames, &mut writer, pulse).await },
+            async {
+                let input = input.freeze();
+                inbound = pump::inbound(input, &mut reader, feeder, &list, &*push.monitor, pulse, heard).await;
+                if inbound.is_err() { pulse.hurry() }
+            },
+        ) } => true,
+        () = pulse.stalled(push.idle_limit) => false,
     };
     // A peer that broke the protocol explains the rest; a role that lost its connection explains less than the peer's
-    // own last words, which the verdict looks at.
+    // own last words, which the verdict looks at. That a peer does not end after a failure explains nothing.
     inbound?;
     role?;
+    if !in_time {
+        return Err(Trouble::Stalled);
+    }
     Ok(outbound?)
 }
 

@@ -1,53 +1,11 @@
 //! From what was heard to what a person should know: the remote text, the exit status and our own failure become one
 //! error. The wording of servers differs, so texts are only ever used to choose between explanations.
 
-use super::pump::Heard;
+use super::heard::{Heard, contains};
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::role::monitor::Loudness;
 use crate::text;
 use crate::transport::ExitStatus;
 use crate::wire::handshake::HandshakeError;
-
-/// The most remote text that is kept, in bytes.
-const MAX_TEXT: usize = 64 * 1024;
-
-/// What the other side said for people, bounded.
-#[derive(Debug, Default)]
-pub struct RemoteText {
-    /// Errors and warnings, as they came.
-    bytes: Vec<u8>,
-    /// Whether a file failed there.
-    pub(super) partial: bool,
-}
-
-impl RemoteText {
-    pub(super) fn push(&mut self, loudness: Loudness, text: &[u8]) {
-        if loudness == Loudness::Info {
-            return;
-        }
-        let room = MAX_TEXT.saturating_sub(self.bytes.len());
-        self.bytes.extend_from_slice(&text[..text.len().min(room)]);
-    }
-
-    /// The lines, not escaped.
-    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
-        self.bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty())
-    }
-
-    /// All of it, not escaped.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Whether the other side said, outside its exit status, that a file failed there.
-    pub fn is_partial(&self) -> bool {
-        self.partial
-    }
-
-    fn contains(&self, needle: &str) -> bool {
-        contains(&self.bytes, needle)
-    }
-}
 
 /// Why a session did not come to its end.
 #[derive(Debug)]
@@ -76,7 +34,7 @@ pub(super) fn judge(trouble: Trouble, heard: &Heard) -> NasSyncError {
             error.with_details(heard.text.as_bytes())
         }
         Trouble::NoHandshake { received } => no_handshake(&received, heard),
-        Trouble::Handshake { error: HandshakeError::NotRsync, received } => stray_output(&received),
+        Trouble::Handshake { error: HandshakeError::NotRsync, received } => no_handshake(&received, heard),
         Trouble::Handshake { error, .. } => {
             NasSyncError::new(ErrorKind::Protocol, format!("the rsync handshake failed: {error}"))
                 .with_details(heard.text.as_bytes())
@@ -115,18 +73,21 @@ fn no_handshake(received: &[u8], heard: &Heard) -> NasSyncError {
         Some(ExitStatus::Code(status)) => Some(*status),
         _ => None,
     };
-    let told = |kind, message: &str| NasSyncError::new(kind, message).with_details(heard.text.as_bytes());
-    let vendor = ["rsync service", "Permission denied, please try again"];
-    if vendor.iter().any(|words| heard.text.contains(words) || contains(received, words))
-        || matches!(status, Some(43 | 49 | 52))
-    {
+    // Those who refuse do it on either stream.
+    let said = [heard.text.as_bytes(), received].concat();
+    let says_one_of = |phrases: &[&str]| phrases.iter().any(|words| contains(&said, words));
+    let told = |kind, message: &str| NasSyncError::new(kind, message).with_details(&said);
+    if says_one_of(&["rsync service", "Permission denied, please try again"]) || matches!(status, Some(43 | 49 | 52)) {
         return told(ErrorKind::ServiceDisabled, "the login worked, but rsync on the NAS refuses to serve");
     }
     match status {
         Some(127) => told(ErrorKind::RsyncMissing, "the NAS has no rsync at that name"),
         Some(126) => told(ErrorKind::RsyncMissing, "the program named as rsync cannot be run on the NAS"),
-        _ if heard.text.contains("not allowed to execute")
-            || heard.text.contains("account is currently not available") =>
+        _ if says_one_of(&[
+            "not allowed to execute",
+            "account is currently not available",
+            "allows sftp connections only",
+        ]) =>
         {
             told(ErrorKind::ExecRefused, "the NAS does not let this user run commands")
         }
@@ -176,13 +137,10 @@ pub fn kind_of_text(line: &[u8]) -> Option<ErrorKind> {
     table.iter().find(|(words, _)| words.iter().any(|word| contains(line, word))).map(|(_, kind)| *kind)
 }
 
-fn contains(haystack: &[u8], needle: &str) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle.as_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::role::monitor::Loudness;
 
     fn heard(text: &str, exit: Option<ExitStatus>) -> Heard {
         let mut heard = Heard { exit, ..Heard::default() };
@@ -216,5 +174,7 @@ mod tests {
         assert_eq!(kind(b"", "Permission denied, please try again.", 43), ErrorKind::ServiceDisabled);
         assert_eq!(kind(b"Hi", "", 0), ErrorKind::StrayOutput);
         assert_eq!(kind(b"", "rsync: --fsync: unknown option", 1), ErrorKind::OptionRefused);
+        assert_eq!(kind(b"This service allows sftp connections only.\n", "", 1), ErrorKind::ExecRefused);
+        assert_eq!(kind(b"rsync service is no running\n", "", 43), ErrorKind::ServiceDisabled);
     }
 }

@@ -31,6 +31,15 @@ pub enum Unsendable {
     Message,
 }
 
+/// How a generator that has nothing to say keeps the connection alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdleSign {
+    /// By empty frames, which the demultiplexer swallows.
+    Frame,
+    /// By a record of the index behind the last entry that says nothing but "new" (protocol 29).
+    Record,
+}
+
 /// The outcome of the handshake.
 #[derive(Debug, Clone)]
 pub struct Negotiated {
@@ -54,6 +63,8 @@ pub struct Negotiated {
     pub goodbye: Goodbye,
     /// What replaces the reply for a file that cannot be sent.
     pub unsendable: Unsendable,
+    /// What may stand between two records.
+    pub idle: IdleSign,
     /// The greatest block length that a peer may ask for, in bytes.
     pub max_block_len: u32,
     /// The strong sum of one block.
@@ -115,6 +126,7 @@ impl Negotiated {
             answered_phases: if version >= 29 { 2 } else { 1 },
             goodbye: if version >= 31 { Goodbye::Exchange } else { Goodbye::Single },
             unsendable: if modern { Unsendable::Message } else { Unsendable::Omitted },
+            idle: if version == 29 { IdleSign::Record } else { IdleSign::Frame },
             max_block_len: if modern { 131_072 } else { 1 << 29 },
             block_sum: block_sum(transfer, modern, flags, seed),
             file_sum: file_sum(transfer, modern, seed),

@@ -148,7 +148,7 @@ impl Case {
 impl Planned {
     fn read(mut table: Table) -> Self {
         let content = table.find("content").map_or_else(Vec::new, |recipe| cook(&recipe));
-        let target = table.find("target").map(|target| Box::from(target.as_bytes()));
+        let target: Option<Box<[u8]>> = table.find("target").map(|target| Box::from(target.as_bytes()));
         let kind = match &*table.take("kind") {
             "file" => EntryKind::File,
             "argument" => EntryKind::Directory(Content::Argument),
@@ -159,7 +159,7 @@ impl Planned {
         let size = match kind {
             EntryKind::File => content.len(),
             EntryKind::Directory(_) => 4096,
-            EntryKind::Symlink => target.as_ref().map_or(0, |target: &Box<[u8]>| target.len()),
+            EntryKind::Symlink => target.as_deref().map_or(0, |target: &[u8]| target.len()),
         };
         let mut number = |key| table.find(key).map_or(0, |value| value.parse().unwrap());
         let entry = FileEntry {

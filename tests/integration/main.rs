@@ -1,9 +1,16 @@
 //! One binary for all integration tests, against real parts: `rsync --server`, sshd, SQLite files, files on disk.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed test panics; helpers of tests are tests to the reader, not to the lint"
+)]
 
+mod cli;
 mod fixtures;
+mod hostile;
 mod interop;
 mod large;
+mod nas_errors;
+mod notes;
 mod receive;
 mod recorder;
 mod replay;
@@ -11,4 +18,5 @@ mod service;
 mod ssh;
 mod ssh_exec;
 mod ssh_no_strict;
+mod static_binary;
 mod support;

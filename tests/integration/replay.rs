@@ -57,6 +57,8 @@ pub struct Server {
     /// What the client said in the handshake.
     pub client_handshake: Vec<u8>,
     pub direction: Direction,
+    /// How many of the server's bytes the handshake took.
+    pub handshake_len: usize,
     /// The data stream in the pieces in which it arrived.
     pieces: Vec<Bytes>,
 }
@@ -66,15 +68,18 @@ pub fn shake_hands<'a>(case: &Case, pieces: impl IntoIterator<Item = &'a [u8]>) 
     let mut client_handshake = Vec::new();
     let mut handshake = Handshake::start(case.offer, &mut client_handshake);
     let mut pieces = pieces.into_iter();
-    let mut input = BytesMut::new();
+    let (mut input, mut taken) = (BytesMut::new(), 0);
     let negotiated = loop {
         let piece = pieces.next().expect("the handshake ends");
         input.extend_from_slice(piece);
+        taken += piece.len();
         if let Some(negotiated) = handshake.advance(&mut input, &mut client_handshake).unwrap() {
             break negotiated;
         }
     };
-    let mut server = Server { negotiated, client_handshake, direction: Direction::default(), pieces: Vec::new() };
+    let handshake_len = taken - input.len();
+    let direction = Direction::default();
+    let mut server = Server { negotiated, client_handshake, direction, handshake_len, pieces: Vec::new() };
     let mut demultiplexer = Demultiplexer::default();
     let rest = std::iter::once(input.freeze()).chain(pieces.map(Bytes::copy_from_slice));
     for piece in rest {

@@ -1,8 +1,12 @@
 //! The service from the row to the NAS and back, over a real sshd and the system's rsync.
 
 use std::fs;
+use std::sync::Arc;
 
-use nas_sync::{ErrorKind, UserId};
+use nas_sync::role::monitor::Silent;
+use nas_sync::wire::handshake::Offer;
+use nas_sync::wire::server_args::PushOptions;
+use nas_sync::{Client, ErrorKind, Files, PushRequest, RemoteName, UserId};
 
 use crate::support::{Site, Sshd};
 
@@ -192,4 +196,32 @@ async fn an_account_that_may_not_run_commands_is_told() {
     let stopped = site.sync().await.stopped.expect("it stops");
     assert!(matches!(stopped.kind(), ErrorKind::ExecRefused | ErrorKind::StrayOutput), "{stopped:?}");
     assert_eq!(site.pending().await, 1);
+}
+
+/// The client without a database: several pushes over one login, names of their own, one bad file among good ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_pushes_named_files_and_trees_over_one_login() {
+    let site = Site::new();
+    let files: Vec<_> = ["one", "two"]
+        .into_iter()
+        .map(|name| (site.upload(name, name.as_bytes()), RemoteName::new(format!("new/folder/{name}.txt")).unwrap()))
+        .chain([(site.path("gone"), RemoteName::new("gone").unwrap())])
+        .collect();
+    let client = Client::connect(&site.service().client_config().unwrap()).await.unwrap();
+    let request = |files| PushRequest {
+        files,
+        destination: site.path("nas").into_os_string().into_encoded_bytes(),
+        options: PushOptions { times: true, recursive: true, ..PushOptions::default() },
+        offer: Offer::default(),
+    };
+    let report = client.push(request(Files::Named(files)), Arc::new(Silent)).await.unwrap();
+    assert_eq!((report.exit_code, report.stats.transferred), (23, 2), "{report:?}");
+    assert_eq!(&*report.failures[0].0, b"gone");
+    assert_eq!(site.stored("new/folder/two.txt").unwrap(), b"two");
+
+    let report = client.push(request(Files::Operands(vec![site.path("uploads")])), Arc::new(Silent)).await.unwrap();
+    assert_eq!((report.exit_code, report.stats.created_files), (0, 2), "{report:?}");
+    assert_eq!(site.stored("uploads/one").unwrap(), b"one");
+    assert_eq!(site.sshd.log().matches("Accepted publickey").count(), 1);
+    client.disconnect().await;
 }

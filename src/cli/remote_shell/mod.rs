@@ -30,10 +30,19 @@ pub struct RemoteShell {
     pub connect_timeout: Option<Duration>,
     /// `-c`, `-o Ciphers`.
     pub ciphers: Option<CipherList>,
-    /// `-o ServerAliveInterval`; the inner `None` for 0.
-    pub keepalive: Option<Option<Duration>>,
+    /// `-o ServerAliveInterval`.
+    pub keepalive: Option<Keepalive>,
     /// What a person should know.
     pub warnings: Vec<String>,
+}
+
+/// Whether a silent server is asked for signs of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keepalive {
+    /// After this much silence.
+    After(Duration),
+    /// Never, which ssh writes as 0.
+    Never,
 }
 
 /// Settings of ssh that ask for what this client does in any case, and the values with which they do.
@@ -165,7 +174,10 @@ impl RemoteShell {
             self.ciphers.get_or_insert(ciphers);
         } else if is("ServerAliveInterval") {
             let seconds: u32 = value.parse().map_err(|_| wrong("a whole number of seconds"))?;
-            self.keepalive.get_or_insert((seconds > 0).then(|| Duration::from_secs(u64::from(seconds))));
+            self.keepalive.get_or_insert(match seconds {
+                0 => Keepalive::Never,
+                seconds => Keepalive::After(Duration::from_secs(u64::from(seconds))),
+            });
         } else if is("PreferredAuthentications") {
             if !value.split(',').any(|method| method.trim().eq_ignore_ascii_case("publickey")) {
                 return Err(wrong("a list that holds publickey, the only method there is here"));
@@ -225,7 +237,7 @@ mod tests {
         let shell = parse("ssh -o 'port = 23' -o \"User me\" -p 24 -c aes256-ctr -o ServerAliveInterval=0");
         assert_eq!((shell.port, shell.user.as_deref()), (Some(23), Some("me")), "the first value counts");
         assert!(shell.ciphers.is_some());
-        assert_eq!(shell.keepalive, Some(None));
+        assert_eq!(shell.keepalive, Some(Keepalive::Never));
         let shell = parse("ssh -o UserKnownHostsFile='/a /b' -o StrictHostKeyChecking=accept-new");
         assert_eq!(shell.known_hosts, [Path::new("/a"), Path::new("/b")]);
         assert_eq!(shell.unknown_host_key, Some(UnknownHostKey::Accept));

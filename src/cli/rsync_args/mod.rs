@@ -145,6 +145,7 @@ pub fn parse(arguments: Vec<OsString>, rsync_rsh: Option<OsString>) -> Result<Re
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option that combines with all others")]
 struct Parser {
     options: PushOptions,
     flags: Flags,
@@ -320,8 +321,8 @@ impl Parser {
             }
             Valued::ChecksumChoice => {
                 self.checksum = Some(checksum_choice(text).ok_or_else(|| {
-                    let names = StrongAlgorithm::ALL.map(StrongAlgorithm::name).join(", ");
-                    wrong(&format!("auto, or one or two of {names}, parted by a comma"))
+                    let all = StrongAlgorithm::ALL.map(StrongAlgorithm::name).join(", ");
+                    wrong(&format!("auto, or one or two of {all}, parted by a comma"))
                 })?);
             }
             Valued::Info => {

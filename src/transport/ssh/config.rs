@@ -14,6 +14,8 @@ use crate::secret::Secret;
 
 /// The SSH port of a host that says nothing else.
 pub const DEFAULT_PORT: u16 = 22;
+/// The host keys that the administrator of this machine recorded.
+pub const SYSTEM_KNOWN_HOSTS: &str = "/etc/ssh/ssh_known_hosts";
 /// How long name lookup, TCP, key exchange and login may take together.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the server may be silent before it is asked for a sign of life.
@@ -116,7 +118,7 @@ impl SshConfig {
     pub fn new(host: impl Into<String>, user: impl Into<String>) -> Self {
         let mut known_hosts = Vec::new();
         known_hosts.extend(std::env::home_dir().map(|home| home.join(".ssh/known_hosts")));
-        known_hosts.push(PathBuf::from("/etc/ssh/ssh_known_hosts"));
+        known_hosts.push(PathBuf::from(SYSTEM_KNOWN_HOSTS));
         Self {
             host: host.into(),
             port: DEFAULT_PORT,

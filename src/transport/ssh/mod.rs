@@ -26,7 +26,7 @@ use tokio::time::timeout;
 pub use algorithms::CipherList;
 pub use config::{
     DEFAULT_CONNECT_TIMEOUT, DEFAULT_KEEPALIVE, DEFAULT_PORT, HostKeyPin, Identity, LegacyAlgorithms, MAX_REKEY_BYTES,
-    SshConfig, UnknownHostKey, expand_home,
+    SYSTEM_KNOWN_HOSTS, SshConfig, UnknownHostKey, expand_home,
 };
 
 use super::Exec;

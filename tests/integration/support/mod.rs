@@ -1,6 +1,19 @@
 //! Real parts for tests.
+pub mod cli;
 pub mod site;
 pub mod sshd;
 
+pub use cli::Cli;
 pub use site::Site;
 pub use sshd::Sshd;
+
+/// Bytes that no compressor shrinks, the same for the same seed.
+pub fn noise(len: usize, mut seed: u64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        bytes.extend_from_slice(&(seed ^ (seed >> 29)).to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}

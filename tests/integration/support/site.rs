@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nas_sync::role::monitor::Silent;
 use nas_sync::{
@@ -13,6 +14,7 @@ use nas_sync::{
 use tempfile::TempDir;
 
 use super::Sshd;
+use super::cli::write_program;
 use super::sshd::user;
 
 /// The site. `variables` is the environment of its service and may be changed before [`Site::service`].
@@ -101,6 +103,37 @@ impl Site {
     /// Names on the NAS, sorted.
     pub fn stored_names(&self) -> Vec<String> {
         names(&self.path("nas"))
+    }
+
+    /// The database, as another program sees it.
+    pub fn database(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.path("documents.db")).expect("the database")
+    }
+
+    /// Registers a path as another program does: without looking at it.
+    pub fn insert(&self, path: &Path) -> i64 {
+        let database = self.database();
+        let path = path.to_str().expect("a path in UTF-8");
+        database.execute("INSERT INTO documents (user_id, file_path) VALUES (1, ?1)", [path]).expect("a row");
+        database.last_insert_rowid()
+    }
+
+    /// The rows that are marked: id and whether there is a time beside the mark.
+    pub fn marked(&self) -> Vec<(i64, bool)> {
+        let sql = "SELECT id, synced_at IS NOT NULL FROM documents
+                   WHERE synced_to_nas IS NOT 0 OR synced_at IS NOT NULL ORDER BY id";
+        let database = self.database();
+        let mut statement = database.prepare(sql).expect("a statement");
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
+        rows.collect::<Result<_, _>>().expect("ids")
+    }
+
+    /// Puts a script in the place of rsync on the NAS. `$NAS` in it is the NAS folder.
+    pub fn wrap_rsync(&mut self, text: &str) {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let script = self.path(&format!("wrapper{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        write_program(&script, &format!("#!/bin/sh\nNAS='{}'\n{text}\n", self.path("nas").display()));
+        self.set("NAS_RSYNC_PATH", script);
     }
 
     /// Pending documents.

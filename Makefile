@@ -1,0 +1,70 @@
+# Everything a person or a build machine does with this repository. Written for Debian and Ubuntu.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+
+# A target of its own keeps the flags of the static build away from all other builds.
+STATIC_TARGET := $(shell uname -m)-unknown-linux-gnu
+STATIC_BINARY := $(abspath $(or $(CARGO_TARGET_DIR),target))/$(STATIC_TARGET)/release/nas-sync
+# getrandom asks the kernel directly, so that a folder without /dev is enough to run in.
+STATIC_FLAGS := -C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"
+
+# Command and Debian package of what the tests and the demonstration need besides Rust.
+NEEDED := rsync:rsync sshd:openssh-server ssh-keygen:openssh-client ps:procps cc:build-essential
+
+.PHONY: help test demo static bench fmt lint doc ci clean deps rust
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: deps static ## Run all tests, against a real rsync and a real sshd on loopback
+	NAS_SYNC_STATIC=$(STATIC_BINARY) $(CARGO) test
+
+demo: deps static ## Sync sample documents to a throwaway NAS on this machine
+	@tests/demo.sh $(STATIC_BINARY)
+
+static: rust ## Build the static binary, which runs in an empty folder
+	RUSTFLAGS='$(STATIC_FLAGS)' $(CARGO) build --release --target $(STATIC_TARGET)
+	@echo "$(STATIC_BINARY): $$(stat -c %s $(STATIC_BINARY)) bytes"
+
+bench: rust ## Measure the delta search and the token coders
+	$(CARGO) bench
+
+fmt: rust ## Format the code
+	$(CARGO) fmt
+
+lint: rust ## Check formatting and lints, as the build machine does
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+doc: rust ## Build the documentation of the library
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps
+
+ci: ## Run what the build machine runs
+	.ci/run
+
+clean: ## Remove everything that was built
+	$(CARGO) clean
+
+rust:
+	@command -v $(CARGO) >/dev/null || { \
+	    echo "cargo is missing. Install Rust 1.89 or later, for example with" >&2; \
+	    echo "  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" >&2; \
+	    exit 1; }
+
+# Asks apt only for what is missing, and for root's rights only then.
+deps: rust
+	@export PATH="$$PATH:/usr/sbin:/sbin"; missing=(); \
+	for pair in $(NEEDED); do \
+	    command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair##*:}"); \
+	done; \
+	if [[ $${#missing[@]} -gt 0 ]]; then \
+	    echo "installing: $${missing[*]}"; \
+	    sudo=(); [[ $$(id -u) -eq 0 ]] || sudo=(sudo); \
+	    "$${sudo[@]}" apt-get update -qq; \
+	    "$${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+	        apt-get install -y -qq --no-install-recommends "$${missing[@]}"; \
+	fi

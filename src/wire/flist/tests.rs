@@ -1,0 +1,168 @@
+//! Captured lists, hostile ones, and lists of every shape there and back.
+
+use super::*;
+use proptest::prelude::*;
+
+const MODERN: ListCoding = ListCoding {
+    ints: IntCoding::Variable,
+    xflags: XflagCoding::Varint,
+    end: EndOfList::ErrorsAlways,
+    nanoseconds: true,
+    content_flags: true,
+    zero_id_names: true,
+    digest_for_every_entry: false,
+};
+const OLD: ListCoding = ListCoding {
+    ints: IntCoding::Fixed,
+    xflags: XflagCoding::Word,
+    end: EndOfList::ErrorsAfterIds,
+    nanoseconds: false,
+    content_flags: false,
+    zero_id_names: false,
+    digest_for_every_entry: false,
+};
+
+fn entry(name: &str, kind: EntryKind, permissions: u16, size: u64, mtime: i64, mtime_ns: u32) -> FileEntry {
+    FileEntry {
+        name: name.as_bytes().into(),
+        kind,
+        permissions,
+        size,
+        mtime,
+        mtime_ns,
+        uid: 0,
+        gid: 0,
+        target: None,
+        digest: None,
+    }
+}
+
+fn captured_tree() -> [FileEntry; 2] {
+    [
+        entry(".", EntryKind::Directory(Content::Argument), 0o755, 4096, 1_704_164_647, 0),
+        entry("a.txt", EntryKind::File, 0o644, 6, 1_704_164_645, 500_000_000),
+    ]
+}
+
+fn encode(coding: ListCoding, fields: ListFields, entries: &[FileEntry]) -> Vec<u8> {
+    let mut coder = ListCoder::new(coding, fields);
+    let mut out = Vec::new();
+    for entry in entries {
+        coder.put(entry, &mut out);
+    }
+    coder.put_end(0, &mut out);
+    out
+}
+
+#[test]
+fn the_captured_list_of_protocol_32() {
+    let expected = [
+        &[0x19_u8, 1, b'.', 0, 0, 0x10, 0x65, 0x27, 0x7d, 0x93, 0xed, 0x41, 0, 0][..],
+        &[0xa0, 0x18, 5],
+        b"a.txt",
+        &[0, 6, 0, 0x65, 0x25, 0x7d, 0x93, 0xf0, 0, 0x65, 0xcd, 0x1d, 0xa4, 0x81, 0, 0, 0, 0],
+    ]
+    .concat();
+    assert_eq!(encode(MODERN, ListFields::default(), &captured_tree()), expected);
+}
+
+#[test]
+fn the_captured_list_of_protocol_29() {
+    let expected = [
+        &[0x19_u8, 1, b'.', 0, 0x10, 0, 0, 0x27, 0x7d, 0x93, 0x65, 0xed, 0x41, 0, 0, 0x18, 5][..],
+        b"a.txt",
+        &[6, 0, 0, 0, 0x25, 0x7d, 0x93, 0x65, 0xa4, 0x81, 0, 0, 0],
+    ]
+    .concat();
+    assert_eq!(encode(OLD, ListFields::default(), &captured_tree()), expected);
+}
+
+#[test]
+fn the_first_entry_never_leaves_its_ids_out() {
+    let fields = ListFields { owner: true, group: true, ..ListFields::default() };
+    let wire = encode(MODERN, fields, &captured_tree());
+    assert_eq!(wire[0], 0x01);
+}
+
+#[test]
+fn hostile_entries_are_malformed() {
+    let malformed = |wire: &[u8]| {
+        matches!(
+            ListCoder::new(MODERN, ListFields::default()).take(&mut Reader::new(wire)),
+            Err(DecodeError::Malformed { .. })
+        )
+    };
+    // A prefix longer than the previous name; a device; a nanosecond field out of range; an empty name.
+    assert!(malformed(&[0x38, 9, 1, b'x', 0, 0, 0]));
+    assert!(malformed(&[0x18, 1, b'x', 0, 0, 0, 0, 0, 0, 0, 0xb6, 0x61, 0, 0]));
+    assert!(malformed(&[0xa0, 0x18, 1, b'x', 0, 0, 0, 0, 0, 0, 0, 0xf0, 0xff, 0xff, 0xff, 0x7f]));
+    assert!(malformed(&[0x18, 0]));
+}
+
+fn any_entry() -> impl Strategy<Value = FileEntry> {
+    let kind = prop_oneof![
+        Just(EntryKind::File),
+        Just(EntryKind::Symlink),
+        Just(EntryKind::Directory(Content::Argument)),
+        Just(EntryKind::Directory(Content::Listed)),
+        Just(EntryKind::Directory(Content::Unlisted)),
+    ];
+    (
+        ("[a-c/]{1,3}", proptest::collection::vec(1..255_u8, 0..300)),
+        kind,
+        0..0o7777_u16,
+        0..i64::MAX as u64,
+        0..u32::MAX,
+        0..1_000_000_000_u32,
+        (0..3_u32, any::<u32>()),
+    )
+        .prop_map(|((head, tail), kind, permissions, size, mtime, mtime_ns, (uid, gid))| FileEntry {
+            name: [head.as_bytes(), &tail].concat().into(),
+            kind,
+            permissions,
+            size,
+            mtime: i64::from(mtime),
+            mtime_ns,
+            uid,
+            gid,
+            target: (kind == EntryKind::Symlink).then(|| Box::from(&b"target"[..])),
+            digest: None,
+        })
+}
+
+proptest! {
+    #[test]
+    fn lists_survive(mut entries in proptest::collection::vec(any_entry(), 1..20),
+                     owner: bool, group: bool, modern: bool, one_byte: bool) {
+        let coding = match (modern, one_byte) {
+            (true, _) => MODERN,
+            (false, true) => ListCoding { xflags: XflagCoding::Byte, ..OLD },
+            (false, false) => OLD,
+        };
+        let fields = ListFields { owner, group, links: true, digest: None };
+        for entry in &mut entries {
+            // What the coding cannot carry arrives as its default.
+            if !coding.nanoseconds { entry.mtime_ns = 0; }
+            if !owner { entry.uid = 0; }
+            if !group { entry.gid = 0; }
+            if !coding.content_flags && entry.kind == EntryKind::Directory(Content::Unlisted) {
+                entry.kind = EntryKind::Directory(Content::Listed);
+            }
+        }
+        let wire = encode(coding, fields, &entries);
+        let mut coder = ListCoder::new(coding, fields);
+        let mut reader = Reader::new(&wire);
+        for entry in &entries {
+            prop_assert_eq!(coder.take(&mut reader), Ok(Listed::Entry(entry.clone())));
+        }
+        prop_assert_eq!(coder.take(&mut reader), Ok(Listed::End { errors: 0 }));
+        prop_assert!(reader.is_empty());
+    }
+
+    #[test]
+    fn garbage_never_panics(bytes: Vec<u8>) {
+        let mut coder = ListCoder::new(MODERN, ListFields { owner: true, group: true, links: true, digest: Some(16) });
+        let mut reader = Reader::new(&bytes);
+        while coder.take(&mut reader).is_ok() && !reader.is_empty() {}
+    }
+}

@@ -1,0 +1,304 @@
+//! The program itself, as far as it needs no NAS: what it prints where, and how it ends.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_nas-sync");
+const CONFIGURED: [(&str, &str); 3] =
+    [("NAS_HOST", "192.168.1.100"), ("NAS_USER", "me"), ("NAS_PATH", "/volume1/factures")];
+
+/// A working directory of its own, and an environment that holds nothing else.
+struct Place {
+    folder: TempDir,
+    variables: Vec<(String, String)>,
+}
+
+impl Place {
+    fn new(variables: &[(&str, &str)]) -> Self {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self { folder: tempfile::tempdir().unwrap(), variables }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) -> PathBuf {
+        fs::write(self.path(name), content).unwrap();
+        self.path(name)
+    }
+
+    fn command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.env_clear().env("HOME", self.folder.path()).current_dir(self.folder.path());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value))).args(arguments);
+        command
+    }
+
+    /// Runs a line whose words hold no blanks.
+    fn run(&self, line: &str) -> Ended {
+        Ended::of(self.command(line.split_whitespace()).output().unwrap())
+    }
+
+    /// Runs the program under the name `rsync`.
+    fn rsync(&self, arguments: &[&str]) -> Ended {
+        Ended::of(self.command(arguments).arg0("/usr/bin/rsync").output().unwrap())
+    }
+}
+
+struct Ended {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ended {
+    fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code().expect("no signal ended it"),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// The one object on stdout.
+    fn json(&self) -> Value {
+        assert_eq!(self.stdout.lines().count(), 1, "{}", self.stdout);
+        serde_json::from_str(&self.stdout).unwrap()
+    }
+}
+
+#[test]
+fn config_says_what_is_missing() {
+    let place = Place::new(&[("NAS_HOST", "nas"), ("NAS_USER", "")]);
+    let ended = place.run("config");
+    assert_eq!(ended.code, 2);
+    assert!(ended.stdout.contains("NAS_USER, NAS_PATH are missing"), "{}", ended.stdout);
+    let ended = place.run("config --json");
+    assert_eq!(ended.code, 2);
+    let object = ended.json();
+    assert_eq!(object["configured"], false);
+    assert_eq!(
+        (&object["nas_host"], &object["nas_user"], &object["nas_path"]),
+        (&json!(true), &json!(false), &json!(false))
+    );
+    assert_eq!((&object["host"], &object["path"]), (&json!("nas"), &Value::Null));
+}
+
+#[test]
+fn config_of_a_complete_environment_is_the_contracts_object() {
+    let object = {
+        let ended = Place::new(&CONFIGURED).run("config --json");
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+        ended.json()
+    };
+    let promised = json!({"configured": true, "nas_host": true, "nas_user": true, "nas_path": true,
+        "host": "192.168.1.100", "path": "/volume1/factures"});
+    for (key, value) in promised.as_object().unwrap() {
+        assert_eq!(&object[key], value, "{key}");
+    }
+}
+
+#[test]
+fn secrets_are_never_printed() {
+    let mut variables = CONFIGURED.to_vec();
+    variables.extend([("NAS_KEY", "KEYTEXT-s3cret"), ("NAS_KEY_PASSPHRASE", "PASS-s3cret")]);
+    let place = Place::new(&variables);
+    for line in ["config", "config --json", "config -vvv", "test --json --port none", "status"] {
+        let ended = place.run(line);
+        assert!(!(ended.stdout + &ended.stderr).contains("s3cret"), "{line}");
+    }
+    // A secret in a file with a broken line is not quoted either.
+    place.write(".env", "NAS_KEY_PASSPHRASE='s3cret\n");
+    let ended = place.run("config");
+    assert_eq!(ended.code, 2);
+    assert!(!(ended.stdout + &ended.stderr).contains("s3cret"));
+}
+
+#[test]
+fn flags_beat_the_environment_and_that_beats_the_file() {
+    let mut place = Place::new(&[]);
+    place.write(".env", "NAS_HOST=from-file\nNAS_USER=me\nNAS_PATH=/p\n");
+    let host = |place: &Place, line: &str| place.run(line).json()["host"].clone();
+    assert_eq!(host(&place, "config --json"), "from-file");
+    place.variables.push(("NAS_HOST".into(), "from-environment".into()));
+    assert_eq!(host(&place, "config --json"), "from-environment");
+    assert_eq!(host(&place, "config --json --nas-host from-flag"), "from-flag");
+    assert_eq!(host(&place, "--nas-host from-flag config --json"), "from-flag");
+}
+
+#[test]
+fn values_may_stand_in_files() {
+    let mut place = Place::new(&[("NAS_USER", "me"), ("NAS_PATH", "/p")]);
+    let file = place.write("host", "from-secret\n");
+    place.variables.push(("NAS_HOST_FILE".into(), file.to_str().unwrap().into()));
+    let ended = place.run("config --json");
+    assert_eq!((ended.code, &ended.json()["host"]), (0, &json!("from-secret")));
+    fs::remove_file(file).unwrap();
+    let ended = place.run("config --json");
+    assert_eq!((ended.code, &ended.json()["error"]["kind"]), (2, &json!("usage")));
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    let place = Place::new(&CONFIGURED);
+    for line in
+        ["", "frobnicate", "add", "add file", "sync --user me", "config --frob", "config --port 0", "sync --jobs x"]
+    {
+        let ended = place.run(line);
+        assert_eq!(ended.code, 2, "{line}");
+        assert!(ended.stdout.is_empty() && !ended.stderr.is_empty(), "{line}");
+    }
+    let ended = place.run("frobnicate --json");
+    assert_eq!((ended.code, &ended.json()["error"]["kind"]), (2, &json!("usage")));
+    let ended = place.run("sync --json --file-timeout soon");
+    assert_eq!((ended.code, &ended.json()["error"]["kind"], &ended.json()["total"]), (2, &json!("usage"), &json!(0)));
+}
+
+#[test]
+fn an_unconfigured_nas_is_said_before_anything_is_tried() {
+    let place = Place::new(&[]);
+    let ended = place.run("test --json");
+    assert_eq!(ended.code, 2);
+    let object = ended.json();
+    assert_eq!((&object["success"], &object["error"]["kind"]), (&json!(false), &json!("not_configured")));
+    assert_eq!(object["message"], object["error"]["message"]);
+    for key in ["details", "cause", "solution"] {
+        assert!(object["error"].get(key).is_some(), "{key}");
+    }
+    let ended = place.run("sync");
+    assert_eq!(ended.code, 2);
+    for part in ["error: ", "NAS_HOST", "cause: ", "solution: "] {
+        assert!(ended.stderr.contains(part), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn help_names_the_variables() {
+    let place = Place::new(&[]);
+    let ended = place.run("--help");
+    assert_eq!(ended.code, 0);
+    for name in ["NAS_HOST", "NAS_USER", "NAS_PATH", "NAS_PORT", "NAS_KEY_FILE", "NAS_DB", "UPLOAD_DIR", "NAS_LAYOUT"] {
+        assert!(ended.stdout.contains(name), "{name}");
+    }
+    for line in ["push --help", "push -h"] {
+        let ended = place.run(line);
+        assert!(ended.code == 0 && ended.stdout.contains("SRC… [USER@]HOST:DEST"), "{line}");
+    }
+    assert!(place.run("--version").stdout.starts_with("nas-sync "));
+    assert!(place.rsync(&["--version"]).stdout.contains("protocol version 32"));
+}
+
+#[test]
+fn add_prints_ids_and_status_counts() {
+    let place = Place::new(&[]);
+    place.write("one.pdf", "1");
+    place.write("two\u{1b}.pdf", "2");
+    let ended = place.run("add one.pdf --user 7");
+    assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), (0, "1\n", ""));
+    let ended = place.run("add --json two\u{1b}.pdf one.pdf --user 8");
+    assert_eq!((ended.code, ended.json()), (0, json!({"ids": [2, 3]})));
+
+    let ended = place.run("status --json");
+    assert_eq!(ended.code, 0);
+    let promised = json!({"total_documents": 3, "synced": 0, "pending": 3, "sync_percentage": 0.0, "last_sync": null,
+        "nas_configured": false});
+    let object = ended.json();
+    for (key, value) in promised.as_object().unwrap() {
+        assert_eq!(&object[key], value, "{key}");
+    }
+    assert_eq!(place.run("status --user 8 --json").json()["total_documents"], 2);
+    assert!(place.run("status").stdout.contains("documents   3\n"));
+}
+
+#[test]
+fn nothing_is_added_when_one_file_is_missing() {
+    let place = Place::new(&[]);
+    place.write("one.pdf", "1");
+    let ended = place.run("add --json one.pdf gone\u{1b}[2J.pdf --user 7");
+    assert_eq!((ended.code, &ended.json()["error"]["kind"]), (1, &json!("source_missing")));
+    assert!(!ended.stderr.contains('\u{1b}') && ended.stderr.contains("gone\\x1b[2J.pdf"), "{}", ended.stderr);
+    assert_eq!(place.run("add one.pdf --user 7").stdout, "1\n");
+}
+
+#[test]
+fn a_database_that_cannot_be_used_ends_with_4() {
+    let place = Place::new(&CONFIGURED);
+    place.write("broken.db", "this is not a database, whatever its name says");
+    for line in
+        ["status --json", "status --json --db broken.db", "sync --json --db broken.db", "sync --json --db no/such.db"]
+    {
+        let ended = place.run(line);
+        assert_eq!((ended.code, &ended.json()["error"]["kind"]), (4, &json!("database_unusable")), "{line}");
+        assert!(ended.stderr.starts_with("error: "), "{line}");
+    }
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_no_success() {
+    let place = Place::new(&CONFIGURED);
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let ended = Ended::of(place.command(["config"]).stdout(full).output().unwrap());
+    assert_eq!(ended.code, 1);
+    assert!(ended.stderr.contains("could not be written"));
+    // A reader that has gone away is not a failure, and nothing panics.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = Ended::of(place.command(["config"]).stdout(writer).output().unwrap());
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn push_refuses_with_rsyncs_exit_status() {
+    let place = Place::new(&[]);
+    for (arguments, code, named) in [
+        (&[][..], 1, "source and a destination"),
+        (&["-a", "--delete", "a", "nas:b"], 1, "--delete of rsync is not supported yet"),
+        (&["-a", "--frobnicate", "a", "nas:b"], 1, "--frobnicate: unknown option"),
+        (&["-a", "a", "nas::module"], 4, "daemons"),
+        (&["-a", "nas:a", "b"], 4, "pull"),
+        (&["-a", "a", "b"], 4, "itself"),
+        (&["-e", "rsh -l me", "a", "nas:b"], 1, "\"rsh\""),
+        (&["-e", "ssh -J jump", "a", "nas:b"], 1, "ProxyJump"),
+        (&["-e", "ssh -o SendEnv=X", "a", "nas:b"], 1, "SendEnv"),
+        (&["--port=none", "a", "nas:b"], 1, "--port"),
+        (&["--protocol=99", "a", "nas:b"], 2, "--protocol"),
+    ] {
+        let ended = place.rsync(arguments);
+        assert_eq!(ended.code, code, "{arguments:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(named) && ended.stdout.is_empty(), "{arguments:?}: {}", ended.stderr);
+        let ended = Ended::of(place.command([&["push", "--json"][..], arguments].concat()).output().unwrap());
+        assert_eq!((ended.code, &ended.json()["exit_code"]), (code, &json!(code)), "{arguments:?}");
+    }
+}
+
+#[test]
+fn rsync_rsh_is_read_too() {
+    let place = Place::new(&[("RSYNC_RSH", "plink -batch")]);
+    let ended = place.rsync(&["a", "nas:b"]);
+    assert_eq!(ended.code, 1);
+    assert!(ended.stderr.contains("RSYNC_RSH") && ended.stderr.contains("plink"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_closed_port_ends_push_with_rsyncs_10_and_test_with_3() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let mut place = Place::new(&[("NAS_HOST", "127.0.0.1"), ("NAS_USER", "me"), ("NAS_PATH", "/p")]);
+    place.variables.push(("NAS_PORT".into(), port.clone()));
+    let key = place.path("key");
+    crate::support::sshd::keygen(&key, "ed25519", "");
+    place.variables.push(("NAS_KEY_FILE".into(), key.to_str().unwrap().into()));
+    place.write("file", "x");
+    let remote_shell = format!("ssh -p {port} -i {} -o BatchMode=yes -o ConnectTimeout=30", key.display());
+    let ended = place.rsync(&["-avz", "--progress", "-e", &remote_shell, "file", "me@127.0.0.1:/p"]);
+    assert_eq!(ended.code, 10, "{}", ended.stderr);
+    let ended = place.run("test --json");
+    assert_eq!((ended.code, &ended.json()["error"]["kind"]), (3, &json!("connection_refused")));
+    assert!(!Path::new(&place.path("nas-sync.db")).exists(), "test makes no database");
+}
