@@ -3,6 +3,7 @@
 //! Nothing here holds more than a small buffer, because a child's peak memory is measured from the size of the process
 //! that started it upwards.
 
+use std::fmt::{self, Write as _};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -29,6 +30,10 @@ impl Random {
 
     pub fn below(&mut self, end: u64) -> u64 {
         (self.next() >> 16) % end
+    }
+
+    fn index(&mut self, end: usize) -> usize {
+        usize::try_from(self.below(end as u64)).unwrap_or(0)
     }
 
     fn fill(&mut self, bytes: &mut [u8]) {
@@ -101,15 +106,16 @@ pub fn toolchain_html() -> Option<PathBuf> {
 pub fn html(folder: &Path, total: u64) -> io::Result<()> {
     const PAGE: u64 = 96 * 1024;
     let mut random = Random::new(5);
-    let mut letter = || char::from(b"etaoinsrhldcumfpgwybvk"[random.below(22) as usize]);
+    let mut letter = || char::from(b"etaoinsrhldcumfpgwybvk"[random.index(22)]);
     let words: Vec<String> = (0..4000_usize).map(|at| (0..3 + at % 8).map(|_| letter()).collect()).collect();
-    let head: String = (0..60)
-        .map(|at| format!("<link rel=\"stylesheet\" href=\"../static/{}-{at:04x}.css\">\n", words[at]))
-        .collect();
+    let mut head = String::new();
+    for word in &words[..60] {
+        writeln!(head, "<link rel=\"stylesheet\" href=\"../static/{word}.css\">").map_err(io::Error::other)?;
+    }
     for number in 0..total / PAGE {
         let mut page = format!("<!DOCTYPE html><html lang=\"en\"><head>\n{head}</head><body>\n");
         while (page.len() as u64) < PAGE {
-            section(&mut page, &words, &mut random);
+            section(&mut page, &words, &mut random).map_err(io::Error::other)?;
         }
         page.push_str("</body></html>\n");
         fs::write(folder.join(format!("page{number:05}.html")), page)?;
@@ -117,22 +123,23 @@ pub fn html(folder: &Path, total: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn section(page: &mut String, words: &[String], random: &mut Random) {
+fn section(page: &mut String, words: &[String], random: &mut Random) -> fmt::Result {
     let id = random.below(1 << 20);
-    *page += &format!(
+    write!(
+        page,
         "<section id=\"method.{id:05x}\" class=\"method\"><a class=\"src rightside\" href=\"../src/{id:05x}.html\">\
          Source</a><h4 class=\"code-header\"><a href=\"#method.{id:05x}\">"
-    );
+    )?;
     for _ in 0..20 + random.below(80) {
-        let rank = random.below(63).min(random.below(63));
-        let word = &words[random.below(63 * (rank + 1)) as usize];
-        *page += &match random.below(16) {
-            0 => format!("<code class=\"name\">{word}</code> "),
-            1 => format!("{word}</p>\n<div class=\"docblock\"><p>"),
-            _ => format!("{word} "),
-        };
+        let rank = random.index(63).min(random.index(63));
+        let word = &words[random.index(63 * (rank + 1))];
+        match random.below(16) {
+            0 => write!(page, "<code class=\"name\">{word}</code> "),
+            1 => write!(page, "{word}</p>\n<div class=\"docblock\"><p>"),
+            _ => write!(page, "{word} "),
+        }?;
     }
-    page.push_str("</p></div></section>\n");
+    page.write_str("</p></div></section>\n")
 }
 
 /// Files and bytes below a folder.

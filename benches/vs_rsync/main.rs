@@ -62,15 +62,11 @@ const WORKLOADS: [Workload; 7] = [
         what: "documents",
         options: "-a",
         before: Before::Nothing,
-        make: |to, quick| data::tree(to, if quick { 200 } else { 2000 }, if quick { 26_400_000 } else { 264_000_000 }, 100),
+        make: |to, quick| {
+            data::tree(to, if quick { 200 } else { 2000 }, if quick { 26_400_000 } else { 264_000_000 }, 100)
+        },
     },
-    Workload {
-        key: "files",
-        what: "small files",
-        options: "-a",
-        before: Before::Nothing,
-        make: small_files,
-    },
+    Workload { key: "files", what: "small files", options: "-a", before: Before::Nothing, make: small_files },
     Workload {
         key: "again",
         what: "the small files again, nothing to do",
@@ -152,7 +148,10 @@ fn main() -> Result<()> {
     if settings.wants(SERVICE) {
         compare_service(&site, &settings)?;
     }
-    println!("\nMedians of {}. CPU is user and system time of the client and of every process it waited for,", settings.runs);
+    println!(
+        "\nMedians of {}. CPU is user and system time of the client and of every process it waited for,",
+        settings.runs
+    );
     println!("so ssh is in it; peak is that of the largest single process, so ssh is not added to rsync's.");
     Ok(())
 }
@@ -186,7 +185,10 @@ fn compare(site: &Site, settings: &Settings, workload: &Workload) -> Result<()> 
                 let file = entry?.path();
                 data::edit(&file, 400)?;
                 // Another time than that of the copies, or nobody would look at the content.
-                File::options().write(true).open(&file)?.set_modified(SystemTime::now() - Duration::from_secs(86_400))?;
+                File::options()
+                    .write(true)
+                    .open(&file)?
+                    .set_modified(SystemTime::now() - Duration::from_secs(86_400))?;
             }
         }
         Before::Everything => {
@@ -297,12 +299,14 @@ fn report(what: &str, peers: &[Peer], costs: &[Vec<Cost>]) {
 }
 
 fn shown(cost: &Cost) -> String {
-    let peak = cost.peak as f64 / 1e6;
-    format!("{:.3} s · {:.3} s · {peak:.0} MB", cost.wall.as_secs_f64(), cost.cpu.as_secs_f64())
+    let peak = cost.peak.div_ceil(1_000_000);
+    format!("{:.3} s · {:.3} s · {peak} MB", cost.wall.as_secs_f64(), cost.cpu.as_secs_f64())
 }
 
 fn amount(files: u64, bytes: u64) -> String {
-    let bytes = bytes as f64;
-    let size = if bytes < 1e6 { format!("{:.0} KB", bytes / 1e3) } else { format!("{:.0} MB", bytes / 1e6) };
+    let size = match bytes {
+        ..1_000_000 => format!("{} KB", bytes / 1000),
+        _ => format!("{} MB", bytes / 1_000_000),
+    };
     if files == 1 { size } else { format!("{files} files, {size}") }
 }
