@@ -33,8 +33,9 @@ pub(super) fn judge(trouble: Trouble, heard: &Heard) -> NasSyncError {
             let error = NasSyncError::new(ErrorKind::Stalled, "the transfer made no progress for too long");
             error.with_details(heard.text.as_bytes())
         }
-        Trouble::NoHandshake { received } => no_handshake(&received, heard),
-        Trouble::Handshake { error: HandshakeError::NotRsync, received } => no_handshake(&received, heard),
+        Trouble::NoHandshake { received } | Trouble::Handshake { error: HandshakeError::NotRsync, received } => {
+            no_handshake(&received, heard)
+        }
         Trouble::Handshake { error, .. } => {
             NasSyncError::new(ErrorKind::Protocol, format!("the rsync handshake failed: {error}"))
                 .with_details(heard.text.as_bytes())

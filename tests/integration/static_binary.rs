@@ -12,6 +12,8 @@ use crate::support::sshd::user;
 
 /// `make test` builds the binary and says here where it is.
 const VARIABLE: &str = "NAS_SYNC_STATIC";
+/// A name that only `/etc/hosts` inside the empty folder knows.
+const NAS: &str = "nas.test";
 /// The program header that names a dynamic loader.
 const PT_INTERP: u32 = 3;
 
