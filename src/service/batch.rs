@@ -18,7 +18,7 @@ use crate::delta::strong::MAX_DIGEST_LEN;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::{Event, Monitor, Stability};
 use crate::role::send_list::{SendList, Sources};
-use crate::session::{Outcome, kind_of_text};
+use crate::session::{Outcome, kind_of_text, names_file};
 use crate::store::{BadRow, Claim, Document, DocumentId, Level, Store, StoredCopy, SyncedRecord};
 use crate::transport::ExitStatus;
 use crate::tree::{FileMeta, RemoteName, Root, SourceFile};
@@ -329,17 +329,15 @@ impl SessionEnd<'_> {
     }
 }
 
-/// The session ended well, but not for this document: what the NAS said about it, if it said anything.
+/// The session ended well, but not for this document: what the NAS said about it, or about all of them.
 fn not_stored(planned: &Planned, outcome: &Outcome) -> NasSyncError {
-    let name = planned.name.file_name();
-    let about = |line: &&[u8]| line.windows(name.len()).any(|window| window == name);
-    let line = outcome.text.lines().find(about).or_else(|| outcome.text.lines().next());
-    let said = line.map(|line| String::from_utf8_lossy(line).into_owned());
-    match (line.and_then(kind_of_text), said) {
-        (Some(kind), Some(said)) => NasSyncError::new(kind, format!("the NAS could not store it: {said}")),
-        (None, Some(said)) => {
-            NasSyncError::new(ErrorKind::NotAcknowledged, format!("the NAS did not store it: {said}"))
-        }
-        (_, None) => NasSyncError::new(ErrorKind::NotAcknowledged, "the NAS did not confirm that it is stored"),
-    }
+    let of_all = |line: &&[u8]| matches!(kind_of_text(line), Some(ErrorKind::DiskFull | ErrorKind::ReadOnly));
+    let of_this = |line: &&[u8]| names_file(line, planned.name.file_name());
+    let line = outcome.text.lines().find(of_this).or_else(|| outcome.text.lines().find(of_all));
+    let kind = line.and_then(kind_of_text).unwrap_or(ErrorKind::NotAcknowledged);
+    let message = match line {
+        Some(line) => format!("the NAS did not store it: {}", String::from_utf8_lossy(line)),
+        None => String::from("the NAS did not confirm that it is stored"),
+    };
+    NasSyncError::new(kind, message).with_details(outcome.text.as_bytes())
 }

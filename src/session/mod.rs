@@ -28,7 +28,7 @@ use crate::wire::handshake::{Handshake, Offer, Protocol};
 use crate::wire::negotiated::Negotiated;
 
 pub use self::heard::RemoteText;
-pub use self::verdict::kind_of_text;
+pub use self::verdict::{kind_of_text, names_file};
 
 /// What is pushed.
 pub struct Push {

@@ -127,15 +127,45 @@ fn explain(status: u32, heard: &Heard) -> NasSyncError {
     NasSyncError::new(kind, message).with_details(heard.text.as_bytes())
 }
 
-/// What a line of remote text is about, as far as the operating system's own reason in it tells.
+/// What a line of remote text is about, as far as the operating system's own reason at its end tells. A path before it
+/// may hold any words and numbers.
 pub fn kind_of_text(line: &[u8]) -> Option<ErrorKind> {
+    let reason = line.rsplit(|&byte| byte == b'"').next().unwrap_or(line);
     let table: [(&[&str], ErrorKind); 4] = [
-        (&["(28)", "(122)", "(27)", "No space left", "quota exceeded"], ErrorKind::DiskFull),
+        (&["(28)", "(122)", "No space left", "quota exceeded"], ErrorKind::DiskFull),
         (&["(30)", "Read-only file system"], ErrorKind::ReadOnly),
         (&["(13)", "(1)", "Permission denied", "Operation not permitted"], ErrorKind::PermissionDenied),
         (&["(2)", "(20)", "No such file or directory", "Not a directory"], ErrorKind::DestinationMissing),
     ];
-    table.iter().find(|(words, _)| words.iter().any(|word| contains(line, word))).map(|(_, kind)| *kind)
+    table.iter().find(|(words, _)| words.iter().any(|word| contains(reason, word))).map(|(_, kind)| *kind)
+}
+
+/// Whether a line of remote text names this file: its name stands alone in it, or as the temporary one that rsync makes
+/// of it. Servers write bytes they do not print as `\#ooo`.
+pub fn names_file(line: &[u8], name: &[u8]) -> bool {
+    if name.is_empty() {
+        return false;
+    }
+    let line = unescape(line);
+    let before = |byte: u8| matches!(byte, b'/' | b'.' | b'"' | b' ');
+    let behind = |byte: u8| matches!(byte, b'"' | b'.' | b' ' | b':' | b',');
+    line.windows(name.len()).enumerate().any(|(start, window)| {
+        window == name
+            && start.checked_sub(1).is_none_or(|at| before(line[at]))
+            && line.get(start + name.len()).is_none_or(|&byte| behind(byte))
+    })
+}
+
+fn unescape(line: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((&first, behind)) = rest.split_first() {
+        let octal = rest.strip_prefix(b"\\#").and_then(|digits| digits.first_chunk::<3>());
+        let code = octal.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok());
+        plain.push(code.unwrap_or(first));
+        rest = if code.is_some() { &rest[5..] } else { behind };
+    }
+    plain
 }
 
 #[cfg(test)]
@@ -164,6 +194,23 @@ mod tests {
         );
         assert_eq!(ended("rsync: unknown option", 1), Err(ErrorKind::OptionRefused));
         assert_eq!(judge_end(&heard("", None)).unwrap_err().kind(), ErrorKind::ConnectionLost);
+    }
+
+    #[test]
+    fn a_file_name_is_no_reason() {
+        let line = b"rsync: [receiver] mkstemp \"/nas/.scan (1).pdf.Xa3Bc9\" failed: File name too long (36)";
+        assert_eq!(kind_of_text(line), None);
+        let line = b"rsync: [receiver] mkstemp \"/nas/.No space left (2).Xa3Bc9\" failed: Permission denied (13)";
+        assert_eq!(kind_of_text(line), Some(ErrorKind::PermissionDenied));
+    }
+
+    #[test]
+    fn lines_are_about_the_file_they_name() {
+        let line = b"rsync: [receiver] mkstemp \"/nas/.r\\#303\\#251gl\\#303\\#251.pdf.Xa3Bc9\" failed: x (13)";
+        assert!(names_file(line, "r\u{e9}gl\u{e9}.pdf".as_bytes()));
+        assert!(!names_file(line, b"gl"));
+        assert!(!names_file(b"rsync: \"/nas/.bill.pdf.Xa3Bc9\" failed", b"ill.pdf"));
+        assert!(names_file(b"ERROR: bill.pdf failed verification -- update discarded.", b"bill.pdf"));
     }
 
     #[test]

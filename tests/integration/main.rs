@@ -9,6 +9,7 @@ mod fixtures;
 mod hostile;
 mod interop;
 mod nas_cli;
+mod large;
 mod nas_errors;
 mod notes;
 mod push_cli;
