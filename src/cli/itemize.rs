@@ -55,6 +55,9 @@ pub fn letters(entry: &FileEntry, flags: ItemFlags, options: &PushOptions) -> St
     if flags.has(ItemFlags::NEW) {
         return text + "+++++++++";
     }
+    if flags.has(ItemFlags::UNSAID) {
+        return text + "?????????";
+    }
     let time = if options.times { 't' } else { 'T' };
     let attributes = [
         (ItemFlags::CHANGED, 'c'),
@@ -150,6 +153,7 @@ mod tests {
             (&file, ItemFlags::TRANSFER | ItemFlags::TIME, &PushOptions::default(), "<f..T......"),
             (&file, ItemFlags::PERMISSIONS | ItemFlags::GROUP, &timed, ".f...p.g..."),
             (&file, ItemFlags::TRANSFER, &timed, "<f........."),
+            (&file, ItemFlags::TRANSFER | ItemFlags::UNSAID, &timed, "<f?????????"),
             (&dir, ItemFlags::LOCAL_CHANGE | new, &timed, "cd+++++++++"),
             (&dir, ItemFlags::TIME, &timed, ".d..t......"),
             (&dir, 0, &timed, ".d         "),

@@ -17,34 +17,36 @@ pub enum ItemCoding {
 
 /// What differs, and what follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ItemFlags(pub u16);
+pub struct ItemFlags(pub u32);
 
 impl ItemFlags {
     /// The content or value changed.
-    pub const CHANGED: u16 = 0x0002;
+    pub const CHANGED: u32 = 0x0002;
     /// The size differs.
-    pub const SIZE: u16 = 0x0004;
+    pub const SIZE: u32 = 0x0004;
     /// The modification time differs.
-    pub const TIME: u16 = 0x0008;
+    pub const TIME: u32 = 0x0008;
     /// The permissions differ.
-    pub const PERMISSIONS: u16 = 0x0010;
+    pub const PERMISSIONS: u32 = 0x0010;
     /// The owner differs.
-    pub const OWNER: u16 = 0x0020;
+    pub const OWNER: u32 = 0x0020;
     /// The group differs.
-    pub const GROUP: u16 = 0x0040;
+    pub const GROUP: u32 = 0x0040;
     /// A basis type byte follows.
-    const BASIS_TYPE_FOLLOWS: u16 = 0x0800;
+    const BASIS_TYPE_FOLLOWS: u32 = 0x0800;
     /// A name follows.
-    const XNAME_FOLLOWS: u16 = 0x1000;
+    const XNAME_FOLLOWS: u32 = 0x1000;
     /// The item does not exist there yet.
-    pub const NEW: u16 = 0x2000;
+    pub const NEW: u32 = 0x2000;
     /// The item was made from local data alone.
-    pub const LOCAL_CHANGE: u16 = 0x4000;
+    pub const LOCAL_CHANGE: u32 = 0x4000;
     /// Sums and data follow.
-    pub const TRANSFER: u16 = 0x8000;
+    pub const TRANSFER: u32 = 0x8000;
+    /// Bare records do not say what differs. Not on the wire.
+    pub const UNSAID: u32 = 0x1_0000;
 
     /// Whether all bits of `mask` are set.
-    pub const fn has(self, mask: u16) -> bool {
+    pub const fn has(self, mask: u32) -> bool {
         self.0 & mask == mask
     }
 }
@@ -64,9 +66,10 @@ impl Item {
     /// Reads the record after its index.
     pub fn decode(coding: ItemCoding, reader: &mut Reader<'_>) -> Decode<Self> {
         if coding == ItemCoding::Bare {
-            return Ok(Self { flags: ItemFlags(ItemFlags::TRANSFER), basis_type: None, xname: None });
+            let flags = ItemFlags(ItemFlags::TRANSFER | ItemFlags::UNSAID);
+            return Ok(Self { flags, basis_type: None, xname: None });
         }
-        let flags = ItemFlags(reader.u16()?);
+        let flags = ItemFlags(reader.u16()?.into());
         let basis_type = flags.has(ItemFlags::BASIS_TYPE_FOLLOWS).then(|| reader.u8()).transpose()?;
         let xname = flags
             .has(ItemFlags::XNAME_FOLLOWS)
@@ -83,7 +86,7 @@ impl Item {
         if coding == ItemCoding::Bare {
             return;
         }
-        out.extend_from_slice(&self.flags.0.to_le_bytes());
+        out.extend_from_slice(&self.flags.0.to_le_bytes()[..2]);
         out.extend(self.basis_type);
         if let Some(name) = &self.xname {
             put_vstring(out, name);

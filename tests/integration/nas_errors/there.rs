@@ -165,7 +165,7 @@ fn a_full_disk_stops_the_run_and_costs_nothing_that_was_stored() {
     let site = site_with_a_document();
     let Some(_mounted) = Mounted::over_the_nas(&site) else { return };
     let cli = Cli::new(&site);
-    cli.add(1, &[site.upload("b.pdf", &[7; 1_000_000]), site.upload("c.pdf", b"c")]);
+    cli.add(1, &[site.upload("b.pdf", &vec![7; 1_000_000]), site.upload("c.pdf", b"c")]);
     let run = cli.line("sync --json");
     run.ends(3);
     let object = run.json();
