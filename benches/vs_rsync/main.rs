@@ -286,9 +286,12 @@ fn report(what: &str, peers: &[Peer], costs: &[Vec<Cost>]) {
         return;
     };
     for (peer, theirs) in medians.iter().filter(|(peer, _)| *peer != Peer::NasSync) {
-        let ratio = |ours: Duration, theirs: Duration| ours.as_secs_f64() / theirs.as_secs_f64();
+        let ratio = |ours: Duration, theirs: Duration| {
+            let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
+            if ratio < 0.1 { format!("{ratio:.3} ×") } else { format!("{ratio:.2} ×") }
+        };
         println!(
-            "| {what} | {} | {} | {} | {:.2} × | {:.2} × |",
+            "| {what} | {} | {} | {} | {} | {} |",
             peer.title(),
             shown(theirs),
             shown(ours),
