@@ -181,8 +181,8 @@ kinds! {
         "Check the NAS's load and disks and the network; NAS_FILE_TIMEOUT sets the limit.";
     /// The level of durability that was required cannot be had.
     DurabilityUnavailable = "durability_unavailable", Nas, Nas, 4,
-        "The NAS cannot prove the level that NAS_DURABILITY asks for.",
-        "Update rsync on the NAS, or require a lower level.";
+        "The level that NAS_DURABILITY asks for cannot be proved with this NAS and this version of nas-sync.",
+        "Require `stored` or `sent`, or leave NAS_DURABILITY unset; a NAS that cannot even prove `stored` needs a newer rsync.";
     /// The document's file does not exist.
     SourceMissing = "source_missing", Disk, Documents, 23,
         "The document's file is not there: it was moved or removed after it was registered.",

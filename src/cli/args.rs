@@ -135,7 +135,7 @@ pub struct ConfigArgs {
     /// Program started on the NAS [env: NAS_RSYNC_PATH] [default: rsync]
     #[arg(long, global = true, value_name = "PROGRAM")]
     rsync_path: Option<OsString>,
-    /// Level required: sent, stored, durable or verified [env: NAS_DURABILITY] [default: the best up to durable]
+    /// Level required: sent, stored, durable or verified [env: NAS_DURABILITY] [default: the best, up to stored; higher ones are not there yet]
     #[arg(long, global = true, value_name = "LEVEL")]
     durability: Option<OsString>,
     /// Tries of a document before it counts as failed for good [env: NAS_RETRIES] [default: 5]

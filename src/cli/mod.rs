@@ -91,7 +91,9 @@ fn rsync(arguments: Vec<OsString>, talk: Talk) -> ExitCode {
 }
 
 fn in_runtime(work: impl AsyncFnOnce(Signals) -> u8) -> Result<u8> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+    // One thread, because one task encrypts all there is: more threads would only wake each other, which costs half as
+    // much again as the transfer itself. Disks and roles have threads of their own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         NasSyncError::new(ErrorKind::Internal, format!("cannot start the runtime: {error}")).with_source(error)
     })?;
     let code = runtime.block_on(async { Ok(work(Signals::listen()?).await) });

@@ -42,7 +42,7 @@ pub fn config(settings: &Settings) -> String {
         (None, Some(file)) => path(file),
         (None, None) => "(none)".to_owned(),
     };
-    let durability = settings.durability.map_or("best, up to durable", crate::store::Level::as_str);
+    let durability = settings.durability.map_or("best that can be proved, up to stored", crate::store::Level::as_str);
     let rows = [
         ("host", shown(settings.host.as_ref())),
         ("user", shown(settings.user.as_ref())),

@@ -16,7 +16,8 @@ use crate::wire::{Decode, DecodeError, Reader};
 
 /// The most bytes that may wait in an inbox.
 pub const MAX_QUEUED: usize = 64 * 1024 * 1024;
-/// A frame is sent once it is this long. Longer frames would only delay their own encryption.
+/// A frame is sent once it is this long. Longer frames would only delay their own encryption. OpenSSH takes 32 KiB in a
+/// packet: of a frame a little longer than a multiple of that, each last packet would travel nearly empty.
 const FRAME_TARGET: usize = 128 * 1024;
 /// How many frames may wait to be encrypted.
 pub const OUTBOX_FRAMES: usize = 8;
@@ -188,6 +189,11 @@ impl Port {
     /// The frame being filled; append to it, then call [`Port::settle`].
     pub fn out(&mut self) -> &mut Vec<u8> {
         &mut self.outbox.frame
+    }
+
+    /// How many bytes the frame still takes until it is long enough.
+    pub fn room(&self) -> usize {
+        FRAME_TARGET.saturating_sub(self.outbox.frame.len())
     }
 
     /// Sends the frame if it is long enough. May wait until the other side reads.

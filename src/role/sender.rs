@@ -318,11 +318,13 @@ impl Sender<'_> {
     /// Whole file, nothing compressed: read straight into the frame, one token for each read.
     fn send_plain(&mut self, source: &mut SourceFile, hasher: &mut StrongHasher) -> Result<FileRead> {
         let mut read = FileRead::default();
+        let size = source.stamp().size;
         loop {
+            let most = literal_len(size.saturating_sub(read.stats.literal), self.port.room());
             let frame = self.port.out();
             let token = frame.len();
             let data = token + size_of::<i32>();
-            frame.resize(data + plain::MAX_LITERAL, 0);
+            frame.resize(data + most, 0);
             let len = match source.read(&mut frame[data..]) {
                 Ok(len) => len,
                 Err(error) => {
@@ -388,6 +390,15 @@ impl Sender<'_> {
         read.stats = stats;
         Ok(read)
     }
+}
+
+/// How much to read as one literal when `left` bytes are expected: what fills the frame exactly, and no more than is
+/// there, since the space must be cleared before. At the end of a file it is enough to see that it is the end.
+fn literal_len(left: u64, room: usize) -> usize {
+    const LEAST: usize = 512;
+    let len = usize::try_from(left).unwrap_or(usize::MAX).clamp(LEAST, plain::MAX_LITERAL);
+    let room = room.saturating_sub(size_of::<i32>());
+    if room < LEAST { len } else { len.min(room) }
 }
 
 /// Whether the digest behind a file can match.

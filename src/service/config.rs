@@ -167,7 +167,7 @@ pub struct Settings {
     pub file_timeout: Duration,
     /// The program started on the NAS. No NUL, CR or LF.
     pub rsync_path: String,
-    /// The level required; `None`: the best that the NAS can do, up to `durable`.
+    /// The level required; `None`: the best that can be proved.
     pub durability: Option<Level>,
     /// Tries after the first one before a document counts as failed for good; up to 1,000.
     pub retries: u32,

@@ -1,6 +1,6 @@
 //! Documents in, outcomes out: the operations of the service, with one login for each.
 //!
-//! A row becomes a plan ([`batch`]), plans become sessions over one [`client::Client`], what the sessions proved
+//! A row becomes a plan (`batch`), plans become sessions over one [`client::Client`], what the sessions proved
 //! becomes rows again. Nothing is marked that was not proved, and what was proved is recorded whatever happens next.
 
 mod batch;
@@ -190,7 +190,7 @@ impl NasSyncService {
         self.with_store(Access::ReadOnly, move |store| store.stats(user)).await
     }
 
-    /// What a [`Client`] for this NAS needs. Fails with `NotConfigured`, naming what is missing.
+    /// What a [`Client`](client::Client) for this NAS needs. Fails with `NotConfigured`, naming what is missing.
     pub fn client_config(&self) -> Result<ClientConfig> {
         let settings = &self.settings;
         let (Some(host), Some(user), true) = (&settings.host, &settings.user, settings.is_configured()) else {

@@ -112,7 +112,7 @@ fn enter() -> Option<Vec<&'static str>> {
 fn it_adds_syncs_and_counts_in_a_root_folder_that_holds_nothing_else() {
     let Some(cell) = Cell::new() else { return };
     let documents = [("Reçu n° 7 – café.pdf", 300_000), ("2024/Facture été.pdf", 70_000), ("empty.txt", 0)];
-    let content = |size: usize| (0..size).map(|at| (at * at % 251) as u8).collect::<Vec<_>>();
+    let content = |size: usize| (0..size).map(|at| u8::try_from(at * at % 251).unwrap()).collect::<Vec<_>>();
     for (name, size) in documents {
         let path = cell.root.join("uploads").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
