@@ -109,10 +109,8 @@ fn interrupted_by(signal: &str, code: i32) {
     site.wrap_rsync(SLOW);
     let cli = Cli::new(&site);
     cli.add(1, &paths);
-    let running = cli.start(&["sync", "--json"]);
-    while site.stored_names().iter().filter(|name| !name.starts_with('.')).count() < 100 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let mut running = cli.start(&["sync", "--json"]);
+    running.until(|| site.stored_names().iter().filter(|name| !name.starts_with('.')).count() >= 100);
     running.signal(signal);
     let run = running.wait();
     run.ends(code);

@@ -6,7 +6,6 @@ mod stock;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use crate::support::cli::{PROGRAM, Run, write_program};
 use crate::support::sshd::user;
@@ -101,10 +100,8 @@ fn a_file_that_vanishes_after_the_listing_is_24_and_a_signal_20() {
     cli.variables.retain(|name, _| matches!(name.as_str(), "PATH" | "HOME"));
     let options = format!("-rt --rsync-path={}", slow.display());
     let start = |to: &str| {
-        let running = cli.start(&words(&site, &options, &[&from.join("")], &site.path(to)));
-        while fs::read_dir(site.path(to)).map_or(0, Iterator::count) < 20 {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let mut running = cli.start(&words(&site, &options, &[&from.join("")], &site.path(to)));
+        running.until(|| fs::read_dir(site.path(to)).map_or(0, Iterator::count) >= 20);
         running
     };
     let running = start("nas/signal");
@@ -172,10 +169,12 @@ fn every_way_to_say_how_to_log_in() {
     let me = user();
     let learnt = site.path("learnt");
     let with_user = format!("{me}@127.0.0.1:{}/", site.path("nas").display());
+    // A user in the words for ssh beats the one before the host.
+    let stranger = format!("stranger@127.0.0.1:{}/", site.path("nas").display());
     let without = format!("127.0.0.1:{}/", site.path("nas").display());
     let strings = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let ways = [
-        (strings(&["-e", &format!("ssh -l {me} -p{port} -i{key} -oUserKnownHostsFile={known_hosts}")]), &without),
+        (strings(&["-e", &format!("ssh -l {me} -p{port} -i{key} -oUserKnownHostsFile={known_hosts}")]), &stranger),
         (
             strings(&[&format!(
                 "--rsh=ssh -q -T -x -p {port} -o 'IdentityFile {key}' -o \"UserKnownHostsFile={known_hosts}\""

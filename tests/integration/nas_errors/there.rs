@@ -267,10 +267,8 @@ fn an_rsync_that_is_killed_in_the_middle_of_a_file() {
 fn a_connection_that_breaks_in_the_middle_of_a_file() {
     let mut site = site_with_a_document();
     add_large(&site);
-    let running = Cli::new(&site).start(&["sync", "--json"]);
-    while !site.stored_names().iter().any(|name| name.starts_with(".big.pdf.")) {
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    let mut running = Cli::new(&site).start(&["sync", "--json"]);
+    running.until(|| site.stored_names().iter().any(|name| name.starts_with(".big.pdf.")));
     site.sshd.kill();
     let run = running.wait();
     let object = run.ends(3).json();

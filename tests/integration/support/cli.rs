@@ -148,6 +148,16 @@ impl Running {
         assert!(status.success(), "{}: it is gone already", self.shown);
     }
 
+    /// Waits until something is so while it runs; it must not end before.
+    #[track_caller]
+    pub fn until(&mut self, so: impl Fn() -> bool) {
+        while !so() {
+            let ended = self.child.try_wait().expect("it can be waited for");
+            assert!(ended.is_none() && self.started.elapsed() < LONGEST, "{}: {ended:?} too early", self.shown);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Waits for its end and makes the checks that hold for every run.
     pub fn wait(self) -> Run {
         let Self { child, started, shown, trap, secrets, wants_json } = self;
