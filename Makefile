@@ -30,7 +30,7 @@ static: rust ## Build the static binary, which runs in an empty folder
 	RUSTFLAGS='$(STATIC_FLAGS)' $(CARGO) build --release --target $(STATIC_TARGET)
 	@echo "$(STATIC_BINARY): $$(stat -c %s $(STATIC_BINARY)) bytes"
 
-bench: rust ## Measure the delta search and the token coders
+bench: rust ## Measure against system rsync, and the parts one by one
 	$(CARGO) bench
 
 fmt: rust ## Format the code
