@@ -117,6 +117,8 @@ impl Stamp {
 }
 
 /// Kernels stamp with the time of the last timer tick, 10 ms apart at worst: two changes within one tick look alike.
+/// Files up to this length are read ahead whole by any kernel, without a hint.
+const READ_AHEAD: u64 = 128 * 1024;
 /// A stamp proves something only when the last change is older than that.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -204,8 +206,10 @@ impl SourceFile {
             stat = look()?;
             settled = Stamp::of(&stat).age().is_none_or(|age| age >= TICK);
         }
-        // Only a hint; a file system without read-ahead loses nothing.
-        let _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
+        if Stamp::of(&stat).size > READ_AHEAD {
+            // Only a hint; a file system without read-ahead loses nothing.
+            let _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
+        }
         let (meta, stamp) = (FileMeta::of(&stat), Stamp::of(&stat));
         Ok(Self { file, folder, name, shown: shown.to_owned(), meta, stamp, settled })
     }
