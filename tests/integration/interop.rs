@@ -16,6 +16,8 @@ use nas_sync::wire::handshake::{ChecksumChoice, CompressionChoice, Offer, Protoc
 use nas_sync::wire::server_args::PushOptions;
 use nas_sync::wire::token::TokenCoding;
 
+use crate::support::noise;
+
 /// Files of one folder, named as they are.
 struct Folder(Vec<PathBuf>);
 
@@ -86,17 +88,6 @@ async fn push_files(files: &[PathBuf], to: &Path, offer: Offer, options: PushOpt
         monitor: Arc::clone(&record) as Arc<dyn Monitor>,
     };
     (session::push(exec, push).await, record)
-}
-
-/// Bytes that no compressor shrinks, the same for the same seed.
-fn noise(len: usize, mut seed: u64) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        bytes.extend_from_slice(&(seed ^ (seed >> 29)).to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
 }
 
 const SIZES: [usize; 13] = [0, 1, 6, 699, 700, 701, 32767, 32768, 32769, 131_071, 131_072, 131_073, 5 * 1024 * 1024];
