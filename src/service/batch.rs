@@ -3,7 +3,7 @@
 //! Guarantees: one bad document never costs the others; two documents never land on one name; a document becomes a
 //! record only if its file stayed the same and the NAS proved that it is stored.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -62,6 +62,7 @@ impl Plan {
         }
         plan.claim_names(store)?;
         plan.refuse_names_that_are_folders();
+        plan.refuse_folders_that_are_names(store)?;
         Ok(plan)
     }
 
@@ -100,6 +101,29 @@ impl Plan {
                 None => self.planned.push(planned),
             }
         }
+    }
+}
+
+impl Plan {
+    /// Nor may a folder take the place of a document of an earlier run.
+    fn refuse_folders_that_are_names(&mut self, store: &Store) -> Result<()> {
+        let mut owners: HashMap<Vec<u8>, Option<DocumentId>> = HashMap::new();
+        for planned in std::mem::take(&mut self.planned) {
+            let mut taken = None;
+            for folder in planned.name.parents() {
+                let owner = match owners.get(folder) {
+                    Some(owner) => *owner,
+                    None => store.owner_of_name(folder)?,
+                };
+                owners.insert(folder.to_vec(), owner);
+                taken = taken.or(owner);
+            }
+            match taken {
+                Some(other) => self.refuse(Some(planned.document.id), name_clash(&planned.name, other)),
+                None => self.planned.push(planned),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -159,11 +183,17 @@ impl Batch {
         let mut verdicts = Verdicts::default();
         for (planned, track) in self.planned.iter().zip(tracks) {
             match end.verdict(planned, track) {
-                Verdict::Proved(level) => verdicts.synced.push(planned.record(level)),
+                Verdict::Proved(level) => {
+                    verdicts.written.insert(planned.folder().to_vec());
+                    verdicts.synced.push(planned.record(level));
+                }
                 Verdict::Failed(error) => {
+                    if error.kind().concerns_nas() {
+                        verdicts.refusing.entry(planned.folder().to_vec()).or_insert_with(|| error.clone());
+                    }
                     verdicts.failed.push(DocumentError { id: Some(planned.document.id), error });
                 }
-                Verdict::Open => verdicts.open += 1,
+                Verdict::Open => verdicts.open.push(planned.clone()),
             }
         }
         verdicts
@@ -171,6 +201,12 @@ impl Batch {
 }
 
 impl Planned {
+    /// Its folder below the destination; empty for the destination itself.
+    fn folder(&self) -> &[u8] {
+        let name = self.name.as_bytes();
+        &name[..name.len() - self.name.file_name().len()]
+    }
+
     /// How many bytes of block sums a copy of the same length on the NAS amounts to.
     pub fn most_sums(&self) -> u64 {
         Geometry::for_basis(self.meta.size, MAX_BLOCK_LEN, MAX_DIGEST_LEN).sums_len()
@@ -285,20 +321,39 @@ pub(super) struct Verdicts {
     pub synced: Vec<SyncedRecord>,
     pub failed: Vec<DocumentError>,
     /// Documents of which nothing is known.
-    pub open: usize,
+    pub open: Vec<Planned>,
+    /// Documents that met a trouble of the NAS and are not to blame.
+    pub blameless: usize,
+    /// Folders on the NAS in which something was stored.
+    pub written: HashSet<Vec<u8>>,
+    /// Folders in which something was not, for a reason that is not the document's.
+    pub refusing: HashMap<Vec<u8>, NasSyncError>,
 }
 
 impl Verdicts {
+    /// After a jam: a document of which nothing is known, in a folder that refused others and took none, fails like
+    /// them. So every further session has a folder less to run into.
+    pub fn spread_refusals(&mut self) {
+        for planned in std::mem::take(&mut self.open) {
+            match self.refusing.get(planned.folder()) {
+                Some(error) if !self.written.contains(planned.folder()) => {
+                    self.failed.push(DocumentError { id: Some(planned.document.id), error: error.clone() });
+                }
+                _ => self.open.push(planned),
+            }
+        }
+    }
+
     /// Trouble that every further document would meet too: the NAS is full, or takes nothing at all. The documents
     /// that met it are not to blame and stay pending.
     pub fn trouble_of_the_nas(&mut self) -> Option<NasSyncError> {
         let of_nas = |failed: &DocumentError| failed.error.kind().concerns_nas();
         let full = |failed: &DocumentError| matches!(failed.error.kind(), ErrorKind::DiskFull | ErrorKind::ReadOnly);
-        let takes_nothing = self.synced.is_empty() && self.failed.iter().all(of_nas);
+        let takes_nothing = self.synced.is_empty() && self.open.is_empty() && self.failed.iter().all(of_nas);
         let trouble = self.failed.iter().find(|failed| full(failed) || takes_nothing)?.error.clone();
         let before = self.failed.len();
         self.failed.retain(|failed| !of_nas(failed));
-        self.open += before - self.failed.len();
+        self.blameless += before - self.failed.len();
         Some(trouble)
     }
 }
@@ -315,9 +370,11 @@ impl SessionEnd<'_> {
                 ErrorKind::SourceChanged,
                 format!("{} changed while it was read", planned.document.file_path.display()),
             )),
-            (None, _, _) => match self.outcome.filter(|outcome| outcome.result.is_ok()) {
-                Some(outcome) => Verdict::Failed(not_stored(planned, outcome)),
-                None => Verdict::Open,
+            (None, _, _) => match self.outcome {
+                Some(outcome) if outcome.result.is_ok() || outcome.jammed && named(planned, outcome).is_some() => {
+                    Verdict::Failed(not_stored(planned, outcome))
+                }
+                _ => Verdict::Open,
             },
         }
     }
@@ -332,12 +389,16 @@ impl SessionEnd<'_> {
 /// The session ended well, but not for this document: what the NAS said about it, or about all of them.
 fn not_stored(planned: &Planned, outcome: &Outcome) -> NasSyncError {
     let of_all = |line: &&[u8]| matches!(kind_of_text(line), Some(ErrorKind::DiskFull | ErrorKind::ReadOnly));
-    let of_this = |line: &&[u8]| names_file(line, planned.name.file_name());
-    let line = outcome.text.lines().find(of_this).or_else(|| outcome.text.lines().find(of_all));
+    let line = named(planned, outcome).or_else(|| outcome.text.lines().find(of_all));
     let kind = line.and_then(kind_of_text).unwrap_or(ErrorKind::NotAcknowledged);
     let message = match line {
         Some(line) => format!("the NAS did not store it: {}", String::from_utf8_lossy(line)),
         None => String::from("the NAS did not confirm that it is stored"),
     };
     NasSyncError::new(kind, message).with_details(outcome.text.as_bytes())
+}
+
+/// What the NAS said about this document by name.
+fn named<'o>(planned: &Planned, outcome: &'o Outcome) -> Option<&'o [u8]> {
+    outcome.text.lines().find(|line| names_file(line, planned.name.as_bytes()))
 }

@@ -13,7 +13,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::{Event, Monitor};
 use crate::role::send_list::{SendList, Sources};
 use crate::role::sender::{ChangedFile, Mode};
-use crate::session::{Contents, Outcome, Push, RemoteText, kind_of_text};
+use crate::session::{Contents, Outcome, Push, Receipts, RemoteText, kind_of_text};
 use crate::store::Level;
 use crate::tree::{FileMeta, SourceFile};
 use crate::wire::flist::{EntryKind, FileEntry};
@@ -77,6 +77,7 @@ async fn rehearse(client: &Client, destination: &[u8], proof: Proof) -> Result<R
         list: SendList { entries: vec![entry], ..SendList::default() },
         sources: Arc::new(NoSources),
         contents: Contents::Unsummed,
+        receipts: Receipts::NotAsked,
         changed: ChangedFile::Spoil,
         mode: Mode::Rehearsal,
         idle_limit: client.idle_limit(),

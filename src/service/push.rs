@@ -10,7 +10,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::{Event, Monitor};
 use crate::role::send_list::{IdNames, SendList, Sources};
 use crate::role::sender::{ChangedFile, Mode};
-use crate::session::{Contents, Outcome, Push};
+use crate::session::{Contents, Outcome, Push, Receipts};
 use crate::transport::ExitStatus;
 use crate::tree::{self, Depth, Effect, Links, Operand, RemoteName, SourceFile, WalkOptions, WalkWarning, WalkedEntry};
 use crate::wire::flist::{Content, EntryKind, FileEntry, io_error};
@@ -114,6 +114,7 @@ impl Client {
             list: prepared.list,
             sources: prepared.sources,
             contents: if options.checksum { Contents::Summed } else { Contents::Unsummed },
+            receipts: if options.acknowledge { Receipts::Asked } else { Receipts::NotAsked },
             changed: ChangedFile::Keep,
             mode: if options.dry_run { Mode::DryRun } else { Mode::Transfer },
             idle_limit: self.idle_limit(),
@@ -231,6 +232,7 @@ fn prepare_named(pairs: Vec<(PathBuf, RemoteName)>, mut options: PushOptions) ->
     if named::has_folders(files.iter().map(|(name, _)| name)) {
         options.recursive = true;
         options.omit_directory_times = true;
+        options.keep_dirlinks = true;
     }
     let list = send_list(entries, &options);
     Prepared { options, list, sources: Arc::new(NamedSources(paths)), warnings: Vec::new(), failures }

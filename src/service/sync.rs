@@ -13,7 +13,7 @@ use super::{DocumentError, NasSyncService, SyncSummary};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::Monitor;
 use crate::role::sender::{ChangedFile, Mode};
-use crate::session::{Contents, Outcome, Push};
+use crate::session::{Contents, Outcome, Push, Receipts};
 use crate::store::{Access, FailedTry, Level, MarkOutcome, Selection, SyncedRecord};
 use crate::tree::Root;
 use crate::wire::handshake::Offer;
@@ -42,6 +42,7 @@ pub(super) fn document_options(folders: Folders, proof: Proof) -> PushOptions {
         times: true,
         ignore_times: true,
         omit_directory_times: folders == Folders::OnTheWay,
+        keep_dirlinks: folders == Folders::OnTheWay,
         acknowledge: proof == Proof::Acknowledgements,
         ..PushOptions::default()
     }
@@ -199,6 +200,10 @@ impl Run<'_> {
             list: batch.list(),
             sources: Arc::new(BatchSources::of(batch)),
             contents: Contents::Unsummed,
+            receipts: match self.proof {
+                Proof::Acknowledgements => Receipts::Asked,
+                Proof::CleanEnd => Receipts::NotAsked,
+            },
             changed: ChangedFile::Spoil,
             mode: Mode::Transfer,
             idle_limit: client.idle_limit(),
@@ -223,17 +228,30 @@ impl Run<'_> {
             if outcome.refused_an_option() && self.can_do_with_less() {
                 return Ok(batch.into_planned());
             }
-            if let Err(error) = &outcome.result {
+            if let Err(error) = &outcome.result
+                && !outcome.jammed
+            {
                 self.stop(error.clone());
             }
         }
         let tracks = std::mem::take(&mut *tracker.tracks());
         let mut verdicts = batch.verdicts(&tracks, &SessionEnd { proof: self.proof, outcome: outcome.as_ref() });
+        let jammed = outcome.as_ref().is_some_and(|outcome| outcome.jammed);
+        if jammed {
+            verdicts.spread_refusals();
+        }
         if let Some(error) = verdicts.trouble_of_the_nas() {
             self.stop(error);
         }
+        let mut again = Vec::new();
+        if jammed && verdicts.failed.is_empty() {
+            // Nothing is out of the way: the next session would end like this one.
+            outcome.and_then(|outcome| outcome.result.err()).into_iter().for_each(|error| self.stop(error));
+        } else if jammed {
+            again = std::mem::take(&mut verdicts.open);
+        }
         self.record(verdicts).await?;
-        Ok(Vec::new())
+        Ok(again)
     }
 
     /// Some servers refuse to acknowledge. They are asked once more without, and believed when they end without any
@@ -259,8 +277,8 @@ impl Run<'_> {
     }
 
     async fn record(&mut self, verdicts: Verdicts) -> Result<()> {
-        let Verdicts { synced, failed, open } = verdicts;
-        self.summary.pending += open;
+        let Verdicts { synced, failed, open, blameless, .. } = verdicts;
+        self.summary.pending += open.len() + blameless;
         let (records, now) = (synced.clone(), Utc::now());
         let tries: Vec<FailedTry> = failed.iter().filter_map(failed_try).collect();
         let marked = self

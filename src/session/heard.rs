@@ -1,11 +1,12 @@
 //! What is heard beside the data stream: texts for people, how the command ended, what was announced. All bounded.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
 use super::pulse::Pulse;
-use crate::role::monitor::Loudness;
+use crate::role::monitor::{Event, Loudness, Monitor};
 use crate::transport::{ExecEvent, ExecReader, ExitStatus};
 
 /// How long to wait for more of a text that stands where the handshake should be, and how much of it.
@@ -54,8 +55,10 @@ impl RemoteText {
 }
 
 /// What was heard beside the data stream.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Heard {
+    /// Who is told what comes on the error stream. Before the handshake nobody is: then the text explains the failure.
+    pub listener: Option<Arc<dyn Monitor>>,
     pub text: RemoteText,
     pub exit: Option<ExitStatus>,
     /// The status that the peer announced before it ended.
@@ -73,10 +76,22 @@ impl Heard {
                     pulse.add_received(bytes.len());
                     return Some(bytes);
                 }
-                ExecEvent::Stderr(bytes) => self.text.push(Loudness::Error, &bytes),
+                ExecEvent::Stderr(bytes) => {
+                    self.take_text(Loudness::Error, &bytes, pulse);
+                    if let Some(listener) = &self.listener {
+                        listener.event(Event::Text { loudness: Loudness::Error, text: &bytes });
+                    }
+                }
                 ExecEvent::Exit(status) => self.exit = Some(status),
             }
         }
+    }
+
+    /// Keeps a text, and counts the files that failed according to it.
+    pub fn take_text(&mut self, loudness: Loudness, text: &[u8], pulse: &Pulse) {
+        let lines = text.split(|&byte| byte == b'\n');
+        pulse.add_failures(lines.filter(|line| line.starts_with(b"rsync: ") && contains(line, " failed: ")).count());
+        self.text.push(loudness, text);
     }
 
     /// Collects a little more of a text that is not the protocol.

@@ -16,7 +16,7 @@ use bytes::BytesMut;
 use tokio::sync::mpsc;
 
 use self::heard::Heard;
-use self::pulse::Pulse;
+use self::pulse::{Pulse, Stall};
 use self::verdict::Trouble;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::Monitor;
@@ -28,6 +28,7 @@ use crate::wire::handshake::{Handshake, Offer, Protocol};
 use crate::wire::negotiated::Negotiated;
 
 pub use self::heard::RemoteText;
+pub use self::pulse::Receipts;
 pub use self::verdict::{kind_of_text, names_file};
 
 /// What is pushed.
@@ -40,6 +41,8 @@ pub struct Push {
     pub sources: Arc<dyn Sources>,
     /// Whether the list carries digests of the files' contents (`-c`).
     pub contents: Contents,
+    /// Whether the server's arguments ask for acknowledgements.
+    pub receipts: Receipts,
     /// About files that change meanwhile.
     pub changed: ChangedFile,
     /// Whether anything is transferred.
@@ -65,6 +68,9 @@ pub struct Outcome {
     /// An error ends the session as a whole; failures of single files are told by the monitor, the text and the exit
     /// status 23 or 24, which are no error here.
     pub result: Result<()>,
+    /// Whether it ended because too many files had failed over there for the rest to go on. Those that are named in the
+    /// text failed; the others can be sent in another session.
+    pub jammed: bool,
     /// What the other side said for people.
     pub text: RemoteText,
     /// How the remote command ended, if it was heard.
@@ -86,14 +92,17 @@ impl Outcome {
 
 /// Runs one push to its end.
 pub async fn push(exec: Exec, push: Push) -> Outcome {
-    let pulse = Pulse::new();
+    let pulse = Pulse::new(push.receipts);
     let mut heard = Heard::default();
     let mut protocol = None;
-    let result = match run(exec, push, &pulse, &mut heard, &mut protocol).await {
+    let end = run(exec, push, &pulse, &mut heard, &mut protocol).await;
+    let jammed = matches!(end, Err(Trouble::Stalled(Stall::Jammed)));
+    let result = match end {
         Ok(()) => verdict::judge_end(&heard),
         Err(trouble) => Err(verdict::judge(trouble, &heard)),
     };
-    Outcome { result, text: heard.text, exit: heard.exit, protocol, sent: pulse.sent(), received: pulse.received() }
+    let (sent, received) = (pulse.sent(), pulse.received());
+    Outcome { result, jammed, text: heard.text, exit: heard.exit, protocol, sent, received }
 }
 
 async fn run(
@@ -107,9 +116,10 @@ async fn run(
     let mut input = BytesMut::new();
     let negotiated = tokio::select! {
         shaken = shake_hands(push.offer, &mut reader, &mut writer, &mut input, pulse, heard) => shaken?,
-        () = pulse.stalled(push.idle_limit) => return Err(Trouble::Stalled),
+        stall = pulse.stalled(push.idle_limit) => return Err(Trouble::Stalled(stall)),
     };
     *protocol = Some(negotiated.protocol);
+    heard.listener = Some(Arc::clone(&push.monitor));
     let list = Arc::new(number(push.list, &push.sources, push.contents, &negotiated).await?);
     let (sink, frames) = mpsc::channel(OUTBOX_FRAMES);
     let (port, feeder) = Port::new(negotiated.client_framing, sink);
@@ -117,7 +127,7 @@ async fn run(
     let monitor = Arc::clone(&push.monitor);
     let thread = tokio::task::spawn_blocking(move || sender::run(job, negotiated, port, &*monitor));
     let (mut role, mut inbound, mut outbound) = (Ok(()), Ok(()), Ok(()));
-    let in_time = tokio::select! {
+    let stalled = tokio::select! {
         _ = async { tokio::join!(
             async {
                 role = thread.await.unwrap_or_else(|error| {
@@ -131,17 +141,17 @@ async fn run(
                 inbound = pump::inbound(input, &mut reader, feeder, &list, &*push.monitor, pulse, heard).await;
                 if inbound.is_err() { pulse.hurry() }
             },
-        ) } => true,
-        () = pulse.stalled(push.idle_limit) => false,
+        ) } => None,
+        stall = pulse.stalled(push.idle_limit) => Some(stall),
     };
     // A peer that broke the protocol explains the rest; a role that lost its connection explains less than the peer's
     // own last words, which the verdict looks at. That a peer does not end after a failure explains nothing.
     inbound?;
     role?;
-    if !in_time {
-        return Err(Trouble::Stalled);
+    match stalled {
+        Some(stall) => Err(Trouble::Stalled(stall)),
+        None => Ok(outbound?),
     }
-    Ok(outbound?)
 }
 
 /// Makes the list as the session's protocol wants it. Local work only: it may take as long as the disks need.

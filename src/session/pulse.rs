@@ -1,6 +1,6 @@
 //! The pulse of a session: when something last moved, and the deadline that follows from it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,11 +8,37 @@ use tokio::time::Instant;
 
 /// How long the other side may still talk once this side has failed.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// A receiver that was asked for acknowledgements goes on with at most this many files that it has not acknowledged,
+/// and those that failed stay among them for ever (`protocol-notes/10-phases-and-goodbye.md#files-that-failed`).
+const JAM: usize = 10;
+/// How long such a receiver is given.
+const JAM_WAIT: Duration = Duration::from_secs(5);
+
+/// Whether the receiver was asked to acknowledge every file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receipts {
+    /// It was.
+    Asked,
+    /// It was not.
+    NotAsked,
+}
+
+/// Why nothing moves any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stall {
+    /// Nobody knows.
+    Silent,
+    /// Too many files failed over there.
+    Jammed,
+}
 
 /// When something last moved, and how much has moved.
 #[derive(Debug)]
 pub struct Pulse {
     last: Mutex<Instant>,
+    receipts: Receipts,
+    /// Files that failed over there, as far as it said.
+    failures: AtomicUsize,
     hurried: AtomicBool,
     role_ended: AtomicBool,
     sent: AtomicU64,
@@ -20,9 +46,11 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    pub fn new() -> Self {
+    pub fn new(receipts: Receipts) -> Self {
         Self {
             last: Mutex::new(Instant::now()),
+            receipts,
+            failures: AtomicUsize::new(0),
             hurried: AtomicBool::new(false),
             role_ended: AtomicBool::new(false),
             sent: AtomicU64::new(0),
@@ -69,13 +97,28 @@ impl Pulse {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// Returns once nothing has moved for `limit`.
-    pub async fn stalled(&self, limit: Duration) {
+    /// Counts files that the other side said it could not store.
+    pub fn add_failures(&self, files: usize) {
+        self.failures.fetch_add(files, Ordering::Relaxed);
+    }
+
+    fn is_jammed(&self) -> bool {
+        self.receipts == Receipts::Asked && self.failures.load(Ordering::Relaxed) >= JAM
+    }
+
+    /// Returns once nothing has moved for `limit`, or for a shorter time where no more can come.
+    pub async fn stalled(&self, limit: Duration) -> Stall {
         loop {
-            let limit = if self.hurried.load(Ordering::Relaxed) { limit.min(LAST_WORDS) } else { limit };
+            let (limit, stall) = if self.hurried.load(Ordering::Relaxed) {
+                (limit.min(LAST_WORDS), Stall::Silent)
+            } else if self.is_jammed() {
+                (limit.min(JAM_WAIT), Stall::Jammed)
+            } else {
+                (limit, Stall::Silent)
+            };
             let deadline = *self.last.lock().unwrap_or_else(PoisonError::into_inner) + limit;
             if Instant::now() >= deadline {
-                return;
+                return stall;
             }
             // Short naps, because `hurry` may bring the deadline forward.
             tokio::time::sleep_until(deadline.min(Instant::now() + LAST_WORDS / 5)).await;

@@ -84,7 +84,7 @@ fn note(
     heard: &mut Heard,
 ) -> Result<Note> {
     let mut text = |loudness, text: &[u8]| {
-        heard.text.push(loudness, text);
+        heard.take_text(loudness, text, pulse);
         monitor.event(Event::Text { loudness, text });
     };
     match message {

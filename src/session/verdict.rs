@@ -2,6 +2,7 @@
 //! error. The wording of servers differs, so texts are only ever used to choose between explanations.
 
 use super::heard::{Heard, contains};
+use super::pulse::Stall;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::text;
 use crate::transport::ExitStatus;
@@ -11,7 +12,7 @@ use crate::wire::handshake::HandshakeError;
 #[derive(Debug)]
 pub(super) enum Trouble {
     /// Nothing moved for too long.
-    Stalled,
+    Stalled(Stall),
     /// The command ended, or its output did, before the handshake was complete.
     NoHandshake { received: Vec<u8> },
     /// What was received is no handshake.
@@ -29,9 +30,12 @@ impl From<NasSyncError> for Trouble {
 /// The error of a session that did not come to its end.
 pub(super) fn judge(trouble: Trouble, heard: &Heard) -> NasSyncError {
     match trouble {
-        Trouble::Stalled => {
-            let error = NasSyncError::new(ErrorKind::Stalled, "the transfer made no progress for too long");
-            error.with_details(heard.text.as_bytes())
+        Trouble::Stalled(stall) => {
+            let message = match stall {
+                Stall::Silent => "the transfer made no progress for too long",
+                Stall::Jammed => "so many files failed on the NAS that the others could not go on",
+            };
+            NasSyncError::new(ErrorKind::Stalled, message).with_details(heard.text.as_bytes())
         }
         Trouble::NoHandshake { received } | Trouble::Handshake { error: HandshakeError::NotRsync, received } => {
             no_handshake(&received, heard)
@@ -140,20 +144,24 @@ pub fn kind_of_text(line: &[u8]) -> Option<ErrorKind> {
     table.iter().find(|(words, _)| words.iter().any(|word| contains(reason, word))).map(|(_, kind)| *kind)
 }
 
-/// Whether a line of remote text names this file: its name stands alone in it, or as the temporary one that rsync makes
-/// of it. Servers write bytes they do not print as `\#ooo`.
+/// Whether a line of remote text names this file: its name, below the destination, stands alone in it, or as the
+/// temporary one that rsync makes of it. Servers write bytes they do not print as `\\#ooo`.
 pub fn names_file(line: &[u8], name: &[u8]) -> bool {
-    if name.is_empty() {
-        return false;
-    }
     let line = unescape(line);
-    let before = |byte: u8| matches!(byte, b'/' | b'.' | b'"' | b' ');
+    let folder = name.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+    let temporary = [&name[..folder], b".", &name[folder..]].concat();
+    stands_alone(&line, name) || stands_alone(&line, &temporary)
+}
+
+fn stands_alone(line: &[u8], name: &[u8]) -> bool {
+    let before = |byte: u8| matches!(byte, b'/' | b'"' | b' ');
     let behind = |byte: u8| matches!(byte, b'"' | b'.' | b' ' | b':' | b',');
-    line.windows(name.len()).enumerate().any(|(start, window)| {
-        window == name
-            && start.checked_sub(1).is_none_or(|at| before(line[at]))
-            && line.get(start + name.len()).is_none_or(|&byte| behind(byte))
-    })
+    !name.is_empty()
+        && line.windows(name.len()).enumerate().any(|(start, window)| {
+            window == name
+                && start.checked_sub(1).is_none_or(|at| before(line[at]))
+                && line.get(start + name.len()).is_none_or(|&byte| behind(byte))
+        })
 }
 
 fn unescape(line: &[u8]) -> Vec<u8> {
@@ -210,6 +218,8 @@ mod tests {
         assert!(names_file(line, "r\u{e9}gl\u{e9}.pdf".as_bytes()));
         assert!(!names_file(line, b"gl"));
         assert!(!names_file(b"rsync: \"/nas/.bill.pdf.Xa3Bc9\" failed", b"ill.pdf"));
+        let line = b"rsync: [receiver] mkstemp \"/nas/bad/.1.pdf.Xa3Bc9\" failed: Permission denied (13)";
+        assert!(names_file(line, b"bad/1.pdf") && !names_file(line, b"good/1.pdf"));
         assert!(names_file(b"ERROR: bill.pdf failed verification -- update discarded.", b"bill.pdf"));
     }
 

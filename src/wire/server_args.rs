@@ -29,6 +29,8 @@ pub struct PushOptions {
     pub times: bool,
     /// `-O`: leaves the times of folders alone.
     pub omit_directory_times: bool,
+    /// `-K`: takes a symlink to a folder over there for that folder, instead of replacing it.
+    pub keep_dirlinks: bool,
     /// `-n`: changes nothing.
     pub dry_run: bool,
     /// `-W`: sends files whole.
@@ -75,6 +77,7 @@ impl PushOptions {
         for (wanted, letter) in [
             (self.dry_run, 'n'),
             (self.links, 'l'),
+            (self.keep_dirlinks, 'K'),
             (self.omit_directory_times, 'O'),
             (self.whole_file, 'W'),
             (self.owner, 'o'),

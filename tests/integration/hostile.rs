@@ -11,7 +11,7 @@ use nas_sync::role::monitor::{Monitor, Silent};
 use nas_sync::role::port::Port;
 use nas_sync::role::send_list::Sources;
 use nas_sync::role::sender::{self, ChangedFile, SendJob};
-use nas_sync::session::{self, Contents, Outcome, Push};
+use nas_sync::session::{self, Contents, Outcome, Push, Receipts};
 use nas_sync::transport::local;
 use nas_sync::wire::handshake::{Handshake, Offer, Protocol};
 use nas_sync::wire::int::{put_varint, put_vstring};
@@ -220,6 +220,7 @@ async fn push_to(
         list: case.list(),
         sources,
         contents: Contents::Unsummed,
+        receipts: Receipts::NotAsked,
         changed: ChangedFile::Spoil,
         mode: case.mode(),
         idle_limit,

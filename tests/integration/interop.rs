@@ -8,7 +8,7 @@ use nas_sync::NasSyncError;
 use nas_sync::role::monitor::{Event, FileStats, Monitor};
 use nas_sync::role::send_list::{SendList, Sources};
 use nas_sync::role::sender::{ChangedFile, Mode};
-use nas_sync::session::{self, Contents, Outcome, Push};
+use nas_sync::session::{self, Contents, Outcome, Push, Receipts};
 use nas_sync::transport::local;
 use nas_sync::tree::SourceFile;
 use nas_sync::wire::flist::{EntryKind, FileEntry};
@@ -82,6 +82,7 @@ async fn push_files(files: &[PathBuf], to: &Path, offer: Offer, options: PushOpt
         list: SendList { entries, fields: options.list_fields(), names: None, errors: 0 },
         sources: Arc::new(Folder(files.to_vec())),
         contents: Contents::Unsummed,
+        receipts: Receipts::NotAsked,
         changed: ChangedFile::Spoil,
         mode: Mode::Transfer,
         idle_limit: Duration::from_secs(20),

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use nas_sync::role::monitor::Monitor;
 use nas_sync::role::sender::ChangedFile;
-use nas_sync::session::{self, Contents, Push};
+use nas_sync::session::{self, Contents, Push, Receipts};
 use nas_sync::transport::local;
 use nas_sync::wire::flist::EntryKind;
 
@@ -50,6 +50,7 @@ async fn record(case: &Case) {
         list: case.list(),
         sources: Arc::new(Files::of(case)),
         contents: Contents::Unsummed,
+        receipts: Receipts::NotAsked,
         changed: ChangedFile::Spoil,
         mode: case.mode(),
         idle_limit: Duration::from_secs(20),

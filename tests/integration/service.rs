@@ -225,3 +225,63 @@ async fn a_client_pushes_named_files_and_trees_over_one_login() {
     assert_eq!(site.sshd.log().matches("Accepted publickey").count(), 1);
     client.disconnect().await;
 }
+
+/// Stock receivers that acknowledge stop asking once ten files have failed; the others must go all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_documents_that_the_nas_cannot_store_do_not_keep_the_others() {
+    use std::os::unix::fs::PermissionsExt as _;
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can start a receiver with fewer rights");
+        return;
+    }
+    let mut site = Site::new();
+    let script = site.path("unprivileged-rsync");
+    write_program(&script, "#!/bin/sh\nexec setpriv --reuid=65534 --regid=65534 --clear-groups rsync \"$@\"\n");
+    for (folder, mode) in [("", 0o755), ("nas", 0o755), ("nas/bad", 0o755), ("nas/good", 0o777)] {
+        fs::create_dir_all(site.path(folder)).unwrap();
+        fs::set_permissions(site.path(folder), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    site.set("NAS_RSYNC_PATH", &script);
+    site.set("UPLOAD_DIR", site.path("uploads"));
+    site.set("NAS_LAYOUT", "tree");
+    for number in 0..15 {
+        site.document(&format!("bad/{number}.pdf"), &[b'x'; 50_000]).await;
+    }
+    for number in 0..30 {
+        site.document(&format!("good/{number}.pdf"), &[b'y'; 50_000]).await;
+    }
+    let summary = site.sync().await;
+    assert_eq!((summary.synced, summary.failed, summary.pending), (30, 15, 0), "{summary:?}");
+    assert!(summary.stopped.is_none(), "{summary:?}");
+    assert!(summary.errors.iter().all(|failed| failed.error.kind() == ErrorKind::PermissionDenied));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_never_takes_the_place_of_a_document_of_an_earlier_run() {
+    let mut site = Site::new();
+    site.set("UPLOAD_DIR", site.path("uploads"));
+    site.set("NAS_LAYOUT", "tree");
+    let first = site.document("a", b"one").await;
+    assert_eq!(site.sync().await.synced, 1);
+    fs::remove_file(site.path("uploads/a")).unwrap();
+    let second = site.document("a/b", b"two").await;
+    let summary = site.sync().await;
+    let failed = &summary.errors[0];
+    assert_eq!((failed.id, failed.error.kind()), (Some(second), ErrorKind::NameClash));
+    assert!(failed.error.message().contains(&first.to_string()), "{}", failed.error);
+    assert_eq!(site.stored("a").unwrap(), b"one");
+}
+
+/// Whether such a folder is entered is the NAS's decision (rsync 3.5.0 does not); replacing it would be ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_symlink_on_the_nas_is_never_replaced_by_a_folder() {
+    let mut site = Site::new();
+    site.set("UPLOAD_DIR", site.path("uploads"));
+    site.set("NAS_LAYOUT", "tree");
+    fs::create_dir(site.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(site.path("elsewhere"), site.path("nas/2025")).unwrap();
+    site.document("2025/a.pdf", b"content").await;
+    let summary = site.sync().await;
+    assert!(site.path("nas/2025").is_symlink(), "{summary:?}");
+    assert_eq!(site.path("elsewhere/a.pdf").exists(), summary.synced == 1, "{summary:?}");
+}

@@ -73,7 +73,7 @@ impl Setup {
             let port = free_port();
             write_config(folder.path(), port, &self);
             let mut server = spawn(folder.path());
-            if wait_until_listening(&mut server, port) {
+            if wait_until_listening(&mut server, folder.path(), port) {
                 return Sshd { folder, port, server };
             }
         }
@@ -257,13 +257,17 @@ fn spawn(folder: &Path) -> Child {
         .expect("sshd is installed")
 }
 
-fn wait_until_listening(server: &mut Child, port: u16) -> bool {
+fn wait_until_listening(server: &mut Child, folder: &Path, port: u16) -> bool {
     let deadline = Instant::now() + START;
     while Instant::now() < deadline {
         if server.try_wait().expect("sshd can be waited for").is_some() {
             return false;
         }
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+        // Another test's server may have drawn the same port, so an answer alone proves nothing.
+        let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+        if log.contains(&format!("Server listening on 127.0.0.1 port {port}."))
+            && TcpStream::connect(("127.0.0.1", port)).is_ok()
+        {
             return true;
         }
         std::thread::sleep(Duration::from_millis(10));
