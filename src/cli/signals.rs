@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM. The first asks for an orderly end, the second ends at once.
+//! SIGHUP, SIGINT and SIGTERM. The first asks for an orderly end, the second ends at once.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -7,6 +7,8 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 /// Which signal came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
+    /// SIGHUP: the terminal is gone.
+    Hangup,
     /// SIGINT.
     Interrupt,
     /// SIGTERM.
@@ -17,16 +19,18 @@ impl Stop {
     /// The exit status that a shell gives to a program ended by this signal.
     pub const fn exit_code(self) -> u8 {
         match self {
+            Self::Hangup => 129,
             Self::Interrupt => 130,
             Self::Terminate => 143,
         }
     }
 }
 
-/// Listens for both signals, which from now on do not end the process by themselves. That matters as process 1 of a
+/// Listens for these signals, which from now on do not end the process by themselves. That matters as process 1 of a
 /// container, where the default action of a signal is nothing.
 #[derive(Debug)]
 pub struct Signals {
+    hangup: Signal,
     interrupt: Signal,
     terminate: Signal,
 }
@@ -39,12 +43,17 @@ impl Signals {
                 NasSyncError::new(ErrorKind::Internal, format!("cannot listen for signals: {error}")).with_source(error)
             })
         };
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        Ok(Self {
+            hangup: listen(SignalKind::hangup())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
     }
 
     /// The next signal. Can be dropped and called again without missing one.
     pub async fn next(&mut self) -> Stop {
         tokio::select! {
+            _ = self.hangup.recv() => Stop::Hangup,
             _ = self.interrupt.recv() => Stop::Interrupt,
             _ = self.terminate.recv() => Stop::Terminate,
         }

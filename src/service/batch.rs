@@ -178,6 +178,19 @@ impl Batch {
         SendList { entries: named::entries(files), ..SendList::default() }
     }
 
+    /// Documents among those proved whose file is another one by now: what is on the NAS is no longer their content.
+    pub fn changed_since(&self, synced: &[SyncedRecord]) -> HashSet<DocumentId> {
+        let proved: HashSet<DocumentId> = synced.iter().map(|record| record.id).collect();
+        let same =
+            |planned: &Planned| match SourceFile::open_document(self.root.as_deref(), &planned.document.file_path) {
+                Ok(file) => *file.meta() == planned.meta,
+                // A file that is gone or closed to us was stored all the same.
+                Err(_) => true,
+            };
+        let changed = self.planned.iter().filter(|planned| proved.contains(&planned.document.id) && !same(planned));
+        changed.map(|planned| planned.document.id).collect()
+    }
+
     /// What became of each document, in the words of the rows.
     pub fn verdicts(&self, tracks: &[Track], end: &SessionEnd<'_>) -> Verdicts {
         let mut verdicts = Verdicts::default();
@@ -331,6 +344,15 @@ pub(super) struct Verdicts {
 }
 
 impl Verdicts {
+    /// Takes back what was proved about files that have changed since.
+    pub fn take_back(&mut self, changed: &HashSet<DocumentId>) {
+        self.synced.retain(|record| !changed.contains(&record.id));
+        self.failed.extend(changed.iter().map(|id| DocumentError {
+            id: Some(*id),
+            error: NasSyncError::new(ErrorKind::SourceChanged, "it changed after it had been sent"),
+        }));
+    }
+
     /// After a jam: a document of which nothing is known, in a folder that refused others and took none, fails like
     /// them. So every further session has a folder less to run into.
     pub fn spread_refusals(&mut self) {

@@ -236,6 +236,11 @@ impl Run<'_> {
         }
         let tracks = std::mem::take(&mut *tracker.tracks());
         let mut verdicts = batch.verdicts(&tracks, &SessionEnd { proof: self.proof, outcome: outcome.as_ref() });
+        let proved = verdicts.synced.clone();
+        let changed = tokio::task::spawn_blocking(move || batch.changed_since(&proved)).await.map_err(|error| {
+            NasSyncError::new(ErrorKind::Internal, "looking at the files again stopped unexpectedly").with_source(error)
+        })?;
+        verdicts.take_back(&changed);
         let jammed = outcome.as_ref().is_some_and(|outcome| outcome.jammed);
         if jammed {
             verdicts.spread_refusals();

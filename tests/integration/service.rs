@@ -245,10 +245,10 @@ async fn many_documents_that_the_nas_cannot_store_do_not_keep_the_others() {
     site.set("UPLOAD_DIR", site.path("uploads"));
     site.set("NAS_LAYOUT", "tree");
     for number in 0..15 {
-        site.document(&format!("bad/{number}.pdf"), &[b'x'; 50_000]).await;
+        site.document(&format!("bad/{number}.pdf"), &vec![b'x'; 50_000]).await;
     }
     for number in 0..30 {
-        site.document(&format!("good/{number}.pdf"), &[b'y'; 50_000]).await;
+        site.document(&format!("good/{number}.pdf"), &vec![b'y'; 50_000]).await;
     }
     let summary = site.sync().await;
     assert_eq!((summary.synced, summary.failed, summary.pending), (30, 15, 0), "{summary:?}");
