@@ -178,7 +178,7 @@ kinds! {
     /// No progress within the limit.
     Stalled = "stalled", Network, Nas, 30,
         "The transfer made no progress for too long.",
-        "Check the NAS's load and disks and the network; NAS_FILE_TIMEOUT sets the limit.";
+        "Check the NAS's load and disks and the network; NAS_FILE_TIMEOUT sets the limit, --timeout that of a push.";
     /// The level of durability that was required cannot be had.
     DurabilityUnavailable = "durability_unavailable", Nas, Nas, 4,
         "The level that NAS_DURABILITY asks for cannot be proved with this NAS and this version of nas-sync.",

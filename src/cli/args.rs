@@ -129,7 +129,7 @@ pub struct ConfigArgs {
     /// For TCP, key exchange and login together [env: NAS_CONNECT_TIMEOUT] [default: 30]
     #[arg(long, global = true, value_name = "SECONDS")]
     connect_timeout: Option<OsString>,
-    /// In which one document must be acknowledged [env: NAS_FILE_TIMEOUT] [default: 300]
+    /// Seconds that a session may go without progress [env: NAS_FILE_TIMEOUT] [default: 300]
     #[arg(long, global = true, value_name = "SECONDS")]
     file_timeout: Option<OsString>,
     /// Program started on the NAS [env: NAS_RSYNC_PATH] [default: rsync]

@@ -179,7 +179,7 @@ fn write_value(name: &mut Vec<u8>, placeholder: Placeholder, document: &Document
         Placeholder::Day => name.extend(format!("{:02}", date(document, "{day}")?.day()).bytes()),
         Placeholder::Type => {
             let value = [document.doc_type, document.file_type].into_iter().flatten().find(|value| !value.is_empty());
-            push_value(name, value.ok_or_else(|| missing(document, "{type}", "doc_type and file_type"))?);
+            push_value(name, value.ok_or_else(|| missing("{type}", "doc_type and file_type"))?);
         }
         Placeholder::Name => match document.original_name.map(uploaded_name).filter(|original| !original.is_empty()) {
             Some(original) => push_value(name, original),
@@ -207,7 +207,7 @@ fn base_name<'a>(document: &DocumentFacts<'a>) -> Result<&'a [u8]> {
         Some(name) => Ok(name.as_bytes()),
         None => Err(NasSyncError::new(
             ErrorKind::NameUnsendable,
-            format!("Document {}: the path \"{}\" has no file name", document.id, document.path.display()),
+            format!("the path \"{}\" has no file name", document.path.display()),
         )),
     }
 }
@@ -225,18 +225,18 @@ fn below_root<'a>(document: &DocumentFacts<'a>) -> Result<&'a [u8]> {
 
 fn date(document: &DocumentFacts<'_>, placeholder: &str) -> Result<NaiveDate> {
     let date = document.date.or(document.created).or(document.modified);
-    let date = date.ok_or_else(|| missing(document, placeholder, "date, created_at and the file's own date"))?;
+    let date = date.ok_or_else(|| missing(placeholder, "date, created_at and the file's own date"))?;
     // Other years have a sign or a fifth digit, and no document.
     if (0..=9999).contains(&date.year()) {
         Ok(date)
     } else {
-        let text = format!("Document {}: the year {} is out of range for a name", document.id, date.year());
+        let text = format!("the year {} is out of range for a name", date.year());
         Err(NasSyncError::new(ErrorKind::NameUnsendable, text))
     }
 }
 
-fn missing(document: &DocumentFacts<'_>, placeholder: &str, columns: &str) -> NasSyncError {
-    let text = format!("Document {}: the layout has {placeholder}, but {columns} are missing", document.id);
+fn missing(placeholder: &str, columns: &str) -> NasSyncError {
+    let text = format!("the layout has {placeholder}, but {columns} are missing");
     NasSyncError::new(ErrorKind::NameUnsendable, text)
         .with_solution(format!("Fill one of them in the database, or choose a NAS_LAYOUT without {placeholder}."))
 }

@@ -195,7 +195,7 @@ impl NasSyncService {
         let settings = &self.settings;
         let (Some(host), Some(user), true) = (&settings.host, &settings.user, settings.is_configured()) else {
             let missing = settings.missing().join(", ");
-            return Err(NasSyncError::new(ErrorKind::NotConfigured, format!("not configured: {missing} is missing")));
+            return Err(NasSyncError::new(ErrorKind::NotConfigured, format!("not configured, missing: {missing}")));
         };
         let mut ssh = SshConfig::new(host.clone(), user.clone());
         ssh.port = settings.port;
@@ -227,7 +227,7 @@ impl NasSyncService {
             .settings
             .path
             .as_deref()
-            .ok_or_else(|| NasSyncError::new(ErrorKind::NotConfigured, "not configured: NAS_PATH is missing"))?;
+            .ok_or_else(|| NasSyncError::new(ErrorKind::NotConfigured, "not configured, missing: NAS_PATH"))?;
         Ok(format!("{}/./", path.trim_end_matches('/')).into_bytes())
     }
 

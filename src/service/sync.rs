@@ -58,7 +58,8 @@ pub(super) async fn run(
     let config = service.client_config()?;
     let layout = Layout::parse(&service.settings().layout)?;
     if layout.needs_root() && service.settings().upload_dir.is_none() {
-        return Err(NasSyncError::new(ErrorKind::Usage, "this layout needs UPLOAD_DIR, the root of the documents"));
+        return Err(NasSyncError::new(ErrorKind::Usage, "this layout needs UPLOAD_DIR, the root of the documents")
+            .with_solution("Set UPLOAD_DIR to the folder that holds the documents, or choose another NAS_LAYOUT."));
     }
     require_level(service.settings().durability, Level::Stored)?;
     let root = service.root()?;

@@ -159,7 +159,7 @@ impl SshClient {
     pub fn lost(&self) -> Option<NasSyncError> {
         match self.link.end() {
             None | Some(End::Ours) => None,
-            Some(_) => Some(self.link.lost("meanwhile")),
+            Some(_) => Some(self.link.lost("during the transfer")),
         }
     }
 
