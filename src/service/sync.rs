@@ -337,6 +337,10 @@ fn unmarked(record: &SyncedRecord, outcome: MarkOutcome) -> Option<DocumentError
         MarkOutcome::NameTaken(other) => {
             NasSyncError::new(ErrorKind::NameClash, format!("its name on the NAS belongs to document {other} now"))
         }
+        MarkOutcome::Refused(reason) => NasSyncError::new(
+            ErrorKind::DatabaseUnusable,
+            format!("it is on the NAS, but the database does not let it be marked: {reason}"),
+        ),
     };
     Some(DocumentError { id: Some(record.id), error })
 }

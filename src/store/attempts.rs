@@ -75,7 +75,7 @@ pub struct SyncedRecord {
 }
 
 /// What became of one [`SyncedRecord`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MarkOutcome {
     /// The document is now synced.
     Marked,
@@ -87,6 +87,8 @@ pub enum MarkOutcome {
     Gone,
     /// The name belongs to this other document, because it was not claimed before: it stays pending.
     NameTaken(DocumentId),
+    /// A trigger or constraint of the table refuses it, for this reason: it stays pending. The others are not concerned.
+    Refused(String),
 }
 
 /// A try that failed.
@@ -202,9 +204,17 @@ fn mark(tx: &Transaction<'_>, record: &SyncedRecord, at: &str) -> rusqlite::Resu
             "UPDATE documents AS d SET synced_to_nas = 1, synced_at = ?2
              WHERE d.id = ?1 AND NOT {IS_SYNCED} AND (d.file_path = ?3 COLLATE BINARY OR d.file_path = ?4)"
         ))?
-        .execute(params![id.0, at, text_path(&record.file_path), blob_path(&record.file_path)])?;
-    if changed == 0 {
-        return why_unchanged(tx, id);
+        .execute(params![id.0, at, text_path(&record.file_path), blob_path(&record.file_path)]);
+    match changed {
+        Ok(0) => return why_unchanged(tx, id),
+        Ok(_) => {}
+        // Such a refusal undoes its own statement only, unless the trigger rolls everything back.
+        Err(rusqlite::Error::SqliteFailure(error, reason))
+            if error.code == rusqlite::ErrorCode::ConstraintViolation && !tx.is_autocommit() =>
+        {
+            return Ok(MarkOutcome::Refused(reason.unwrap_or_else(|| error.to_string())));
+        }
+        Err(error) => return Err(error),
     }
     tx.prepare_cached(
         "INSERT INTO nas_sync_documents

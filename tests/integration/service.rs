@@ -285,3 +285,21 @@ async fn a_symlink_on_the_nas_is_never_replaced_by_a_folder() {
     assert!(site.path("nas/2025").is_symlink(), "{summary:?}");
     assert_eq!(site.path("elsewhere/a.pdf").exists(), summary.synced == 1, "{summary:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_may_not_be_marked_does_not_keep_the_others() {
+    let site = Site::new();
+    let mut ids = Vec::new();
+    for name in ["a", "b", "c"] {
+        ids.push(site.document(name, name.as_bytes()).await);
+    }
+    let database = rusqlite::Connection::open(site.path("documents.db")).unwrap();
+    let trigger = "CREATE TRIGGER t BEFORE UPDATE ON documents WHEN NEW.id = 2
+                   BEGIN SELECT RAISE(ABORT, 'audited'); END";
+    database.execute_batch(trigger).unwrap();
+    let summary = site.sync().await;
+    assert_eq!((summary.synced, summary.failed), (2, 1), "{summary:?}");
+    assert_eq!(summary.errors[0].id, Some(ids[1]));
+    assert!(summary.errors[0].error.message().contains("audited"), "{}", summary.errors[0]);
+    assert_eq!(site.pending().await, 1);
+}

@@ -63,16 +63,32 @@ fn a_batch_is_one_commit() {
     let db = Db::absent();
     let mut store = db.open();
     let both = add(&mut store, 1, &["/a", "/b"]);
-    // The second row cannot be written, so the first must not be either.
+    // Writing the second row ends the transaction, so the first must not be written either.
     db.raw()
         .execute_batch(
-            "CREATE TRIGGER no BEFORE UPDATE ON documents WHEN old.id = 2 BEGIN SELECT RAISE(ABORT, 'no'); END;",
+            "CREATE TRIGGER no BEFORE UPDATE ON documents WHEN old.id = 2 BEGIN SELECT RAISE(ROLLBACK, 'no'); END;",
         )
         .unwrap();
     let records = [synced(both[0], "/a", "a"), synced(both[1], "/b", "b")];
     assert_eq!(kind(store.mark_synced(&records, noon())), ErrorKind::DatabaseUnusable);
     assert_eq!(ids(store.pending(&Selection::All).unwrap()), [1, 2]);
     assert_eq!(store.remote_names().unwrap(), []);
+}
+
+#[test]
+fn a_row_that_the_table_refuses_does_not_keep_the_others() {
+    let db = Db::absent();
+    let mut store = db.open();
+    let both = add(&mut store, 1, &["/a", "/b"]);
+    db.raw()
+        .execute_batch(
+            "CREATE TRIGGER no BEFORE UPDATE ON documents WHEN old.id = 1 BEGIN SELECT RAISE(ABORT, 'no'); END;",
+        )
+        .unwrap();
+    let records = [synced(both[0], "/a", "a"), synced(both[1], "/b", "b")];
+    let outcomes = store.mark_synced(&records, noon()).unwrap();
+    assert_eq!(outcomes, [MarkOutcome::Refused(String::from("no")), MarkOutcome::Marked]);
+    assert_eq!(ids(store.pending(&Selection::All).unwrap()), [1]);
 }
 
 #[test]
