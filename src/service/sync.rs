@@ -127,6 +127,8 @@ struct Run<'s> {
 struct Ongoing {
     batch: Batch,
     tracker: Arc<Tracker>,
+    /// What its session was asked for; the run may have learnt meanwhile to ask for less.
+    proof: Proof,
 }
 
 impl Run<'_> {
@@ -161,7 +163,7 @@ impl Run<'_> {
             let session = self.session(client, &batch, &tracker)?;
             let slot = ongoing.len();
             sessions.spawn(async move { (slot, session.await) });
-            ongoing.push((Ongoing { batch, tracker }, None));
+            ongoing.push((Ongoing { batch, tracker, proof: self.proof }, None));
         }
         loop {
             tokio::select! {
@@ -215,7 +217,7 @@ impl Run<'_> {
 
     /// Judges one batch and records the verdicts.
     async fn settle(&mut self, ongoing: Ongoing, outcome: Option<Result<Outcome>>) -> Result<Vec<Planned>> {
-        let Ongoing { batch, tracker } = ongoing;
+        let Ongoing { batch, tracker, proof } = ongoing;
         let outcome = match outcome {
             Some(Ok(outcome)) => Some(outcome),
             Some(Err(error)) => {
@@ -226,7 +228,7 @@ impl Run<'_> {
         };
         if let Some(outcome) = &outcome {
             self.summary.bytes_sent += outcome.sent;
-            if outcome.refused_an_option() && self.can_do_with_less() {
+            if outcome.refused_an_option() && self.can_do_with_less(proof) {
                 return Ok(batch.into_planned());
             }
             if let Err(error) = &outcome.result
@@ -236,7 +238,7 @@ impl Run<'_> {
             }
         }
         let tracks = std::mem::take(&mut *tracker.tracks());
-        let mut verdicts = batch.verdicts(&tracks, &SessionEnd { proof: self.proof, outcome: outcome.as_ref() });
+        let mut verdicts = batch.verdicts(&tracks, &SessionEnd { proof, outcome: outcome.as_ref() });
         let proved = verdicts.synced.clone();
         let changed = tokio::task::spawn_blocking(move || batch.changed_since(&proved)).await.map_err(|error| {
             NasSyncError::new(ErrorKind::Internal, "looking at the files again stopped unexpectedly").with_source(error)
@@ -262,9 +264,13 @@ impl Run<'_> {
 
     /// Some servers refuse to acknowledge. They are asked once more without, and believed when they end without any
     /// complaint.
-    fn can_do_with_less(&mut self) -> bool {
-        if self.proof == Proof::CleanEnd {
+    fn can_do_with_less(&mut self, asked: Proof) -> bool {
+        if asked == Proof::CleanEnd {
             return false;
+        }
+        if self.proof == Proof::CleanEnd {
+            // A session beside this one has found out already.
+            return true;
         }
         if let Err(error) = require_level(self.service.settings().durability, Level::Sent) {
             self.stop(error);

@@ -97,13 +97,12 @@ fn note(
         Message::Info(bytes) => text(Loudness::Info, &bytes),
         Message::Success(ndx) => {
             // Servers acknowledge symlinks as well as files, and never a folder.
-            let (index, entry) = list.get(ndx).filter(|(_, entry)| !entry.is_dir()).ok_or_else(|| {
+            let (index, _) = list.get(ndx).filter(|(_, entry)| !entry.is_dir()).ok_or_else(|| {
                 NasSyncError::new(
                     ErrorKind::Protocol,
                     format!("the NAS acknowledged entry {ndx}, which is no file of the list"),
                 )
             })?;
-            debug_assert!(!entry.name.is_empty());
             heard.acknowledged += 1;
             // Each counts as progress, so a peer must not be able to repeat them for ever.
             if heard.acknowledged > list.len() {

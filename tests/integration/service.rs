@@ -108,6 +108,14 @@ async fn a_server_that_refuses_acknowledgements_is_believed_when_it_ends_well() 
     assert_eq!((summary.synced, summary.failed), (1, 0), "{summary:?}");
     assert_eq!(summary.warnings.len(), 1);
     assert_eq!(site.stored("a.pdf").unwrap(), b"content");
+    // Several sessions side by side find it out at the same time.
+    site.set("NAS_JOBS", "3");
+    for number in 0..6 {
+        site.document(&format!("{number}.pdf"), b"content").await;
+    }
+    let summary = site.sync().await;
+    assert_eq!((summary.synced, summary.failed, summary.pending), (6, 0, 0), "{summary:?}");
+    assert_eq!((summary.warnings.len(), summary.stopped.is_none()), (1, true), "{summary:?}");
     site.set("NAS_DURABILITY", "stored");
     site.document("b.pdf", b"content").await;
     let summary = site.sync().await;
