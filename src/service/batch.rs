@@ -255,7 +255,7 @@ impl BatchSources {
 
 impl Sources for BatchSources {
     fn open(&self, index: usize, _entry: &FileEntry) -> Result<SourceFile> {
-        SourceFile::open_document(self.root.as_deref(), &self.paths[index])
+        SourceFile::open_document(self.root.as_deref(), &self.paths[index]).map(SourceFile::hashed)
     }
 }
 
