@@ -16,6 +16,7 @@ mod push_cli;
 mod receive;
 mod recorder;
 mod replay;
+mod resume;
 mod service;
 mod ssh;
 mod ssh_exec;
