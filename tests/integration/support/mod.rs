@@ -1,8 +1,11 @@
 //! Real parts for tests.
+pub mod chaos;
 pub mod cli;
+pub mod random;
 pub mod site;
 pub mod sshd;
 
+pub use chaos::Chaos;
 pub use cli::Cli;
 pub use site::Site;
 pub use sshd::Sshd;
