@@ -7,3 +7,6 @@
 
 mod cuts;
 mod ground;
+mod here;
+mod pending;
+mod there;
