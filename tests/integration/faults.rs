@@ -6,6 +6,7 @@
 //! many more runs.
 
 mod cuts;
+mod database;
 mod ground;
 mod here;
 mod pending;

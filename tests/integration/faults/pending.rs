@@ -44,6 +44,15 @@ impl Files {
         self.register(site, name, path, Content::Zeros(len));
     }
 
+    /// Many more documents, registered together.
+    pub fn add_all(&mut self, site: &Site, files: impl Iterator<Item = (String, Vec<u8>)>) {
+        let files: Vec<_> = files.collect();
+        let paths: Vec<_> = files.iter().map(|(name, content)| site.upload(name, content)).collect();
+        let ids = Cli::new(site).add(1, &paths);
+        let file = |((name, content), id)| File { id, name, content: Content::Bytes(content) };
+        self.0.extend(files.into_iter().zip(ids).map(file));
+    }
+
     fn register(&mut self, site: &Site, name: &str, path: PathBuf, content: Content) {
         let id = Cli::new(site).add(1, &[path])[0];
         self.0.push(File { id, name: name.to_owned(), content });
@@ -74,10 +83,7 @@ impl Files {
         // I3: rows are conserved, and each mark has its time.
         let marked = site.marked();
         assert!(marked.iter().all(|(_, dated)| *dated), "{marked:?}");
-        let rows = "SELECT count(*) FROM documents WHERE id BETWEEN ?1 AND ?2";
-        let (first, last) = (self.0.first().map(|file| file.id), self.0.last().map(|file| file.id));
-        let rows: i64 = site.database().query_row(rows, [first, last], |row| row.get(0)).unwrap();
-        assert_eq!(usize::try_from(rows), Ok(self.len()));
+        assert_eq!(self.count(site), self.len());
         // I6: beside documents there are rsync's own files at most.
         for name in site.stored_names().iter().filter(|name| !site.path("uploads").join(name).exists()) {
             let temporary = name.strip_prefix('.').and_then(|name| name.rsplit_once('.'));
@@ -88,6 +94,14 @@ impl Files {
         // I1: what is marked is there.
         self.check_those(site, |id| marked.contains(&(id, true)));
         self.0.iter().filter(|file| marked.contains(&(file.id, true))).count()
+    }
+
+    /// How many rows they have.
+    pub fn count(&self, site: &Site) -> usize {
+        let sql = "SELECT count(*) FROM documents WHERE id BETWEEN ?1 AND ?2";
+        let (first, last) = (self.0.first().map(|file| file.id), self.0.last().map(|file| file.id));
+        let rows: i64 = site.database().query_row(sql, [first, last], |row| row.get(0)).unwrap();
+        usize::try_from(rows).unwrap()
     }
 
     /// Insists that some documents lie on the NAS as they are.

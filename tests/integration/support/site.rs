@@ -127,7 +127,7 @@ impl Site {
 
     /// The database, as another program sees it.
     pub fn database(&self) -> rusqlite::Connection {
-        rusqlite::Connection::open(self.path("documents.db")).expect("the database")
+        rusqlite::Connection::open(&self.variables["NAS_DB"]).expect("the database")
     }
 
     /// Registers a path as another program does: without looking at it.
