@@ -245,16 +245,16 @@ async fn connections_cut_at_every_class_of_offset() {
             let _lane = lanes.acquire_owned().await.expect("lanes stay open");
             // The case is shown when it fails: a panic in it is told without its name.
             let shown = Shown(cut);
-            let seen = run(ground.trial(&format!("run {number}"), seed), cut).await;
+            let outcome = run(ground.trial(&format!("run {number}"), seed), cut).await;
             std::mem::forget(shown);
-            seen
+            outcome
         });
     }
     let seen = runs.join_all().await;
     report(&borders, &seen);
     let reached = |of: &dyn Fn(&Seen) -> bool| seen.iter().filter(|seen| seen.reached && of(seen)).count();
-    for class in 0..CLASSES.len() {
-        assert!(reached(&|seen| seen.cut.class == class) > 0, "no connection was cut in {}", CLASSES[class]);
+    for (class, name) in CLASSES.iter().enumerate() {
+        assert!(reached(&|seen| seen.cut.class == class) > 0, "no connection was cut in {name}");
     }
     // Else the offsets are not what they seem.
     for Seen { cut, marked, .. } in seen.iter().filter(|seen| seen.connections == 1 && seen.cut.class < LIST) {

@@ -120,19 +120,19 @@ fn a_database_that_may_not_be_written() {
     site.set("NAS_DB", &database);
     let mut files = Files::default();
     files.add(&site, "a.pdf", b"content".to_vec());
-    let fix = |fixed: bool| match &mounted {
-        Some(mounted) => mounted.remount(if fixed { "ro" } else { "rw" }),
-        None => {
-            let (of_folder, of_file) = if fixed { (0o555, 0o444) } else { (0o755, 0o644) };
+    let fix = |of_mount: &str, of_folder: u32, of_file: u32| {
+        if let Some(mounted) = &mounted {
+            mounted.remount(of_mount);
+        } else {
             fs::set_permissions(&folder, fs::Permissions::from_mode(of_folder)).unwrap();
             fs::set_permissions(&database, fs::Permissions::from_mode(of_file)).unwrap();
         }
     };
-    fix(true);
+    fix("ro", 0o555, 0o444);
     let before = fs::read(&database).unwrap();
     ended_by_database(&Files::sync(&site), "database_unusable", &database);
     assert_eq!((fs::read(&database).unwrap(), site.stored_names()), (before, Vec::new()));
-    fix(false);
+    fix("rw", 0o755, 0o644);
     files.finish(&site);
 }
 

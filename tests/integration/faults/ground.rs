@@ -100,7 +100,9 @@ impl Ground {
         let database = self.site.path(&format!("{name}.db"));
         fs::copy(self.site.path("documents.db"), &database).expect("the database");
         let chaos = Arc::new(Chaos::before(self.site.sshd.port(), seed));
-        Trial { ground: Arc::clone(self), chaos, folder, database }
+        // With several sessions side by side now and then; the clean run has one.
+        let jobs = if seed % 3 == 1 { "3" } else { "1" };
+        Trial { ground: Arc::clone(self), chaos, folder, database, jobs }
     }
 }
 
@@ -110,6 +112,7 @@ pub struct Trial {
     pub chaos: Arc<Chaos>,
     folder: PathBuf,
     database: PathBuf,
+    jobs: &'static str,
 }
 
 /// How patient a service is.
@@ -127,6 +130,7 @@ impl Trial {
             ("NAS_PORT", self.chaos.port().to_string().into()),
             ("NAS_PATH", self.folder.clone().into()),
             ("NAS_DB", self.database.clone().into()),
+            ("NAS_JOBS", self.jobs.into()),
         ];
         if patience == Patience::Short {
             others.extend([("NAS_FILE_TIMEOUT", "3".into()), ("NAS_CONNECT_TIMEOUT", "4".into())]);

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -135,7 +135,7 @@ fn files_with_a_large_one(site: &Site) -> Files {
 }
 
 /// Waits for a file that a script of the NAS makes.
-fn wait_for(path: &PathBuf) {
+fn wait_for(path: &Path) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !path.exists() {
         assert!(Instant::now() < deadline, "{} does not come", path.display());

@@ -262,7 +262,7 @@ async fn serve(mut client: TcpStream, server: u16, line: Line) {
 /// Ready when nothing passes any more in either direction.
 async fn silence_of(line: &mut watch::Receiver<bool>) {
     if line.wait_for(|silenced| *silenced).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -318,7 +318,7 @@ impl Line {
             }
             match self.fault.pace {
                 Pace::Delay(time) => tokio::time::sleep(time).await,
-                Pace::Throttle(rate) => tokio::time::sleep(Duration::from_secs_f64(read as f64 / rate as f64)).await,
+                Pace::Throttle(rate) => tokio::time::sleep(Duration::from_micros(read as u64 * 1_000_000 / rate)).await,
                 Pace::Free | Pace::Slices(_) => {}
             }
             // Counted first: whoever has received the bytes must find them counted.
