@@ -5,6 +5,7 @@
 )]
 
 mod cli;
+mod faults;
 mod fixtures;
 mod hostile;
 mod interop;
