@@ -5,6 +5,7 @@
 )]
 
 mod cli;
+mod faults_kill;
 mod fixtures;
 mod hostile;
 mod interop;

@@ -1,7 +1,11 @@
 //! Real parts for tests.
 pub mod cli;
+pub mod random;
 pub mod site;
 pub mod sshd;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod tracer;
+pub mod trial;
 
 pub use cli::Cli;
 pub use site::Site;
