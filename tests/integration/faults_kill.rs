@@ -76,7 +76,7 @@ fn a_batch_killed_at_random_times_is_finished_by_a_later_run() {
     const DOCUMENTS: usize = 200;
     let points = if long() { 500 } else { 16 };
     let mut random = Random::of_environment("kill at random times");
-    let mut batch = Batch::new(DOCUMENTS, 100_000, &mut random);
+    let mut batch = Batch::new(DOCUMENTS, 100_000, &mut random).up_to_jobs(3);
     let mut tally = Tally::default();
     let clean = clean_run(&mut batch, &mut tally);
     while tally.kills < points {

@@ -31,6 +31,7 @@ pub struct Batch {
     variables: BTreeMap<String, OsString>,
     documents: BTreeMap<String, Content>,
     trials: usize,
+    most_jobs: usize,
 }
 
 /// What may lie under one name.
@@ -82,10 +83,16 @@ impl Batch {
             content.id = id;
         }
         site.database().execute_batch(WITNESS).expect("a trigger");
-        Self { site, variables: cli.variables, documents, trials: 0 }
+        Self { site, variables: cli.variables, documents, trials: 0, most_jobs: 1 }
     }
 
-    /// A fresh trial, with one, two or three sessions side by side in turn.
+    /// Trials use one session, two, and so on up to `most` side by side in turn; without this, always one.
+    pub fn up_to_jobs(mut self, most: usize) -> Self {
+        self.most_jobs = most;
+        self
+    }
+
+    /// A fresh trial.
     pub fn trial(&mut self) -> Trial<'_> {
         self.trials += 1;
         let folder = self.site.path(&format!("trial{}", self.trials));
@@ -96,7 +103,7 @@ impl Batch {
                 fs::write(folder.join("nas").join(name), old).expect("an older version");
             }
         }
-        Trial { jobs: 1 + self.trials % 3, batch: self, folder }
+        Trial { jobs: 1 + self.trials % self.most_jobs, batch: self, folder }
     }
 
     /// How many documents there are.
