@@ -6,6 +6,7 @@
 
 mod cli;
 mod faults_kill;
+mod faults_power;
 mod fixtures;
 mod hostile;
 mod interop;

@@ -6,6 +6,7 @@ pub mod sshd;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod tracer;
 pub mod trial;
+pub mod volume;
 
 pub use cli::Cli;
 pub use site::Site;
