@@ -213,8 +213,9 @@ fn changing_call(pid: Pid) -> Option<String> {
     if target.starts_with("anon_inode:") {
         return None;
     }
-    let target = target.rsplit('/').next().unwrap_or_default();
-    Some(format!("{name} {}", target.split(':').next().unwrap_or_default()))
+    let target = target.rsplit('/').next().unwrap_or_default().split(':').next().unwrap_or_default();
+    // Sockets and folders of trials have numbers.
+    Some(format!("{name} {}", target.trim_end_matches(|c: char| c.is_ascii_digit())))
 }
 
 fn creates(flags: u64) -> bool {
