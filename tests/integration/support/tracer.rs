@@ -70,6 +70,7 @@ pub fn run(start: Start<'_>, when: Kill) -> Traced {
     std::thread::scope(|scope| scope.spawn(|| trace(&mut command, when)).join().expect("the tracer"))
 }
 
+#[expect(clippy::zombie_processes, reason = "it is waited for as what it is here: a traced process")]
 fn trace(command: &mut Command, when: Kill) -> Traced {
     let child = command.spawn().expect("a shell starts");
     let leader = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));

@@ -61,14 +61,14 @@ pub struct State {
 
 impl Batch {
     /// Registers documents of up to `longest` bytes. Of every fifth the NAS will have an older version.
-    pub fn new(count: usize, longest: u64, random: &mut Random) -> Self {
+    pub fn new(count: usize, longest: usize, random: &mut Random) -> Self {
         let site = Site::new();
         let cli = Cli::new(&site);
         let mut documents = BTreeMap::new();
         let mut paths = Vec::new();
         for at in 0..count {
             let name = format!("document-{at:04}.pdf");
-            let new = noise(random.index(longest as usize), random.next());
+            let new = noise(random.index(longest), random.next());
             let old = (at % 5 == 0).then(|| {
                 let mut old = new.clone();
                 old.truncate(new.len() * 3 / 4);
