@@ -6,6 +6,8 @@
 
 mod cli;
 mod faults;
+mod faults_kill;
+mod faults_power;
 mod fixtures;
 mod hostile;
 mod interop;
