@@ -10,6 +10,7 @@ mod connection;
 pub mod layout;
 mod named;
 pub mod push;
+pub mod remote;
 mod sync;
 
 use std::path::{Path, PathBuf};
