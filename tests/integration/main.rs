@@ -5,6 +5,9 @@
 )]
 
 mod cli;
+mod faults;
+mod faults_kill;
+mod faults_power;
 mod fixtures;
 mod hostile;
 mod interop;
