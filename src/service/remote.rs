@@ -93,7 +93,9 @@ pub async fn flush(client: &Client, path: &str, scope: Flush, limit: Duration) -
     Ok(
         match ask(client, Question { line, input: Bytes::new(), patience: Patience::Whole(limit), most: MOST }).await? {
             Answer::Refused(why) => Flushed::Refused(why),
-            Answer::Said(said) if said.ended_well() => Flushed::Yes,
+            Answer::Said(said) if said.ended_well() && said.lines().next_back() == Some(FLUSHED.as_bytes()) => {
+                Flushed::Yes
+            }
             Answer::Said(said) => Flushed::Refused(said.refusal()),
         },
     )
