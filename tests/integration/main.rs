@@ -6,6 +6,7 @@
 
 mod cli;
 mod faults_kill;
+mod faults_late;
 mod faults_power;
 mod fixtures;
 mod hostile;
