@@ -25,7 +25,7 @@ use crate::store::{
     Attempt, AttemptEnd, BadRow, Claim, Document, DocumentId, Level, Store, StoredCopy, SyncedRecord,
 };
 use crate::transport::ExitStatus;
-use crate::tree::{FileMeta, RemoteName, Root, SourceFile};
+use crate::tree::{FileMeta, RemoteName, Root, SourceFile, Stamp};
 use crate::wire::flist::FileEntry;
 
 /// Modes never travel with a document; this is what a new file gets before the NAS's own mask.
@@ -37,6 +37,7 @@ pub(super) struct Planned {
     document: Document,
     name: RemoteName,
     meta: FileMeta,
+    stamp: Stamp,
 }
 
 /// What is to be sent, and what cannot be.
@@ -58,7 +59,7 @@ impl Plan {
         for row in rows {
             match row {
                 Ok(document) => match look(&document, layout, root) {
-                    Ok((name, meta)) => plan.planned.push(Planned { document, name, meta }),
+                    Ok((name, meta, stamp)) => plan.planned.push(Planned { document, name, meta, stamp }),
                     Err(error) => plan.refuse(Some(document.id), error),
                 },
                 Err(row) => plan.refuse(row.id, row.error),
@@ -136,9 +137,10 @@ fn name_clash(name: &RemoteName, other: DocumentId) -> NasSyncError {
     NasSyncError::new(ErrorKind::NameClash, format!("its name on the NAS, {name:?}, belongs to document {other}"))
 }
 
-fn look(document: &Document, layout: &Layout, root: Option<&Root>) -> Result<(RemoteName, FileMeta)> {
+fn look(document: &Document, layout: &Layout, root: Option<&Root>) -> Result<(RemoteName, FileMeta, Stamp)> {
     let below_root = root.map(|root| root.relative(&document.file_path)).transpose()?;
-    let meta = *SourceFile::open_document(root, &document.file_path)?.meta();
+    let file = SourceFile::open_document(root, &document.file_path)?;
+    let (meta, stamp) = (*file.meta(), *file.stamp());
     let name = layout.name_for(&DocumentFacts {
         id: document.id.0,
         user_id: document.user_id.0,
@@ -151,7 +153,7 @@ fn look(document: &Document, layout: &Layout, root: Option<&Root>) -> Result<(Re
         created: document.created_at.map(|time| time.date_naive()),
         modified: DateTime::from_timestamp(meta.mtime, meta.mtime_ns).map(|time| time.date_naive()),
     })?;
-    Ok((name, meta))
+    Ok((name, meta, stamp))
 }
 
 /// The documents of one session.
@@ -187,7 +189,7 @@ impl Batch {
         let proved: HashSet<DocumentId> = synced.iter().map(|record| record.id).collect();
         let same =
             |planned: &Planned| match SourceFile::open_document(self.root.as_deref(), &planned.document.file_path) {
-                Ok(file) => *file.meta() == planned.meta,
+                Ok(file) => *file.stamp() == planned.stamp,
                 // A file that is gone or closed to us was stored all the same.
                 Err(_) => true,
             };

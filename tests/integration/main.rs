@@ -5,6 +5,7 @@
 )]
 
 mod cli;
+mod faults;
 mod faults_kill;
 mod faults_late;
 mod faults_power;
@@ -19,6 +20,7 @@ mod push_cli;
 mod receive;
 mod recorder;
 mod replay;
+mod resume;
 mod service;
 mod ssh;
 mod ssh_exec;

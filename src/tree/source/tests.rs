@@ -259,15 +259,13 @@ fn a_fresh_file_waits_until_its_stamp_proves_something() {
 
 #[test]
 fn a_sum_is_kept_of_all_that_is_read_where_it_was_asked_for() {
-    let (dir, _root) = root_with(&[("doc", b"hello world")]);
+    let (dir, _root) = root_with(&[("doc", b"abc")]);
     let path = dir.path().join("doc");
-    let hex = |digest: [u8; 32]| digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let start = |source: &SourceFile| source.sha256().map(|sum| u32::from_be_bytes([sum[0], sum[1], sum[2], sum[3]]));
     let mut source = SourceFile::open(&path).unwrap().hashed();
-    let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-    assert_eq!(source.sha256().map(hex).as_deref(), Some(empty));
+    assert_eq!(start(&source), Some(0xe3b0_c442));
     // In pieces, the last of them past the end.
-    while source.read(&mut [0; 4]).unwrap() > 0 {}
-    let whole = "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9";
-    assert_eq!(source.sha256().map(hex).as_deref(), Some(whole));
+    while source.read(&mut [0; 2]).unwrap() > 0 {}
+    assert_eq!(start(&source), Some(0xba78_16bf));
     assert_eq!(SourceFile::open(&path).unwrap().sha256(), None);
 }

@@ -1,5 +1,7 @@
 //! Real parts for tests.
+pub mod chaos;
 pub mod cli;
+pub mod mounted;
 pub mod random;
 pub mod site;
 pub mod sshd;
@@ -8,7 +10,9 @@ pub mod tracer;
 pub mod trial;
 pub mod volume;
 
+pub use chaos::Chaos;
 pub use cli::Cli;
+pub use mounted::Mounted;
 pub use site::Site;
 pub use sshd::Sshd;
 
