@@ -22,6 +22,7 @@ mod recorder;
 mod replay;
 mod resume;
 mod service;
+mod soak;
 mod ssh;
 mod ssh_exec;
 mod ssh_no_strict;
