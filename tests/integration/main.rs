@@ -7,6 +7,7 @@
 mod cli;
 mod faults;
 mod faults_kill;
+mod faults_late;
 mod faults_power;
 mod fixtures;
 mod hostile;
@@ -22,6 +23,7 @@ mod remote;
 mod replay;
 mod resume;
 mod service;
+mod soak;
 mod ssh;
 mod ssh_exec;
 mod ssh_no_strict;
