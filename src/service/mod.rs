@@ -11,6 +11,8 @@ pub mod layout;
 mod named;
 pub mod push;
 mod sync;
+#[cfg(feature = "cli")]
+pub mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
