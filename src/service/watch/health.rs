@@ -34,12 +34,12 @@ const FORMAT: &str = "nas-sync-health=1";
 pub enum State {
     /// It has been started and has not looked around yet.
     Starting,
-    /// Nothing is to be sent.
+    /// Nothing is to be sent now.
     Idle,
     /// It talks to the NAS.
     Syncing,
-    /// It goes on by itself at that time (an estimate by the time of day): the NAS is away or full, or documents wait.
-    Waiting(DateTime<Utc>),
+    /// The NAS is away or full. It goes on by itself at that time, an estimate by the time of day.
+    Paused(DateTime<Utc>),
     /// It does not go on until a person has done something.
     Blocked(ErrorKind),
     /// It has been asked to stop.
@@ -49,12 +49,12 @@ pub enum State {
 }
 
 impl State {
-    fn as_str(&self) -> &'static str {
+    pub(super) fn as_str(&self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Idle => "idle",
             Self::Syncing => "syncing",
-            Self::Waiting(_) => "waiting",
+            Self::Paused(_) => "paused",
             Self::Blocked(_) => "blocked",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
@@ -129,7 +129,7 @@ impl HealthFile {
         line("written_at", Some(show(Utc::now())));
         line("state", Some(report.state.as_str().to_owned()));
         match &report.state {
-            State::Waiting(until) => line("until", Some(show(*until))),
+            State::Paused(until) => line("until", Some(show(*until))),
             State::Blocked(kind) => line("blocked_by", Some(kind.as_str().to_owned())),
             _ => {}
         }
@@ -155,7 +155,7 @@ pub struct Beat {
     pub age: Duration,
     /// A word such as `idle`.
     pub state: String,
-    /// When it goes on, where it waits.
+    /// When it goes on, where it is paused.
     pub until: Option<String>,
     /// The error kind that keeps it from going on.
     pub blocked_by: Option<String>,

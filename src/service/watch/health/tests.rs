@@ -34,13 +34,13 @@ fn it_lies_beside_the_database() {
 fn what_goes_on_by_itself_is_healthy() {
     let (folder, file) = place();
     let noon = Utc.with_ymd_and_hms(2024, 1, 15, 12, 0, 0).unwrap();
-    for state in [State::Starting, State::Idle, State::Syncing, State::Waiting(noon), State::Stopping] {
+    for state in [State::Starting, State::Idle, State::Syncing, State::Paused(noon), State::Stopping] {
         file.write(&report(state.clone())).unwrap();
         let checkup = check(file.path(), MAX_AGE);
         assert_eq!(checkup.fault, None, "{state:?}");
         let beat = checkup.beat.unwrap();
         assert_eq!((beat.state.as_str(), beat.pid), (state.as_str(), std::process::id()));
-        let until = matches!(state, State::Waiting(_)).then_some("2024-01-15T12:00:00Z");
+        let until = matches!(state, State::Paused(_)).then_some("2024-01-15T12:00:00Z");
         assert_eq!(beat.until.as_deref(), until);
     }
     // Only the file itself is left.
