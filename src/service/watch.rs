@@ -8,3 +8,4 @@ pub mod health;
 mod http;
 pub mod metrics;
 mod process;
+pub mod scan;

@@ -11,6 +11,7 @@
 mod attempts;
 mod documents;
 mod fault;
+mod found;
 mod names;
 mod schema;
 mod stats;
@@ -25,6 +26,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 
 pub use attempts::{FailedTry, Failure, History, Level, MarkOutcome, StoredCopy, SyncedRecord};
 pub use documents::{BadRow, Document, DocumentId, NewDocument, Selection, UserId};
+pub use found::FoundFile;
 pub use names::Claim;
 pub use stats::SyncStats;
 
