@@ -119,6 +119,23 @@ fn a_path_counts_as_registered_however_it_is_written() {
 }
 
 #[test]
+fn a_file_that_somebody_else_registers_meanwhile_is_left_to_him() {
+    let place = Place::new();
+    for name in ["a", "b", "c"] {
+        place.write(name);
+    }
+    let (notes, _inbox) = sync_channel(1);
+    let mut scanner = Scanner::new(place.config(NEVER), Arc::default(), notes);
+    scanner.walk().unwrap();
+    let paths = [place.path("a"), "b".into()];
+    let documents: Vec<_> = paths.into_iter().map(|file_path| NewDocument { file_path, original_name: None }).collect();
+    place.store().add_documents(UserId(1), &documents, Utc::now()).unwrap();
+    scanner.settle(scanner.candidates.next_due().unwrap() + QUIET).unwrap();
+    assert_eq!(place.registered(), ["c"]);
+    assert_eq!(scanner.count, 1);
+}
+
+#[test]
 fn the_database_and_what_lies_beside_it_are_no_documents() {
     let place = Place::new();
     place.write("a");
