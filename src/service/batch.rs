@@ -5,9 +5,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 
 use super::DocumentError;
 use super::layout::{DocumentFacts, Layout};
@@ -19,9 +21,9 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::{Event, Monitor, Stability};
 use crate::role::send_list::{SendList, Sources};
 use crate::session::{Outcome, kind_of_text, names_file};
-use crate::store::{BadRow, Claim, Document, DocumentId, Level, Store, StoredCopy, SyncedRecord};
+use crate::store::{Attempt, AttemptEnd, BadRow, Claim, Document, DocumentId, Level, Store, StoredCopy, SyncedRecord};
 use crate::transport::ExitStatus;
-use crate::tree::{FileMeta, RemoteName, Root, SourceFile};
+use crate::tree::{FileMeta, RemoteName, Root, SourceFile, Stamp};
 use crate::wire::flist::FileEntry;
 
 /// Modes never travel with a document; this is what a new file gets before the NAS's own mask.
@@ -33,6 +35,7 @@ pub(super) struct Planned {
     document: Document,
     name: RemoteName,
     meta: FileMeta,
+    stamp: Stamp,
 }
 
 /// What is to be sent, and what cannot be.
@@ -54,7 +57,7 @@ impl Plan {
         for row in rows {
             match row {
                 Ok(document) => match look(&document, layout, root) {
-                    Ok((name, meta)) => plan.planned.push(Planned { document, name, meta }),
+                    Ok((name, meta, stamp)) => plan.planned.push(Planned { document, name, meta, stamp }),
                     Err(error) => plan.refuse(Some(document.id), error),
                 },
                 Err(row) => plan.refuse(row.id, row.error),
@@ -132,9 +135,10 @@ fn name_clash(name: &RemoteName, other: DocumentId) -> NasSyncError {
     NasSyncError::new(ErrorKind::NameClash, format!("its name on the NAS, {name:?}, belongs to document {other}"))
 }
 
-fn look(document: &Document, layout: &Layout, root: Option<&Root>) -> Result<(RemoteName, FileMeta)> {
+fn look(document: &Document, layout: &Layout, root: Option<&Root>) -> Result<(RemoteName, FileMeta, Stamp)> {
     let below_root = root.map(|root| root.relative(&document.file_path)).transpose()?;
-    let meta = *SourceFile::open_document(root, &document.file_path)?.meta();
+    let file = SourceFile::open_document(root, &document.file_path)?;
+    let (meta, stamp) = (*file.meta(), *file.stamp());
     let name = layout.name_for(&DocumentFacts {
         id: document.id.0,
         user_id: document.user_id.0,
@@ -147,7 +151,7 @@ fn look(document: &Document, layout: &Layout, root: Option<&Root>) -> Result<(Re
         created: document.created_at.map(|time| time.date_naive()),
         modified: DateTime::from_timestamp(meta.mtime, meta.mtime_ns).map(|time| time.date_naive()),
     })?;
-    Ok((name, meta))
+    Ok((name, meta, stamp))
 }
 
 /// The documents of one session.
@@ -183,7 +187,7 @@ impl Batch {
         let proved: HashSet<DocumentId> = synced.iter().map(|record| record.id).collect();
         let same =
             |planned: &Planned| match SourceFile::open_document(self.root.as_deref(), &planned.document.file_path) {
-                Ok(file) => *file.meta() == planned.meta,
+                Ok(file) => *file.stamp() == planned.stamp,
                 // A file that is gone or closed to us was stored all the same.
                 Err(_) => true,
             };
@@ -195,10 +199,18 @@ impl Batch {
     pub fn verdicts(&self, tracks: &[Track], end: &SessionEnd<'_>) -> Verdicts {
         let mut verdicts = Verdicts::default();
         for (planned, track) in self.planned.iter().zip(tracks) {
-            match end.verdict(planned, track) {
+            let verdict = match (end.verdict(planned, track), end.unclean()) {
+                // There is nobody else whom the complaint could be about.
+                (Verdict::Open, Some(outcome)) if self.planned.len() == 1 => {
+                    Verdict::Failed(not_stored(planned, outcome))
+                }
+                (verdict, _) => verdict,
+            };
+            verdicts.attempts.extend(track.attempt(planned.document.id, &verdict, end));
+            match verdict {
                 Verdict::Proved(level) => {
                     verdicts.written.insert(planned.folder().to_vec());
-                    verdicts.synced.push(planned.record(level));
+                    verdicts.synced.push(planned.record(level, track.sha256));
                 }
                 Verdict::Failed(error) => {
                     if error.kind().concerns_nas() {
@@ -225,7 +237,17 @@ impl Planned {
         Geometry::for_basis(self.meta.size, MAX_BLOCK_LEN, MAX_DIGEST_LEN).sums_len()
     }
 
-    fn record(&self, level: Level) -> SyncedRecord {
+    /// The length of its file.
+    pub fn bytes(&self) -> u64 {
+        self.meta.size
+    }
+
+    /// Which document it is.
+    pub fn id(&self) -> DocumentId {
+        self.document.id
+    }
+
+    fn record(&self, level: Level, sha256: Option<[u8; 32]>) -> SyncedRecord {
         SyncedRecord {
             id: self.document.id,
             file_path: self.document.file_path.clone(),
@@ -235,6 +257,7 @@ impl Planned {
                 mtime_seconds: self.meta.mtime,
                 mtime_nanoseconds: self.meta.mtime_ns,
                 level,
+                sha256,
             },
         }
     }
@@ -255,27 +278,58 @@ impl BatchSources {
 
 impl Sources for BatchSources {
     fn open(&self, index: usize, _entry: &FileEntry) -> Result<SourceFile> {
-        SourceFile::open_document(self.root.as_deref(), &self.paths[index])
+        SourceFile::open_document(self.root.as_deref(), &self.paths[index]).map(SourceFile::hashed)
     }
 }
 
 /// What a session told about one document.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Track {
+    started: Option<(DateTime<Utc>, Instant)>,
+    /// Bytes sent as data, second tries included.
+    literal: u64,
     sent: Option<Stability>,
+    /// SHA-256 of what was read.
+    sha256: Option<[u8; 32]>,
     acknowledged: bool,
+    ended: Option<Instant>,
     failure: Option<NasSyncError>,
+}
+
+impl Track {
+    /// The attempt to send this document, if there was one.
+    fn attempt(&self, id: DocumentId, verdict: &Verdict, end: &SessionEnd<'_>) -> Option<Attempt> {
+        let (started, since) = self.started?;
+        let failure = |error: &NasSyncError| (error.kind(), error.message().to_owned());
+        let (end, failure) = match verdict {
+            Verdict::Proved(_) => (AttemptEnd::Synced, None),
+            Verdict::Failed(error) => (AttemptEnd::Failed, Some(failure(error))),
+            Verdict::Open => {
+                (AttemptEnd::Cut, end.outcome.and_then(|outcome| outcome.result.as_ref().err()).map(failure))
+            }
+        };
+        let took = self.ended.unwrap_or_else(Instant::now).saturating_duration_since(since);
+        Some(Attempt { id, started, took, bytes: self.literal, end, failure })
+    }
 }
 
 /// Keeps track of every document of a batch and passes the events on. It outlives a session that is cut off.
 pub(super) struct Tracker {
     tracks: Mutex<Vec<Track>>,
+    /// Bytes of files that were read and handed on.
+    bytes: AtomicU64,
     monitor: Arc<dyn Monitor>,
 }
 
 impl Tracker {
     pub fn new(batch: &Batch, monitor: Arc<dyn Monitor>) -> Self {
-        Self { tracks: Mutex::new(vec![Track::default(); batch.planned.len()]), monitor }
+        let tracks = Mutex::new(vec![Track::default(); batch.planned.len()]);
+        Self { tracks, bytes: AtomicU64::new(0), monitor }
+    }
+
+    /// Bytes of files that were read and handed on, for a session that can no longer say what it sent.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     pub fn tracks(&self) -> MutexGuard<'_, Vec<Track>> {
@@ -293,12 +347,26 @@ impl Tracker {
 impl Monitor for Tracker {
     fn event(&self, event: Event<'_>) {
         match &event {
-            Event::FileSent { index, stability, .. } => self.note(*index, |track| {
-                // A second try says what counts now.
-                *track = Track { sent: Some(*stability), ..Track::default() };
+            Event::FileStarted { index, .. } => self.note(*index, |track| {
+                track.started.get_or_insert_with(|| (Utc::now(), Instant::now()));
             }),
-            Event::FileFailed { index, error, .. } => self.note(*index, |track| track.failure = Some((*error).clone())),
-            Event::Acknowledged { index } => self.note(*index, |track| track.acknowledged = true),
+            Event::FileSent { index, stability, stats, sha256, .. } => self.note(*index, |track| {
+                // A second try says what counts now.
+                (track.sent, track.sha256) = (Some(*stability), *sha256);
+                (track.acknowledged, track.failure) = (false, None);
+                track.literal += stats.literal;
+            }),
+            Event::FileFailed { index, error, .. } => self.note(*index, |track| {
+                track.failure = Some((*error).clone());
+                track.ended = Some(Instant::now());
+            }),
+            Event::Progress { bytes } => {
+                self.bytes.fetch_add(*bytes, Ordering::Relaxed);
+            }
+            Event::Acknowledged { index } => self.note(*index, |track| {
+                track.acknowledged = true;
+                track.ended = Some(Instant::now());
+            }),
             _ => {}
         }
         self.monitor.event(event);
@@ -333,10 +401,10 @@ enum Verdict {
 pub(super) struct Verdicts {
     pub synced: Vec<SyncedRecord>,
     pub failed: Vec<DocumentError>,
+    /// Every attempt to send one of them.
+    pub attempts: Vec<Attempt>,
     /// Documents of which nothing is known.
     pub open: Vec<Planned>,
-    /// Documents that met a trouble of the NAS and are not to blame.
-    pub blameless: usize,
     /// Folders on the NAS in which something was stored.
     pub written: HashSet<Vec<u8>>,
     /// Folders in which something was not, for a reason that is not the document's.
@@ -373,10 +441,26 @@ impl Verdicts {
         let full = |failed: &DocumentError| matches!(failed.error.kind(), ErrorKind::DiskFull | ErrorKind::ReadOnly);
         let takes_nothing = self.synced.is_empty() && self.open.is_empty() && self.failed.iter().all(of_nas);
         let trouble = self.failed.iter().find(|failed| full(failed) || takes_nothing)?.error.clone();
-        let before = self.failed.len();
         self.failed.retain(|failed| !of_nas(failed));
-        self.blameless += before - self.failed.len();
         Some(trouble)
+    }
+
+    /// Adds what became of another batch.
+    pub fn append(&mut self, other: Self) {
+        let Self { synced, failed, attempts, open, written, refusing } = other;
+        self.synced.extend(synced);
+        self.failed.extend(failed);
+        self.attempts.extend(attempts);
+        self.open.extend(open);
+        self.written.extend(written);
+        self.refusing.extend(refusing);
+    }
+
+    /// Raises the level of what the NAS acknowledged.
+    pub fn raise_to(&mut self, level: Level) {
+        for record in &mut self.synced {
+            record.copy.level = record.copy.level.max(level);
+        }
     }
 }
 
@@ -393,12 +477,24 @@ impl SessionEnd<'_> {
                 format!("{} changed while it was read", planned.document.file_path.display()),
             )),
             (None, _, _) => match self.outcome {
+                // Without acknowledgements one bad document hides what became of the others.
+                Some(outcome) if outcome.result.is_ok() && self.proof == Proof::CleanEnd && track.sent.is_some() => {
+                    match named(planned, outcome) {
+                        Some(_) => Verdict::Failed(not_stored(planned, outcome)),
+                        None => Verdict::Open,
+                    }
+                }
                 Some(outcome) if outcome.result.is_ok() || outcome.jammed && named(planned, outcome).is_some() => {
                     Verdict::Failed(not_stored(planned, outcome))
                 }
                 _ => Verdict::Open,
             },
         }
+    }
+
+    /// A session without acknowledgements that came to its end with complaints.
+    fn unclean(&self) -> Option<&Outcome> {
+        self.outcome.filter(|outcome| outcome.result.is_ok() && self.proof == Proof::CleanEnd && !self.ended_clean())
     }
 
     fn ended_clean(&self) -> bool {

@@ -37,6 +37,11 @@ pub(super) fn judge(trouble: Trouble, heard: &Heard) -> NasSyncError {
             };
             NasSyncError::new(ErrorKind::Stalled, message).with_details(heard.text.as_bytes())
         }
+        // What was received is the beginning of a handshake, and nobody there has said that it is all.
+        Trouble::NoHandshake { received } if !received.is_empty() && heard.exit.is_none() => {
+            let message = "the connection ended in the middle of rsync's handshake";
+            NasSyncError::new(ErrorKind::ConnectionLost, message).with_details(heard.text.as_bytes())
+        }
         Trouble::NoHandshake { received } | Trouble::Handshake { error: HandshakeError::NotRsync, received } => {
             no_handshake(&received, heard)
         }

@@ -101,7 +101,7 @@ pub struct NewDocument {
 }
 
 impl Selection {
-    fn user(&self) -> Option<UserId> {
+    pub(super) fn user(&self) -> Option<UserId> {
         match self {
             Self::User(user) | Self::UserDocuments(user, _) => Some(*user),
             Self::All | Self::Documents(_) => None,
@@ -251,6 +251,16 @@ fn path_value(path: &Path) -> Value {
     }
 }
 
+/// A usable path in a column.
+pub(super) fn path_in(value: ValueRef<'_>) -> Option<PathBuf> {
+    match value {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) if path_fault(bytes).is_none() => {
+            Some(PathBuf::from(OsString::from_vec(bytes.to_vec())))
+        }
+        _ => None,
+    }
+}
+
 fn path_fault(bytes: &[u8]) -> Option<&'static str> {
     if bytes.is_empty() {
         return Some("is empty");
@@ -259,7 +269,7 @@ fn path_fault(bytes: &[u8]) -> Option<&'static str> {
 }
 
 /// Ids that were asked for and select no row.
-fn unknown_ids(conn: &Connection, selection: &Selection) -> rusqlite::Result<BTreeSet<DocumentId>> {
+pub(super) fn unknown_ids(conn: &Connection, selection: &Selection) -> rusqlite::Result<BTreeSet<DocumentId>> {
     let mut unknown: BTreeSet<DocumentId> = selection.ids().unwrap_or_default().iter().copied().collect();
     if unknown.is_empty() {
         return Ok(unknown);
@@ -275,7 +285,7 @@ fn unknown_ids(conn: &Connection, selection: &Selection) -> rusqlite::Result<BTr
     Ok(unknown)
 }
 
-fn not_found(id: DocumentId, user: Option<UserId>) -> BadRow {
+pub(super) fn not_found(id: DocumentId, user: Option<UserId>) -> BadRow {
     let message = match user {
         Some(user) => format!("user {user} has no document with the id {id}"),
         None => format!("there is no document with the id {id}"),
@@ -284,7 +294,7 @@ fn not_found(id: DocumentId, user: Option<UserId>) -> BadRow {
 }
 
 /// Positions match [`read`].
-fn select_list(columns: Columns) -> String {
+pub(super) fn select_list(columns: Columns) -> String {
     let optional = |has: bool, name: &str| if has { format!("d.{name}") } else { "NULL".to_owned() };
     format!(
         "d.id, d.user_id, d.file_path, {IS_SYNCED}, {}, {}, {}, {}, {}",
@@ -296,7 +306,7 @@ fn select_list(columns: Columns) -> String {
     )
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Result<Document, BadRow>> {
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Document, BadRow>> {
     let bad = |id: Option<DocumentId>, column: &str, what: &str| {
         let error = NasSyncError::new(ErrorKind::SourceUnreadable, format!("its row is not usable: {column} {what}"))
             .with_solution(format!("Correct {column} of this document in the database, or remove the row."));

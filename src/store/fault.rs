@@ -45,7 +45,8 @@ fn solution(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::CannotOpen | ErrorCode::PermissionDenied => {
             "Check that NAS_DB names a file, and that this user may read and write it and the folder it is in."
         }
-        ErrorCode::SystemIoFailure => "Check the disk that holds the database.",
+        // SQLite says no more than this when there is no room for its shared memory file.
+        ErrorCode::SystemIoFailure => "Check the disk that holds the database: it may be full, or failing.",
         _ => return None,
     })
 }

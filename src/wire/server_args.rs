@@ -11,6 +11,9 @@ use super::token::TokenCoding;
 /// (`C`), varint flag words with negotiated names (`v`), and a name for id 0 (`u`).
 const ABILITIES: &str = "e.fCvu";
 
+/// The folder, beside each file, in which a receiver keeps what has come of it: [`PushOptions::partial_dir`].
+pub const PARTIAL_DIR: &str = ".rsync-partial";
+
 /// What a pushing client asks the receiving server to do. Each field is an rsync option.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "they are rsync's own switches")]
@@ -46,6 +49,11 @@ pub struct PushOptions {
     /// Asks for one message for every file that is stored, by `--remove-source-files`. The sender is who would remove,
     /// and it does not.
     pub acknowledge: bool,
+    /// `--fsync`: each file is written through to the disk before it gets its name. Servers know it from 3.2.4 on.
+    pub fsync: bool,
+    /// `--partial-dir`: what has come of a file when the connection is cut waits in [`PARTIAL_DIR`] beside it, and the
+    /// next session goes on from there. Servers know it from 2.6.3 on.
+    pub partial_dir: bool,
 }
 
 impl PushOptions {
@@ -62,6 +70,10 @@ impl PushOptions {
         arguments.extend(self.timeout.map(|seconds| format!("--timeout={seconds}")));
         arguments.extend(self.numeric_ids.then(|| String::from("--numeric-ids")));
         arguments.extend(self.acknowledge.then(|| String::from("--remove-source-files")));
+        if self.partial_dir {
+            arguments.extend(["--partial-dir", PARTIAL_DIR].map(String::from));
+        }
+        arguments.extend(self.fsync.then(|| String::from("--fsync")));
         arguments.push(String::from("."));
         let mut arguments: Vec<Vec<u8>> = arguments.into_iter().map(String::into_bytes).collect();
         arguments.push(safe_path(destination));
@@ -220,6 +232,20 @@ mod tests {
         assert_eq!(
             text(&PushOptions { times: true, ..PushOptions::default() }, &old, "-x"),
             "rsync --server -t . ./-x"
+        );
+    }
+
+    #[test]
+    fn safety_is_asked_for_in_the_words_of_stock_clients() {
+        let offer = Offer::default();
+        let fsync = PushOptions { times: true, fsync: true, ..PushOptions::default() };
+        assert_eq!(text(&fsync, &offer, "d"), "rsync --server -te.fCvu --fsync . d");
+        let partial = PushOptions { times: true, partial_dir: true, ..PushOptions::default() };
+        assert_eq!(text(&partial, &offer, "d"), "rsync --server -te.fCvu --partial-dir .rsync-partial . d");
+        let all = PushOptions { acknowledge: true, fsync: true, ..partial };
+        assert_eq!(
+            text(&all, &offer, "~/d"),
+            "rsync --server -te.fCvu --remove-source-files --partial-dir .rsync-partial --fsync . ~/d"
         );
     }
 

@@ -6,6 +6,7 @@
 
 mod backend;
 mod cli;
+mod faults;
 mod fixtures;
 mod hostile;
 mod interop;
@@ -17,6 +18,7 @@ mod push_cli;
 mod receive;
 mod recorder;
 mod replay;
+mod resume;
 mod service;
 mod ssh;
 mod ssh_exec;

@@ -10,7 +10,7 @@ use crate::support::cli::Run;
 use crate::support::{Cli, Site};
 
 /// A site with one pending document of a few bytes, `a.pdf` of user 1.
-fn site_with_a_document() -> Site {
+pub fn site_with_a_document() -> Site {
     let site = Site::new();
     add_a_document(&site);
     site
@@ -22,7 +22,7 @@ fn add_a_document(site: &Site) {
 
 /// `error` must be whole, and of this kind.
 #[track_caller]
-fn is_error(error: &Value, kind: &str, run: &Run) {
+pub fn is_error(error: &Value, kind: &str, run: &Run) {
     let text = |key: &str| error[key].as_str().unwrap_or_else(|| panic!("no {key}: {}", run.all()));
     assert_eq!(text("kind"), kind, "{}", run.all());
     for key in ["message", "cause", "solution"] {
@@ -73,12 +73,12 @@ fn nothing_is_stored(site: &Site) {
 
 /// Runs `sync`, which must now do all that was pending.
 #[track_caller]
-fn sync_works(site: &Site) {
+pub fn sync_works(site: &Site) {
     Cli::new(site).line("sync --json").ends(0);
     assert_eq!(site.stored("a.pdf").as_deref(), Some(&b"content"[..]));
     assert_eq!(site.marked(), [(1, true)]);
 }
 
-fn text<'e>(error: &'e Value, key: &str) -> &'e str {
+pub fn text<'e>(error: &'e Value, key: &str) -> &'e str {
     error[key].as_str().unwrap_or_default()
 }

@@ -138,6 +138,13 @@ impl Greeting {
         Some(crate::text::escape_bytes(line.trim_ascii_end()))
     }
 
+    /// Whether what came last is the beginning of an identification.
+    pub(super) fn is_cut_short(&self) -> bool {
+        let bytes = self.lock();
+        let last = bytes.rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
+        !last.is_empty() && (last.starts_with(b"SSH-") || b"SSH-".starts_with(last))
+    }
+
     fn keep(&self, read: &[u8]) {
         let mut bytes = self.lock();
         let room = MAX_GREETING.saturating_sub(bytes.len()).min(read.len());

@@ -95,7 +95,7 @@ impl Progress {
             Step::ReadingKeys => format!("reading the local keys took longer than {seconds} s"),
             Step::Resolving => format!("looking up {} took longer than {seconds} s", config.bare_host()),
             Step::Connecting => format!("{address} did not answer within {seconds} s"),
-            Step::KeyExchange if self.greeting.server_id().is_some() => {
+            Step::KeyExchange if self.greeting.server_id().is_some() || self.greeting.is_cut_short() => {
                 format!("{address} did not finish the key exchange within {seconds} s")
             }
             Step::KeyExchange if !self.greeting.bytes().is_empty() => return not_ssh(config, &self.greeting),
@@ -310,17 +310,17 @@ impl Approach<'_> {
 fn exchange_failure(config: &SshConfig, error: russh::Error, greeting: &Greeting) -> NasSyncError {
     let address = config.address();
     let said = greeting.bytes();
-    if greeting.server_id().is_none() && !said.is_empty() {
+    let lost = matches!(error, russh::Error::IO(_) | russh::Error::HUP | russh::Error::Disconnect);
+    if greeting.server_id().is_none() && !said.is_empty() && !(lost && greeting.is_cut_short()) {
         return not_ssh(config, greeting);
     }
-    match error {
-        russh::Error::IO(_) | russh::Error::HUP | russh::Error::Disconnect => {
-            let when = if said.is_empty() { "before it said anything" } else { "during the key exchange" };
-            NasSyncError::new(ErrorKind::ConnectionLost, format!("{address} closed the connection {when}"))
-                .with_source(error)
-        }
-        error => NasSyncError::new(ErrorKind::NotSsh, format!("the key exchange with {address} failed: {error}"))
-            .with_source(error),
+    if lost {
+        let when = if said.is_empty() { "before it said anything" } else { "during the key exchange" };
+        NasSyncError::new(ErrorKind::ConnectionLost, format!("{address} closed the connection {when}"))
+            .with_source(error)
+    } else {
+        NasSyncError::new(ErrorKind::NotSsh, format!("the key exchange with {address} failed: {error}"))
+            .with_source(error)
     }
 }
 

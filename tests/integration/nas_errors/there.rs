@@ -3,11 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use super::*;
-use crate::support::Sshd;
+use crate::support::{Mounted, Sshd};
 
 /// Many enough bytes to be still under way when somebody looks. They are a hole here and zeros there.
 const LARGE: u64 = 200_000_000;
@@ -133,59 +132,10 @@ fn a_folder_that_may_not_be_written() {
     sync_works(&site);
 }
 
-/// A small file system over the NAS folder.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    /// `None`, and a loud word, where mounting is not allowed.
-    fn over_the_nas(site: &Site) -> Option<Self> {
-        let folder = site.path("nas");
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "none"]).arg(&folder).status();
-        if status.is_ok_and(|status| status.success()) {
-            return Some(Self(folder));
-        }
-        eprintln!("SKIPPED: this user may not mount a file system, so no disk can be filled");
-        None
-    }
-
-    fn remount(&self, how: &str) {
-        let status = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.0).status().unwrap();
-        assert!(status.success());
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
-#[test]
-fn a_full_disk_stops_the_run_and_costs_nothing_that_was_stored() {
-    let site = site_with_a_document();
-    let Some(_mounted) = Mounted::over_the_nas(&site) else { return };
-    let cli = Cli::new(&site);
-    cli.add(1, &[site.upload("b.pdf", &vec![7; 1_000_000]), site.upload("c.pdf", b"c")]);
-    let run = cli.line("sync --json");
-    run.ends(3);
-    let object = run.json();
-    is_error(&object["error"], "disk_full", &run);
-    assert!(text(&object["error"], "message").contains("b.pdf"), "{}", run.all());
-    assert_eq!(object["failed"], 0, "{}", run.all());
-    // Whatever is marked is there, and b.pdf is not.
-    let marked = site.marked();
-    assert!(!marked.iter().any(|(id, _)| *id == 2), "{marked:?}");
-    assert_eq!(object["synced"], marked.len(), "{}", run.all());
-    for (id, _) in &marked {
-        assert!(site.stored(if *id == 1 { "a.pdf" } else { "c.pdf" }).is_some());
-    }
-    assert_eq!(site.stored("b.pdf"), None);
-}
-
 #[test]
 fn a_read_only_disk() {
     let site = site_with_a_document();
-    let Some(mounted) = Mounted::over_the_nas(&site) else { return };
+    let Some(mounted) = Mounted::in_memory(&site.path("nas"), 1 << 18) else { return };
     mounted.remount("ro");
     let error = both_fail(&site, "read_only", 3);
     assert!(text(&error, "message").contains("Read-only file system"), "{error}");
@@ -220,47 +170,6 @@ fn an_rsync_that_falls_silent_is_given_up_in_time() {
         assert!(run.elapsed < Duration::from_secs(8), "{}", run.all());
         assert_eq!(site.marked(), []);
     }
-}
-
-#[test]
-fn an_rsync_that_is_stopped_in_the_middle_of_a_file() {
-    let mut site = site_with_a_document();
-    add_large(&site);
-    // Both processes of the receiver stop once the file is under way; later they end, so that nothing is left behind.
-    site.wrap_rsync(
-        "exec 3<&0; setsid rsync \"$@\" <&3 3<&- & p=$!; exec 3<&-\n\
-         until ls \"$NAS\"/.big.pdf.* >/dev/null 2>&1; do sleep 0.01; done\n\
-         kill -s STOP -- -$p; sleep 20; kill -s KILL -- -$p",
-    );
-    site.set("NAS_FILE_TIMEOUT", "2");
-    let run = Cli::new(&site).line("sync --json");
-    let object = run.ends(3).json();
-    is_error(&object["error"], "stalled", &run);
-    assert!(run.elapsed < Duration::from_secs(10), "{}", run.all());
-    assert!(!site.marked().iter().any(|(id, _)| *id == 2), "{}", run.all());
-    assert_eq!(site.stored("big.pdf"), None);
-}
-
-#[test]
-fn an_rsync_that_is_killed_in_the_middle_of_a_file() {
-    let mut site = site_with_a_document();
-    let path = add_large(&site);
-    site.wrap_rsync(
-        "p=$$; (until ls \"$NAS\"/.big.pdf.* >/dev/null 2>&1; do sleep 0.01; done; kill -KILL $p) >/dev/null 2>&1 &\n\
-         exec rsync \"$@\"",
-    );
-    let run = Cli::new(&site).line("sync --json");
-    let object = run.ends(3).json();
-    is_error(&object["error"], "connection_lost", &run);
-    assert!(text(&object["error"], "message").contains("signal KILL"), "{}", run.all());
-    assert!(!site.marked().iter().any(|(id, _)| *id == 2), "{}", run.all());
-    assert_eq!(site.stored("big.pdf"), None);
-    // The same command again, and all is well.
-    site.variables.remove("NAS_RSYNC_PATH");
-    fs::File::options().write(true).open(path).unwrap().set_len(1000).unwrap();
-    Cli::new(&site).line("sync --json").ends(0);
-    assert_eq!(site.stored("big.pdf").unwrap(), [0; 1000]);
-    assert_eq!(site.marked(), [(1, true), (2, true)]);
 }
 
 #[test]

@@ -1,9 +1,14 @@
 //! Real parts for tests.
+pub mod chaos;
 pub mod cli;
+pub mod mounted;
+pub mod random;
 pub mod site;
 pub mod sshd;
 
+pub use chaos::Chaos;
 pub use cli::Cli;
+pub use mounted::Mounted;
 pub use site::Site;
 pub use sshd::Sshd;
 

@@ -13,9 +13,9 @@ use nas_sync::{
 };
 use tempfile::TempDir;
 
-use super::Sshd;
 use super::cli::write_program;
 use super::sshd::user;
+use super::{Chaos, Sshd};
 
 /// The site. `variables` is the environment of its service and may be changed before [`Site::service`].
 pub struct Site {
@@ -61,9 +61,29 @@ impl Site {
         self.variables.insert(name, value.into());
     }
 
+    /// Leads all connections through a proxy; the service finds the host key of the server there.
+    pub fn through(&mut self, chaos: &Chaos) {
+        self.know_every_port();
+        self.set("NAS_PORT", chaos.port().to_string());
+    }
+
+    /// Makes the server's host keys known whatever the port.
+    pub fn know_every_port(&mut self) {
+        let known_hosts = self.path("known_hosts");
+        let lines: Vec<_> = self.sshd.host_public_keys().iter().map(|key| format!("* {key}\n")).collect();
+        fs::write(&known_hosts, lines.concat()).expect("known_hosts is written");
+        self.set("NAS_KNOWN_HOSTS", known_hosts);
+    }
+
     /// The service of this environment.
     pub fn service(&self) -> NasSyncService {
-        let variables = self.variables.clone();
+        self.service_with([])
+    }
+
+    /// The service of this environment with some variables set in another way.
+    pub fn service_with(&self, others: impl IntoIterator<Item = (&'static str, OsString)>) -> NasSyncService {
+        let mut variables = self.variables.clone();
+        variables.extend(others);
         let environment =
             Environment::new(move |name: &str| variables.get(name).cloned(), "", None).expect("an environment");
         NasSyncService::new(Settings::resolve(&Flags::default(), &environment).expect("settings"))
@@ -107,7 +127,7 @@ impl Site {
 
     /// The database, as another program sees it.
     pub fn database(&self) -> rusqlite::Connection {
-        rusqlite::Connection::open(self.path("documents.db")).expect("the database")
+        rusqlite::Connection::open(&self.variables["NAS_DB"]).expect("the database")
     }
 
     /// Registers a path as another program does: without looking at it.

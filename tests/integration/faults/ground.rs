@@ -1,0 +1,216 @@
+//! What runs against a bad network share, and the promises that each of them must keep.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nas_sync::role::monitor::Monitor;
+use nas_sync::store::{Access, Store};
+use nas_sync::{DocumentId, NasSyncService, Selection, SyncSummary, UserId};
+
+use crate::support::{Chaos, Site, noise};
+
+/// Everything ends by then, whatever happens to the connection.
+const DEADLINE: Duration = Duration::from_secs(90);
+
+/// What one run deals with.
+pub const DOCUMENTS: [(&str, usize, Copy); 12] = [
+    ("empty.pdf", 0, Copy::None),
+    ("byte.pdf", 1, Copy::None),
+    ("small.pdf", 700, Copy::None),
+    ("one page.pdf", 5_000, Copy::None),
+    ("large.pdf", 200_000, Copy::None),
+    ("invoice 1.pdf", 5_000, Copy::None),
+    ("corrected.pdf", 60_000, Copy::Older),
+    ("invoice 2.pdf", 33_000, Copy::None),
+    ("grown.pdf", 20_000, Copy::Beginning),
+    ("invoice 3.pdf", 1_500, Copy::None),
+    ("there already.pdf", 9_000, Copy::Same),
+    ("last.pdf", 3, Copy::None),
+];
+
+/// What the NAS has of a document before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copy {
+    None,
+    /// Another version of the same length, with a change in the middle.
+    Older,
+    /// The first half.
+    Beginning,
+    /// The very bytes.
+    Same,
+}
+
+/// One document.
+pub struct Doc {
+    name: &'static str,
+    content: Vec<u8>,
+    before: Option<Vec<u8>>,
+}
+
+/// What all runs share: the server, the files and a database in which nothing is synced.
+pub struct Ground {
+    pub site: Site,
+    pub docs: Vec<Doc>,
+    pub ids: Vec<DocumentId>,
+}
+
+impl Ground {
+    pub async fn new() -> Self {
+        let mut site = Site::new();
+        site.know_every_port();
+        let mut docs = Vec::new();
+        let mut paths = Vec::new();
+        for (number, (name, len, before)) in DOCUMENTS.into_iter().enumerate() {
+            let content = noise(len, number as u64 + 1);
+            paths.push(site.upload(name, &content));
+            let before = match before {
+                Copy::None => None,
+                Copy::Older => {
+                    let mut older = content.clone();
+                    older[len / 2..][..100].fill(b'-');
+                    Some(older)
+                }
+                Copy::Beginning => Some(content[..len / 2].to_vec()),
+                Copy::Same => Some(content.clone()),
+            };
+            docs.push(Doc { name, content, before });
+        }
+        let ids = site.service().add(UserId(1), paths).await.expect("registered");
+        // Every change of a row to synced is kept by the database itself.
+        let log = "CREATE TABLE transitions (id INTEGER);
+                   CREATE TRIGGER transition AFTER UPDATE OF synced_to_nas ON documents
+                   WHEN NEW.synced_to_nas AND NOT OLD.synced_to_nas
+                   BEGIN INSERT INTO transitions VALUES (NEW.id); END";
+        site.database().execute_batch(log).expect("a trigger");
+        Self { site, docs, ids }
+    }
+
+    /// A folder on the NAS and a database for one run.
+    pub fn trial(self: &Arc<Self>, name: &str, seed: u64) -> Trial {
+        let folder = self.site.path("nas").join(name);
+        fs::create_dir(&folder).expect("a folder");
+        for doc in &self.docs {
+            if let Some(before) = &doc.before {
+                fs::write(folder.join(doc.name), before).expect("a file");
+            }
+        }
+        let database = self.site.path(&format!("{name}.db"));
+        fs::copy(self.site.path("documents.db"), &database).expect("the database");
+        let chaos = Arc::new(Chaos::before(self.site.sshd.port(), seed));
+        // With several sessions side by side now and then; the clean run has one.
+        let jobs = if seed % 3 == 1 { "3" } else { "1" };
+        Trial { ground: Arc::clone(self), chaos, folder, database, jobs }
+    }
+}
+
+/// A folder on the NAS, a database and a network of their own.
+pub struct Trial {
+    ground: Arc<Ground>,
+    pub chaos: Arc<Chaos>,
+    folder: PathBuf,
+    database: PathBuf,
+    jobs: &'static str,
+}
+
+/// How patient a service is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// As usual.
+    Usual,
+    /// Silence is given up after a few seconds.
+    Short,
+}
+
+impl Trial {
+    fn service(&self, patience: Patience) -> NasSyncService {
+        let mut others: Vec<(&'static str, OsString)> = vec![
+            ("NAS_PORT", self.chaos.port().to_string().into()),
+            ("NAS_PATH", self.folder.clone().into()),
+            ("NAS_DB", self.database.clone().into()),
+            ("NAS_JOBS", self.jobs.into()),
+        ];
+        if patience == Patience::Short {
+            others.extend([("NAS_FILE_TIMEOUT", "3".into()), ("NAS_CONNECT_TIMEOUT", "4".into())]);
+        }
+        self.ground.site.service_with(others)
+    }
+
+    /// Syncs, and ends by a deadline (I4).
+    pub async fn sync(&self, patience: Patience, selection: Selection, monitor: Arc<dyn Monitor>) -> SyncSummary {
+        let service = self.service(patience);
+        let sync = service.sync(selection, monitor, std::future::pending());
+        let summary = tokio::time::timeout(DEADLINE, sync).await.expect("it ends");
+        summary.expect("the settings and the database are fine")
+    }
+
+    /// What must hold after any run. Returns how many documents are marked.
+    pub fn check(&self, summary: &SyncSummary) -> usize {
+        let all = self.ground.docs.len();
+        // I5: what was left undone is counted, and a run that left something says why.
+        assert_eq!(summary.synced + summary.failed + summary.pending, summary.total, "{summary:?}");
+        assert_eq!(summary.errors.len(), summary.failed, "{summary:?}");
+        assert!(summary.pending == 0 || summary.stopped.is_some(), "{summary:?}");
+        // I3: rows are conserved.
+        let rows = self.rows();
+        assert_eq!(rows.len(), all, "{rows:?}");
+        let marked: Vec<_> = rows.iter().filter(|(_, marked, ..)| *marked).map(|(id, ..)| *id).collect();
+        for (id, marked, dated, transitions) in &rows {
+            assert_eq!((*dated, *transitions), (*marked, i64::from(*marked)), "document {id}: {rows:?}");
+        }
+        let store = Store::open(&self.database, Access::ReadOnly).expect("the database");
+        for error in &summary.errors {
+            let id = error.id.expect("every document has an id");
+            assert!(store.history(id).expect("a history").last_failure.is_some(), "no cause of {error}");
+        }
+        // I1: what is marked is there. Whatever has a final name is whole, too: the old version or the new one.
+        for (doc, id) in self.ground.docs.iter().zip(&self.ground.ids) {
+            let there = fs::read(self.folder.join(doc.name)).ok();
+            let whole = there.as_ref() == Some(&doc.content);
+            assert!(whole || !marked.contains(&id.0), "{} is marked and differs: {summary:?}", doc.name);
+            assert!(whole || there == doc.before, "{} is broken: {summary:?}", doc.name);
+        }
+        // I6: beside the documents there are rsync's own files at most.
+        self.strangers(&self.folder);
+        marked.len()
+    }
+
+    /// Id, mark, date beside it, and changes to synced so far.
+    pub fn rows(&self) -> Vec<(i64, bool, bool, i64)> {
+        let database = rusqlite::Connection::open(&self.database).expect("the database");
+        let sql = "SELECT id, synced_to_nas IS NOT 0, synced_at IS NOT NULL,
+                          (SELECT count(*) FROM transitions t WHERE t.id = d.id) FROM documents d ORDER BY id";
+        let mut statement = database.prepare(sql).expect("a statement");
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+        statement.query_map([], row).expect("rows").collect::<Result<_, _>>().expect("rows")
+    }
+
+    /// Insists that each name in a folder is a document's, or a temporary one that rsync made for it.
+    fn strangers(&self, folder: &Path) {
+        // A server that is still ending may take its folder away.
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().into_string().expect("a name in UTF-8");
+            if name == ".rsync-partial" {
+                self.strangers(&entry.path());
+                continue;
+            }
+            let is_of = |doc: &Doc| {
+                let temporary = name.strip_prefix('.').and_then(|name| name.strip_prefix(doc.name));
+                let drawn = temporary.and_then(|name| name.strip_prefix('.')).map(str::len);
+                name == doc.name || drawn == Some(6)
+            };
+            assert!(self.ground.docs.iter().any(is_of), "{name} lies in {}", folder.display());
+        }
+    }
+
+    /// After a run that did everything.
+    pub fn check_all(&self, summary: &SyncSummary) {
+        assert!(summary.stopped.is_none() && summary.failed == 0, "{summary:?}");
+        assert_eq!(self.check(summary), self.ground.docs.len(), "{summary:?}");
+        for doc in &self.ground.docs {
+            assert_eq!(fs::read(self.folder.join(doc.name)).ok().as_ref(), Some(&doc.content), "{}", doc.name);
+        }
+    }
+}
