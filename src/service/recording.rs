@@ -88,8 +88,8 @@ impl Run<'_> {
 
     /// Counts what is left, and says when things go on.
     pub(super) async fn finish(&mut self) {
-        let selection = self.request.selection.clone();
-        let queue = self.store.with(move |store| store.queue(&selection, Utc::now())).await;
+        let (selection, began) = (self.request.selection.clone(), self.began);
+        let queue = self.store.with(move |store| store.queue(&selection, began)).await;
         let Queue { due, leased, held } = queue.unwrap_or_else(|error| {
             self.stop(error);
             Queue::default()

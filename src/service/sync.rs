@@ -87,6 +87,7 @@ pub(super) async fn run(
         layout: Arc::new(layout),
         monitor,
         stopping,
+        began: Utc::now(),
         asked: Asked::of(&request.selection),
         request,
         abilities,
@@ -112,8 +113,8 @@ pub(super) async fn run(
 
 /// Which documents may still be leased in this run.
 enum Asked {
-    /// Those that were due at this time, when the run began: what fails in a run is not tried again in it.
-    DueAt(DateTime<Utc>),
+    /// Those that were due when the run began: what fails in a run is not tried again in it.
+    Due,
     /// These, which were asked for by name, whether they wait or not: each once.
     Named(HashSet<DocumentId>),
 }
@@ -121,7 +122,7 @@ enum Asked {
 impl Asked {
     fn of(selection: &Selection) -> Self {
         match selection {
-            Selection::All | Selection::User(_) => Self::DueAt(Utc::now()),
+            Selection::All | Selection::User(_) => Self::Due,
             Selection::Documents(ids) | Selection::UserDocuments(_, ids) => Self::Named(ids.iter().copied().collect()),
         }
     }
@@ -136,6 +137,8 @@ pub(super) struct Run<'s> {
     pub(super) monitor: Arc<dyn Monitor>,
     pub(super) stopping: watch::Receiver<Stopping>,
     pub(super) request: Request,
+    /// When the run began; what is due or waits is judged by that.
+    pub(super) began: DateTime<Utc>,
     asked: Asked,
     pub(super) abilities: Abilities,
     pub(super) pause: Option<Pause>,
@@ -176,7 +179,7 @@ impl Run<'_> {
 
     async fn claim(&mut self) -> Result<Claim> {
         let (selection, due) = match &self.asked {
-            Asked::DueAt(time) => (self.request.selection.clone(), Due::At(*time)),
+            Asked::Due => (self.request.selection.clone(), Due::At(self.began)),
             Asked::Named(ids) => (narrowed(&self.request.selection, ids), Due::Any),
         };
         let others = self.request.others;
