@@ -77,6 +77,8 @@ pub enum Event<'a> {
         stats: FileStats,
         /// Whether it stayed the same meanwhile.
         stability: Stability,
+        /// The SHA-256 of what was read; `None` where the source does not keep one.
+        sha256: Option<[u8; 32]>,
     },
     /// A file could not be sent.
     FileFailed {

@@ -291,7 +291,10 @@ impl Sender<'_> {
         self.put_digest(hasher, if spoil { Digesting::Spoilt } else { Digesting::True });
         // Told before the frame can leave, so that no acknowledgement overtakes it.
         match read.failure {
-            None => self.monitor.event(Event::FileSent { index, entry, stats: read.stats, stability }),
+            None => {
+                let (stats, sha256) = (read.stats, source.sha256());
+                self.monitor.event(Event::FileSent { index, entry, stats, stability, sha256 });
+            }
             Some(error) => {
                 self.errors |= io_error::GENERAL;
                 self.monitor.event(Event::FileFailed { index, entry, error: &error });
@@ -305,7 +308,7 @@ impl Sender<'_> {
         self.tokens.end(self.port.out()).map_err(internal)?;
         self.put_digest(self.negotiated.file_sum.hasher(), Digesting::Spoilt);
         let (stats, stability) = (FileStats::default(), Stability::Unchanged);
-        self.monitor.event(Event::FileSent { index, entry, stats, stability });
+        self.monitor.event(Event::FileSent { index, entry, stats, stability, sha256: None });
         self.port.settle()
     }
 

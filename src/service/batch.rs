@@ -5,11 +5,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 
 use super::DocumentError;
+use super::abilities::Folders;
 use super::layout::{DocumentFacts, Layout};
 use super::named;
 use crate::delta::Geometry;
@@ -19,7 +22,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::{Event, Monitor, Stability};
 use crate::role::send_list::{SendList, Sources};
 use crate::session::{Outcome, kind_of_text, names_file};
-use crate::store::{BadRow, Claim, Document, DocumentId, Level, Store, StoredCopy, SyncedRecord};
+use crate::store::{Attempt, AttemptEnd, BadRow, Claim, Document, DocumentId, Level, Store, StoredCopy, SyncedRecord};
 use crate::transport::ExitStatus;
 use crate::tree::{FileMeta, RemoteName, Root, SourceFile, Stamp};
 use crate::wire::flist::FileEntry;
@@ -170,8 +173,9 @@ impl Batch {
     }
 
     /// Whether names of this batch lie in folders, which then travel too.
-    pub fn has_folders(&self) -> bool {
-        named::has_folders(self.planned.iter().map(|planned| &planned.name))
+    pub fn folders(&self) -> Folders {
+        let in_folders = named::has_folders(self.planned.iter().map(|planned| &planned.name));
+        if in_folders { Folders::OnTheWay } else { Folders::None }
     }
 
     /// The file list: each document at its position in the batch, then the folders on the way to them.
@@ -197,10 +201,18 @@ impl Batch {
     pub fn verdicts(&self, tracks: &[Track], end: &SessionEnd<'_>) -> Verdicts {
         let mut verdicts = Verdicts::default();
         for (planned, track) in self.planned.iter().zip(tracks) {
-            match end.verdict(planned, track) {
+            let verdict = match (end.verdict(planned, track), end.unclean()) {
+                // There is nobody else whom the complaint could be about.
+                (Verdict::Open, Some(outcome)) if self.planned.len() == 1 => {
+                    Verdict::Failed(not_stored(planned, outcome))
+                }
+                (verdict, _) => verdict,
+            };
+            verdicts.attempts.extend(track.attempt(planned.document.id, &verdict, end));
+            match verdict {
                 Verdict::Proved(level) => {
                     verdicts.written.insert(planned.folder().to_vec());
-                    verdicts.synced.push(planned.record(level));
+                    verdicts.synced.push(planned.record(level, track.sha256));
                 }
                 Verdict::Failed(error) => {
                     if error.kind().concerns_nas() {
@@ -227,7 +239,12 @@ impl Planned {
         Geometry::for_basis(self.meta.size, MAX_BLOCK_LEN, MAX_DIGEST_LEN).sums_len()
     }
 
-    fn record(&self, level: Level) -> SyncedRecord {
+    /// The length of its file.
+    pub fn bytes(&self) -> u64 {
+        self.meta.size
+    }
+
+    fn record(&self, level: Level, sha256: Option<[u8; 32]>) -> SyncedRecord {
         SyncedRecord {
             id: self.document.id,
             file_path: self.document.file_path.clone(),
@@ -237,6 +254,7 @@ impl Planned {
                 mtime_seconds: self.meta.mtime,
                 mtime_nanoseconds: self.meta.mtime_ns,
                 level,
+                sha256,
             },
         }
     }
@@ -257,27 +275,58 @@ impl BatchSources {
 
 impl Sources for BatchSources {
     fn open(&self, index: usize, _entry: &FileEntry) -> Result<SourceFile> {
-        SourceFile::open_document(self.root.as_deref(), &self.paths[index])
+        SourceFile::open_document(self.root.as_deref(), &self.paths[index]).map(SourceFile::hashed)
     }
 }
 
 /// What a session told about one document.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Track {
+    started: Option<(DateTime<Utc>, Instant)>,
+    /// Bytes sent as data, second tries included.
+    literal: u64,
     sent: Option<Stability>,
+    /// SHA-256 of what was read.
+    sha256: Option<[u8; 32]>,
     acknowledged: bool,
+    ended: Option<Instant>,
     failure: Option<NasSyncError>,
+}
+
+impl Track {
+    /// The attempt to send this document, if there was one.
+    fn attempt(&self, id: DocumentId, verdict: &Verdict, end: &SessionEnd<'_>) -> Option<Attempt> {
+        let (started, since) = self.started?;
+        let failure = |error: &NasSyncError| (error.kind(), error.message().to_owned());
+        let (end, failure) = match verdict {
+            Verdict::Proved(_) => (AttemptEnd::Synced, None),
+            Verdict::Failed(error) => (AttemptEnd::Failed, Some(failure(error))),
+            Verdict::Open => {
+                (AttemptEnd::Cut, end.outcome.and_then(|outcome| outcome.result.as_ref().err()).map(failure))
+            }
+        };
+        let took = self.ended.unwrap_or_else(Instant::now).saturating_duration_since(since);
+        Some(Attempt { id, started, took, bytes: self.literal, end, failure })
+    }
 }
 
 /// Keeps track of every document of a batch and passes the events on. It outlives a session that is cut off.
 pub(super) struct Tracker {
     tracks: Mutex<Vec<Track>>,
+    /// Bytes of files that were read and handed on.
+    bytes: AtomicU64,
     monitor: Arc<dyn Monitor>,
 }
 
 impl Tracker {
     pub fn new(batch: &Batch, monitor: Arc<dyn Monitor>) -> Self {
-        Self { tracks: Mutex::new(vec![Track::default(); batch.planned.len()]), monitor }
+        let tracks = Mutex::new(vec![Track::default(); batch.planned.len()]);
+        Self { tracks, bytes: AtomicU64::new(0), monitor }
+    }
+
+    /// Bytes of files that were read and handed on, for a session that can no longer say what it sent.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     pub fn tracks(&self) -> MutexGuard<'_, Vec<Track>> {
@@ -295,12 +344,26 @@ impl Tracker {
 impl Monitor for Tracker {
     fn event(&self, event: Event<'_>) {
         match &event {
-            Event::FileSent { index, stability, .. } => self.note(*index, |track| {
-                // A second try says what counts now.
-                *track = Track { sent: Some(*stability), ..Track::default() };
+            Event::FileStarted { index, .. } => self.note(*index, |track| {
+                track.started.get_or_insert_with(|| (Utc::now(), Instant::now()));
             }),
-            Event::FileFailed { index, error, .. } => self.note(*index, |track| track.failure = Some((*error).clone())),
-            Event::Acknowledged { index } => self.note(*index, |track| track.acknowledged = true),
+            Event::FileSent { index, stability, stats, sha256, .. } => self.note(*index, |track| {
+                // A second try says what counts now.
+                (track.sent, track.sha256) = (Some(*stability), *sha256);
+                (track.acknowledged, track.failure) = (false, None);
+                track.literal += stats.literal;
+            }),
+            Event::FileFailed { index, error, .. } => self.note(*index, |track| {
+                track.failure = Some((*error).clone());
+                track.ended = Some(Instant::now());
+            }),
+            Event::Progress { bytes } => {
+                self.bytes.fetch_add(*bytes, Ordering::Relaxed);
+            }
+            Event::Acknowledged { index } => self.note(*index, |track| {
+                track.acknowledged = true;
+                track.ended = Some(Instant::now());
+            }),
             _ => {}
         }
         self.monitor.event(event);
@@ -335,10 +398,10 @@ enum Verdict {
 pub(super) struct Verdicts {
     pub synced: Vec<SyncedRecord>,
     pub failed: Vec<DocumentError>,
+    /// Every attempt to send one of them.
+    pub attempts: Vec<Attempt>,
     /// Documents of which nothing is known.
     pub open: Vec<Planned>,
-    /// Documents that met a trouble of the NAS and are not to blame.
-    pub blameless: usize,
     /// Folders on the NAS in which something was stored.
     pub written: HashSet<Vec<u8>>,
     /// Folders in which something was not, for a reason that is not the document's.
@@ -375,10 +438,36 @@ impl Verdicts {
         let full = |failed: &DocumentError| matches!(failed.error.kind(), ErrorKind::DiskFull | ErrorKind::ReadOnly);
         let takes_nothing = self.synced.is_empty() && self.open.is_empty() && self.failed.iter().all(of_nas);
         let trouble = self.failed.iter().find(|failed| full(failed) || takes_nothing)?.error.clone();
-        let before = self.failed.len();
         self.failed.retain(|failed| !of_nas(failed));
-        self.blameless += before - self.failed.len();
         Some(trouble)
+    }
+
+    /// Takes back all that was proved: it was acknowledged, but what should make it last did not happen. Gives the
+    /// documents.
+    pub fn take_back_all(&mut self, cause: &NasSyncError) -> Vec<DocumentId> {
+        for attempt in self.attempts.iter_mut().filter(|attempt| attempt.end == AttemptEnd::Synced) {
+            attempt.end = AttemptEnd::Cut;
+            attempt.failure = Some((cause.kind(), cause.message().to_owned()));
+        }
+        self.synced.drain(..).map(|record| record.id).collect()
+    }
+
+    /// Adds what became of another batch.
+    pub fn append(&mut self, other: Self) {
+        let Self { synced, failed, attempts, open, written, refusing } = other;
+        self.synced.extend(synced);
+        self.failed.extend(failed);
+        self.attempts.extend(attempts);
+        self.open.extend(open);
+        self.written.extend(written);
+        self.refusing.extend(refusing);
+    }
+
+    /// Raises the level of what the NAS acknowledged.
+    pub fn raise_to(&mut self, level: Level) {
+        for record in &mut self.synced {
+            record.copy.level = record.copy.level.max(level);
+        }
     }
 }
 
@@ -395,12 +484,24 @@ impl SessionEnd<'_> {
                 format!("{} changed while it was read", planned.document.file_path.display()),
             )),
             (None, _, _) => match self.outcome {
+                // Without acknowledgements one bad document hides what became of the others.
+                Some(outcome) if outcome.result.is_ok() && self.proof == Proof::CleanEnd && track.sent.is_some() => {
+                    match named(planned, outcome) {
+                        Some(_) => Verdict::Failed(not_stored(planned, outcome)),
+                        None => Verdict::Open,
+                    }
+                }
                 Some(outcome) if outcome.result.is_ok() || outcome.jammed && named(planned, outcome).is_some() => {
                     Verdict::Failed(not_stored(planned, outcome))
                 }
                 _ => Verdict::Open,
             },
         }
+    }
+
+    /// A session without acknowledgements that came to its end with complaints.
+    fn unclean(&self) -> Option<&Outcome> {
+        self.outcome.filter(|outcome| outcome.result.is_ok() && self.proof == Proof::CleanEnd && !self.ended_clean())
     }
 
     fn ended_clean(&self) -> bool {

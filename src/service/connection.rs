@@ -1,23 +1,27 @@
 //! The test of a connection: everything a sync needs, tried once, leaving nothing behind.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use chrono::Utc;
+
 use super::NasSyncService;
-use super::batch::Proof;
+use super::abilities::{Abilities, Folders};
 use super::client::Client;
+use super::line::Line;
 use super::named;
-use super::sync::{Folders, document_options};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::{Event, Monitor};
 use crate::role::send_list::{SendList, Sources};
 use crate::role::sender::{ChangedFile, Mode};
 use crate::session::{Contents, Outcome, Push, Receipts, RemoteText, kind_of_text};
-use crate::store::Level;
+use crate::store::{Access, Level, Store};
 use crate::tree::{FileMeta, SourceFile};
 use crate::wire::flist::{EntryKind, FileEntry};
 use crate::wire::handshake::{Offer, Protocol};
+use crate::wire::server_args::PushOptions;
 
 /// What `test_connection` found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,28 +41,46 @@ pub struct ConnectionReport {
 }
 
 pub(super) async fn test(service: &NasSyncService) -> Result<ConnectionReport> {
-    let client = Client::connect(&service.client_config()?).await?;
+    let mut line = Line::new(service.client_config()?);
+    let client = line.client().await?;
     let destination = service.destination()?;
-    let (mut level, mut rehearsal) = (Level::Stored, rehearse(&client, &destination, Proof::Acknowledgements).await?);
-    if rehearsal.outcome.refused_an_option() {
-        (level, rehearsal) = (Level::Sent, rehearse(&client, &destination, Proof::CleanEnd).await?);
-    }
-    let Rehearsal { outcome, tries } = rehearsal;
+    // Everything is asked anew, whatever was remembered: the NAS may have been updated.
+    let mut abilities = Abilities::without(BTreeSet::new(), service.settings().durability);
+    let Rehearsal { outcome, tries } = loop {
+        let asked = abilities.clone();
+        let rehearsal = rehearse(&client, &destination, &asked).await?;
+        if !(rehearsal.outcome.refused_an_option() && abilities.learn_from(&asked, rehearsal.outcome.text.as_bytes())) {
+            break rehearsal;
+        }
+    };
     outcome.result?;
     // Only a receiver that could make its temporary file asks for the file a second time.
     if tries < 2 {
         return Err(not_writable(&outcome.text));
     }
+    abilities.check()?;
     let report = ConnectionReport {
         host_key: client.ssh().host_key_fingerprint(),
         ssh_server: client.ssh().server_version().to_owned(),
         rsync_version: client.rsync_version().await,
         protocol: outcome.protocol.map_or(0, Protocol::number),
         connect_time: client.ssh().connect_time(),
-        level,
+        level: abilities.best(),
     };
-    client.disconnect().await;
+    remember(service, line.target(), abilities).await;
+    line.hang_up().await;
     Ok(report)
+}
+
+/// What was learnt saves the next sync from asking; where there is no database yet, it asks.
+async fn remember(service: &NasSyncService, target: String, abilities: Abilities) {
+    if !service.settings().db.exists() {
+        return;
+    }
+    let write = move |store: &mut Store| store.remember_refused(&target, abilities.refused(), Utc::now());
+    if let Err(error) = service.with_store(Access::Existing, write).await {
+        tracing::warn!(%error, "what the NAS can do was not remembered");
+    }
 }
 
 struct Rehearsal {
@@ -67,7 +89,7 @@ struct Rehearsal {
     tries: usize,
 }
 
-async fn rehearse(client: &Client, destination: &[u8], proof: Proof) -> Result<Rehearsal> {
+async fn rehearse(client: &Client, destination: &[u8], abilities: &Abilities) -> Result<Rehearsal> {
     let tries = Arc::new(Tries::default());
     let name = format!(".nas-sync-test-{}", std::process::id()).into_bytes();
     let meta = FileMeta { size: 0, mtime: 0, mtime_ns: 0, mode: 0o600, uid: 0, gid: 0 };
@@ -83,7 +105,9 @@ async fn rehearse(client: &Client, destination: &[u8], proof: Proof) -> Result<R
         idle_limit: client.idle_limit(),
         monitor: Arc::clone(&tries) as Arc<dyn Monitor>,
     };
-    let outcome = client.session(destination, &document_options(Folders::None, proof), push).await?;
+    // What fails its check is kept in the folder of partial files, and nothing is to stay behind.
+    let options = PushOptions { partial_dir: false, ..abilities.options(Folders::None) };
+    let outcome = client.session(destination, &options, push).await?;
     Ok(Rehearsal { outcome, tries: tries.0.load(Ordering::Relaxed) })
 }
 

@@ -1,28 +1,41 @@
 //! Documents in, outcomes out: the operations of the service, with one login for each.
 //!
-//! A row becomes a plan (`batch`), plans become sessions over one [`client::Client`], what the sessions proved
-//! becomes rows again. Nothing is marked that was not proved, and what was proved is recorded whatever happens next.
+//! Rows are leased (`worker`), become a plan (`batch`), plans become sessions over one [`client::Client`] (`round`), and
+//! what the sessions proved becomes rows again (`sync`). Nothing is marked that was not proved, and what was proved is
+//! recorded whatever happens next.
 
+mod abilities;
 mod batch;
 pub mod client;
 pub mod config;
 mod connection;
 pub mod layout;
+mod line;
 mod named;
+mod pace;
 pub mod push;
+mod recording;
+pub mod remote;
+mod retry;
+mod round;
 mod sync;
+#[cfg(feature = "cli")]
+pub mod watch;
+mod worker;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 
 use self::client::ClientConfig;
 use self::config::{ConfigStatus, KeySource, Settings};
+use self::line::Line;
+use self::sync::{Others, Request, Stopping};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::{Monitor, Silent};
-use crate::store::{Access, DocumentId, Level, NewDocument, Selection, Store, SyncStats, UserId};
+use crate::store::{Access, DocumentId, Level, NewDocument, Pause, Queue, Selection, Store, SyncStats, UserId};
 use crate::transport::ssh::{HostKeyPin, Identity, LegacyAlgorithms, SYSTEM_KNOWN_HOSTS, SshConfig, UnknownHostKey};
 use crate::tree::{Root, SourceFile};
 
@@ -71,15 +84,15 @@ pub struct SyncedFile {
 /// What a sync did.
 #[derive(Debug, Clone, Default)]
 pub struct SyncSummary {
-    /// Pending documents that were asked for.
+    /// Pending documents that were asked for, without those that another worker has synced meanwhile.
     pub total: usize,
     /// Documents that are on the NAS and recorded now.
     pub synced: usize,
-    /// Documents with an error of their own.
+    /// Documents with an error of their own, also those that wait for their next try or have failed for good.
     pub failed: usize,
     /// Documents that stay pending because the run ended before their turn.
     pub pending: usize,
-    /// The errors of the failed ones.
+    /// The errors of the failed ones, by ascending id.
     pub errors: Vec<DocumentError>,
     /// Bytes written to the NAS, rsync's framing included.
     pub bytes_sent: u64,
@@ -87,6 +100,8 @@ pub struct SyncSummary {
     pub elapsed: Duration,
     /// What ended the run early: trouble with the NAS, or an interruption.
     pub stopped: Option<NasSyncError>,
+    /// When the NAS takes nothing for now: when `watch` tries again.
+    pub paused_until: Option<DateTime<Utc>>,
     /// What people should know, once each.
     pub warnings: Vec<String>,
 }
@@ -167,8 +182,10 @@ impl NasSyncService {
         self.sync(Selection::All, Arc::new(Silent), std::future::pending()).await
     }
 
-    /// Syncs a selection over one login. When `stop` is ready, what was acknowledged is recorded and the run ends with
-    /// `Interrupted` in the summary.
+    /// Syncs a selection over one login; a login that is lost is made anew. When `stop` is ready, what was acknowledged is
+    /// recorded and the run ends with `Interrupted` in the summary. Documents that wait for their next try, or have
+    /// failed for good, are left alone unless they are named in the selection. Documents that another worker is sending
+    /// are waited for.
     ///
     /// Fails only when nothing could be looked at: wrong settings, or a database that cannot be used.
     pub async fn sync(
@@ -177,7 +194,48 @@ impl NasSyncService {
         monitor: Arc<dyn Monitor>,
         stop: impl Future<Output = ()>,
     ) -> Result<SyncSummary> {
-        sync::run(self, selection, monitor, stop).await
+        let mut line = Line::new(self.client_config()?);
+        let (ask, stopping) = tokio::sync::watch::channel(Stopping::No);
+        let request = Request { selection, others: Others::WaitFor };
+        let summary = {
+            let run = sync::run(self, &mut line, request, monitor, stopping);
+            tokio::pin!(run);
+            tokio::select! {
+                summary = &mut run => summary,
+                () = stop => {
+                    ask.send_replace(Stopping::Now);
+                    run.await
+                }
+            }
+        };
+        line.hang_up().await;
+        summary
+    }
+
+    /// Forgets the waits and final failures of a selection's pending documents, and what keeps `watch` from trying this
+    /// NAS: all are due now. Gives the number of documents concerned.
+    pub async fn retry(&self, selection: Selection) -> Result<usize> {
+        let target = self.client_config().ok().map(|config| Line::new(config).target());
+        self.with_store(Access::Existing, move |store| {
+            if let Some(target) = target {
+                store.set_pause(&target, None)?;
+            }
+            store.forget_failures(&selection)
+        })
+        .await
+    }
+
+    /// The pending documents: how many are due or being sent, and which wait or have failed for good, and why.
+    pub async fn queue(&self, selection: Selection) -> Result<Queue> {
+        self.with_store(Access::ReadOnly, move |store| store.queue(&selection, Utc::now())).await
+    }
+
+    /// Why nothing is sent to this NAS at the moment, if that is so.
+    pub async fn pause(&self) -> Result<Option<Pause>> {
+        let Ok(config) = self.client_config() else { return Ok(None) };
+        let target = Line::new(config).target();
+        let pause = self.with_store(Access::ReadOnly, move |store| store.pause(&target)).await?;
+        Ok(pause.filter(|pause| pause.until.is_none_or(|until| until > Utc::now())))
     }
 
     /// The statistics of one user.
@@ -242,10 +300,15 @@ impl NasSyncService {
         work: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let path = self.settings.db.clone();
-        tokio::task::spawn_blocking(move || work(&mut Store::open(&path, access)?)).await.map_err(|error| {
-            NasSyncError::new(ErrorKind::Internal, "the database work stopped unexpectedly").with_source(error)
-        })?
+        blocking(move || work(&mut Store::open(&path, access)?)).await
     }
+}
+
+/// Runs what waits for disks on a thread that may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        NasSyncError::new(ErrorKind::Internal, "work on a disk stopped unexpectedly").with_source(error)
+    })?
 }
 
 /// The path under which a file is registered: relative to the upload folder where there is one, else absolute.

@@ -1,362 +1,306 @@
-//! One sync run: plan, log in once, send in batches, record what each batch proved.
+//! One sync run: lease documents, plan, send them in batches, record what each batch proved, until nothing is left.
+//!
+//! Guarantees: a document is sent only under a lease; what became of a batch is recorded in one commit before the next
+//! one begins; a connection that is cut is made anew and goes on with what is left, a bounded number of times without
+//! progress; whatever stops the run, everything that was not proved stays pending.
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use chrono::Utc;
-use tokio::task::JoinSet;
+use chrono::{DateTime, Utc};
+use tokio::sync::watch;
 
-use super::batch::{Batch, BatchSources, Plan, Planned, Proof, SessionEnd, Tracker, Verdicts};
+use super::abilities::Abilities;
+use super::batch::{Plan, Verdicts};
 use super::client::Client;
 use super::layout::Layout;
-use super::{DocumentError, NasSyncService, SyncSummary};
-use crate::error::{ErrorKind, NasSyncError, Result};
+use super::line::Line;
+use super::pace::Pace;
+use super::worker::{self, Keeper};
+use super::{NasSyncService, SyncSummary, retry};
+use crate::error::{ErrorKind, Healing, NasSyncError, Result};
 use crate::role::monitor::Monitor;
-use crate::role::sender::{ChangedFile, Mode};
-use crate::session::{Contents, Outcome, Push, Receipts};
-use crate::store::{Access, FailedTry, Level, MarkOutcome, Selection, SyncedRecord};
+use crate::store::{Access, BadRow, Document, DocumentId, Due, Pause, Selection};
 use crate::tree::Root;
-use crate::wire::handshake::Offer;
-use crate::wire::server_args::PushOptions;
 
-/// The most documents of one session: what is proved is recorded when a session ends, and its list is held in memory.
-const MAX_BATCH: usize = 10_000;
-/// The most block sums, in bytes, that the NAS may have to send ahead in one session if it has a copy of every
-/// document. The receiving end of the session can hold twice as much.
-const MAX_BATCH_SUMS: u64 = 32 * 1024 * 1024;
+/// The most documents of one lease: each is looked at before it is sent, and held in memory.
+pub(super) const MAX_CLAIM: usize = 2_000;
+/// How long to wait for documents that another worker is sending, before looking again.
+const OTHERS_NAP: Duration = Duration::from_millis(250);
 
-/// Whether folders travel with the documents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Folders {
-    /// All names are flat.
-    None,
-    /// Folders on the way are made where they are missing; those that exist are left as they are.
-    OnTheWay,
+/// What a run is about.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub selection: Selection,
+    pub others: Others,
 }
 
-/// How documents travel: with their times, whatever size and time the copy there has, and never with owner, group or
-/// mode.
-pub(super) fn document_options(folders: Folders, proof: Proof) -> PushOptions {
-    PushOptions {
-        recursive: true,
-        times: true,
-        ignore_times: true,
-        omit_directory_times: folders == Folders::OnTheWay,
-        keep_dirlinks: folders == Folders::OnTheWay,
-        acknowledge: proof == Proof::Acknowledgements,
-        ..PushOptions::default()
-    }
+/// What a run does about documents that another worker is sending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Others {
+    /// It waits until they are sent, or can be had.
+    WaitFor,
+    /// It ends without them.
+    Leave,
+}
+
+/// How a run is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stopping {
+    /// It is not.
+    No,
+    /// When the batch that is being sent is over.
+    AfterBatch,
+    /// At once: what the NAS has acknowledged is still recorded.
+    Now,
 }
 
 pub(super) async fn run(
     service: &NasSyncService,
-    selection: Selection,
+    line: &mut Line,
+    request: Request,
     monitor: Arc<dyn Monitor>,
-    stop: impl Future<Output = ()>,
+    stopping: watch::Receiver<Stopping>,
 ) -> Result<SyncSummary> {
     let started = Instant::now();
-    let config = service.client_config()?;
     let layout = Layout::parse(&service.settings().layout)?;
     if layout.needs_root() && service.settings().upload_dir.is_none() {
         return Err(NasSyncError::new(ErrorKind::Usage, "this layout needs UPLOAD_DIR, the root of the documents")
             .with_solution("Set UPLOAD_DIR to the folder that holds the documents, or choose another NAS_LAYOUT."));
     }
-    require_level(service.settings().durability, Level::Stored)?;
     let root = service.root()?;
-    let plan = plan(service, selection, layout, root.clone()).await?;
-
-    let mut run = Run { service, root, monitor, summary: SyncSummary::default(), proof: Proof::Acknowledgements };
-    run.summary.total = plan.planned.len() + plan.refused.len();
-    let unsent = plan.planned.len();
-    run.record(Verdicts { failed: plan.refused, ..Verdicts::default() }).await?;
-    tokio::pin!(stop);
-    if !plan.planned.is_empty() {
-        let connected = tokio::select! {
-            connected = Client::connect(&config) => connected,
-            () = &mut stop => Err(interrupted()),
-        };
-        match connected {
-            Ok(client) => {
-                let client = Arc::new(client);
-                run.send_all(&client, plan.planned, &mut stop).await?;
-                client.ssh().disconnect().await;
-            }
-            Err(error) => {
-                run.summary.stopped = Some(error);
-                run.summary.pending = unsent;
-            }
-        }
+    let (target, selection) = (line.target(), request.selection.clone());
+    let (unusable, refused, pause) = service
+        .with_store(Access::Existing, move |store| {
+            Ok((store.unusable(&selection)?, store.refused(&target, Utc::now())?, store.pause(&target)?))
+        })
+        .await?;
+    let abilities = Abilities::without(refused, service.settings().durability);
+    let possible = abilities.check();
+    let mut run = Run {
+        service,
+        line,
+        root,
+        layout: Arc::new(layout),
+        monitor,
+        stopping,
+        asked: Asked::of(&request.selection),
+        request,
+        abilities,
+        pause,
+        pace: Pace::default(),
+        connected: false,
+        fruitless: 0,
+        cut: None,
+        summary: SyncSummary::default(),
+    };
+    run.refuse(unusable);
+    let drained = match possible {
+        Ok(()) => run.drain().await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = drained {
+        run.stop(error);
     }
+    run.finish().await;
     run.summary.elapsed = started.elapsed();
     Ok(run.summary)
 }
 
-async fn plan(service: &NasSyncService, selection: Selection, layout: Layout, root: Option<Arc<Root>>) -> Result<Plan> {
-    service
-        .with_store(Access::Existing, move |store| {
-            let rows = store.pending(&selection)?;
-            Plan::make(store, rows, &layout, root.as_deref())
-        })
-        .await
+/// Which documents may still be leased in this run.
+enum Asked {
+    /// Those that were due at this time, when the run began: what fails in a run is not tried again in it.
+    DueAt(DateTime<Utc>),
+    /// These, which were asked for by name, whether they wait or not: each once.
+    Named(HashSet<DocumentId>),
 }
 
-/// A level that cannot be reached is said before anything is sent.
-fn require_level(required: Option<Level>, reachable: Level) -> Result<()> {
-    match required {
-        Some(required) if required > reachable => Err(NasSyncError::new(
-            ErrorKind::DurabilityUnavailable,
-            format!("the level {} cannot be proved, the best is {}", required.as_str(), reachable.as_str()),
-        )),
-        _ => Ok(()),
+impl Asked {
+    fn of(selection: &Selection) -> Self {
+        match selection {
+            Selection::All | Selection::User(_) => Self::DueAt(Utc::now()),
+            Selection::Documents(ids) | Selection::UserDocuments(_, ids) => Self::Named(ids.iter().copied().collect()),
+        }
     }
 }
 
-fn interrupted() -> NasSyncError {
-    NasSyncError::new(ErrorKind::Interrupted, "interrupted; what the NAS had acknowledged is recorded")
-}
-
-struct Run<'s> {
-    service: &'s NasSyncService,
-    root: Option<Arc<Root>>,
-    monitor: Arc<dyn Monitor>,
-    summary: SyncSummary,
-    proof: Proof,
-}
-
-/// A batch and what is known about it, also when its session is cut off.
-struct Ongoing {
-    batch: Batch,
-    tracker: Arc<Tracker>,
-    /// What its session was asked for; the run may have learnt meanwhile to ask for less.
-    proof: Proof,
+pub(super) struct Run<'s> {
+    pub(super) service: &'s NasSyncService,
+    pub(super) line: &'s mut Line,
+    pub(super) root: Option<Arc<Root>>,
+    layout: Arc<Layout>,
+    pub(super) monitor: Arc<dyn Monitor>,
+    pub(super) stopping: watch::Receiver<Stopping>,
+    pub(super) request: Request,
+    asked: Asked,
+    pub(super) abilities: Abilities,
+    pub(super) pause: Option<Pause>,
+    pub(super) pace: Pace,
+    /// Whether this run has had a login.
+    connected: bool,
+    /// Lost connections in a row without a document that was stored.
+    pub(super) fruitless: u32,
+    /// Why the last session ended early, if going on may help.
+    pub(super) cut: Option<NasSyncError>,
+    pub(super) summary: SyncSummary,
 }
 
 impl Run<'_> {
-    /// Sends everything, round by round. A round is one session, or several side by side.
-    async fn send_all(
-        &mut self,
-        client: &Arc<Client>,
-        mut planned: Vec<Planned>,
-        stop: &mut (impl Future<Output = ()> + Unpin),
-    ) -> Result<()> {
-        while !planned.is_empty() && self.summary.stopped.is_none() {
-            let later = planned.split_off(batch_len(&planned));
-            let again = self.round(client, std::mem::replace(&mut planned, later), stop).await?;
-            planned.splice(0..0, again);
+    /// Takes documents and sends them until there are none, or nothing can be sent.
+    async fn drain(&mut self) -> Result<()> {
+        while !self.is_over() {
+            let (fence, documents) = match self.claim().await? {
+                Claim::Leased(fence, documents) => (fence, documents),
+                Claim::WithOthers => {
+                    self.nap(OTHERS_NAP).await;
+                    continue;
+                }
+                Claim::Nothing => break,
+            };
+            let mut keeper = Keeper::new(&self.service.settings().db, fence);
+            let sent = self.send(&mut keeper, documents).await;
+            let given_back = keeper.give_back().await;
+            sent?;
+            given_back?;
         }
-        self.summary.pending += planned.len();
         Ok(())
     }
 
-    /// Sends some documents and records what was proved. Gives back those that must be sent again with fewer options.
-    async fn round(
-        &mut self,
-        client: &Arc<Client>,
-        planned: Vec<Planned>,
-        stop: &mut (impl Future<Output = ()> + Unpin),
-    ) -> Result<Vec<Planned>> {
-        let mut ongoing = Vec::new();
-        let mut sessions = JoinSet::new();
-        for part in deal(planned, usize::from(self.service.settings().jobs)) {
-            let batch = Batch::new(part, self.root.clone());
-            let tracker = Arc::new(Tracker::new(&batch, Arc::clone(&self.monitor)));
-            let session = self.session(client, &batch, &tracker)?;
-            let slot = ongoing.len();
-            sessions.spawn(async move { (slot, session.await) });
-            ongoing.push((Ongoing { batch, tracker, proof: self.proof }, None));
+    fn is_over(&self) -> bool {
+        self.summary.stopped.is_some() || *self.stopping.borrow() != Stopping::No
+    }
+
+    async fn claim(&mut self) -> Result<Claim> {
+        let (selection, due) = match &self.asked {
+            Asked::DueAt(time) => (self.request.selection.clone(), Due::At(*time)),
+            Asked::Named(ids) => (narrowed(&self.request.selection, ids), Due::Any),
+        };
+        let others = self.request.others;
+        let (claimed, leased) = self
+            .service
+            .with_store(Access::Existing, move |store| {
+                let claimed = store.claim(&selection, &due, MAX_CLAIM, &worker::worker())?;
+                let look = claimed.fence.is_none() && others == Others::WaitFor;
+                let leased = if look { store.leased(&selection)? } else { 0 };
+                Ok((claimed, leased))
+            })
+            .await?;
+        if let Asked::Named(ids) = &mut self.asked {
+            for row in &claimed.documents {
+                row.as_ref().map_or_else(|bad| bad.id, |document| Some(document.id)).map(|id| ids.remove(&id));
+            }
         }
+        Ok(match claimed.fence {
+            Some(fence) => Claim::Leased(fence, claimed.documents),
+            None if leased > 0 => Claim::WithOthers,
+            None => Claim::Nothing,
+        })
+    }
+
+    /// Sends what was leased, batch by batch.
+    async fn send(&mut self, keeper: &mut Keeper, documents: Vec<Result<Document, BadRow>>) -> Result<()> {
+        let Plan { mut planned, refused } = self.plan(documents).await?;
+        self.record(keeper, Verdicts { failed: refused, ..Verdicts::default() }).await?;
+        while !planned.is_empty() && !self.is_over() && !keeper.is_lost() {
+            let Some(client) = self.connect().await else { break };
+            let room = self.room(&client).await?;
+            let Some(len) = self.batch_len(&planned, room) else { break };
+            let later = planned.split_off(len);
+            let again = self.round(&client, keeper, std::mem::replace(&mut planned, later)).await?;
+            planned.splice(0..0, again);
+            self.mend().await;
+        }
+        Ok(())
+    }
+
+    async fn plan(&self, documents: Vec<Result<Document, BadRow>>) -> Result<Plan> {
+        let (layout, root) = (Arc::clone(&self.layout), self.root.clone());
+        self.service
+            .with_store(Access::Existing, move |store| Plan::make(store, documents, &layout, root.as_deref()))
+            .await
+    }
+
+    /// The login. The first of a run is tried once; one that was lost is made anew, with growing waits.
+    async fn connect(&mut self) -> Option<Arc<Client>> {
         loop {
-            tokio::select! {
-                joined = sessions.join_next() => match joined {
-                    Some(Ok((slot, outcome))) => ongoing[slot].1 = Some(outcome),
-                    Some(Err(error)) => self.stop(
-                        NasSyncError::new(ErrorKind::Internal, "a session stopped unexpectedly").with_source(error),
-                    ),
-                    None => break,
-                },
-                () = &mut *stop => {
-                    self.stop(interrupted());
-                    sessions.shutdown().await;
-                    break;
+            let connected = tokio::select! {
+                connected = self.line.client() => connected,
+                () = asked_to(&mut self.stopping, Stopping::AfterBatch) => Err(interrupted()),
+            };
+            match connected {
+                Ok(client) => {
+                    self.connected = true;
+                    return Some(client);
                 }
+                Err(error) if self.connected && error.kind().healing() == Healing::Transient && !self.is_over() => {
+                    self.cut = Some(error);
+                    self.mend().await;
+                }
+                Err(error) => self.stop(error),
+            }
+            if self.is_over() {
+                return None;
             }
         }
-        let mut again = Vec::new();
-        for (ongoing, outcome) in ongoing {
-            again.extend(self.settle(ongoing, outcome).await?);
-        }
-        Ok(again)
     }
 
-    fn session(
-        &self,
-        client: &Arc<Client>,
-        batch: &Batch,
-        tracker: &Arc<Tracker>,
-    ) -> Result<impl Future<Output = Result<Outcome>> + Send + 'static> {
-        let folders = if batch.has_folders() { Folders::OnTheWay } else { Folders::None };
-        let options = document_options(folders, self.proof);
-        let destination = self.service.destination()?;
-        let client = Arc::clone(client);
-        let push = Push {
-            offer: Offer::default(),
-            list: batch.list(),
-            sources: Arc::new(BatchSources::of(batch)),
-            contents: Contents::Unsummed,
-            receipts: match self.proof {
-                Proof::Acknowledgements => Receipts::Asked,
-                Proof::CleanEnd => Receipts::NotAsked,
-            },
-            changed: ChangedFile::Spoil,
-            mode: Mode::Transfer,
-            idle_limit: client.idle_limit(),
-            monitor: Arc::clone(tracker) as Arc<dyn Monitor>,
-        };
-        Ok(async move { client.session(&destination, &options, push).await })
-    }
-
-    /// Judges one batch and records the verdicts.
-    async fn settle(&mut self, ongoing: Ongoing, outcome: Option<Result<Outcome>>) -> Result<Vec<Planned>> {
-        let Ongoing { batch, tracker, proof } = ongoing;
-        let outcome = match outcome {
-            Some(Ok(outcome)) => Some(outcome),
-            Some(Err(error)) => {
-                self.stop(error);
-                None
-            }
-            None => None,
-        };
-        if let Some(outcome) = &outcome {
-            self.summary.bytes_sent += outcome.sent;
-            if outcome.refused_an_option() && self.can_do_with_less(proof) {
-                return Ok(batch.into_planned());
-            }
-            if let Err(error) = &outcome.result
-                && !outcome.jammed
-            {
-                self.stop(error.clone());
-            }
-        }
-        let tracks = std::mem::take(&mut *tracker.tracks());
-        let mut verdicts = batch.verdicts(&tracks, &SessionEnd { proof, outcome: outcome.as_ref() });
-        let proved = verdicts.synced.clone();
-        let changed = tokio::task::spawn_blocking(move || batch.changed_since(&proved)).await.map_err(|error| {
-            NasSyncError::new(ErrorKind::Internal, "looking at the files again stopped unexpectedly").with_source(error)
-        })?;
-        verdicts.take_back(&changed);
-        let jammed = outcome.as_ref().is_some_and(|outcome| outcome.jammed);
-        if jammed {
-            verdicts.spread_refusals();
-        }
-        if let Some(error) = verdicts.trouble_of_the_nas() {
+    /// After a lost connection: waits before the next, or gives up.
+    async fn mend(&mut self) {
+        let Some(error) = self.cut.take() else { return };
+        self.fruitless += 1;
+        if self.fruitless > self.service.settings().retries {
             self.stop(error);
+            return;
         }
-        let mut again = Vec::new();
-        if jammed && verdicts.failed.is_empty() {
-            // Nothing is out of the way: the next session would end like this one.
-            outcome.and_then(|outcome| outcome.result.err()).into_iter().for_each(|error| self.stop(error));
-        } else if jammed {
-            again = std::mem::take(&mut verdicts.open);
-        }
-        self.record(verdicts).await?;
-        Ok(again)
+        let wait = retry::RECONNECT.wait(self.fruitless);
+        tracing::warn!(%error, ?wait, "going on after a lost connection");
+        self.nap(wait).await;
     }
 
-    /// Some servers refuse to acknowledge. They are asked once more without, and believed when they end without any
-    /// complaint.
-    fn can_do_with_less(&mut self, asked: Proof) -> bool {
-        if asked == Proof::CleanEnd {
-            return false;
+    async fn nap(&mut self, length: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(length) => {}
+            () = asked_to(&mut self.stopping, Stopping::AfterBatch) => {}
         }
-        if self.proof == Proof::CleanEnd {
-            // A session beside this one has found out already.
-            return true;
+    }
+
+    /// Documents that may be leased once more in this run.
+    pub(super) fn ask_again(&mut self, documents: Vec<DocumentId>) {
+        if let Asked::Named(ids) = &mut self.asked {
+            ids.extend(documents);
         }
-        if let Err(error) = require_level(self.service.settings().durability, Level::Sent) {
-            self.stop(error);
-            return false;
-        }
-        self.proof = Proof::CleanEnd;
-        self.summary.warnings.push(String::from(
-            "this NAS's rsync cannot acknowledge single files; documents are recorded at the level `sent`",
-        ));
-        true
     }
 
     /// The first reason to stop counts.
-    fn stop(&mut self, error: NasSyncError) {
+    pub(super) fn stop(&mut self, error: NasSyncError) {
         self.summary.stopped.get_or_insert(error);
     }
+}
 
-    async fn record(&mut self, verdicts: Verdicts) -> Result<()> {
-        let Verdicts { synced, failed, open, blameless, .. } = verdicts;
-        self.summary.pending += open.len() + blameless;
-        let (records, now) = (synced.clone(), Utc::now());
-        let tries: Vec<FailedTry> = failed.iter().filter_map(failed_try).collect();
-        let marked = self
-            .service
-            .with_store(Access::Existing, move |store| {
-                let marked = store.mark_synced(&records, now)?;
-                store.record_failures(&tries, now)?;
-                Ok(marked)
-            })
-            .await?;
-        for (record, outcome) in synced.iter().zip(marked) {
-            match unmarked(record, outcome) {
-                None => self.summary.synced += 1,
-                Some(error) => self.fail(error),
-            }
-        }
-        for error in failed {
-            self.fail(error);
-        }
-        Ok(())
-    }
+/// What a claim gave.
+enum Claim {
+    Leased(crate::store::Fence, Vec<Result<Document, BadRow>>),
+    WithOthers,
+    Nothing,
+}
 
-    fn fail(&mut self, error: DocumentError) {
-        self.summary.failed += 1;
-        self.summary.errors.push(error);
+/// Returns when a run is asked to end at least in this way.
+pub(super) async fn asked_to(stopping: &mut watch::Receiver<Stopping>, how: Stopping) {
+    // An error means that nobody can ask any more.
+    if stopping.wait_for(|stopping| *stopping >= how).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
-/// How many documents the next session takes, at least one.
-fn batch_len(planned: &[Planned]) -> usize {
-    let mut sums = 0;
-    let fits = |document: &&Planned| {
-        sums += document.most_sums();
-        sums <= MAX_BATCH_SUMS
-    };
-    planned.iter().take(MAX_BATCH).take_while(fits).count().max(1).min(planned.len())
+pub(super) fn interrupted() -> NasSyncError {
+    NasSyncError::new(ErrorKind::Interrupted, "interrupted; what the NAS had acknowledged is recorded")
 }
 
-fn failed_try(failed: &DocumentError) -> Option<FailedTry> {
-    let text = failed.error.message().to_owned();
-    failed.id.map(|id| FailedTry { id, kind: failed.error.kind(), text })
-}
-
-/// Why a document that is stored could not be marked all the same.
-fn unmarked(record: &SyncedRecord, outcome: MarkOutcome) -> Option<DocumentError> {
-    let error = match outcome {
-        MarkOutcome::Marked | MarkOutcome::AlreadySynced => return None,
-        MarkOutcome::Changed => NasSyncError::new(ErrorKind::SourceChanged, "its row names another file now"),
-        MarkOutcome::Gone => NasSyncError::new(ErrorKind::DocumentNotFound, "its row is gone"),
-        MarkOutcome::NameTaken(other) => {
-            NasSyncError::new(ErrorKind::NameClash, format!("its name on the NAS belongs to document {other} now"))
-        }
-        MarkOutcome::Refused(reason) => NasSyncError::new(
-            ErrorKind::DatabaseUnusable,
-            format!("it is on the NAS, but the database does not let it be marked: {reason}"),
-        ),
-    };
-    Some(DocumentError { id: Some(record.id), error })
-}
-
-/// Deals documents out to sessions in turn, so that each gets its share of large ones.
-fn deal(planned: Vec<Planned>, sessions: usize) -> Vec<Vec<Planned>> {
-    let mut parts = vec![Vec::new(); sessions.clamp(1, planned.len().max(1))];
-    let count = parts.len();
-    for (position, document) in planned.into_iter().enumerate() {
-        parts[position % count].push(document);
+fn narrowed(selection: &Selection, ids: &HashSet<DocumentId>) -> Selection {
+    let ids = ids.iter().copied().collect();
+    match selection {
+        Selection::User(user) | Selection::UserDocuments(user, _) => Selection::UserDocuments(*user, ids),
+        Selection::All | Selection::Documents(_) => Selection::Documents(ids),
     }
-    parts
 }

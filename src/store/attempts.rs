@@ -1,15 +1,18 @@
-//! What became of each document: the copy on the NAS, or the failure and its cause.
+//! What became of each document: the copy on the NAS, or the failure and its cause, and every attempt on the way.
 //!
-//! Guarantees: a batch is one commit; a document becomes synced only if its row still is what was sent; a failure is
-//! recorded only for a document that is still pending, so that a slow process cannot undo another's success.
+//! Guarantees: what became of a batch is one commit; only the worker that holds a document's lease is believed; a
+//! document becomes synced only if its row still is what was sent; a failure is recorded only for a document that is
+//! still pending.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use rusqlite::{OptionalExtension, Row, Transaction, params, params_from_iter};
+use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::documents::{IS_SYNCED, PathParameter};
-use super::{DocumentId, Selection, Store, names, timestamp};
+use super::leases::{self, Fence};
+use super::{DocumentId, NextTry, Store, names, timestamp};
 use crate::error::{ErrorKind, Result};
 
 /// The longest cause that is kept, in bytes.
@@ -61,6 +64,8 @@ pub struct StoredCopy {
     pub mtime_nanoseconds: u32,
     /// What is proved about it.
     pub level: Level,
+    /// SHA-256 of the bytes that were read when it was sent; `None` for copies of versions that kept none.
+    pub sha256: Option<[u8; 32]>,
 }
 
 /// A document to mark as synced.
@@ -89,6 +94,9 @@ pub enum MarkOutcome {
     NameTaken(DocumentId),
     /// A trigger or constraint of the table refuses it, for this reason: it stays pending. The others are not concerned.
     Refused(String),
+    /// The lease was lost meanwhile, and another worker may have sent the document: what this one says does not count.
+    /// If that worker recorded other bytes, the document is pending again, because nobody knows whose came last.
+    LeaseLost,
 }
 
 /// A try that failed.
@@ -102,87 +110,151 @@ pub struct FailedTry {
     pub text: String,
 }
 
-/// The recorded cause of the last failure.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// The stable name of its [`ErrorKind`].
-    pub kind: String,
-    /// For people.
-    pub text: String,
+/// How an attempt to send a document ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptEnd {
+    /// It is on the NAS.
+    Synced,
+    /// It failed.
+    Failed,
+    /// Its session ended before it was acknowledged.
+    Cut,
 }
 
-/// What is remembered about one document.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct History {
-    /// Failed tries in a row of the file that its row names now.
-    pub attempts: u32,
-    /// When the last one was.
-    pub last_attempt: Option<DateTime<Utc>>,
-    /// Why the last one failed.
-    pub last_failure: Option<Failure>,
-    /// Its last acknowledged copy, also when it is pending again.
-    pub copy: Option<StoredCopy>,
+/// One attempt to send a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Which document.
+    pub id: DocumentId,
+    /// When it began.
+    pub started: DateTime<Utc>,
+    /// How long it took; whole milliseconds count.
+    pub took: Duration,
+    /// Bytes of the file that were sent as data.
+    pub bytes: u64,
+    /// How it ended.
+    pub end: AttemptEnd,
+    /// Why it did not succeed.
+    pub failure: Option<(ErrorKind, String)>,
+}
+
+/// What became of documents under one lease.
+#[derive(Debug, Clone, Default)]
+pub struct Settlement {
+    /// Those that are on the NAS.
+    pub synced: Vec<SyncedRecord>,
+    /// Those that failed.
+    pub failed: Vec<FailedTry>,
+    /// Every attempt that was made, of whatever end.
+    pub attempts: Vec<Attempt>,
 }
 
 impl Store {
-    /// Marks a batch as synced, in one commit; the outcomes are in the same order. `at` goes into `synced_at`.
+    /// Records what became of documents and takes them out of the lease, in one commit; the outcomes are those of
+    /// `synced`, in its order. Those that could not be marked stay under the lease until they are settled as failed.
+    /// `at` goes into `synced_at`; `next` gives the next try of a document after so many failed.
     ///
-    /// Each row is checked again under the write lock: it must still be pending and name the same file.
-    pub fn mark_synced(&mut self, records: &[SyncedRecord], at: DateTime<Utc>) -> Result<Vec<MarkOutcome>> {
-        let at = timestamp::format(at);
-        self.write("record what was synced in", |tx, _| records.iter().map(|record| mark(tx, record, &at)).collect())
-    }
-
-    /// Records a batch of failures, in one commit, and counts a try for each document. What is no longer pending, or
-    /// no longer there, is passed over.
-    pub fn record_failures(&mut self, failures: &[FailedTry], at: DateTime<Utc>) -> Result<()> {
-        let at = timestamp::format(at);
-        self.write("record what failed in", |tx, _| {
-            let mut insert = tx.prepare_cached(&format!(
-                "INSERT INTO nas_sync_documents
-                     (document_id, file_path, attempts, last_error_kind, last_error_text, last_attempt_at)
-                 SELECT d.id, d.file_path, 1, ?2, ?3, ?4 FROM documents d WHERE d.id = ?1 AND NOT {IS_SYNCED}
-                 ON CONFLICT (document_id) DO UPDATE SET
-                     attempts = CASE WHEN file_path IS excluded.file_path THEN attempts ELSE 0 END + 1,
-                     file_path = excluded.file_path,
-                     last_error_kind = excluded.last_error_kind,
-                     last_error_text = excluded.last_error_text,
-                     last_attempt_at = excluded.last_attempt_at"
-            ))?;
-            for failure in failures {
-                insert.execute(params![failure.id.0, failure.kind.as_str(), shortened(&failure.text), at])?;
+    /// Each row is checked again under the write lock: it must still be leased, pending, and name the same file.
+    pub fn settle(
+        &mut self,
+        fence: Fence,
+        settlement: &Settlement,
+        at: DateTime<Utc>,
+        next: &dyn Fn(ErrorKind, u32) -> NextTry,
+    ) -> Result<Vec<MarkOutcome>> {
+        let now = timestamp::format(at);
+        self.write("record what was sent in", |tx, _| {
+            for attempt in &settlement.attempts {
+                record_attempt(tx, attempt)?;
             }
-            Ok(())
+            for failed in &settlement.failed {
+                if leases::is_held(tx, fence, failed.id)? {
+                    record_failure(tx, failed, &now, next)?;
+                    leases::let_go(tx, fence, failed.id)?;
+                }
+            }
+            let mark = |record: &SyncedRecord| {
+                if !leases::is_held(tx, fence, record.id)? {
+                    return lost(tx, record);
+                }
+                let outcome = mark(tx, record, &now)?;
+                if !matches!(outcome, MarkOutcome::Refused(_) | MarkOutcome::NameTaken(_)) {
+                    leases::let_go(tx, fence, record.id)?;
+                }
+                Ok(outcome)
+            };
+            settlement.synced.iter().map(mark).collect()
         })
     }
+}
 
-    /// Forgets the failed tries of a selection's pending documents, in one commit, and says of how many.
-    pub fn forget_failures(&mut self, selection: &Selection) -> Result<usize> {
-        let (condition, values) = selection.condition();
-        self.write("forget failures in", |tx, _| {
-            tx.execute(
-                &format!(
-                    "UPDATE nas_sync_documents SET attempts = 0, last_error_kind = NULL, last_error_text = NULL
-                     WHERE (attempts > 0 OR last_error_kind IS NOT NULL) AND document_id IN
-                         (SELECT d.id FROM documents d WHERE {condition} AND NOT {IS_SYNCED})"
-                ),
-                params_from_iter(&values),
-            )
-        })
-    }
+fn record_attempt(tx: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()> {
+    let end = match attempt.end {
+        AttemptEnd::Synced => "synced",
+        AttemptEnd::Failed => "failed",
+        AttemptEnd::Cut => "cut",
+    };
+    tx.prepare_cached(
+        "INSERT INTO nas_sync_attempts
+             (document_id, started_at, duration_ms, bytes, outcome, error_kind, error_text)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        attempt.id.0,
+        timestamp::format(attempt.started),
+        i64::try_from(attempt.took.as_millis()).unwrap_or(i64::MAX),
+        i64::try_from(attempt.bytes).unwrap_or(i64::MAX),
+        end,
+        attempt.failure.as_ref().map(|(kind, _)| kind.as_str()),
+        attempt.failure.as_ref().map(|(_, text)| shortened(text)),
+    ])?;
+    Ok(())
+}
 
-    /// What is remembered about a document; an empty history when nothing is.
-    pub fn history(&self, id: DocumentId) -> Result<History> {
-        let read = || {
-            let mut statement = self.conn.prepare_cached(
-                "SELECT s.file_path IS d.file_path, s.attempts, s.last_attempt_at, s.last_error_kind, s.last_error_text,
-                        s.remote_name, s.bytes, s.mtime_seconds, s.mtime_nanoseconds, s.level
-                 FROM nas_sync_documents s JOIN documents d ON d.id = s.document_id WHERE s.document_id = ?1",
-            )?;
-            statement.query_row([id.0], read_history).optional()
-        };
-        read().map(Option::unwrap_or_default).map_err(self.fault("read what is recorded in"))
-    }
+/// Counts a failed try and says when the next one is. What is no longer pending, or no longer there, is passed over.
+fn record_failure(
+    tx: &Transaction<'_>,
+    failed: &FailedTry,
+    now: &str,
+    next: &dyn Fn(ErrorKind, u32) -> NextTry,
+) -> rusqlite::Result<()> {
+    let tries: Option<u32> = tx
+        .prepare_cached(&format!(
+            "INSERT INTO nas_sync_documents
+                 (document_id, file_path, attempts, last_error_kind, last_error_text, last_attempt_at)
+             SELECT d.id, d.file_path, 1, ?2, ?3, ?4 FROM documents d WHERE d.id = ?1 AND NOT {IS_SYNCED}
+             ON CONFLICT (document_id) DO UPDATE SET
+                 attempts = CASE WHEN file_path IS excluded.file_path THEN attempts ELSE 0 END + 1,
+                 file_path = excluded.file_path,
+                 last_error_kind = excluded.last_error_kind,
+                 last_error_text = excluded.last_error_text,
+                 last_attempt_at = excluded.last_attempt_at
+             RETURNING attempts"
+        ))?
+        .query_row(params![failed.id.0, failed.kind.as_str(), shortened(&failed.text), now], |row| row.get(0))
+        .optional()?;
+    let Some(tries) = tries else { return Ok(()) };
+    let (until, for_good) = match next(failed.kind, tries) {
+        NextTry::At(time) => (Some(timestamp::format(time)), false),
+        NextTry::Never => (None, true),
+    };
+    tx.prepare_cached(
+        "UPDATE nas_sync_documents SET next_attempt_at = ?2, failed_for_good = ?3 WHERE document_id = ?1",
+    )?
+    .execute((failed.id.0, until, for_good))?;
+    Ok(())
+}
+
+/// A worker that lost its lease may have laid its bytes over those of the next one.
+fn lost(tx: &Transaction<'_>, record: &SyncedRecord) -> rusqlite::Result<MarkOutcome> {
+    tx.prepare_cached(&format!(
+        "UPDATE documents AS d SET synced_to_nas = 0, synced_at = NULL
+         WHERE d.id = ?1 AND {IS_SYNCED} AND EXISTS (
+             SELECT 1 FROM nas_sync_documents s
+             WHERE s.document_id = d.id AND s.remote_name = ?2 AND s.sha256 IS NOT ?3)"
+    ))?
+    .execute(params![record.id.0, record.copy.remote_name, record.copy.sha256])?;
+    Ok(MarkOutcome::LeaseLost)
 }
 
 /// At most [`TEXT_LIMIT`] bytes of a text, and only whole characters.
@@ -218,19 +290,24 @@ fn mark(tx: &Transaction<'_>, record: &SyncedRecord, at: &str) -> rusqlite::Resu
     }
     tx.prepare_cached(
         "INSERT INTO nas_sync_documents
-             (document_id, file_path, attempts, last_attempt_at, remote_name, bytes, mtime_seconds, mtime_nanoseconds, level)
-         VALUES (?1, (SELECT d.file_path FROM documents d WHERE d.id = ?1), 0, ?2, ?3, ?4, ?5, ?6, ?7)
+             (document_id, file_path, attempts, last_attempt_at, remote_name, bytes, mtime_seconds, mtime_nanoseconds, level,
+              sha256)
+         VALUES (?1, (SELECT d.file_path FROM documents d WHERE d.id = ?1), 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
          ON CONFLICT (document_id) DO UPDATE SET
              file_path = excluded.file_path,
              attempts = 0,
              last_error_kind = NULL,
              last_error_text = NULL,
+             next_attempt_at = NULL,
+             failed_for_good = 0,
+             verified_at = NULL,
              last_attempt_at = excluded.last_attempt_at,
              remote_name = excluded.remote_name,
              bytes = excluded.bytes,
              mtime_seconds = excluded.mtime_seconds,
              mtime_nanoseconds = excluded.mtime_nanoseconds,
-             level = excluded.level",
+             level = excluded.level,
+             sha256 = excluded.sha256",
     )?
     .execute(params![
         id.0,
@@ -241,6 +318,7 @@ fn mark(tx: &Transaction<'_>, record: &SyncedRecord, at: &str) -> rusqlite::Resu
         copy.mtime_seconds,
         copy.mtime_nanoseconds,
         copy.level.as_str(),
+        copy.sha256,
     ])?;
     names::settle(tx, id, &copy.remote_name)?;
     Ok(MarkOutcome::Marked)
@@ -264,31 +342,4 @@ fn text_path(path: &Path) -> PathParameter<'_> {
 
 fn blob_path(path: &Path) -> PathParameter<'_> {
     PathParameter { path, as_blob: true }
-}
-
-fn read_history(row: &Row<'_>) -> rusqlite::Result<History> {
-    let mut history = History { copy: read_copy(row)?, ..History::default() };
-    // What was recorded about another file, or about an earlier document of the same id, does not count.
-    if row.get(0)? {
-        history.attempts = row.get(1)?;
-        history.last_attempt = row.get::<_, Option<String>>(2)?.as_deref().and_then(timestamp::parse);
-        if let Some(kind) = row.get(3)? {
-            history.last_failure = Some(Failure { kind, text: row.get::<_, Option<String>>(4)?.unwrap_or_default() });
-        }
-    }
-    Ok(history)
-}
-
-fn read_copy(row: &Row<'_>) -> rusqlite::Result<Option<StoredCopy>> {
-    let (name, level): (Option<Vec<u8>>, Option<String>) = (row.get(5)?, row.get(9)?);
-    let (Some(remote_name), Some(level)) = (name, level.as_deref().and_then(Level::from_name)) else {
-        return Ok(None);
-    };
-    Ok(Some(StoredCopy {
-        remote_name,
-        bytes: u64::try_from(row.get::<_, i64>(6)?).unwrap_or(0),
-        mtime_seconds: row.get(7)?,
-        mtime_nanoseconds: row.get(8)?,
-        level,
-    }))
 }

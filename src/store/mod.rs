@@ -9,11 +9,17 @@
 //! Never: a file, a network or a clock. All calls block; a [`Store`] may be moved between threads, not shared.
 
 mod attempts;
+mod copies;
 mod documents;
 mod fault;
+mod found;
+mod history;
+mod leases;
 mod names;
+mod queue;
 mod schema;
 mod stats;
+mod targets;
 pub mod timestamp;
 
 use std::path::{Path, PathBuf};
@@ -23,10 +29,16 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::error::{ErrorKind, NasSyncError, Result};
 
-pub use attempts::{FailedTry, Failure, History, Level, MarkOutcome, StoredCopy, SyncedRecord};
+pub use attempts::{Attempt, AttemptEnd, FailedTry, Level, MarkOutcome, Settlement, StoredCopy, SyncedRecord};
+pub use copies::SyncedCopy;
 pub use documents::{BadRow, Document, DocumentId, NewDocument, Selection, UserId};
+pub use found::FoundFile;
+pub use history::{Failure, History};
+pub use leases::{Claimed, Due, Fence, Holder, LEASE_TERM, Life, Worker};
 pub use names::Claim;
+pub use queue::{Held, LONGEST_WAIT, NextTry, Queue};
 pub use stats::SyncStats;
+pub use targets::{Ability, Pause};
 
 /// How long a call waits for another process's write lock, unless told otherwise.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -33,8 +33,10 @@ const DOCUMENTS: &str = "
 ///
 /// `nas_sync_documents.file_path` is the path that the row's attempts and failure are about: with another path, or
 /// with an id that SQLite gave to a new document, they no longer count. `nas_sync_names` says whose each name on the
-/// NAS is; its primary key is what keeps two documents, and two processes, off one name.
-const MIGRATIONS: [&str; 1] = ["
+/// NAS is; its primary key is what keeps two documents, and two processes, off one name. That of `nas_sync_leased` keeps
+/// two workers off one document.
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE {schema}.nas_sync_documents (
         document_id INTEGER PRIMARY KEY,
         file_path BLOB NULL,
@@ -52,7 +54,54 @@ const MIGRATIONS: [&str; 1] = ["
         name BLOB NOT NULL PRIMARY KEY,
         document_id INTEGER NOT NULL
     ) WITHOUT ROWID;
-    CREATE INDEX {schema}.nas_sync_names_of_document ON nas_sync_names (document_id);"];
+    CREATE INDEX {schema}.nas_sync_names_of_document ON nas_sync_names (document_id);",
+    "
+    ALTER TABLE {schema}.nas_sync_documents ADD COLUMN sha256 BLOB NULL;
+    ALTER TABLE {schema}.nas_sync_documents ADD COLUMN verified_at TIMESTAMP NULL;
+    ALTER TABLE {schema}.nas_sync_documents ADD COLUMN next_attempt_at TIMESTAMP NULL;
+    ALTER TABLE {schema}.nas_sync_documents ADD COLUMN failed_for_good INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE {schema}.nas_sync_attempts (
+        id INTEGER PRIMARY KEY,
+        document_id INTEGER NOT NULL,
+        started_at TIMESTAMP NOT NULL,
+        duration_ms INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        outcome TEXT NOT NULL,
+        error_kind TEXT NULL,
+        error_text TEXT NULL
+    );
+    CREATE INDEX {schema}.nas_sync_attempts_of_document ON nas_sync_attempts (document_id);
+    CREATE TABLE {schema}.nas_sync_leases (
+        fence INTEGER PRIMARY KEY,
+        clock TEXT NOT NULL,
+        space TEXT NOT NULL,
+        process INTEGER NOT NULL,
+        started INTEGER NOT NULL,
+        beat INTEGER NOT NULL,
+        beat_at INTEGER NOT NULL
+    );
+    CREATE TABLE {schema}.nas_sync_lease_watches (
+        fence INTEGER NOT NULL,
+        clock TEXT NOT NULL,
+        beat INTEGER NOT NULL,
+        seen_at INTEGER NOT NULL,
+        PRIMARY KEY (fence, clock)
+    ) WITHOUT ROWID;
+    CREATE TABLE {schema}.nas_sync_leased (
+        document_id INTEGER PRIMARY KEY,
+        fence INTEGER NOT NULL
+    );
+    CREATE INDEX {schema}.nas_sync_leased_by ON nas_sync_leased (fence);
+    CREATE TABLE {schema}.nas_sync_targets (
+        target TEXT NOT NULL PRIMARY KEY,
+        learnt_at TIMESTAMP NULL,
+        refused TEXT NOT NULL DEFAULT '',
+        paused_until TIMESTAMP NULL,
+        pause_kind TEXT NULL,
+        pause_text TEXT NULL,
+        pauses INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID;",
+];
 
 /// Which optional columns `documents` has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,13 +1,14 @@
 //! The database with real files, several connections and several processes.
 
 mod documents;
+mod leasing;
 mod opening;
 mod recording;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chrono::{DateTime, TimeZone as _, Utc};
+use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -77,8 +78,41 @@ fn synced(id: DocumentId, file_path: &str, remote_name: &str) -> SyncedRecord {
             mtime_seconds: -1,
             mtime_nanoseconds: 999_999_999,
             level: Level::Stored,
+            sha256: Some([7; 32]),
         },
     }
+}
+
+/// A worker of a process that runs on this machine.
+fn holder(process: u32) -> Holder {
+    Holder { clock: "here".to_owned(), space: "here".to_owned(), process, started: 1 }
+}
+
+/// Leases everything that is pending to a worker, also what waits.
+fn lease_all(store: &mut Store) -> Fence {
+    let me = holder(1);
+    let worker = Worker { holder: &me, now: Duration::ZERO, life_of: &|_| Life::Possible };
+    store.claim(&Selection::All, &Due::Any, usize::MAX, &worker).unwrap().fence.expect("something is pending")
+}
+
+/// Records what became of documents under a lease, which ends with it.
+fn settle(store: &mut Store, fence: Fence, settlement: &Settlement) -> Result<Vec<MarkOutcome>> {
+    let again = |_, _| NextTry::At(noon());
+    let outcomes = store.settle(fence, settlement, noon(), &again);
+    store.release(fence).unwrap();
+    outcomes
+}
+
+/// Marks documents under a lease of their own.
+fn mark(store: &mut Store, records: &[SyncedRecord]) -> Result<Vec<MarkOutcome>> {
+    let fence = lease_all(store);
+    settle(store, fence, &Settlement { synced: records.to_vec(), ..Settlement::default() })
+}
+
+/// Fails documents under a lease of their own.
+fn fail(store: &mut Store, failed: &[FailedTry]) {
+    let fence = lease_all(store);
+    settle(store, fence, &Settlement { failed: failed.to_vec(), ..Settlement::default() }).unwrap();
 }
 
 /// The ids of good rows; a bad row ends the test.

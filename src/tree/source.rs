@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Advice, AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
+use sha2::{Digest as _, Sha256};
 
 use super::attrs::{FileMeta, nanoseconds};
 use super::beneath;
@@ -41,6 +42,11 @@ impl Root {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(&real, flags, Mode::empty()).map_err(|errno| fail(errno.into()))?;
         Ok(Self { folder, given, real })
+    }
+
+    /// The handle.
+    pub(super) fn folder(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
     }
 
     /// The folder's path with its own symlinks resolved.
@@ -99,7 +105,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    fn of(stat: &Stat) -> Self {
+    pub(super) fn of(stat: &Stat) -> Self {
         Self {
             dev: stat.st_dev,
             ino: stat.st_ino,
@@ -134,6 +140,8 @@ pub struct SourceFile {
     meta: FileMeta,
     stamp: Stamp,
     settled: bool,
+    /// Of what has been read, where somebody asked for it.
+    sha256: Option<Sha256>,
 }
 
 impl SourceFile {
@@ -211,7 +219,7 @@ impl SourceFile {
             let _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
         }
         let (meta, stamp) = (FileMeta::of(&stat), Stamp::of(&stat));
-        Ok(Self { file, folder, name, shown: shown.to_owned(), meta, stamp, settled })
+        Ok(Self { file, folder, name, shown: shown.to_owned(), meta, stamp, settled, sha256: None })
     }
 
     /// Size, times, mode and owner when it was opened.
@@ -229,12 +237,27 @@ impl SourceFile {
         &self.shown
     }
 
+    /// Keeps the SHA-256 of all that is read from now on.
+    #[must_use]
+    pub fn hashed(self) -> Self {
+        Self { sha256: Some(Sha256::new()), ..self }
+    }
+
+    /// The SHA-256 of what has been read so far; `None` unless [`SourceFile::hashed`] asked for it.
+    pub fn sha256(&self) -> Option<[u8; 32]> {
+        self.sha256.clone().map(|hasher| hasher.finalize().into())
+    }
+
     /// Reads on from where the last read ended; 0 at the end of the file, or for an empty buffer.
     /// Fails with `SourceUnreadable`.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        retry_on_intr(|| rustix::io::read(&self.file, &mut *buffer)).map_err(|errno| {
+        let len = retry_on_intr(|| rustix::io::read(&self.file, &mut *buffer)).map_err(|errno| {
             NasSyncError::at_path(ErrorKind::SourceUnreadable, "Cannot read", &self.shown, errno.into())
-        })
+        })?;
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(&buffer[..len]);
+        }
+        Ok(len)
     }
 
     /// Whether the file is still what it was when it was opened, and still what its path leads to. `false` also when

@@ -11,6 +11,9 @@ use super::token::TokenCoding;
 /// (`C`), varint flag words with negotiated names (`v`), and a name for id 0 (`u`).
 const ABILITIES: &str = "e.fCvu";
 
+/// The folder, beside each file, in which a receiver keeps what has come of it: [`PushOptions::partial_dir`].
+pub const PARTIAL_DIR: &str = ".rsync-partial";
+
 /// What a pushing client asks the receiving server to do. Each field is an rsync option.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "they are rsync's own switches")]
@@ -46,6 +49,11 @@ pub struct PushOptions {
     /// Asks for one message for every file that is stored, by `--remove-source-files`. The sender is who would remove,
     /// and it does not.
     pub acknowledge: bool,
+    /// `--fsync`: each file is written through to the disk before it gets its name. Servers know it from 3.2.4 on.
+    pub fsync: bool,
+    /// `--partial-dir`: what has come of a file when the connection is cut waits in [`PARTIAL_DIR`] beside it, and the
+    /// next session goes on from there. Servers know it from 2.6.3 on.
+    pub partial_dir: bool,
 }
 
 impl PushOptions {
@@ -62,6 +70,10 @@ impl PushOptions {
         arguments.extend(self.timeout.map(|seconds| format!("--timeout={seconds}")));
         arguments.extend(self.numeric_ids.then(|| String::from("--numeric-ids")));
         arguments.extend(self.acknowledge.then(|| String::from("--remove-source-files")));
+        if self.partial_dir {
+            arguments.extend(["--partial-dir", PARTIAL_DIR].map(String::from));
+        }
+        arguments.extend(self.fsync.then(|| String::from("--fsync")));
         arguments.push(String::from("."));
         let mut arguments: Vec<Vec<u8>> = arguments.into_iter().map(String::into_bytes).collect();
         arguments.push(safe_path(destination));
@@ -143,14 +155,33 @@ pub fn command_line(program: &str, arguments: &[Vec<u8>]) -> Result<Vec<u8>, Unq
     quote(program.as_bytes(), &mut line)?;
     for (position, argument) in arguments.iter().enumerate() {
         line.push(b' ');
-        let is_path = position + 1 == arguments.len();
-        let (home, rest) = argument.split_at(if is_path { home_prefix_len(argument) } else { 0 });
-        line.extend_from_slice(home);
-        if home.is_empty() || !rest.is_empty() {
-            quote(rest, &mut line)?;
+        if position + 1 == arguments.len() {
+            quote_path(argument, &mut line)?;
+        } else {
+            quote(argument, &mut line)?;
         }
     }
     Ok(line)
+}
+
+/// One path as a word for the remote shell, for commands other than rsync: quoted as in [`command_line`], and never
+/// taken for an option, nor looked for in other places than rsync looks.
+pub fn path_word(path: &[u8]) -> Result<Vec<u8>, Unquotable> {
+    let mut word = Vec::new();
+    if path.first() != Some(&b'/') && home_prefix_len(path) == 0 {
+        word.extend_from_slice(b"./");
+    }
+    match path {
+        b"" => Ok(word),
+        path => quote_path(path, &mut word).map(|()| word),
+    }
+}
+
+/// Appends a path whose leading `~` or `~user` stays live.
+fn quote_path(path: &[u8], line: &mut Vec<u8>) -> Result<(), Unquotable> {
+    let (home, rest) = path.split_at(home_prefix_len(path));
+    line.extend_from_slice(home);
+    if home.is_empty() || !rest.is_empty() { quote(rest, line) } else { Ok(()) }
 }
 
 /// The length of a leading `~` or `~user`, where a slash or the end follows.
@@ -224,6 +255,20 @@ mod tests {
     }
 
     #[test]
+    fn safety_is_asked_for_in_the_words_of_stock_clients() {
+        let offer = Offer::default();
+        let fsync = PushOptions { times: true, fsync: true, ..PushOptions::default() };
+        assert_eq!(text(&fsync, &offer, "d"), "rsync --server -te.fCvu --fsync . d");
+        let partial = PushOptions { times: true, partial_dir: true, ..PushOptions::default() };
+        assert_eq!(text(&partial, &offer, "d"), "rsync --server -te.fCvu --partial-dir .rsync-partial . d");
+        let all = PushOptions { acknowledge: true, fsync: true, ..partial };
+        assert_eq!(
+            text(&all, &offer, "~/d"),
+            "rsync --server -te.fCvu --remove-source-files --partial-dir .rsync-partial --fsync . ~/d"
+        );
+    }
+
+    #[test]
     fn compression_is_asked_for_in_the_words_of_each_age() {
         let with = |compression| text(&PushOptions::default(), &Offer { compression, ..Offer::default() }, "d");
         assert_eq!(with(CompressionChoice::Negotiate { level: None }), "rsync --server -ze.fCvu . d");
@@ -249,8 +294,31 @@ mod tests {
         assert_eq!(line("~$(id)/x"), "r \\~\\$\\(id\\)/x");
     }
 
+    #[test]
+    fn paths_are_words_of_their_own() {
+        let word = |path: &str| path_word(path.as_bytes()).map(|word| String::from_utf8(word).unwrap());
+        assert_eq!(word("/volume1/my docs").as_deref(), Ok("/volume1/my\\ docs"));
+        assert_eq!(word("-n").as_deref(), Ok("./-n"));
+        assert_eq!(word("").as_deref(), Ok("./"));
+        assert_eq!(word("docs;reboot").as_deref(), Ok("./docs\\;reboot"));
+        assert_eq!((word("~/a b").as_deref(), word("~").as_deref()), (Ok("~/a\\ b"), Ok("~")));
+        assert_eq!(word("~$(id)").as_deref(), Ok("./\\~\\$\\(id\\)"));
+        assert_eq!(word("a\nb"), Err(Unquotable));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
+        /// The oracle is a real shell.
+        #[test]
+        fn a_shell_takes_a_path_as_one_word(path in proptest::collection::vec(
+                any::<u8>().prop_filter("allowed", |byte| !matches!(byte, 0 | b'\n' | b'\r')), 0..20)) {
+            prop_assume!(home_prefix_len(&path) == 0);
+            let line = [b"printf %s ", &path_word(&path).unwrap()[..]].concat();
+            let output = std::process::Command::new("sh").arg("-c").arg(std::ffi::OsStr::from_bytes(&line)).output().unwrap();
+            let expected = if path.first() == Some(&b'/') { path } else { [b"./", &path[..]].concat() };
+            prop_assert_eq!(output.stdout, expected);
+        }
+
         /// The oracle is a real shell.
         #[test]
         fn a_shell_hands_over_the_same_bytes(words in proptest::collection::vec(

@@ -13,7 +13,7 @@ fn selections_give_pending_documents_by_id() {
     let mut store = db.open();
     add(&mut store, 1, &["/a", "/b"]);
     add(&mut store, 2, &["/c", "/d"]);
-    store.mark_synced(&[synced(DocumentId(3), "/c", "c")], noon()).unwrap();
+    mark(&mut store, &[synced(DocumentId(3), "/c", "c")]).unwrap();
     let pending = |selection| ids(store.pending(&selection).unwrap());
     let some = |ids: &[i64]| ids.iter().copied().map(DocumentId).collect::<Vec<_>>();
     assert_eq!(pending(Selection::All), [1, 2, 4]);
@@ -102,7 +102,7 @@ fn only_what_is_clearly_true_is_synced() {
         assert_eq!(ids(store.pending(&Selection::All).unwrap()), expected, "{declared}");
         let records: Vec<_> =
             expected.iter().map(|id| synced(DocumentId(*id), &format!("/{id}"), &id.to_string())).collect();
-        let outcomes = store.mark_synced(&records, noon()).unwrap();
+        let outcomes = mark(&mut store, &records).unwrap();
         assert!(outcomes.iter().all(|outcome| *outcome == MarkOutcome::Marked), "{declared}: {outcomes:?}");
         assert_eq!(store.stats(None).unwrap().pending, 0, "{declared}");
     }

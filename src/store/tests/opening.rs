@@ -165,11 +165,13 @@ fn a_held_write_lock_is_database_locked_after_the_wait() {
     let db = Db::absent();
     let mut store = db.open();
     let id = add(&mut store, 1, &["/a"])[0];
+    let fence = lease_all(&mut store);
+    let settlement = Settlement { synced: vec![synced(id, "/a", "a")], ..Settlement::default() };
     let other = db.raw();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
 
     let before = Instant::now();
-    let result = store.mark_synced(&[synced(id, "/a", "a")], noon());
+    let result = store.settle(fence, &settlement, noon(), &|_, _| NextTry::Never);
     assert!(before.elapsed() >= SHORT, "it must wait first");
     let error = result.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DatabaseLocked);
@@ -180,7 +182,7 @@ fn a_held_write_lock_is_database_locked_after_the_wait() {
     assert_eq!(db.try_open(Access::ReadOnly).unwrap().stats(None).unwrap().pending, 1);
 
     other.execute_batch("COMMIT").unwrap();
-    assert_eq!(store.mark_synced(&[synced(id, "/a", "a")], noon()).unwrap(), [MarkOutcome::Marked]);
+    assert_eq!(settle(&mut store, fence, &settlement).unwrap(), [MarkOutcome::Marked]);
 }
 
 #[test]
@@ -188,12 +190,14 @@ fn a_full_disk_is_said_and_nothing_is_half_written() {
     let db = Db::absent();
     let mut store = db.open();
     let id = add(&mut store, 1, &["/a"])[0];
+    let fence = lease_all(&mut store);
     // SQLite's own limit gives the result code of a full disk.
     let pages: i64 = store.conn.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
     store.conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
     let mut record = synced(id, "/a", "a");
     record.copy.remote_name = vec![b'n'; 20_000];
-    let error = store.mark_synced(&[record], noon()).unwrap_err();
+    let settlement = Settlement { synced: vec![record], ..Settlement::default() };
+    let error = store.settle(fence, &settlement, noon(), &|_, _| NextTry::Never).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DatabaseUnusable);
     assert!(error.message().contains("full") && error.solution().contains("Make room"), "{error}");
     assert_eq!(ids(store.pending(&Selection::All).unwrap()), [1]);

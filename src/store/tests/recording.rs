@@ -10,7 +10,7 @@ fn marking_touches_two_columns_and_the_own_tables() {
     let row = "SELECT id || user_id || file_path || created_at || ifnull(original_name, '-') FROM documents";
     let before = db.text(row);
     let record = synced(id, "/up/a.pdf", "a.pdf");
-    assert_eq!(store.mark_synced(std::slice::from_ref(&record), noon()).unwrap(), [MarkOutcome::Marked]);
+    assert_eq!(mark(&mut store, std::slice::from_ref(&record)).unwrap(), [MarkOutcome::Marked]);
     assert_eq!(db.text(row), before);
     assert_eq!(
         db.text("SELECT synced_to_nas || '|' || synced_at FROM documents").as_deref(),
@@ -19,10 +19,6 @@ fn marking_touches_two_columns_and_the_own_tables() {
     let history = store.history(id).unwrap();
     assert_eq!(history.copy, Some(record.copy.clone()));
     assert_eq!((history.attempts, history.last_failure, history.last_attempt), (0, None, Some(noon())));
-
-    let later = noon() + Duration::from_secs(60);
-    assert_eq!(store.mark_synced(&[record], later).unwrap(), [MarkOutcome::AlreadySynced]);
-    assert_eq!(store.stats(None).unwrap().last_sync, Some(noon()), "one transition to synced");
 }
 
 #[test]
@@ -35,6 +31,7 @@ fn a_row_edited_since_it_was_read_is_not_marked() {
     );
     let mut store = db.open();
     let read: Vec<Document> = store.pending(&Selection::All).unwrap().into_iter().map(|row| row.unwrap()).collect();
+    let fence = lease_all(&mut store);
     db.raw()
         .execute_batch(
             "UPDATE documents SET file_path = '/A' WHERE id = 1;
@@ -49,7 +46,7 @@ fn a_row_edited_since_it_was_read_is_not_marked() {
             ..synced(document.id, "", &document.id.to_string())
         })
         .collect();
-    let outcomes = store.mark_synced(&records, noon()).unwrap();
+    let outcomes = settle(&mut store, fence, &Settlement { synced: records, ..Settlement::default() }).unwrap();
     assert_eq!(
         outcomes,
         [MarkOutcome::Changed, MarkOutcome::Gone, MarkOutcome::AlreadySynced, MarkOutcome::Marked, MarkOutcome::Marked]
@@ -70,7 +67,7 @@ fn a_batch_is_one_commit() {
         )
         .unwrap();
     let records = [synced(both[0], "/a", "a"), synced(both[1], "/b", "b")];
-    assert_eq!(kind(store.mark_synced(&records, noon())), ErrorKind::DatabaseUnusable);
+    assert_eq!(kind(mark(&mut store, &records)), ErrorKind::DatabaseUnusable);
     assert_eq!(ids(store.pending(&Selection::All).unwrap()), [1, 2]);
     assert_eq!(store.remote_names().unwrap(), []);
 }
@@ -86,7 +83,7 @@ fn a_row_that_the_table_refuses_does_not_keep_the_others() {
         )
         .unwrap();
     let records = [synced(both[0], "/a", "a"), synced(both[1], "/b", "b")];
-    let outcomes = store.mark_synced(&records, noon()).unwrap();
+    let outcomes = mark(&mut store, &records).unwrap();
     assert_eq!(outcomes, [MarkOutcome::Refused(String::from("no")), MarkOutcome::Marked]);
     assert_eq!(ids(store.pending(&Selection::All).unwrap()), [1]);
 }
@@ -96,9 +93,9 @@ fn failures_are_counted_with_their_cause() {
     let db = Db::absent();
     let mut store = db.open();
     let id = add(&mut store, 1, &["/a"])[0];
-    let fail = |kind, text: &str| FailedTry { id, kind, text: text.to_owned() };
-    store.record_failures(&[fail(ErrorKind::SourceMissing, "gone")], noon()).unwrap();
-    store.record_failures(&[fail(ErrorKind::DiskFull, &"é".repeat(2000))], noon()).unwrap();
+    let failed = |kind, text: &str| FailedTry { id, kind, text: text.to_owned() };
+    fail(&mut store, &[failed(ErrorKind::SourceMissing, "gone")]);
+    fail(&mut store, &[failed(ErrorKind::DiskFull, &"é".repeat(2000))]);
     let history = store.history(id).unwrap();
     assert_eq!(history.attempts, 2);
     let failure = history.last_failure.unwrap();
@@ -109,17 +106,13 @@ fn failures_are_counted_with_their_cause() {
     db.raw().execute("UPDATE documents SET file_path = '/b'", []).unwrap();
     assert_eq!(store.history(id).unwrap(), History::default());
     assert_eq!(store.stats(None).unwrap().failed, 0);
-    store.record_failures(&[fail(ErrorKind::SourceMissing, "gone")], noon()).unwrap();
+    fail(&mut store, &[failed(ErrorKind::SourceMissing, "gone")]);
     assert_eq!(store.history(id).unwrap().attempts, 1);
 
-    // Success ends the matter, and a slower process's failure does not bring it back.
-    store.mark_synced(&[synced(id, "/b", "b")], noon()).unwrap();
-    store
-        .record_failures(
-            &[fail(ErrorKind::Stalled, "late"), FailedTry { id: DocumentId(99), ..fail(ErrorKind::Stalled, "") }],
-            noon(),
-        )
-        .unwrap();
+    // Success ends the matter, and the failure of somebody without a lease does not bring it back.
+    mark(&mut store, &[synced(id, "/b", "b")]).unwrap();
+    let late = Settlement { failed: vec![failed(ErrorKind::Stalled, "late")], ..Settlement::default() };
+    settle(&mut store, Fence(99), &late).unwrap();
     let history = store.history(id).unwrap();
     assert_eq!((history.attempts, history.last_failure), (0, None));
     assert_eq!(store.history(DocumentId(99)).unwrap(), History::default());
@@ -131,8 +124,8 @@ fn failures_are_forgotten_for_a_selection() {
     let mut store = db.open();
     let one = add(&mut store, 1, &["/a"])[0];
     let two = add(&mut store, 2, &["/b"])[0];
-    let fail = |id| FailedTry { id, kind: ErrorKind::SourceMissing, text: "gone".to_owned() };
-    store.record_failures(&[fail(one), fail(two)], noon()).unwrap();
+    let failed = |id| FailedTry { id, kind: ErrorKind::SourceMissing, text: "gone".to_owned() };
+    fail(&mut store, &[failed(one), failed(two)]);
     assert_eq!(store.forget_failures(&Selection::User(UserId(1))).unwrap(), 1);
     assert_eq!(store.history(one).unwrap().last_failure, None);
     assert_eq!(store.history(two).unwrap().attempts, 1);
@@ -152,11 +145,8 @@ fn a_name_belongs_to_one_document() {
     // Another process sees the same, and who sends without a claim is not believed.
     let mut other = db.open();
     assert_eq!(other.claim_names(&[claim(added[1], "x")]).unwrap(), [Claim::TakenBy(added[0])]);
-    assert_eq!(
-        other.mark_synced(&[synced(added[1], "/2/x", "x")], noon()).unwrap(),
-        [MarkOutcome::NameTaken(added[0])]
-    );
-    assert_eq!(other.mark_synced(&[synced(added[0], "/1/x", "x")], noon()).unwrap(), [MarkOutcome::Marked]);
+    assert_eq!(mark(&mut other, &[synced(added[1], "/2/x", "x")]).unwrap(), [MarkOutcome::NameTaken(added[0])]);
+    assert_eq!(mark(&mut other, &[synced(added[0], "/1/x", "x")]).unwrap(), [MarkOutcome::Marked]);
     assert_eq!(store.owner_of_name(b"x").unwrap(), Some(added[0]));
     assert_eq!(store.owner_of_name(b"\xff").unwrap(), None);
     assert_eq!(store.remote_names().unwrap(), [(b"X".to_vec(), added[2]), (b"x".to_vec(), added[0])]);
@@ -167,7 +157,7 @@ fn a_name_belongs_to_one_document() {
     assert_eq!(store.claim_names(&[claim(added[0], "z")]).unwrap(), [Claim::Granted]);
     assert_eq!(store.owner_of_name(b"y").unwrap(), None, "a claim that is no longer wanted is free");
     assert_eq!(store.owner_of_name(b"x").unwrap(), Some(added[0]));
-    store.mark_synced(&[synced(added[0], "/1/x", "z")], noon()).unwrap();
+    mark(&mut store, &[synced(added[0], "/1/x", "z")]).unwrap();
     assert_eq!(store.claim_names(&[claim(added[1], "x")]).unwrap(), [Claim::Granted]);
 
     // A document that is no longer there owns nothing.
@@ -203,9 +193,8 @@ fn stats_of_one_user_and_of_all() {
     assert_eq!(store.stats(None).unwrap(), SyncStats::default());
     add(&mut store, 1, &["/a", "/b", "/c"]);
     add(&mut store, 2, &["/d"]);
-    store.mark_synced(&[synced(DocumentId(1), "/a", "a"), synced(DocumentId(2), "/b", "b")], noon()).unwrap();
-    let fail = |id| FailedTry { id: DocumentId(id), kind: ErrorKind::SourceMissing, text: String::new() };
-    store.record_failures(&[fail(3)], noon()).unwrap();
+    mark(&mut store, &[synced(DocumentId(1), "/a", "a"), synced(DocumentId(2), "/b", "b")]).unwrap();
+    fail(&mut store, &[FailedTry { id: DocumentId(3), kind: ErrorKind::SourceMissing, text: String::new() }]);
     let one = SyncStats {
         total_documents: 3,
         synced: 2,

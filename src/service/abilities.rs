@@ -1,0 +1,176 @@
+//! What this NAS can do, as far as it is known: which options its rsync is asked for, and the level that follows.
+//!
+//! Everything is asked for until it is refused; a refusal is remembered with the NAS and said once.
+
+use std::collections::BTreeSet;
+
+use super::batch::Proof;
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::store::{Ability, Level};
+use crate::wire::server_args::PushOptions;
+
+/// Whether folders travel with the documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Folders {
+    /// All names are flat.
+    None,
+    /// Folders on the way are made where they are missing; those that exist are left as they are.
+    OnTheWay,
+}
+
+/// What a NAS has not refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Abilities {
+    refused: BTreeSet<Ability>,
+    /// The level that nobody needs to go beyond, because a lower one is enough for what is configured.
+    ceiling: Option<Level>,
+}
+
+impl Abilities {
+    /// What is left when this was refused. `required` is the level that is asked for, if any.
+    pub fn without(refused: BTreeSet<Ability>, required: Option<Level>) -> Self {
+        Self { refused, ceiling: required }
+    }
+
+    /// Whether something may be asked for.
+    pub fn has(&self, ability: Ability) -> bool {
+        !self.refused.contains(&ability)
+    }
+
+    /// What was refused.
+    pub fn refused(&self) -> &BTreeSet<Ability> {
+        &self.refused
+    }
+
+    /// Notes a refusal; `false` when it was known.
+    pub fn refuse(&mut self, ability: Ability) -> bool {
+        self.refused.insert(ability)
+    }
+
+    /// The level to aim at: the one that is required, else the best up to `durable`.
+    fn aim(&self) -> Level {
+        self.ceiling.unwrap_or(Level::Durable)
+    }
+
+    /// Whether documents are to survive a power cut of the NAS, and it may be able to do that.
+    pub fn durable(&self) -> bool {
+        self.aim() >= Level::Durable
+            && [Ability::Acknowledge, Ability::Fsync, Ability::Flush].into_iter().all(|ability| self.has(ability))
+    }
+
+    /// The best level that can be reached.
+    pub fn best(&self) -> Level {
+        if !self.has(Ability::Acknowledge) {
+            Level::Sent
+        } else if self.durable() {
+            self.aim()
+        } else {
+            Level::Stored
+        }
+    }
+
+    /// Fails with `DurabilityUnavailable` when the required level cannot be reached.
+    pub fn check(&self) -> Result<()> {
+        let best = self.best();
+        match self.ceiling {
+            Some(required) if required > best => {
+                let message =
+                    format!("this NAS cannot prove the level {}, its best is {}", required.as_str(), best.as_str());
+                Err(NasSyncError::new(ErrorKind::DurabilityUnavailable, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How a session's proof reads.
+    pub fn proof(&self) -> Proof {
+        if self.has(Ability::Acknowledge) { Proof::Acknowledgements } else { Proof::CleanEnd }
+    }
+
+    /// How documents travel: with their times, whatever size and time the copy there has, and never with owner, group
+    /// or mode.
+    pub fn options(&self, folders: Folders) -> PushOptions {
+        PushOptions {
+            recursive: true,
+            times: true,
+            ignore_times: true,
+            omit_directory_times: folders == Folders::OnTheWay,
+            keep_dirlinks: folders == Folders::OnTheWay,
+            acknowledge: self.has(Ability::Acknowledge),
+            fsync: self.durable(),
+            partial_dir: self.has(Ability::Partial),
+            ..PushOptions::default()
+        }
+    }
+
+    /// After a server refused its arguments: does without the option that its text names, else without everything that
+    /// is not needed to store files. `false` when nothing was left to do without.
+    pub fn learn_from(&mut self, asked: &Self, text: &[u8]) -> bool {
+        let words = [
+            (Ability::Fsync, "fsync", asked.durable()),
+            (Ability::Partial, "partial-dir", asked.has(Ability::Partial)),
+            (Ability::Acknowledge, "remove-source-files", asked.has(Ability::Acknowledge)),
+        ];
+        let said = String::from_utf8_lossy(text);
+        let asked = || words.iter().filter(|(_, _, asked)| *asked);
+        let named: Vec<_> = asked().filter(|(_, word, _)| said.contains(word)).collect();
+        let blamed = if named.is_empty() { asked().collect() } else { named };
+        for (ability, _, _) in &blamed {
+            self.refuse(*ability);
+        }
+        !blamed.is_empty()
+    }
+}
+
+/// What a person should know about a NAS that cannot do something; nothing where that changes no level.
+pub(super) fn warning(ability: Ability) -> Option<&'static str> {
+    match ability {
+        Ability::Acknowledge => {
+            Some("this NAS's rsync cannot acknowledge single files; documents are recorded at the level `sent`")
+        }
+        Ability::Fsync => Some(
+            "this NAS's rsync is too old to flush files to disk (`--fsync`); documents are recorded at the level `stored`, and a power cut of the NAS may still cost the last ones",
+        ),
+        Ability::Flush => Some(
+            "this NAS does not let nas-sync run `sync`; documents are recorded at the level `stored`, and a power cut of the NAS may still cost the last ones",
+        ),
+        Ability::Partial | Ability::Space => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_level_follows_from_what_was_refused() {
+        let best = |refused: &[Ability], required| {
+            let abilities = Abilities::without(refused.iter().copied().collect(), required);
+            (abilities.best(), abilities.check().is_ok())
+        };
+        assert_eq!(best(&[], None), (Level::Durable, true));
+        assert_eq!(best(&[], Some(Level::Verified)), (Level::Verified, true));
+        assert_eq!(best(&[], Some(Level::Stored)), (Level::Stored, true));
+        assert_eq!(best(&[Ability::Flush], None), (Level::Stored, true));
+        assert_eq!(best(&[Ability::Fsync], Some(Level::Durable)), (Level::Stored, false));
+        assert_eq!(best(&[Ability::Acknowledge], None), (Level::Sent, true));
+        assert_eq!(best(&[Ability::Acknowledge], Some(Level::Stored)), (Level::Sent, false));
+        assert_eq!(best(&[Ability::Partial, Ability::Space], None), (Level::Durable, true));
+    }
+
+    #[test]
+    fn a_named_option_is_left_away_alone() {
+        let all = Abilities::default();
+        let mut abilities = all.clone();
+        assert!(abilities.learn_from(&all, b"rsync: --fsync: unknown option\n"));
+        assert_eq!(abilities.refused().iter().collect::<Vec<_>>(), [&Ability::Fsync]);
+        assert!(!abilities.options(Folders::None).fsync);
+        assert!(abilities.options(Folders::None).partial_dir);
+        // A text that names nothing: the smallest set, and then nothing is left.
+        let before = abilities.clone();
+        assert!(abilities.learn_from(&before, b"usage"));
+        assert_eq!(abilities.best(), Level::Sent);
+        let before = abilities.clone();
+        assert!(!abilities.learn_from(&before, b"usage"));
+    }
+}

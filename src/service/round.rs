@@ -1,0 +1,283 @@
+//! A round: one batch, sent in one session or in several side by side over one login, judged, proved and recorded.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use super::abilities::{Abilities, Folders};
+use super::batch::{Batch, BatchSources, Planned, Proof, SessionEnd, Tracker, Verdicts};
+use super::blocking;
+use super::client::Client;
+use super::remote::{self, Flush, Flushed};
+use super::sync::{Run, Stopping, asked_to, interrupted};
+use super::worker::Keeper;
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::role::monitor::Monitor;
+use crate::role::sender::{ChangedFile, Mode};
+use crate::session::{Contents, Outcome, Push, Receipts};
+use crate::store::{Ability, Level};
+use crate::wire::handshake::Offer;
+
+/// How long the last flush may take when somebody waits for the end.
+const LAST_FLUSH: Duration = Duration::from_secs(5);
+
+/// A part of a batch and what is known about it, also when its session is cut off.
+struct Part {
+    batch: Batch,
+    tracker: Arc<Tracker>,
+    /// What its session was asked for; the run may have learnt meanwhile to ask for less.
+    asked: Abilities,
+}
+
+/// What became of a part.
+struct Judged {
+    verdicts: Verdicts,
+    asked: Abilities,
+    folders: Folders,
+    /// Documents that go again in this run.
+    again: Vec<Planned>,
+}
+
+impl Run<'_> {
+    /// Sends some documents and records what was proved. Gives back those that go again.
+    pub(super) async fn round(
+        &mut self,
+        client: &Arc<Client>,
+        keeper: &mut Keeper,
+        planned: Vec<Planned>,
+    ) -> Result<Vec<Planned>> {
+        let began = Instant::now();
+        let bytes = planned.iter().map(Planned::bytes).sum();
+        let mut parts = Vec::new();
+        let mut sessions = JoinSet::new();
+        for dealt in deal(planned, usize::from(self.service.settings().jobs)) {
+            let batch = Batch::new(dealt, self.root.clone());
+            let tracker = Arc::new(Tracker::new(&batch, Arc::clone(&self.monitor)));
+            let session = self.session(client, &batch, &tracker)?;
+            let slot = parts.len();
+            sessions.spawn(async move { (slot, session.await) });
+            parts.push((Part { batch, tracker, asked: self.abilities.clone() }, None));
+        }
+        loop {
+            tokio::select! {
+                joined = sessions.join_next() => match joined {
+                    Some(Ok((slot, outcome))) => parts[slot].1 = Some(outcome),
+                    Some(Err(error)) => self.stop(
+                        NasSyncError::new(ErrorKind::Internal, "a session stopped unexpectedly").with_source(error),
+                    ),
+                    None => break,
+                },
+                () = asked_to(&mut self.stopping, Stopping::Now) => {
+                    self.stop(interrupted());
+                    sessions.shutdown().await;
+                    break;
+                }
+                // Somebody else may send these documents by now.
+                () = keeper.lost() => {
+                    sessions.shutdown().await;
+                    break;
+                }
+            }
+        }
+        let mut judged = Vec::new();
+        for (part, outcome) in parts {
+            judged.push(self.judge(client, part, outcome).await?);
+        }
+        self.pace.learn(bytes, began.elapsed());
+        self.make_durable(&mut judged).await?;
+        let mut again = Vec::new();
+        let mut all = Verdicts::default();
+        for Judged { verdicts, again: more, .. } in judged {
+            again.extend(more);
+            all.append(verdicts);
+        }
+        self.record(keeper, all).await?;
+        Ok(again)
+    }
+
+    /// Lets the NAS flush its folders, so that what it acknowledged survives a power cut there. What it could flush and
+    /// did not, because the connection was lost, stays pending: the power may just have been cut.
+    async fn make_durable(&mut self, judged: &mut [Judged]) -> Result<()> {
+        let flushable = |part: &Judged| part.asked.durable() && !part.verdicts.synced.is_empty();
+        if !judged.iter().any(flushable) {
+            return Ok(());
+        }
+        let scope =
+            if judged.iter().any(|part| part.folders == Folders::OnTheWay) { Flush::Everything } else { Flush::Folder };
+        let unproved = match self.flush(scope).await {
+            Ok(Flushed::Yes) => {
+                let durable = judged.iter_mut().filter(|part| part.asked.durable());
+                durable.for_each(|part| part.verdicts.raise_to(Level::Durable));
+                return Ok(());
+            }
+            Ok(Flushed::Refused(why)) => {
+                let asked = self.abilities.clone();
+                self.abilities.refuse(Ability::Flush);
+                self.learn(&asked).await?;
+                match self.abilities.check() {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error.with_details(why),
+                }
+            }
+            Err(error) => error,
+        };
+        for part in judged.iter_mut().filter(|part| part.asked.durable()) {
+            let ids = part.verdicts.take_back_all(&unproved);
+            self.ask_again(ids);
+        }
+        if unproved.kind() == ErrorKind::ConnectionLost && self.summary.stopped.is_none() {
+            self.cut.get_or_insert(unproved);
+        } else {
+            self.stop(unproved);
+        }
+        Ok(())
+    }
+
+    /// One flush; over a new login where the old one is lost, because the NAS may be there all the same.
+    async fn flush(&mut self, scope: Flush) -> Result<Flushed> {
+        let path = self.service.settings().path.clone().unwrap_or_default();
+        let stopped = *self.stopping.borrow() == Stopping::Now;
+        let limit = if stopped { LAST_FLUSH } else { self.service.settings().file_timeout };
+        let flush = async {
+            let client = self.line.client().await?;
+            match remote::flush(&client, &path, scope, limit).await {
+                Err(error) if error.kind() == ErrorKind::ConnectionLost && !stopped => {
+                    let client = self.line.client().await?;
+                    remote::flush(&client, &path, scope, limit).await
+                }
+                flushed => flushed,
+            }
+        };
+        if !stopped {
+            return flush.await;
+        }
+        // Whoever asked for the end does not want to wait for slow disks; the documents go again next time.
+        tokio::time::timeout(LAST_FLUSH, flush).await.unwrap_or_else(|_| Err(interrupted()))
+    }
+
+    fn session(
+        &self,
+        client: &Arc<Client>,
+        batch: &Batch,
+        tracker: &Arc<Tracker>,
+    ) -> Result<impl Future<Output = Result<Outcome>> + Send + 'static> {
+        let options = self.abilities.options(batch.folders());
+        let destination = self.service.destination()?;
+        let client = Arc::clone(client);
+        let push = Push {
+            offer: Offer::default(),
+            list: batch.list(),
+            sources: Arc::new(BatchSources::of(batch)),
+            contents: Contents::Unsummed,
+            receipts: match self.abilities.proof() {
+                Proof::Acknowledgements => Receipts::Asked,
+                Proof::CleanEnd => Receipts::NotAsked,
+            },
+            changed: ChangedFile::Spoil,
+            mode: Mode::Transfer,
+            idle_limit: client.idle_limit(),
+            monitor: Arc::clone(tracker) as Arc<dyn Monitor>,
+        };
+        Ok(async move { client.session(&destination, &options, push).await })
+    }
+
+    /// What a session proved about each document, and which of them go again.
+    async fn judge(&mut self, client: &Client, part: Part, outcome: Option<Result<Outcome>>) -> Result<Judged> {
+        let Part { batch, tracker, asked } = part;
+        let folders = batch.folders();
+        let outcome = match outcome {
+            Some(Ok(outcome)) => Some(outcome),
+            Some(Err(error)) => {
+                self.note_end(client, error, Heard::Nothing);
+                None
+            }
+            None => None,
+        };
+        let sent = outcome.as_ref().map_or_else(|| tracker.bytes(), |outcome| outcome.sent);
+        self.summary.bytes_sent += sent;
+        if let Some(outcome) = &outcome
+            && outcome.refused_an_option()
+            && self.can_do_with_less(&asked, outcome).await?
+        {
+            return Ok(Judged { verdicts: Verdicts::default(), asked, folders, again: batch.into_planned() });
+        }
+        let jammed = outcome.as_ref().is_some_and(|outcome| outcome.jammed);
+        if let Some(outcome) = &outcome
+            && let Err(error) = &outcome.result
+            && !jammed
+        {
+            let heard = if outcome.protocol.is_some() { Heard::Handshake } else { Heard::Nothing };
+            self.note_end(client, error.clone(), heard);
+        }
+        let tracks = std::mem::take(&mut *tracker.tracks());
+        let mut verdicts = batch.verdicts(&tracks, &SessionEnd { proof: asked.proof(), outcome: outcome.as_ref() });
+        let proved = verdicts.synced.clone();
+        let changed = blocking(move || Ok(batch.changed_since(&proved))).await?;
+        verdicts.take_back(&changed);
+        if jammed {
+            verdicts.spread_refusals();
+        }
+        if let Some(error) = verdicts.trouble_of_the_nas() {
+            self.stop(error);
+        }
+        let complained = asked.proof() == Proof::CleanEnd && outcome.as_ref().is_some_and(|end| end.result.is_ok());
+        if jammed && verdicts.failed.is_empty() {
+            // Nothing is out of the way: the next session would end like this one.
+            outcome.and_then(|outcome| outcome.result.err()).into_iter().for_each(|error| self.stop(error));
+        }
+        if complained && verdicts.failed.is_empty() {
+            // Smaller sessions show whom the complaint is about.
+            self.pace.halve(verdicts.open.len());
+        }
+        let goes_on = jammed || complained || self.cut.is_some();
+        let again = if goes_on { std::mem::take(&mut verdicts.open) } else { Vec::new() };
+        Ok(Judged { verdicts, asked, folders, again })
+    }
+
+    /// A session that did not come to its end: the run stops, or goes on when only the connection was lost.
+    fn note_end(&mut self, client: &Client, error: NasSyncError, heard: Heard) {
+        // A server that ends at once over a connection that lives is not set up; asking again would not help.
+        let set_up = heard == Heard::Handshake || client.ssh().lost().is_some();
+        if error.kind() == ErrorKind::ConnectionLost && set_up {
+            self.cut = Some(error);
+        } else {
+            self.stop(error);
+        }
+    }
+
+    /// After a server refused its arguments: whether the documents can go again with fewer.
+    async fn can_do_with_less(&mut self, asked: &Abilities, outcome: &Outcome) -> Result<bool> {
+        // A session beside this one may have found out already.
+        if self.abilities == *asked && !self.abilities.learn_from(asked, outcome.text.as_bytes()) {
+            return Ok(false);
+        }
+        self.learn(asked).await?;
+        match self.abilities.check() {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                self.stop(error);
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// How far a session came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    /// The other side never answered as rsync does.
+    Nothing,
+    /// It did.
+    Handshake,
+}
+
+/// Deals documents out to sessions in turn, so that each gets its share of large ones.
+fn deal(planned: Vec<Planned>, sessions: usize) -> Vec<Vec<Planned>> {
+    let mut parts = vec![Vec::new(); sessions.clamp(1, planned.len().max(1))];
+    let count = parts.len();
+    for (position, document) in planned.into_iter().enumerate() {
+        parts[position % count].push(document);
+    }
+    parts
+}

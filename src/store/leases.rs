@@ -1,0 +1,248 @@
+//! Leases: which worker sends which documents at this moment.
+//!
+//! Guarantees: a document is leased to at most one worker at a time, across processes and machines; each lease has a
+//! fencing number that is never used again, and what a worker reports under a lease that it has lost is refused. A
+//! lease ends when its worker gives it back, when its worker is known to be dead, or when it was not renewed for
+//! [`LEASE_TERM`]. No wall clock takes part: a lease is timed on the clock of its holder's machine, which never jumps,
+//! and where the reader's clock is another one, by how long the reader has seen it unrenewed.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use rusqlite::{OptionalExtension as _, Row, Transaction, params, params_from_iter};
+
+use super::documents::{BadRow, Document, Selection};
+use super::{DocumentId, Store, queue};
+use crate::error::Result;
+
+/// How long a lease lasts without being renewed.
+pub const LEASE_TERM: Duration = Duration::from_secs(40);
+/// However many workers there are, one takes at least this many documents at a time.
+const LEAST_SHARE: u64 = 64;
+
+/// A process that sends documents, told apart from every other one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Names the clock that this process reads: one machine since its last start.
+    pub clock: String,
+    /// Names the space in which `process` is a number: one machine, or one container.
+    pub space: String,
+    /// The process id.
+    pub process: u32,
+    /// When that process started, in the clock's own units: a process id is given out again.
+    pub started: u64,
+}
+
+/// What can be said about a process from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// It may well run: only time ends its leases.
+    Possible,
+    /// It does not run any more.
+    Over,
+}
+
+/// The worker that asks, and how it looks at others.
+pub struct Worker<'w> {
+    /// Itself.
+    pub holder: &'w Holder,
+    /// Now, on its clock: the time since that clock's zero. Whole milliseconds count.
+    pub now: Duration,
+    /// What can be said about another one.
+    pub life_of: &'w dyn Fn(&Holder) -> Life,
+}
+
+/// The fencing number of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fence(pub i64);
+
+/// Which of the pending documents are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Due {
+    /// Those that do not wait and have not failed for good, at this time.
+    At(DateTime<Utc>),
+    /// All, because somebody asked for just these.
+    Any,
+}
+
+/// What a worker was given.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The lease; `None` when there was nothing to give.
+    pub fence: Option<Fence>,
+    /// The documents, by ascending id; all of them are leased.
+    pub documents: Vec<Result<Document, BadRow>>,
+}
+
+impl Store {
+    /// Leases pending documents to a worker: at most `most` of them, and a fair share when others work beside it.
+    /// Leases of the dead are ended on the way.
+    pub fn claim(&mut self, selection: &Selection, due: &Due, most: usize, worker: &Worker<'_>) -> Result<Claimed> {
+        self.write("lease documents in", |tx, columns| {
+            let others = end_dead_leases(tx, worker)?;
+            let free = queue::count_claimable(tx, selection, due)?;
+            if free == 0 {
+                return Ok(Claimed { fence: None, documents: Vec::new() });
+            }
+            let share = free.div_ceil(others + 1).max(LEAST_SHARE).min(most as u64);
+            let fence = next_fence(tx)?;
+            tx.execute(
+                "INSERT INTO nas_sync_leases (fence, clock, space, process, started, beat, beat_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)",
+                params![
+                    fence.0,
+                    worker.holder.clock,
+                    worker.holder.space,
+                    worker.holder.process,
+                    worker.holder.started.cast_signed(),
+                    millis(worker.now)
+                ],
+            )?;
+            let documents = queue::claimable(tx, *columns, selection, due, share)?;
+            let mut lease = tx.prepare(
+                // Two rows may have one id where the column is no primary key.
+                "INSERT INTO nas_sync_leased (document_id, fence) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+            )?;
+            for row in &documents {
+                let id = match row {
+                    Ok(document) => Some(document.id),
+                    Err(bad) => bad.id,
+                };
+                if let Some(id) = id {
+                    lease.execute((id.0, fence.0))?;
+                }
+            }
+            Ok(Claimed { fence: Some(fence), documents })
+        })
+    }
+
+    /// Says that the holder of a lease still works. `false` when the lease is lost.
+    pub fn renew(&mut self, fence: Fence, now: Duration) -> Result<bool> {
+        self.write("renew a lease in", |tx, _| {
+            let renewed = tx.execute(
+                "UPDATE nas_sync_leases SET beat = beat + 1, beat_at = ?2 WHERE fence = ?1",
+                (fence.0, millis(now)),
+            )?;
+            Ok(renewed == 1)
+        })
+    }
+
+    /// Gives a lease back, with every document that is still under it.
+    pub fn release(&mut self, fence: Fence) -> Result<()> {
+        self.write("give a lease back in", |tx, _| end(tx, fence))
+    }
+
+    /// How many documents of a selection are leased.
+    pub fn leased(&self, selection: &Selection) -> Result<u64> {
+        let (condition, values) = selection.condition();
+        let sql = format!(
+            "SELECT COUNT(*) FROM documents d JOIN nas_sync_leased l ON l.document_id = d.id WHERE {condition}"
+        );
+        self.conn
+            .query_row(&sql, params_from_iter(&values), |row| row.get(0).map(i64::cast_unsigned))
+            .map_err(self.fault("read the leases in"))
+    }
+}
+
+/// Whether a document is under this lease.
+pub(super) fn is_held(tx: &Transaction<'_>, fence: Fence, document: DocumentId) -> rusqlite::Result<bool> {
+    let held: Option<i64> = tx
+        .prepare_cached("SELECT fence FROM nas_sync_leased WHERE document_id = ?1")?
+        .query_row([document.0], |row| row.get(0))
+        .optional()?;
+    Ok(held == Some(fence.0))
+}
+
+/// Takes one document out of a lease.
+pub(super) fn let_go(tx: &Transaction<'_>, fence: Fence, document: DocumentId) -> rusqlite::Result<()> {
+    tx.prepare_cached("DELETE FROM nas_sync_leased WHERE document_id = ?1 AND fence = ?2")?
+        .execute((document.0, fence.0))?;
+    Ok(())
+}
+
+fn end(tx: &Transaction<'_>, fence: Fence) -> rusqlite::Result<()> {
+    for table in ["nas_sync_leased", "nas_sync_lease_watches", "nas_sync_leases"] {
+        tx.execute(&format!("DELETE FROM {table} WHERE fence = ?1"), [fence.0])?;
+    }
+    Ok(())
+}
+
+fn next_fence(tx: &Transaction<'_>) -> rusqlite::Result<Fence> {
+    tx.query_row(
+        "INSERT INTO nas_sync_meta (key, value) VALUES ('last_fence', 1)
+         ON CONFLICT (key) DO UPDATE SET value = value + 1 RETURNING value",
+        [],
+        |row| row.get(0).map(Fence),
+    )
+}
+
+/// A lease as another worker sees it.
+struct Seen {
+    fence: Fence,
+    holder: Holder,
+    beat: i64,
+    beat_at: i64,
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Seen> {
+    Ok(Seen {
+        fence: Fence(row.get(0)?),
+        holder: Holder {
+            clock: row.get(1)?,
+            space: row.get(2)?,
+            process: row.get(3)?,
+            started: row.get::<_, i64>(4)?.cast_unsigned(),
+        },
+        beat: row.get(5)?,
+        beat_at: row.get(6)?,
+    })
+}
+
+/// Ends the leases that are over and counts the others; a worker that asks for one has none.
+fn end_dead_leases(tx: &Transaction<'_>, worker: &Worker<'_>) -> rusqlite::Result<u64> {
+    let mut statement =
+        tx.prepare("SELECT fence, clock, space, process, started, beat, beat_at FROM nas_sync_leases ORDER BY fence")?;
+    let leases = statement.query_map([], read)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut others = 0;
+    for lease in leases {
+        if is_over(tx, &lease, worker)? {
+            end(tx, lease.fence)?;
+        } else {
+            others += 1;
+        }
+    }
+    Ok(others)
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn is_over(tx: &Transaction<'_>, lease: &Seen, worker: &Worker<'_>) -> rusqlite::Result<bool> {
+    let too_old = |since: i64| millis(worker.now).abs_diff(since) > millis(LEASE_TERM).unsigned_abs();
+    if (worker.life_of)(&lease.holder) == Life::Over {
+        return Ok(true);
+    }
+    if lease.holder.clock == worker.holder.clock {
+        return Ok(too_old(lease.beat_at));
+    }
+    // Another machine's clock says nothing here; what counts is how long its beat has not changed before our eyes.
+    let watched: Option<(i64, i64)> = tx
+        .query_row(
+            "SELECT beat, seen_at FROM nas_sync_lease_watches WHERE fence = ?1 AND clock = ?2",
+            (lease.fence.0, &worker.holder.clock),
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()?;
+    if let Some((beat, seen_at)) = watched
+        && beat == lease.beat
+    {
+        return Ok(too_old(seen_at));
+    }
+    tx.execute(
+        "INSERT INTO nas_sync_lease_watches (fence, clock, beat, seen_at) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (fence, clock) DO UPDATE SET beat = excluded.beat, seen_at = excluded.seen_at",
+        params![lease.fence.0, worker.holder.clock, lease.beat, millis(worker.now)],
+    )?;
+    Ok(false)
+}

@@ -1,0 +1,125 @@
+//! What is remembered about each NAS: what it refused, so that it is not asked again each time, and a pause.
+//!
+//! A refusal is forgotten after [`MEMORY`], because firmware is updated.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rusqlite::OptionalExtension as _;
+
+use super::{Failure, Store, timestamp};
+use crate::error::Result;
+
+/// How long a refusal is remembered.
+const MEMORY: TimeDelta = TimeDelta::days(30);
+
+/// Something that not every NAS does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ability {
+    /// Flushing each file before it is renamed (`--fsync`).
+    Fsync,
+    /// Keeping what it has of a file when the connection is cut (`--partial-dir`).
+    Partial,
+    /// Acknowledging each file.
+    Acknowledge,
+    /// Running `sync`.
+    Flush,
+    /// Saying how much room there is.
+    Space,
+}
+
+impl Ability {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Fsync, Self::Partial, Self::Acknowledge, Self::Flush, Self::Space];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fsync => "fsync",
+            Self::Partial => "partial",
+            Self::Acknowledge => "acknowledge",
+            Self::Flush => "flush",
+            Self::Space => "space",
+        }
+    }
+}
+
+/// Why nothing is sent to a NAS at the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// Until when; `None`: until somebody asks.
+    pub until: Option<DateTime<Utc>>,
+    /// Why.
+    pub failure: Failure,
+    /// How many pauses in a row this is, from 1.
+    pub count: u32,
+}
+
+impl Store {
+    /// What this NAS has refused.
+    pub fn refused(&self, target: &str, now: DateTime<Utc>) -> Result<BTreeSet<Ability>> {
+        let read = || {
+            let row: Option<(Option<String>, String)> = self
+                .conn
+                .query_row("SELECT learnt_at, refused FROM nas_sync_targets WHERE target = ?1", [target], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })
+                .optional()?;
+            let Some((learnt, refused)) = row else { return Ok(BTreeSet::new()) };
+            let fresh = learnt.as_deref().and_then(timestamp::parse).is_some_and(|time| (now - time).abs() < MEMORY);
+            let words: BTreeSet<&str> = refused.split(' ').collect();
+            let all = Ability::ALL.into_iter();
+            Ok(all.filter(|ability| fresh && words.contains(ability.as_str())).collect())
+        };
+        read().map_err(self.fault("read what is known about the NAS in"))
+    }
+
+    /// Remembers what this NAS refuses, in place of what was remembered before.
+    pub fn remember_refused(&mut self, target: &str, refused: &BTreeSet<Ability>, now: DateTime<Utc>) -> Result<()> {
+        let words: Vec<_> = refused.iter().map(|ability| ability.as_str()).collect();
+        self.write("remember what the NAS does in", |tx, _| {
+            tx.execute(
+                "INSERT INTO nas_sync_targets (target, learnt_at, refused) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (target) DO UPDATE SET learnt_at = excluded.learnt_at, refused = excluded.refused",
+                (target, timestamp::format(now), words.join(" ")),
+            )?;
+            Ok(())
+        })
+    }
+
+    /// The pause of this NAS, also when it is over by now.
+    pub fn pause(&self, target: &str) -> Result<Option<Pause>> {
+        let read = || {
+            self.conn
+                .query_row(
+                    "SELECT paused_until, pause_kind, pause_text, pauses FROM nas_sync_targets
+                     WHERE target = ?1 AND pause_kind IS NOT NULL",
+                    [target],
+                    |row| {
+                        Ok(Pause {
+                            until: row.get::<_, Option<String>>(0)?.as_deref().and_then(timestamp::parse),
+                            failure: Failure { kind: row.get(1)?, text: row.get(2)? },
+                            count: row.get(3)?,
+                        })
+                    },
+                )
+                .optional()
+        };
+        read().map_err(self.fault("read what is known about the NAS in"))
+    }
+
+    /// Sets the pause of this NAS, or ends it.
+    pub fn set_pause(&mut self, target: &str, pause: Option<&Pause>) -> Result<()> {
+        let until = pause.and_then(|pause| pause.until).map(timestamp::format);
+        let (kind, text) = pause.map(|pause| (&pause.failure.kind, &pause.failure.text)).unzip();
+        self.write("record a pause in", |tx, _| {
+            tx.execute(
+                "INSERT INTO nas_sync_targets (target, paused_until, pause_kind, pause_text, pauses)
+                 VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (target) DO UPDATE SET paused_until = excluded.paused_until,
+                     pause_kind = excluded.pause_kind, pause_text = excluded.pause_text, pauses = excluded.pauses",
+                (target, until, kind, text, pause.map_or(0, |pause| pause.count)),
+            )?;
+            Ok(())
+        })
+    }
+}
