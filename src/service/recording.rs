@@ -103,6 +103,11 @@ impl Run<'_> {
         self.summary.failed = self.summary.errors.len();
         self.summary.pending = usize::try_from(due + leased).unwrap_or(usize::MAX);
         self.summary.total = self.summary.synced + self.summary.failed + self.summary.pending;
+        let all_done = self.summary.failed == 0 && self.summary.pending == 0 && self.summary.synced > 0;
+        if let Some(error) = self.summary.stopped.take_if(|error| all_done && error.kind().concerns_nas()) {
+            // Such as a connection that was cut behind the last acknowledgement.
+            self.summary.warnings.push(format!("everything is on the NAS, but it ended badly: {error}"));
+        }
         if let Some(error) = self.summary.stopped.clone() {
             self.pause_for(&error).await;
         }
