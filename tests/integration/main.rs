@@ -25,3 +25,4 @@ mod ssh_exec;
 mod ssh_no_strict;
 mod static_binary;
 mod support;
+mod watch;

@@ -31,7 +31,7 @@ pub struct Backlog {
 pub struct Figures {
     /// The last look at the database.
     pub backlog: Backlog,
-    /// When a document was stored last, or everything was found to be stored.
+    /// When a document was stored last, by whomever.
     pub last_success: Option<DateTime<Utc>>,
     /// Whether it could go on by itself.
     pub up: bool,
@@ -58,7 +58,7 @@ impl Figures {
         out.gauge("up", "1 while watch can go on by itself, 0 when a person has to act.", u8::from(self.up));
         out.gauge(
             "last_success_timestamp_seconds",
-            "When a document was stored last or none was left to store, in seconds since 1970; 0: not yet.",
+            "When a document was stored last, in seconds since 1970; 0: never.",
             self.last_success.map_or(0, |time| time.timestamp()),
         );
         out.gauge("pending_documents", "Documents that are not on the NAS yet.", backlog.pending);
