@@ -5,6 +5,10 @@ pub mod mounted;
 pub mod random;
 pub mod site;
 pub mod sshd;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod tracer;
+pub mod trial;
+pub mod volume;
 
 pub use chaos::Chaos;
 pub use cli::Cli;

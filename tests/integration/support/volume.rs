@@ -1,0 +1,121 @@
+//! A file system of its own in a file, whose power can be cut.
+//!
+//! Needs root and loop devices; where they are missing it says so and there is none. Unmounts itself, whatever happens.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Makes ext4 behave as if the machine had lost power: nothing more reaches the disk. Perl is part of every Debian, and
+/// an ioctl is beyond what safe Rust offers.
+const SHUT_DOWN: &str = r#"
+    open(my $folder, "<", $ARGV[0]) or die "open: $!";
+    my $flag = pack("I", $ARGV[1]);
+    ioctl($folder, 0x8004587D, $flag) or die "EXT4_IOC_SHUTDOWN: $!";
+"#;
+/// How long whoever still uses it may take to let go.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What still reaches the disk when the power is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Everything: a file system that was frozen in order.
+    Synced,
+    /// The journal as it is in memory.
+    JournalFlushed,
+    /// Only what has reached the disk already: a real power cut.
+    Nothing,
+}
+
+impl Cut {
+    pub const ALL: [Self; 3] = [Self::Nothing, Self::JournalFlushed, Self::Synced];
+
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Synced => "0",
+            Self::JournalFlushed => "1",
+            Self::Nothing => "2",
+        }
+    }
+}
+
+/// A mounted ext4.
+pub struct Volume {
+    folder: TempDir,
+}
+
+impl Volume {
+    /// An empty one; `None`, and a line that says why, where it cannot be had.
+    pub fn ext4(mebibytes: u64) -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::create_dir(folder.path().join("mounted")).expect("a folder");
+        let image = folder.path().join("image");
+        File::create(&image).and_then(|file| file.set_len(mebibytes << 20)).expect("an image");
+        let volume = Self { folder };
+        let made = run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image)).and_then(|()| volume.mount());
+        match made {
+            Ok(()) => Some(volume),
+            Err(reason) => {
+                eprintln!("SKIPPED, a loop-mounted ext4 cannot be had here: {reason}");
+                None
+            }
+        }
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("mounted")
+    }
+
+    /// Cuts the power and brings it back.
+    pub fn cut_power(&self, cut: Cut) {
+        run(Command::new("perl").args(["-e", SHUT_DOWN]).arg(self.path()).arg(cut.flag()))
+            .expect("it can be shut down");
+        self.unmount().expect("it can be unmounted");
+        self.mount().expect("its journal can be replayed");
+    }
+
+    /// Brings all that was written to the disk.
+    pub fn flush(&self) {
+        run(Command::new("sync").arg("--file-system").arg(self.path())).expect("sync runs");
+    }
+
+    fn mount(&self) -> Result<(), String> {
+        // The journal is written when somebody asks for it, not because of the time that has passed.
+        let image = self.folder.path().join("image");
+        run(Command::new("mount").args(["-t", "ext4", "-o", "loop,commit=600"]).arg(image).arg(self.path()))
+    }
+
+    fn unmount(&self) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match run(Command::new("umount").arg(self.path())) {
+                Err(reason) if reason.contains("busy") && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        if is_mounted(&self.path()) && self.unmount().is_err() {
+            let _ = run(Command::new("umount").arg("--lazy").arg(self.path()));
+        }
+    }
+}
+
+fn is_mounted(path: &Path) -> bool {
+    fs::read_to_string("/proc/mounts").is_ok_and(|text| text.contains(&format!(" {} ", path.display())))
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let Output { status, stderr, .. } = command.output().map_err(|error| format!("{program}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{program}: {}", String::from_utf8_lossy(&stderr).trim())) }
+}
