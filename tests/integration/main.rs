@@ -6,6 +6,7 @@
 
 mod backend;
 mod cli;
+mod durability;
 mod faults;
 mod faults_kill;
 mod faults_late;
