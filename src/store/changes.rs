@@ -8,8 +8,8 @@ use super::{Selection, Store, timestamp};
 use crate::error::Result;
 
 impl Store {
-    /// A number that differs from the last one exactly when another connection has changed the database meanwhile. Costs
-    /// next to nothing.
+    /// A number that differs from the last one exactly when another connection has changed the database meanwhile.
+    /// Costs next to nothing.
     pub fn data_version(&self) -> Result<i64> {
         let read = || self.conn.query_row("PRAGMA data_version", [], |row| row.get(0));
         read().map_err(self.fault("look for changes in"))

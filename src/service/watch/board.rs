@@ -1,6 +1,7 @@
 //! Where the loop writes down how it is, and where the health file, the metrics and the health page read it.
 //!
-//! Guarantees: all of them say the same; a health file or an address that cannot be used is told and never ends the work.
+//! Guarantees: all of them say the same; a health file or an address that cannot be used is told and never ends the
+//! work.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

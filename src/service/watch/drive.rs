@@ -1,8 +1,8 @@
 //! The loop: what to do next, and doing it.
 //!
-//! Guarantees: the NAS is left alone while nothing is due, while it asked for patience, and after it refused this login,
-//! until somebody says otherwise; a run that was asked to stop ends within the grace period and what it needs to record
-//! what was acknowledged.
+//! Guarantees: the NAS is left alone while nothing is due, while it asked for patience, and, until somebody says
+//! otherwise, after it refused this login; documents whose worker has died are taken over; a run that was asked to stop
+//! ends within the grace period and what it needs to record what was acknowledged.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,6 +28,8 @@ use crate::store::{DocumentId, LONGEST_WAIT, Pause, Selection};
 const POLL: Duration = Duration::from_secs(1);
 /// How long a login is kept after the last work.
 const WARM: Duration = Duration::from_secs(30);
+/// How often to look, by asking for them, whether documents under a lease can be had because their worker has died.
+const PROBE: Duration = Duration::from_secs(20);
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// New rows are waited out for at most so many quiet periods.
@@ -61,6 +63,8 @@ pub(super) struct Drive<'s> {
     failures: u32,
     /// The failed tries of each document that were told.
     told: HashMap<DocumentId, u32>,
+    /// When to ask for documents under a lease next.
+    probe: Instant,
     worked: Instant,
 }
 
@@ -125,6 +129,7 @@ impl<'s> Drive<'s> {
             obstacle: Obstacle::None,
             failures: 0,
             told: HashMap::new(),
+            probe: Instant::now(),
             worked: Instant::now(),
         }
     }
@@ -204,17 +209,21 @@ impl<'s> Drive<'s> {
         if let Some(error) = &self.blind {
             return Next::Blocked(error.kind());
         }
-        let Some(arrivals) = &self.arrivals else { return Next::Rest };
-        match bar(self.view.pause.as_ref(), self.first.as_ref(), time) {
-            Some(next) => return next,
-            None if !arrivals.are_over(now, self.course.quiet) => return Next::Rest,
-            None => {}
+        let is_probe = self.arrivals.is_none();
+        if is_probe && (self.view.leased == 0 || now < self.probe) {
+            return Next::Rest;
+        }
+        if let Some(next) = bar(self.view.pause.as_ref(), self.first.as_ref(), time) {
+            return next;
+        }
+        if self.arrivals.is_some_and(|arrivals| !arrivals.are_over(now, self.course.quiet)) {
+            return Next::Rest;
         }
         match self.obstacle {
             // A health check should say that somebody has to see to it, though it is tried again.
             Obstacle::Wait(until, kind) if now < until && needs_a_person(kind) => Next::Blocked(kind),
             Obstacle::Wait(until, _) if now < until => Next::Paused(time + delta(until - now)),
-            Obstacle::Puzzle(until, due) if now < until && arrivals.due <= due => Next::Rest,
+            Obstacle::Puzzle(until, due) if now < until && self.view.due <= due => Next::Rest,
             Obstacle::Refused(kind) => Next::Blocked(kind),
             Obstacle::None | Obstacle::Wait(..) | Obstacle::Puzzle(..) => Next::Send,
         }
@@ -230,8 +239,11 @@ impl<'s> Drive<'s> {
     }
 
     async fn send(&mut self, stop: &mut (impl Future<Output = ()> + Unpin)) -> Went {
-        self.board.set_state(State::Syncing);
-        tracing::info!("{} documents are due", self.view.due);
+        if self.view.due > 0 {
+            self.board.set_state(State::Syncing);
+            tracing::info!("{} documents are due", self.view.due);
+        }
+        self.probe = Instant::now() + PROBE;
         let (result, went) = self.run(Others::Leave, stop).await;
         self.worked = Instant::now();
         self.first = None;
@@ -243,7 +255,7 @@ impl<'s> Drive<'s> {
                 if summary.synced > 0 {
                     self.failures = 0;
                 }
-                if summary.stopped.is_none() && summary.synced == 0 {
+                if summary.stopped.is_none() && summary.synced == 0 && self.view.due > 0 {
                     self.obstacle = Obstacle::Puzzle(Instant::now() + self.course.interval, self.view.due);
                 } else {
                     self.obstacle = Obstacle::None;
@@ -395,50 +407,4 @@ fn delta(wait: Duration) -> TimeDelta {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::Failure;
-
-    const QUIET: Duration = Duration::from_secs(2);
-
-    #[test]
-    fn documents_that_keep_coming_are_waited_out_but_not_for_ever() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(Arrivals::after(None, 0, start).is_none());
-        let mut arrivals = Arrivals::after(None, 1, start);
-        assert!(!arrivals.unwrap().are_over(at(1), QUIET) && arrivals.unwrap().are_over(at(2), QUIET));
-        // Another change of the database is no arrival.
-        arrivals = Arrivals::after(arrivals, 1, at(1));
-        assert!(arrivals.unwrap().are_over(at(2), QUIET));
-        for second in 1..20 {
-            arrivals = Arrivals::after(arrivals, 1 + second, at(second));
-            assert!(!arrivals.unwrap().are_over(at(second), QUIET));
-        }
-        assert!(arrivals.unwrap().are_over(at(20), QUIET));
-        assert!(Arrivals::after(arrivals, 0, at(21)).is_none());
-    }
-
-    #[test]
-    fn what_a_recorded_pause_means() {
-        let now = Utc::now();
-        let pause = |kind: ErrorKind, until| Pause {
-            until,
-            failure: Failure { kind: kind.as_str().to_owned(), text: "x".to_owned() },
-            count: 1,
-        };
-        let minutes = |minutes| Some(now + TimeDelta::minutes(minutes));
-        assert_eq!(bar(None, None, now), None);
-        let full = pause(ErrorKind::DiskFull, minutes(5));
-        assert_eq!(bar(Some(&full), None, now), Some(Next::Paused(now + TimeDelta::minutes(5))));
-        assert_eq!(bar(Some(&full), None, now + TimeDelta::minutes(6)), None);
-        assert_eq!(bar(Some(&full), None, now - TimeDelta::days(1)), None, "the clock was put back");
-        let refused = pause(ErrorKind::LoginRefused, None);
-        assert_eq!(bar(Some(&refused), None, now), Some(Next::Blocked(ErrorKind::LoginRefused)));
-        // It was there before this process, which may try once.
-        assert_eq!(bar(Some(&refused), Some(&refused), now), None);
-        let again = Pause { count: 2, ..refused.clone() };
-        assert_eq!(bar(Some(&again), Some(&refused), now), Some(Next::Blocked(ErrorKind::LoginRefused)));
-        assert_eq!(bar(Some(&pause(ErrorKind::DatabaseUnusable, None)), None, now), None);
-    }
-}
+mod tests;

@@ -1,8 +1,9 @@
 //! Looking at the database: cheaply each second, closely when something has changed.
 //!
-//! Guarantees: a change by any other connection is seen; a document that was waiting is seen when it is due; the file is
-//! opened anew at every interval, so that one that was replaced is noticed. However large the table is, looking takes no
-//! more than a tenth of the time. Never: a write, except that the tables are brought up to date when they are opened.
+//! Guarantees: a change by any other connection is seen; a document that was waiting is seen when it is due; the file
+//! is opened anew at every interval, so that one that was replaced is noticed. However large the table is, looking
+//! takes no more than a tenth of the time. Never: a write, except that the tables are brought up to date when they are
+//! opened.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ use crate::store::{Access, Held, NextTry, Pause, Queue, Selection, Store};
 pub(super) struct View {
     /// Documents that may be sent now.
     pub due: u64,
+    /// Documents that a worker is sending, or was when it died.
+    pub leased: u64,
     /// When the first of those that wait may be sent.
     pub next_due: Option<DateTime<Utc>>,
     /// Those whose last try failed.
@@ -103,7 +106,14 @@ impl Eye {
             _ => self.pending_since.or_else(|| Some(Utc::now())),
         };
         let oldest = oldest.or(self.pending_since);
-        View { due, next_due: held.iter().filter_map(waits).min(), held, pause, backlog: Backlog { oldest, ..backlog } }
+        View {
+            due,
+            leased,
+            next_due: held.iter().filter_map(waits).min(),
+            held,
+            pause,
+            backlog: Backlog { oldest, ..backlog },
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! What Prometheus scrapes: the figures of a running `watch`, as text of its format 0.0.4.
 //!
 //! Guarantees: counters only grow while the process lives, and stand there from the start with 0, so that the first
-//! failure is an increase; no foreign text is in it. Never: a document's name, a host, a label that grows without bound.
+//! failure is an increase; no foreign text is in it. Never: a document's name, a host, a label that grows without
+//! bound.
 
 use std::collections::HashMap;
 use std::fmt::{Display, Write as _};

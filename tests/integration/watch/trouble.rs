@@ -215,6 +215,23 @@ fn a_second_signal_ends_at_once_and_loses_nothing() {
 }
 
 #[test]
+fn what_a_killed_watch_was_sending_goes_with_the_next_one() {
+    let mut site = Site::new();
+    let (chaos, cli) = slow(&mut site, 200_000);
+    cli.add(1, &[site.upload("a.bin", &noise(5_000_000, 1)), site.upload("b.pdf", b"b")]);
+    let mut watch = Watch::start(&cli, "");
+    watch.until(|| chaos.connections().first().is_some_and(|traffic| traffic.to_server > 300_000));
+    watch.signal("KILL");
+    assert_eq!(watch.wait().code, None);
+    let leased = "SELECT COUNT(*) FROM nas_sync_leased";
+    assert_eq!(site.database().query_row(leased, [], |row| row.get::<_, i64>(0)).unwrap(), 2);
+    chaos.plan(|_| Fault::default());
+    let mut watch = Watch::start(&cli, "--interval 3600");
+    watch.until_marked(&site, 2);
+    watch.stop();
+}
+
+#[test]
 fn two_that_watch_one_database_share_the_work() {
     let site = Site::new();
     let cli = Cli::new(&site);
