@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::watch::HealthArgs;
+use super::watch::{HealthArgs, WatchArgs};
 use crate::service::config::Flags;
 use crate::store::{DocumentId, Selection, UserId};
 
@@ -76,6 +76,8 @@ pub enum Command {
         #[arg(long, value_name = "ID", allow_negative_numbers = true)]
         user: Option<i64>,
     },
+    /// Sync what is pending and what becomes so, until stopped
+    Watch(WatchArgs),
     /// Say whether `watch` is well, for a container's health check: ends with 0 or 1
     Health(HealthArgs),
     /// Copy files to a NAS with rsync's own options; see `push --help`
@@ -178,7 +180,7 @@ impl From<ConfigArgs> for Flags {
             durability: args.durability,
             retries: args.retries,
             jobs: args.jobs,
-            // Only `watch` serves metrics.
+            // Only `watch` serves metrics, and has the flag.
             metrics: None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::args::{self, Command};
 use super::console::Console;
@@ -27,6 +27,10 @@ pub async fn run(command: Command, flags: Flags, verbose: u8, console: &Console,
         Command::Sync { .. } => json::sync_failed,
         _ => json::failed,
     };
+    let mut flags = flags;
+    if let Command::Watch(args) = &command {
+        flags.metrics.clone_from(&args.metrics);
+    }
     let settings = Environment::of_process().and_then(|environment| Settings::resolve(&flags, &environment));
     let result = match settings {
         Ok(settings) => dispatch(command, settings, verbose, console, signals).await,
@@ -52,6 +56,7 @@ async fn dispatch(
             let selection = args::selection(user, &document);
             sync(&service, selection, verbose, console, signals).await
         }
+        Command::Watch(args) => Box::pin(watch::run(&args, &service, verbose, console, signals)).await,
         // Nothing of these is left half-done when their future is dropped.
         command => tokio::select! {
             result = brief(command, &service, console) => result,
@@ -68,7 +73,7 @@ async fn brief(command: Command, service: &NasSyncService, console: &Console) ->
         Command::Retry { user, document } => retry(service, args::selection(user, &document), console).await,
         Command::Status { user } => status(service, user.map(UserId), console).await,
         Command::Health(args) => Ok(watch::check(&args, service.settings(), console)),
-        Command::Sync { .. } | Command::Push { .. } => {
+        Command::Sync { .. } | Command::Watch(_) | Command::Push { .. } => {
             Err(NasSyncError::new(ErrorKind::Internal, "this command has a way of its own"))
         }
     }
@@ -119,24 +124,17 @@ async fn sync(
     selection: Selection,
     verbose: u8,
     console: &Console,
-    mut signals: Signals,
+    signals: Signals,
 ) -> Result<u8> {
     let watcher = Arc::new(Watcher { bar: Bar::new(console.clone()), console: console.clone(), verbose });
-    let stopped = Arc::new(OnceLock::new());
-    let asked = Arc::clone(&stopped);
-    let stop = async move {
-        let stop = signals.next().await;
-        // Nobody else sets it.
-        let _ = asked.set(stop);
-        tokio::spawn(async move {
-            // Whoever asks twice does not want to wait for an orderly end.
-            let stop = signals.next().await;
-            std::process::exit(i32::from(stop.exit_code()));
-        });
-    };
+    let (stop, stopped) = signals.into_stop();
     let result = service.sync(selection, Arc::clone(&watcher) as Arc<dyn Monitor>, stop).await;
     watcher.bar.finish();
-    let summary = result?;
+    Ok(tell(&result?, stopped.get().copied(), verbose, console))
+}
+
+/// Says what a sync did, and gives its exit status.
+pub(super) fn tell(summary: &SyncSummary, signal: Option<Stop>, verbose: u8, console: &Console) -> u8 {
     for warning in &summary.warnings {
         console.err(&format!("warning: {warning}"));
     }
@@ -152,9 +150,9 @@ async fn sync(
     if let Some(until) = summary.paused_until {
         console.err(&format!("note: everything stays pending; `watch` goes on at {}", render::time(until)));
     }
-    console.line(&render::sync(&summary));
-    console.object(&json::sync(&summary));
-    Ok(sync_exit(&summary, stopped.get().copied()))
+    console.line(&render::sync(summary));
+    console.object(&json::sync(summary));
+    sync_exit(summary, signal)
 }
 
 /// A signal outranks trouble with the NAS, and that outranks trouble with documents.

@@ -53,7 +53,9 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
 
 fn ours(command: Command, talk: Talk, flags: Flags) -> ExitCode {
     let console = Console::new(talk.json, talk.quiet);
-    start_log(&console, talk.verbose);
+    // What a service does is worth a line without being asked.
+    let is_service = matches!(command, Command::Watch(_)) && !talk.quiet;
+    start_log(&console, talk.verbose.saturating_add(u8::from(is_service)));
     let work = async |signals| commands::run(command, flags, talk.verbose, &console, signals).await;
     let code = in_runtime(work).unwrap_or_else(|error| {
         console.error(&error);

@@ -1,5 +1,7 @@
 //! SIGHUP, SIGINT and SIGTERM. The first asks for an orderly end, the second ends at once.
 
+use std::sync::{Arc, OnceLock};
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -48,6 +50,23 @@ impl Signals {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
         })
+    }
+
+    /// For work that ends in order: what is ready at the first signal, and where that signal then stands. The second
+    /// signal ends the process at once, for whoever asks twice does not want to wait for an orderly end.
+    pub fn into_stop(mut self) -> (impl Future<Output = ()>, Arc<OnceLock<Stop>>) {
+        let stopped = Arc::new(OnceLock::new());
+        let asked = Arc::clone(&stopped);
+        let stop = async move {
+            let stop = self.next().await;
+            // Nobody else sets it.
+            let _ = asked.set(stop);
+            tokio::spawn(async move {
+                let stop = self.next().await;
+                std::process::exit(i32::from(stop.exit_code()));
+            });
+        };
+        (stop, stopped)
     }
 
     /// The next signal. Can be dropped and called again without missing one.

@@ -22,6 +22,9 @@ const RENEWAL: Duration = Duration::from_secs(LEASE_TERM.as_secs() / 4);
 /// A lease that could not be renewed for so long is given up, before another worker may think so.
 const TOO_LONG: Duration = Duration::from_secs(LEASE_TERM.as_secs() * 3 / 4);
 
+/// How the names of a process begin that does not know where it runs.
+const UNKNOWN: &str = "unknown ";
+
 /// Now, on this machine's clock.
 pub(super) fn now() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
@@ -41,10 +44,16 @@ pub(super) fn this_process() -> &'static Holder {
         };
         // Without /proc nobody can tell whether this process lives: others then wait until its leases run out.
         known().unwrap_or_else(|| {
-            let unique = format!("unknown {:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+            let unique = format!("{UNKNOWN}{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
             Holder { clock: unique.clone(), space: unique, process: number(process), started: 0 }
         })
     })
+}
+
+/// Whether it is known on which machine, and in which container, a process runs.
+#[cfg(feature = "cli")]
+pub(super) fn is_known(process: &Holder) -> bool {
+    !process.clock.starts_with(UNKNOWN)
 }
 
 fn number(process: Pid) -> u32 {
@@ -65,8 +74,8 @@ fn start_of(process: Pid) -> Option<(u64, char)> {
     Some((fields.nth(18)?.parse().ok()?, state))
 }
 
-/// What can be said from here about the process that holds a lease.
-fn life_of(other: &Holder) -> Life {
+/// What can be said from here about another process.
+pub(super) fn life_of(other: &Holder) -> Life {
     let me = this_process();
     let Some(process) = i32::try_from(other.process).ok().and_then(Pid::from_raw).filter(|_| other.space == me.space)
     else {

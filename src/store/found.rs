@@ -4,14 +4,12 @@
 //! processes that find one file make one document of it.
 
 use std::collections::HashSet;
-use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use rusqlite::types::ValueRef;
-use rusqlite::{Row, Transaction, params_from_iter};
+use rusqlite::{Transaction, params_from_iter};
 
-use super::documents::{PathParameter, insert};
+use super::documents::{PathParameter, insert, path_in};
 use super::{DocumentId, NewDocument, Store, UserId};
 use crate::error::Result;
 
@@ -34,7 +32,7 @@ impl Store {
             let mut statement = self.conn.prepare("SELECT d.file_path FROM documents d")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                if let Some(path) = path_of(row)? {
+                if let Some(path) = path_in(row.get_ref(0)?) {
                     each(&path);
                 }
             }
@@ -76,14 +74,7 @@ fn registered(tx: &Transaction<'_>, paths: &[PathBuf], known: &mut HashSet<PathB
     let ways = |path| [false, true].map(|as_blob| PathParameter { path, as_blob });
     let mut rows = statement.query(params_from_iter(paths.iter().flat_map(|path| ways(path))))?;
     while let Some(row) = rows.next()? {
-        known.extend(path_of(row)?);
+        known.extend(path_in(row.get_ref(0)?));
     }
     Ok(())
-}
-
-fn path_of(row: &Row<'_>) -> rusqlite::Result<Option<PathBuf>> {
-    Ok(match row.get_ref(0)? {
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(std::ffi::OsString::from_vec(bytes.to_vec()).into()),
-        _ => None,
-    })
 }

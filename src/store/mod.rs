@@ -9,6 +9,7 @@
 //! Never: a file, a network or a clock. All calls block; a [`Store`] may be moved between threads, not shared.
 
 mod attempts;
+mod changes;
 mod copies;
 mod documents;
 mod fault;

@@ -1,7 +1,7 @@
 //! Beside a web backend that uses the database while documents are synced: SQLAlchemy from PyPI, with its defaults.
 //!
-//! Where Python, its `venv` or PyPI cannot be had, the test says so and is skipped, unless `NAS_SYNC_REQUIRE_BACKEND` is
-//! set.
+//! Where Python, its `venv` or PyPI cannot be had, the test says so and is skipped, unless `NAS_SYNC_REQUIRE_BACKEND`
+//! is set.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -31,4 +31,5 @@ mod ssh_exec;
 mod ssh_no_strict;
 mod static_binary;
 mod support;
+mod watch;
 mod workers;

@@ -1,15 +1,18 @@
 //! Where the loop writes down how it is, and where the health file, the metrics and the health page read it.
 //!
-//! Guarantees: all of them say the same; a health file or an address that cannot be used is told and never ends the work.
+//! Guarantees: all of them say the same; a health file or an address that cannot be used is told and never ends the
+//! work.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::WatchSummary;
 use super::health::{BEAT, HealthFile, Report, State};
 use super::http::{self, Answer, Status};
 use super::metrics::{self, Backlog, Figures};
@@ -50,23 +53,25 @@ impl Board {
         self.changed.notify_one();
     }
 
-    /// A failure of a run.
-    pub fn note_error(&self, error: NasSyncError) {
-        let mut shown = self.lock();
-        shown.figures.count_failure(error.kind());
-        shown.report.last_error = Some(error);
+    /// A failure.
+    pub fn count_failure(&self, error: NasSyncError) {
+        self.lock().figures.count_failure(error.kind());
+        self.show_error(error);
     }
 
-    /// Failures of documents.
-    pub fn count_failures(&self, kinds: impl IntoIterator<Item = ErrorKind>) {
-        let mut shown = self.lock();
-        kinds.into_iter().for_each(|kind| shown.figures.count_failure(kind));
+    /// An error that is known already.
+    pub fn show_error(&self, error: NasSyncError) {
+        self.lock().report.last_error = Some(error);
     }
 
-    /// Documents were stored, or none was left to store.
-    pub fn note_success(&self, at: DateTime<Utc>, documents: u64) {
+    /// Documents were stored.
+    pub fn count_synced(&self, documents: u64) {
+        self.lock().figures.synced += documents;
+    }
+
+    /// When a document was stored last.
+    pub fn set_last_success(&self, at: DateTime<Utc>) {
         let mut shown = self.lock();
-        shown.figures.synced += documents;
         shown.figures.last_success = Some(at);
         shown.report.last_success = Some(at);
     }
@@ -81,13 +86,20 @@ impl Board {
         self.lock().figures.backlog = backlog;
     }
 
+    /// All that was counted.
+    pub fn summary(&self, elapsed: Duration) -> WatchSummary {
+        let figures = &self.lock().figures;
+        let failures = figures.failures.values().sum();
+        WatchSummary { synced: figures.synced, failures, bytes_sent: figures.sent_bytes, elapsed }
+    }
+
     /// What the health file says.
     pub fn report(&self) -> Report {
         self.lock().report.clone()
     }
 
     /// Writes the health file at each change, and as a sign of life. Runs until it is dropped.
-    pub async fn keep_health_file(&self, file: HealthFile) {
+    pub async fn keep_health_file(self: Arc<Self>, file: HealthFile) {
         let mut told = false;
         loop {
             let result = self.write_health_file(&file).await;
@@ -156,7 +168,8 @@ mod tests {
         let board = Board::default();
         board.set_state(State::Idle);
         board.set_backlog(Backlog { pending: 3, ..Backlog::default() });
-        board.note_success(Utc::now(), 2);
+        board.count_synced(2);
+        board.set_last_success(Utc::now());
         board.count_bytes(100);
         assert_eq!(board.page("/health"), Answer::plain(Status::Ok, "idle\n"));
         let metrics = board.page("/metrics").body;
@@ -165,7 +178,7 @@ mod tests {
         {
             assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
         }
-        board.note_error(NasSyncError::new(ErrorKind::LoginRefused, "no\nway"));
+        board.count_failure(NasSyncError::new(ErrorKind::LoginRefused, "no\nway"));
         board.set_state(State::Blocked(ErrorKind::LoginRefused));
         let page = board.page("/health");
         assert_eq!(page, Answer::plain(Status::Unavailable, "blocked by login_refused: no\\nway\n"));
@@ -180,7 +193,7 @@ mod tests {
     async fn the_health_file_follows_the_state_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("health");
-        let board = Board::default();
+        let board = Arc::new(Board::default());
         let seen = async |state: &str| {
             while !std::fs::read_to_string(&path).is_ok_and(|text| text.contains(&format!("\nstate={state}\n"))) {
                 tokio::time::sleep(std::time::Duration::from_millis(2)).await;
@@ -194,7 +207,7 @@ mod tests {
             seen("idle").await;
         };
         tokio::select! {
-            () = board.keep_health_file(HealthFile::new(path.clone())) => panic!("it ended"),
+            () = Arc::clone(&board).keep_health_file(HealthFile::new(path.clone())) => panic!("it ended"),
             seen = timeout(BEAT / 2, states) => seen.expect("no beat is waited for"),
         }
     }

@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::process::{Presence, Process, since_boot};
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::service::worker::{is_known, life_of, now, this_process};
+use crate::store::{Holder, Life};
 use crate::text;
 
 /// How old a sign of life may be, unless told otherwise. `watch` gives one every [`BEAT`].
@@ -67,7 +68,7 @@ impl State {
 pub struct Report {
     /// What it does.
     pub state: State,
-    /// When a document was stored last, or everything was found to be stored.
+    /// When a document was stored last.
     pub last_success: Option<DateTime<Utc>>,
     /// The last error, also when it is over.
     pub last_error: Option<NasSyncError>,
@@ -84,13 +85,12 @@ pub fn default_file(database: &Path) -> PathBuf {
 #[derive(Debug, Clone)]
 pub struct HealthFile {
     path: PathBuf,
-    process: Process,
 }
 
 impl HealthFile {
     /// Nothing is written yet.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, process: Process::own() }
+        Self { path }
     }
 
     /// Its path.
@@ -103,43 +103,43 @@ impl HealthFile {
         // Hidden, and one for each process, so that two that share a name by mistake do not mix their lines.
         let mut name = OsString::from(".");
         name.push(self.path.file_name().unwrap_or_default());
-        name.push(format!(".{}", self.process.id));
+        name.push(format!(".{}", this_process().process));
         let fresh = self.path.with_file_name(name);
-        fs::write(&fresh, self.lines(report)).and_then(|()| fs::rename(&fresh, &self.path)).map_err(|error| {
+        fs::write(&fresh, lines(report)).and_then(|()| fs::rename(&fresh, &self.path)).map_err(|error| {
             // What is left of a disk that is full does not matter.
             let _ = fs::remove_file(&fresh);
             NasSyncError::at_path(ErrorKind::LocalFile, "Cannot write the health file", &self.path, error)
         })
     }
+}
 
-    fn lines(&self, report: &Report) -> String {
-        let Process { id, started, namespace, boot } = &self.process;
-        let mut lines = format!("{FORMAT}\n");
-        let mut line = |key: &str, value: Option<String>| {
-            if let Some(value) = value {
-                // Writing to a String has no error to report.
-                let _ = writeln!(lines, "{key}={}", text::escape(&value));
-            }
-        };
-        line("pid", Some(id.to_string()));
-        line("process_start", started.map(|started| started.to_string()));
-        line("pid_namespace", namespace.clone());
-        line("boot_id", boot.clone());
-        line("beat_ms", Some(since_boot().as_millis().to_string()));
-        line("written_at", Some(show(Utc::now())));
-        line("state", Some(report.state.as_str().to_owned()));
-        match &report.state {
-            State::Paused(until) => line("until", Some(show(*until))),
-            State::Blocked(kind) => line("blocked_by", Some(kind.as_str().to_owned())),
-            _ => {}
+fn lines(report: &Report) -> String {
+    let Holder { clock, space, process, started } = this_process();
+    let mut lines = format!("{FORMAT}\n");
+    let mut line = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            // Writing to a String has no error to report.
+            let _ = writeln!(lines, "{key}={}", text::escape(&value));
         }
-        line("last_success", report.last_success.map(show));
-        if let Some(error) = &report.last_error {
-            line("error_kind", Some(error.kind().as_str().to_owned()));
-            line("error_message", Some(error.message().to_owned()));
-        }
-        lines
+    };
+    line("pid", Some(process.to_string()));
+    line("process_start", Some(started.to_string()));
+    line("space", Some(space.clone()));
+    line("clock", Some(clock.clone()));
+    line("beat_ms", Some(now().as_millis().to_string()));
+    line("written_at", Some(show(Utc::now())));
+    line("state", Some(report.state.as_str().to_owned()));
+    match &report.state {
+        State::Paused(until) => line("until", Some(show(*until))),
+        State::Blocked(kind) => line("blocked_by", Some(kind.as_str().to_owned())),
+        _ => {}
     }
+    line("last_success", report.last_success.map(show));
+    if let Some(error) = &report.last_error {
+        line("error_kind", Some(error.kind().as_str().to_owned()));
+        line("error_message", Some(error.message().to_owned()));
+    }
+    lines
 }
 
 fn show(time: DateTime<Utc>) -> String {
@@ -191,7 +191,7 @@ pub fn check(path: &Path, max_age: Duration) -> Checkup {
     };
     match parse(&text) {
         Some((process, written, mut beat)) => {
-            let now = since_boot();
+            let now = now();
             beat.age = now.saturating_sub(written);
             Checkup { fault: fault(&process, written, now, max_age, &beat), beat: Some(beat) }
         }
@@ -205,19 +205,19 @@ fn read(path: &Path) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn parse(text: &str) -> Option<(Process, Duration, Beat)> {
+fn parse(text: &str) -> Option<(Holder, Duration, Beat)> {
     let lines = text.strip_prefix(FORMAT)?;
     let values: HashMap<&str, &str> = lines.lines().filter_map(|line| line.split_once('=')).collect();
     // Whoever may write there need not be trusted with a terminal.
     let text = |key: &str| values.get(key).map(|value| text::escape(value));
-    let process = Process {
-        id: values.get("pid")?.parse().ok()?,
-        started: values.get("process_start").and_then(|started| started.parse().ok()),
-        namespace: text("pid_namespace"),
-        boot: text("boot_id"),
+    let process = Holder {
+        clock: text("clock")?,
+        space: text("space")?,
+        process: values.get("pid")?.parse().ok()?,
+        started: values.get("process_start")?.parse().ok()?,
     };
     let beat = Beat {
-        pid: process.id,
+        pid: process.process,
         age: Duration::ZERO,
         state: text("state")?,
         until: text("until"),
@@ -230,15 +230,16 @@ fn parse(text: &str) -> Option<(Process, Duration, Beat)> {
     Some((process, written, beat))
 }
 
-fn fault(process: &Process, written: Duration, now: Duration, max_age: Duration, beat: &Beat) -> Option<String> {
+fn fault(process: &Holder, written: Duration, now: Duration, max_age: Duration, beat: &Beat) -> Option<String> {
     if beat.state == State::Stopped.as_str() {
         return Some("`nas-sync watch` was stopped".to_owned());
     }
-    if process.presence() == Presence::Dead {
-        return Some(format!("the process {} of `nas-sync watch` is gone", process.id));
+    if life_of(process) == Life::Over {
+        return Some(format!("the process {} of `nas-sync watch` is gone", process.process));
     }
-    if written > now {
-        return Some("its last sign of life is from another run of this machine".to_owned());
+    let is_elsewhere = is_known(process) && process.clock != this_process().clock;
+    if is_elsewhere || written > now {
+        return Some("its last sign of life is from before this machine was started, or from another one".to_owned());
     }
     if beat.age > max_age {
         let (age, most) = (beat.age.as_secs(), max_age.as_secs());

@@ -1,7 +1,8 @@
 //! What Prometheus scrapes: the figures of a running `watch`, as text of its format 0.0.4.
 //!
 //! Guarantees: counters only grow while the process lives, and stand there from the start with 0, so that the first
-//! failure is an increase; no foreign text is in it. Never: a document's name, a host, a label that grows without bound.
+//! failure is an increase; no foreign text is in it. Never: a document's name, a host, a label that grows without
+//! bound.
 
 use std::collections::HashMap;
 use std::fmt::{Display, Write as _};
@@ -31,7 +32,7 @@ pub struct Backlog {
 pub struct Figures {
     /// The last look at the database.
     pub backlog: Backlog,
-    /// When a document was stored last, or everything was found to be stored.
+    /// When a document was stored last, by whomever.
     pub last_success: Option<DateTime<Utc>>,
     /// Whether it could go on by itself.
     pub up: bool,
@@ -58,7 +59,7 @@ impl Figures {
         out.gauge("up", "1 while watch can go on by itself, 0 when a person has to act.", u8::from(self.up));
         out.gauge(
             "last_success_timestamp_seconds",
-            "When a document was stored last or none was left to store, in seconds since 1970; 0: not yet.",
+            "When a document was stored last, in seconds since 1970; 0: never.",
             self.last_success.map_or(0, |time| time.timestamp()),
         );
         out.gauge("pending_documents", "Documents that are not on the NAS yet.", backlog.pending);

@@ -24,6 +24,7 @@ use chrono::Utc;
 
 use self::candidates::{Candidate, Candidates, Room};
 use self::events::{Deaf, Events, MOST_NOTES, Note};
+use super::said::Said;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::store::{Access, FoundFile, NewDocument, Store, UserId};
 use crate::text;
@@ -373,21 +374,6 @@ fn is_hidden(name: &Path) -> bool {
 
 fn shown(path: &Path) -> String {
     text::escape_bytes(path.as_os_str().as_encoded_bytes())
-}
-
-/// Says a trouble when it comes, and when it is over, but not again and again.
-#[derive(Debug, Default)]
-struct Said(Option<String>);
-
-impl Said {
-    fn say(&mut self, trouble: Option<String>) {
-        match (&self.0, &trouble) {
-            (old, Some(new)) if old.as_ref() != Some(new) => tracing::warn!("{new}"),
-            (Some(old), None) => tracing::info!("over: {old}"),
-            _ => {}
-        }
-        self.0 = trouble;
-    }
 }
 
 #[cfg(test)]

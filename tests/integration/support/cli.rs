@@ -141,6 +141,11 @@ impl Cli {
 }
 
 impl Running {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal such as `TERM`.
     pub fn signal(&self, name: &str) {
         let target = self.child.id().to_string();

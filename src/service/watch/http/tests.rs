@@ -88,6 +88,14 @@ fn pages_and_other_paths() {
 }
 
 #[test]
+fn a_body_that_nobody_reads_does_not_cost_the_answer() {
+    let server = Server::start();
+    let head = b"POST /metrics HTTP/1.1\r\nContent-Length: 100000\r\n\r\n";
+    let answer = server.ask(&[&head[..], &vec![b'x'; 100_000]].concat());
+    assert!(answer.starts_with("HTTP/1.1 405 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+}
+
+#[test]
 fn a_request_in_pieces_is_one_request() {
     let server = Server::start();
     let mut socket = server.connect();

@@ -1,7 +1,7 @@
 //! What the kernel tells about changes below the upload folder, through the crate `notify` (inotify).
 //!
-//! Guarantees: a path that may hold something new is told, or, when too much happened at once or something was lost, that
-//! a walk is due; nobody waits for whoever is told. Never: more than a bounded number of notes in memory.
+//! Guarantees: a path that may hold something new is told, or, when too much happened at once or something was lost,
+//! that a walk is due; nobody waits for whoever is told. Never: more than a bounded number of notes in memory.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,0 +1,49 @@
+//! What a process that watches asks.
+
+use super::*;
+
+#[test]
+fn changes_of_others_are_noticed_and_nothing_else() {
+    let db = Db::absent();
+    let mut writer = db.open();
+    let reader = db.try_open(Access::ReadOnly).unwrap();
+    let before = reader.data_version().unwrap();
+    assert_eq!(reader.data_version().unwrap(), before);
+    let document = NewDocument { file_path: "a".into(), original_name: None };
+    writer.add_documents(UserId(1), &[document], noon()).unwrap();
+    let after = reader.data_version().unwrap();
+    assert_ne!(after, before);
+    assert_eq!(reader.data_version().unwrap(), after);
+    assert!(reader.stats(None).is_ok());
+    assert_eq!(reader.data_version().unwrap(), after, "reading changes nothing");
+}
+
+#[test]
+fn the_oldest_is_among_those_that_may_still_be_sent() {
+    let db = Db::absent();
+    let mut store = db.open();
+    let oldest = |store: &Store| store.oldest_pending(&Selection::All).unwrap();
+    assert_eq!(oldest(&store), None);
+    let day = |day| noon() + chrono::TimeDelta::days(day);
+    for number in 0..5 {
+        let document = NewDocument { file_path: number.to_string().into(), original_name: None };
+        store.add_documents(UserId(number % 2), &[document], day(number)).unwrap();
+    }
+    assert_eq!(oldest(&store), Some(day(0)));
+    assert_eq!(store.oldest_pending(&Selection::User(UserId(1))).unwrap(), Some(day(1)));
+    // One is synced, one has failed for good, one has no time: ids 1 to 3.
+    db.raw()
+        .execute_batch(
+            "UPDATE documents SET synced_to_nas = 1 WHERE id = 1;
+             INSERT INTO nas_sync_documents (document_id, file_path, failed_for_good) VALUES (2, '1', 1);
+             UPDATE documents SET created_at = 17 WHERE id = 3;",
+        )
+        .unwrap();
+    assert_eq!(oldest(&store), Some(day(3)));
+    let foreign = Db::foreign(
+        "CREATE TABLE documents (id INTEGER PRIMARY KEY, user_id INTEGER NOT NULL, file_path TEXT NOT NULL,
+             synced_to_nas BOOLEAN, synced_at TIMESTAMP);
+         INSERT INTO documents VALUES (1, 1, 'a', 0, NULL);",
+    );
+    assert_eq!(foreign.open().oldest_pending(&Selection::All).unwrap(), None, "there is no such column");
+}
