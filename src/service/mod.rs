@@ -13,6 +13,7 @@ pub mod layout;
 mod line;
 mod named;
 pub mod push;
+pub mod remote;
 mod retry;
 mod round;
 mod sync;

@@ -16,6 +16,7 @@ use super::batch::{Plan, Planned, Verdicts};
 use super::client::Client;
 use super::layout::Layout;
 use super::line::Line;
+use super::remote::{self, Space};
 use super::worker::{self, Keeper};
 use super::{DocumentError, NasSyncService, SyncSummary, retry};
 use crate::error::{ErrorKind, Healing, NasSyncError, Result};
@@ -33,6 +34,9 @@ const MAX_CLAIM: usize = 2_000;
 const MAX_BATCH_SUMS: u64 = 32 * 1024 * 1024;
 /// How long to wait for documents that another worker is sending, before looking again.
 const OTHERS_NAP: Duration = Duration::from_millis(250);
+
+/// Less than this part of its disk is little room.
+const LOW_ROOM: u64 = 20;
 
 /// What a run is about.
 #[derive(Debug)]
@@ -95,6 +99,7 @@ pub(super) async fn run(
         abilities,
         pause,
         pace: Pace::default(),
+        low_room_said: false,
         connected: false,
         fruitless: 0,
         cut: None,
@@ -142,6 +147,7 @@ pub(super) struct Run<'s> {
     pub(super) abilities: Abilities,
     pause: Option<Pause>,
     pub(super) pace: Pace,
+    low_room_said: bool,
     /// Whether this run has had a login.
     connected: bool,
     /// Lost connections in a row without a document that was stored.
@@ -209,7 +215,9 @@ impl Run<'_> {
         self.record(keeper, Verdicts { failed: refused, ..Verdicts::default() }).await?;
         while !planned.is_empty() && !self.is_over() && !keeper.is_lost() {
             let Some(client) = self.connect().await else { break };
-            let later = planned.split_off(self.batch_len(&planned));
+            let room = self.room(&client).await?;
+            let Some(len) = self.batch_len(&planned, room) else { break };
+            let later = planned.split_off(len);
             let again = self.round(&client, keeper, std::mem::replace(&mut planned, later)).await?;
             planned.splice(0..0, again);
             self.mend().await;
@@ -268,15 +276,62 @@ impl Run<'_> {
         }
     }
 
-    /// How many documents the next batch takes, at least one.
-    fn batch_len(&self, planned: &[Planned]) -> usize {
+    /// How much room the NAS has, where it says so. Low room is said once.
+    async fn room(&mut self, client: &Client) -> Result<Option<Space>> {
+        if !self.abilities.has(Ability::Space) {
+            return Ok(None);
+        }
+        let path = self.service.settings().path.clone().unwrap_or_default();
+        let space = tokio::select! {
+            space = remote::free_space(client, &path) => space,
+            () = asked_to(&mut self.stopping, Stopping::AfterBatch) => return Ok(None),
+        };
+        let Some(space) = space else {
+            // A connection that was just lost says nothing about what the NAS would answer.
+            if client.ssh().lost().is_none() {
+                let asked = self.abilities.clone();
+                self.abilities.refuse(Ability::Space);
+                self.learn(&asked).await?;
+            }
+            return Ok(None);
+        };
+        if space.available < space.total / LOW_ROOM && !self.low_room_said {
+            self.low_room_said = true;
+            let (left, total) = (size(space.available), size(space.total));
+            self.summary.warnings.push(format!("the NAS has only {left} of {total} left"));
+        }
+        Ok(Some(space))
+    }
+
+    /// How many documents the next batch takes; `None` when not even the first has room.
+    fn batch_len(&mut self, planned: &[Planned], room: Option<Space>) -> Option<usize> {
+        let available = room.map_or(u64::MAX, |space| space.available);
+        if let Some(first) = planned.first().filter(|first| first.bytes() > available) {
+            let all: u64 = planned.iter().map(Planned::bytes).sum();
+            let message = format!(
+                "the NAS has {} left; the next document needs {}, all that are at hand {}",
+                size(available),
+                size(first.bytes()),
+                size(all)
+            );
+            self.stop(NasSyncError::new(ErrorKind::DiskFull, message));
+            return None;
+        }
         let (mut sums, mut bytes) = (0, 0);
         let fits = |document: &&Planned| {
             sums += document.most_sums();
             bytes += document.bytes();
-            sums <= MAX_BATCH_SUMS && bytes <= self.pace.limit
+            sums <= MAX_BATCH_SUMS && bytes <= self.pace.limit.min(available)
         };
-        planned.iter().take(self.pace.documents).take_while(fits).count().max(1).min(planned.len())
+        let len = planned.iter().take(self.pace.documents).take_while(fits).count();
+        Some(len.max(1).min(planned.len()))
+    }
+
+    /// Documents that may be leased once more in this run.
+    pub(super) fn ask_again(&mut self, documents: Vec<DocumentId>) {
+        if let Asked::Named(ids) = &mut self.asked {
+            ids.extend(documents);
+        }
     }
 
     /// The first reason to stop counts.
@@ -463,9 +518,10 @@ fn still_held(held: &Held) -> DocumentError {
     let kind = ErrorKind::from_name(&held.failure.kind).unwrap_or(ErrorKind::NotAcknowledged);
     let text = &held.failure.text;
     let (message, solution) = match held.next {
-        NextTry::At(time) => {
-            (format!("{text} (next try at {})", shown(time)), "Nothing to do, or `nas-sync retry` to try again at once.")
-        }
+        NextTry::At(time) => (
+            format!("{text} (next try at {})", shown(time)),
+            "Nothing to do, or `nas-sync retry` to try again at once.",
+        ),
         NextTry::Never => (
             format!("{text} (failed for good, tries: {})", held.tries),
             "See to the cause, then run `nas-sync retry`; the next sync tries again.",
@@ -473,6 +529,19 @@ fn still_held(held: &Held) -> DocumentError {
     };
     let solution = format!("{} {solution}", kind.solution());
     DocumentError { id: Some(held.id), error: NasSyncError::new(kind, message).with_solution(solution) }
+}
+
+/// A number of bytes as people say it.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KB", "MB", "GB", "TB", "PB"];
+    let (mut unit, mut left) = ("bytes", (bytes, 0));
+    for next in UNITS {
+        if left.0 < 1000 {
+            break;
+        }
+        (unit, left) = (next, (left.0 / 1000, left.0 % 1000 / 100));
+    }
+    if unit == "bytes" { format!("{bytes} bytes") } else { format!("{}.{} {unit}", left.0, left.1) }
 }
 
 fn shown(time: DateTime<Utc>) -> impl std::fmt::Display {

@@ -155,14 +155,33 @@ pub fn command_line(program: &str, arguments: &[Vec<u8>]) -> Result<Vec<u8>, Unq
     quote(program.as_bytes(), &mut line)?;
     for (position, argument) in arguments.iter().enumerate() {
         line.push(b' ');
-        let is_path = position + 1 == arguments.len();
-        let (home, rest) = argument.split_at(if is_path { home_prefix_len(argument) } else { 0 });
-        line.extend_from_slice(home);
-        if home.is_empty() || !rest.is_empty() {
-            quote(rest, &mut line)?;
+        if position + 1 == arguments.len() {
+            quote_path(argument, &mut line)?;
+        } else {
+            quote(argument, &mut line)?;
         }
     }
     Ok(line)
+}
+
+/// One path as a word for the remote shell, for commands other than rsync: quoted as in [`command_line`], and never
+/// taken for an option, nor looked for in other places than rsync looks.
+pub fn path_word(path: &[u8]) -> Result<Vec<u8>, Unquotable> {
+    let mut word = Vec::new();
+    if path.first() != Some(&b'/') && home_prefix_len(path) == 0 {
+        word.extend_from_slice(b"./");
+    }
+    match path {
+        b"" => Ok(word),
+        path => quote_path(path, &mut word).map(|()| word),
+    }
+}
+
+/// Appends a path whose leading `~` or `~user` stays live.
+fn quote_path(path: &[u8], line: &mut Vec<u8>) -> Result<(), Unquotable> {
+    let (home, rest) = path.split_at(home_prefix_len(path));
+    line.extend_from_slice(home);
+    if home.is_empty() || !rest.is_empty() { quote(rest, line) } else { Ok(()) }
 }
 
 /// The length of a leading `~` or `~user`, where a slash or the end follows.
@@ -275,8 +294,31 @@ mod tests {
         assert_eq!(line("~$(id)/x"), "r \\~\\$\\(id\\)/x");
     }
 
+    #[test]
+    fn paths_are_words_of_their_own() {
+        let word = |path: &str| path_word(path.as_bytes()).map(|word| String::from_utf8(word).unwrap());
+        assert_eq!(word("/volume1/my docs").as_deref(), Ok("/volume1/my\\ docs"));
+        assert_eq!(word("-n").as_deref(), Ok("./-n"));
+        assert_eq!(word("").as_deref(), Ok("./"));
+        assert_eq!(word("docs;reboot").as_deref(), Ok("./docs\\;reboot"));
+        assert_eq!((word("~/a b").as_deref(), word("~").as_deref()), (Ok("~/a\\ b"), Ok("~")));
+        assert_eq!(word("~$(id)").as_deref(), Ok("./\\~\\$\\(id\\)"));
+        assert_eq!(word("a\nb"), Err(Unquotable));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
+        /// The oracle is a real shell.
+        #[test]
+        fn a_shell_takes_a_path_as_one_word(path in proptest::collection::vec(
+                any::<u8>().prop_filter("allowed", |byte| !matches!(byte, 0 | b'\n' | b'\r')), 0..20)) {
+            prop_assume!(home_prefix_len(&path) == 0);
+            let line = [b"printf %s ", &path_word(&path).unwrap()[..]].concat();
+            let output = std::process::Command::new("sh").arg("-c").arg(std::ffi::OsStr::from_bytes(&line)).output().unwrap();
+            let expected = if path.first() == Some(&b'/') { path } else { [b"./", &path[..]].concat() };
+            prop_assert_eq!(output.stdout, expected);
+        }
+
         /// The oracle is a real shell.
         #[test]
         fn a_shell_hands_over_the_same_bytes(words in proptest::collection::vec(

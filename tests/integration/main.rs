@@ -19,6 +19,7 @@ mod notes;
 mod push_cli;
 mod receive;
 mod recorder;
+mod remote;
 mod replay;
 mod resume;
 mod service;
