@@ -163,8 +163,8 @@ fn a_power_cut_in_the_middle_of_a_run_is_not_healed_by_a_later_flush() {
         ("LISTENER", house.site.sshd.path("pid")),
         ("SHUT_DOWN", PathBuf::from(SHUT_DOWN)),
     ];
-    let set: String = variables.iter().map(|(name, value)| format!("{name}='{}'\n", value.display())).collect();
-    write_program(&script, &format!("#!/bin/sh\n{set}{LOSES_POWER}"));
+    let set: Vec<String> = variables.iter().map(|(name, value)| format!("{name}='{}'\n", value.display())).collect();
+    write_program(&script, &format!("#!/bin/sh\n{}{LOSES_POWER}", set.concat()));
     house.cli.set("NAS_RSYNC_PATH", script);
     house.volume.flush();
     let run = house.cli.line("sync");
