@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::watch::HealthArgs;
 use crate::service::config::Flags;
 use crate::store::{DocumentId, Selection, UserId};
 
@@ -75,6 +76,8 @@ pub enum Command {
         #[arg(long, value_name = "ID", allow_negative_numbers = true)]
         user: Option<i64>,
     },
+    /// Say whether `watch` is well, for a container's health check: ends with 0 or 1
+    Health(HealthArgs),
     /// Copy files to a NAS with rsync's own options; see `push --help`
     #[command(disable_help_flag = true)]
     Push {

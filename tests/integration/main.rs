@@ -4,7 +4,9 @@
     reason = "a failed test panics; helpers of tests are tests to the reader, not to the lint"
 )]
 
+mod backend;
 mod cli;
+mod durability;
 mod faults;
 mod faults_kill;
 mod faults_late;
