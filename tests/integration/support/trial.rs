@@ -56,7 +56,7 @@ pub struct State {
     /// Documents whose new content is there.
     pub stored: usize,
     /// Documents that are under a lease.
-    pub leased: usize,
+    pub leased: u32,
     /// What interrupted transfers left: rsync's own temporary files.
     pub temporary: usize,
 }
