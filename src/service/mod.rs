@@ -24,7 +24,7 @@ pub mod watch;
 mod worker;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -301,6 +301,28 @@ impl NasSyncService {
     ) -> Result<T> {
         let path = self.settings.db.clone();
         blocking(move || work(&mut Store::open(&path, access)?)).await
+    }
+}
+
+/// An open database that several threads may use, one after the other.
+///
+/// A run keeps one: a database whose last connection closes is tidied up under a lock, which costs time, and others that
+/// come by meanwhile have to wait.
+#[derive(Debug, Clone)]
+struct SharedStore(Arc<Mutex<Store>>);
+
+impl SharedStore {
+    async fn open(path: &Path, access: Access) -> Result<Self> {
+        let path = path.to_owned();
+        let store = blocking(move || Store::open(&path, access)).await?;
+        Ok(Self(Arc::new(Mutex::new(store))))
+    }
+
+    /// Works with it on a thread that may block.
+    async fn with<T: Send + 'static>(&self, work: impl FnOnce(&mut Store) -> Result<T> + Send + 'static) -> Result<T> {
+        let store = Arc::clone(&self.0);
+        // Work that panicked has not committed anything, and the next one begins with a transaction of its own.
+        blocking(move || work(&mut store.lock().unwrap_or_else(PoisonError::into_inner))).await
     }
 }
 

@@ -18,7 +18,7 @@ use super::layout::Layout;
 use super::line::Line;
 use super::pace::Pace;
 use super::worker::{self, Keeper};
-use super::{NasSyncService, SyncSummary, retry};
+use super::{NasSyncService, SharedStore, SyncSummary, retry};
 use crate::error::{ErrorKind, Healing, NasSyncError, Result};
 use crate::role::monitor::Monitor;
 use crate::store::{Access, BadRow, Document, DocumentId, Due, Pause, Selection};
@@ -71,8 +71,9 @@ pub(super) async fn run(
     }
     let root = service.root()?;
     let (target, selection) = (line.target(), request.selection.clone());
-    let (unusable, refused, pause) = service
-        .with_store(Access::Existing, move |store| {
+    let store = SharedStore::open(&service.settings().db, Access::Existing).await?;
+    let (unusable, refused, pause) = store
+        .with(move |store| {
             Ok((store.unusable(&selection)?, store.refused(&target, Utc::now())?, store.pause(&target)?))
         })
         .await?;
@@ -80,6 +81,7 @@ pub(super) async fn run(
     let possible = abilities.check();
     let mut run = Run {
         service,
+        store,
         line,
         root,
         layout: Arc::new(layout),
@@ -127,6 +129,7 @@ impl Asked {
 
 pub(super) struct Run<'s> {
     pub(super) service: &'s NasSyncService,
+    pub(super) store: SharedStore,
     pub(super) line: &'s mut Line,
     pub(super) root: Option<Arc<Root>>,
     layout: Arc<Layout>,
@@ -158,7 +161,7 @@ impl Run<'_> {
                 }
                 Claim::Nothing => break,
             };
-            let mut keeper = Keeper::new(&self.service.settings().db, fence);
+            let mut keeper = Keeper::new(self.store.clone(), fence);
             let sent = self.send(&mut keeper, documents).await;
             let given_back = keeper.give_back().await;
             sent?;
@@ -178,8 +181,8 @@ impl Run<'_> {
         };
         let others = self.request.others;
         let (claimed, leased) = self
-            .service
-            .with_store(Access::Existing, move |store| {
+            .store
+            .with(move |store| {
                 let claimed = store.claim(&selection, &due, MAX_CLAIM, &worker::worker())?;
                 let look = claimed.fence.is_none() && others == Others::WaitFor;
                 let leased = if look { store.leased(&selection)? } else { 0 };
@@ -216,9 +219,7 @@ impl Run<'_> {
 
     async fn plan(&self, documents: Vec<Result<Document, BadRow>>) -> Result<Plan> {
         let (layout, root) = (Arc::clone(&self.layout), self.root.clone());
-        self.service
-            .with_store(Access::Existing, move |store| Plan::make(store, documents, &layout, root.as_deref()))
-            .await
+        self.store.with(move |store| Plan::make(store, documents, &layout, root.as_deref())).await
     }
 
     /// The login. The first of a run is tried once; one that was lost is made anew, with growing waits.

@@ -84,7 +84,9 @@ async fn an_rsync_without_fsync_stores_and_it_is_said_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_that_names_its_option_costs_nothing_else() {
     let mut site = Site::new();
-    site.wrap_rsync("case \"$*\" in *--fsync*) echo 'rsync: --fsync: unknown option' >&2; exit 1;; esac\nexec rsync \"$@\"");
+    site.wrap_rsync(
+        "case \"$*\" in *--fsync*) echo 'rsync: --fsync: unknown option' >&2; exit 1;; esac\nexec rsync \"$@\"",
+    );
     site.document("a.pdf", b"content").await;
     assert_eq!(site.sync().await.synced, 1);
     assert_eq!(level(&site, 1).as_deref(), Some("stored"));
@@ -146,4 +148,33 @@ async fn what_has_no_room_waits_and_the_figures_are_said() {
     let summary = site.sync().await;
     assert_eq!((summary.synced, summary.stopped.is_none()), (1, true), "{summary:?}");
     assert_eq!(site.service().pause().await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_tells_the_best_level_and_asks_anew() {
+    let mut site = restricted();
+    let best = async |site: &Site| site.service().test_connection().await.map(|report| report.level.as_str());
+    assert_eq!(best(&site).await.unwrap(), "stored");
+    site.set("NAS_DURABILITY", "durable");
+    assert_eq!(best(&site).await.unwrap_err().kind(), ErrorKind::DurabilityUnavailable);
+
+    // An update makes it able, and a test finds out.
+    let mut site = Site::new();
+    let broken = site.path("broken");
+    fs::write(&broken, "").unwrap();
+    site.wrap_rsync(&format!(
+        "if test -e '{}'; then case \"$*\" in *--fsync*) echo 'rsync: --fsync: unknown option' >&2; exit 1;; esac; fi\nexec rsync \"$@\"",
+        broken.display()
+    ));
+    site.document("a.pdf", b"content").await;
+    assert_eq!(site.sync().await.synced, 1);
+    fs::remove_file(&broken).unwrap();
+    site.document("b.pdf", b"content").await;
+    assert_eq!(site.sync().await.synced, 1);
+    assert_eq!(level(&site, 2).as_deref(), Some("stored"), "it is not asked each time");
+    assert_eq!(best(&site).await.unwrap(), "durable");
+    site.document("c.pdf", b"content").await;
+    assert_eq!(site.sync().await.synced, 1);
+    assert_eq!(level(&site, 3).as_deref(), Some("durable"));
+    assert_eq!(site.stored_names(), ["a.pdf", "b.pdf", "c.pdf"]);
 }

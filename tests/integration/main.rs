@@ -31,3 +31,4 @@ mod ssh_exec;
 mod ssh_no_strict;
 mod static_binary;
 mod support;
+mod workers;
