@@ -1,4 +1,5 @@
-//! What comes late: a record that waits for the database, an rsync on the NAS that outlives its run.
+//! What comes late: a record that waits for the database, a worker that stood still until its lease was another's, an
+//! rsync on the NAS that outlives its run.
 //!
 //! Meanwhile the application rewrites the file and makes its row pending, in this order. Whatever is late must not make
 //! the old version count for the new one.
@@ -7,6 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::support::random::long;
 use crate::support::{Cli, Site, noise};
 
 /// Passes so many bytes to rsync, and the rest when it is told so: a NAS that stands still for a while.
@@ -17,6 +19,8 @@ touch "$NAS/../ended"
 "#;
 /// How long something may take to come about.
 const LONGEST: Duration = Duration::from_secs(30);
+/// A lease ends within a minute when nobody renews it.
+const A_LEASE_AND_MORE: Duration = Duration::from_secs(75);
 /// What happens beyond our sight is given this time. Too little makes a test easier, never wrong.
 const UNSEEN: Duration = Duration::from_millis(700);
 
@@ -80,6 +84,33 @@ fn a_record_that_waited_for_the_database_does_not_count_for_a_file_rewritten_mea
     assert!(!marked || scene.holds(&scene.new), "the old version counts for the new one: {}", first.all());
     scene.plain.line("sync").ends(0);
     assert!(scene.holds(&scene.new), "the new version was never sent");
+}
+
+/// Long, because leases are.
+#[test]
+fn a_worker_that_lost_its_lease_does_not_bring_back_the_old_version() {
+    if !long() {
+        return;
+    }
+    let scene = Scene::new();
+    let mut stopped = scene.slow.start(&["sync"]);
+    stopped.until(|| scene.site.path("still").exists());
+    std::thread::sleep(UNSEEN);
+    stopped.signal("STOP");
+    fs::write(&scene.document, &scene.new).unwrap();
+    scene.site.database().execute("UPDATE documents SET synced_to_nas = 0, synced_at = NULL", []).unwrap();
+    let deadline = Instant::now() + A_LEASE_AND_MORE;
+    while scene.plain.line("sync").code != Some(0) {
+        assert!(Instant::now() < deadline, "the lease does not end");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    assert!(scene.holds(&scene.new));
+    scene.goes_on();
+    until(|| scene.holds(&scene.old));
+    stopped.signal("CONT");
+    let late = stopped.wait();
+    scene.plain.line("sync").ends(0);
+    assert!(scene.holds(&scene.new), "the old version is back: {}", late.all());
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use crate::support::volume::{Cut, Volume};
+use crate::support::cli::write_program;
+use crate::support::volume::{Cut, SHUT_DOWN, Volume};
 use crate::support::{Cli, Site, Sshd, noise};
 
 const DOCUMENTS: usize = 50;
@@ -68,6 +69,12 @@ impl House {
         let run = self.cli.line("sync");
         self.volume.cut_power(cut);
         run.ends(0);
+        self.survey()
+    }
+
+    /// Compares what is recorded with what is there.
+    #[track_caller]
+    fn survey(&self) -> Survey {
         let database = self.site.database();
         let sql = "SELECT s.document_id, s.remote_name, s.level FROM nas_sync_documents s
                    JOIN documents d ON d.id = s.document_id WHERE d.synced_to_nas = 1";
@@ -89,7 +96,7 @@ impl House {
                 (false, false) => survey.lost += 1,
             }
         }
-        assert_eq!(survey.levels.values().sum::<usize>(), DOCUMENTS, "{}", run.all());
+        assert_eq!(survey.levels.values().sum::<usize>(), DOCUMENTS, "not all are marked");
         survey
     }
 }
@@ -99,12 +106,71 @@ fn what_is_durable_survives_a_power_cut_of_the_nas() {
     for layout in LAYOUTS {
         for cut in Cut::ALL {
             let Some(house) = House::new(Sshd::start(), layout) else { return };
-            let new = house.sync_and_cut(cut);
-            println!("{layout}, {cut:?}, new documents: {new:?}");
-            house.rewrite();
-            let replaced = house.sync_and_cut(cut);
-            println!("{layout}, {cut:?}, replaced documents: {replaced:?}");
-            assert!(new.broken_promises.is_empty() && replaced.broken_promises.is_empty());
+            for what in ["new", "replaced"] {
+                let survey = house.sync_and_cut(cut);
+                println!("{layout}, {cut:?}, {what} documents: {survey:?}");
+                assert!(survey.broken_promises.is_empty());
+                assert_eq!(survey.levels.get("durable"), Some(&DOCUMENTS));
+                house.rewrite();
+            }
         }
     }
+}
+
+/// Shows that the test above can fail, and that the flush is needed.
+#[test]
+fn a_nas_that_swallows_the_flush_loses_what_it_had_renamed_last() {
+    let folder = tempfile::tempdir().unwrap();
+    write_program(&folder.path().join("sync"), "#!/bin/sh\nexit 0\n");
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", folder.path().display());
+    for layout in LAYOUTS {
+        // Somebody else on this machine may flush everything in the very moment.
+        let lost = (0..5).find_map(|_| {
+            let sshd = Sshd::setup().env("PATH", path.clone()).start();
+            let survey = House::new(sshd, layout)?.sync_and_cut(Cut::Nothing);
+            println!("{layout}, without a flush: {survey:?}");
+            (!survey.broken_promises.is_empty()).then_some(survey)
+        });
+        assert!(lost.is_some() || Volume::ext4(8).is_none(), "{layout}: nothing is lost, so the flush proves nothing");
+    }
+}
+
+/// Has its power cut once, when rsync has acknowledged everything, and is back at once. The connection is gone.
+const LOSES_POWER: &str = r#"
+rsync "$@"
+status=$?
+if mkdir "$HOUSE/cut" 2>/dev/null; then
+    perl -e "$SHUT_DOWN" "$VOLUME" 2 && umount "$VOLUME" && mount -t ext4 -o loop,commit=600 "$IMAGE" "$VOLUME"
+    process=$PPID
+    ancestors=
+    while [ "$process" -gt 1 ] && [ "$process" != "$(cat "$LISTENER")" ]; do
+        ancestors="$ancestors $process"
+        process=$(ps -o ppid= -p "$process")
+    done
+    kill -KILL $ancestors
+fi
+exit $status
+"#;
+
+#[test]
+fn a_power_cut_in_the_middle_of_a_run_is_not_healed_by_a_later_flush() {
+    let Some(mut house) = House::new(Sshd::start(), "flat") else { return };
+    let script = house.site.path("loses-power");
+    let variables = [
+        ("HOUSE", house.site.path("")),
+        ("VOLUME", house.volume.path()),
+        ("IMAGE", house.volume.image()),
+        ("LISTENER", house.site.sshd.path("pid")),
+        ("SHUT_DOWN", PathBuf::from(SHUT_DOWN)),
+    ];
+    let set: Vec<String> = variables.iter().map(|(name, value)| format!("{name}='{}'\n", value.display())).collect();
+    write_program(&script, &format!("#!/bin/sh\n{}{LOSES_POWER}", set.concat()));
+    house.cli.set("NAS_RSYNC_PATH", script);
+    house.volume.flush();
+    let run = house.cli.line("sync");
+    assert!(house.site.path("cut").exists(), "{}", run.all());
+    run.ends(0);
+    let survey = house.survey();
+    println!("power cut before the flush: {survey:?}");
+    assert!(survey.broken_promises.is_empty(), "{survey:?}");
 }

@@ -55,6 +55,8 @@ pub struct State {
     pub marked: usize,
     /// Documents whose new content is there.
     pub stored: usize,
+    /// Documents that are under a lease.
+    pub leased: u32,
     /// What interrupted transfers left: rsync's own temporary files.
     pub temporary: usize,
 }
@@ -159,9 +161,10 @@ impl Trial<'_> {
         }
         let database = Connection::open(copy.join("documents.db")).expect("the database");
         let marked = self.check_rows(&database);
+        let leases = database.query_row("SELECT COUNT(*) FROM nas_sync_leased", [], |row| row.get(0)).expect("a count");
         drop(database);
         fs::remove_dir_all(copy).expect("it is gone");
-        self.check_nas(&marked)
+        State { leased: leases, ..self.check_nas(&marked) }
     }
 
     /// Checks that nothing is left to do.
@@ -169,6 +172,7 @@ impl Trial<'_> {
     pub fn check_done(&self) -> State {
         let state = self.check();
         assert_eq!((state.marked, state.stored), (self.batch.len(), self.batch.len()), "{}", self.said());
+        assert_eq!(state.leased, 0, "a lease outlives its worker");
         state
     }
 

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 /// Makes ext4 behave as if the machine had lost power: nothing more reaches the disk. Perl is part of every Debian, and
 /// an ioctl is beyond what safe Rust offers.
-const SHUT_DOWN: &str = r#"
+pub const SHUT_DOWN: &str = r#"
     open(my $folder, "<", $ARGV[0]) or die "open: $!";
     my $flag = pack("I", $ARGV[1]);
     ioctl($folder, 0x8004587D, $flag) or die "EXT4_IOC_SHUTDOWN: $!";
@@ -52,10 +52,9 @@ impl Volume {
     pub fn ext4(mebibytes: u64) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::create_dir(folder.path().join("mounted")).expect("a folder");
-        let image = folder.path().join("image");
-        File::create(&image).and_then(|file| file.set_len(mebibytes << 20)).expect("an image");
         let volume = Self { folder };
-        let made = run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image)).and_then(|()| volume.mount());
+        File::create(volume.image()).and_then(|file| file.set_len(mebibytes << 20)).expect("an image");
+        let made = run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(volume.image())).and_then(|()| volume.mount());
         match made {
             Ok(()) => Some(volume),
             Err(reason) => {
@@ -68,6 +67,11 @@ impl Volume {
     /// Where it is mounted.
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("mounted")
+    }
+
+    /// The file that holds it.
+    pub fn image(&self) -> PathBuf {
+        self.folder.path().join("image")
     }
 
     /// Cuts the power and brings it back.
@@ -85,8 +89,7 @@ impl Volume {
 
     fn mount(&self) -> Result<(), String> {
         // The journal is written when somebody asks for it, not because of the time that has passed.
-        let image = self.folder.path().join("image");
-        run(Command::new("mount").args(["-t", "ext4", "-o", "loop,commit=600"]).arg(image).arg(self.path()))
+        run(Command::new("mount").args(["-t", "ext4", "-o", "loop,commit=600"]).arg(self.image()).arg(self.path()))
     }
 
     fn unmount(&self) -> Result<(), String> {
