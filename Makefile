@@ -61,6 +61,7 @@ deps: rust
 	for pair in $(NEEDED); do \
 	    command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair##*:}"); \
 	done; \
+	python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv); \
 	if [[ $${#missing[@]} -gt 0 ]]; then \
 	    echo "installing: $${missing[*]}"; \
 	    sudo=(); [[ $$(id -u) -eq 0 ]] || sudo=(sudo); \

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::watch::HealthArgs;
 use crate::service::config::Flags;
 use crate::store::{DocumentId, Selection, UserId};
 
@@ -60,12 +61,23 @@ pub enum Command {
         #[arg(long, value_name = "ID", allow_negative_numbers = true)]
         document: Vec<i64>,
     },
-    /// Show how many documents are on the NAS
+    /// Forget waits and final failures: what is pending goes with the next sync
+    Retry {
+        /// Only documents of this user
+        #[arg(long, value_name = "ID", allow_negative_numbers = true)]
+        user: Option<i64>,
+        /// Only this document; may be given several times
+        #[arg(long, value_name = "ID", allow_negative_numbers = true)]
+        document: Vec<i64>,
+    },
+    /// Show how many documents are on the NAS, and why others are not
     Status {
         /// Only those of this user
         #[arg(long, value_name = "ID", allow_negative_numbers = true)]
         user: Option<i64>,
     },
+    /// Say whether `watch` is well, for a container's health check: ends with 0 or 1
+    Health(HealthArgs),
     /// Copy files to a NAS with rsync's own options; see `push --help`
     #[command(disable_help_flag = true)]
     Push {
@@ -135,7 +147,7 @@ pub struct ConfigArgs {
     /// Program started on the NAS [env: NAS_RSYNC_PATH] [default: rsync]
     #[arg(long, global = true, value_name = "PROGRAM")]
     rsync_path: Option<OsString>,
-    /// Level required: sent, stored, durable or verified [env: NAS_DURABILITY] [default: the best, up to stored; higher ones are not there yet]
+    /// Level required: sent, stored, durable or verified [env: NAS_DURABILITY] [default: the best the NAS can do, up to durable]
     #[arg(long, global = true, value_name = "LEVEL")]
     durability: Option<OsString>,
     /// Tries of a document before it counts as failed for good [env: NAS_RETRIES] [default: 5]
@@ -172,7 +184,7 @@ impl From<ConfigArgs> for Flags {
     }
 }
 
-/// The documents that `sync` is about.
+/// The documents that `sync` and `retry` are about.
 pub fn selection(user: Option<i64>, documents: &[i64]) -> Selection {
     let documents: Vec<_> = documents.iter().copied().map(DocumentId).collect();
     match (user.map(UserId), documents.is_empty()) {

@@ -1,4 +1,4 @@
-//! `config`, `test`, `add`, `sync`, `status`: calls to the service, and what is said about their results.
+//! `config`, `test`, `add`, `sync`, `retry`, `status`: calls to the service, and what is said about their results.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use super::args::{self, Command};
 use super::console::Console;
 use super::progress::{self, Bar};
 use super::signals::{Signals, Stop};
-use super::{json, render};
+use super::{json, render, watch};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::{Event, Monitor};
 use crate::service::config::{Environment, Flags, Settings};
@@ -65,7 +65,9 @@ async fn brief(command: Command, service: &NasSyncService, console: &Console) ->
         Command::Config => Ok(config(service.settings(), console)),
         Command::Test => test(service, console).await,
         Command::Add { paths, user } => add(service, UserId(user), paths, console).await,
+        Command::Retry { user, document } => retry(service, args::selection(user, &document), console).await,
         Command::Status { user } => status(service, user.map(UserId), console).await,
+        Command::Health(args) => Ok(watch::check(&args, service.settings(), console)),
         Command::Sync { .. } | Command::Push { .. } => {
             Err(NasSyncError::new(ErrorKind::Internal, "this command has a way of its own"))
         }
@@ -97,9 +99,18 @@ async fn add(service: &NasSyncService, user: UserId, paths: Vec<PathBuf>, consol
 
 async fn status(service: &NasSyncService, user: Option<UserId>, console: &Console) -> Result<u8> {
     let stats = service.stats(user).await?;
+    let queue = service.queue(user.map_or(Selection::All, Selection::User)).await?;
+    let pause = service.pause().await?;
     let configured = service.is_configured();
-    console.line(&render::status(&stats, configured));
-    console.object(&json::status(&stats, configured));
+    console.line(&render::status(&stats, &queue, pause.as_ref(), configured));
+    console.object(&json::status(&stats, &queue, pause.as_ref(), configured));
+    Ok(0)
+}
+
+async fn retry(service: &NasSyncService, selection: Selection, console: &Console) -> Result<u8> {
+    let documents = service.retry(selection).await?;
+    console.line(&render::retry(documents));
+    console.object(&json::retry(documents));
     Ok(0)
 }
 
@@ -137,6 +148,9 @@ async fn sync(
     }
     if let Some(error) = &summary.stopped {
         console.error(error);
+    }
+    if let Some(until) = summary.paused_until {
+        console.err(&format!("note: everything stays pending; `watch` goes on at {}", render::time(until)));
     }
     console.line(&render::sync(&summary));
     console.object(&json::sync(&summary));

@@ -1,12 +1,13 @@
 //! The objects of `--json`. Their keys are a promise: more may come, none may change.
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::error::NasSyncError;
 use crate::service::config::Settings;
 use crate::service::push::PushReport;
 use crate::service::{ConnectionReport, SyncSummary};
-use crate::store::{DocumentId, SyncStats};
+use crate::store::{DocumentId, Held, NextTry, Pause, Queue, SyncStats};
 use crate::text;
 
 /// What every object says about an error.
@@ -83,6 +84,7 @@ pub fn sync(summary: &SyncSummary) -> Value {
         "warnings": summary.warnings,
         "bytes_sent": summary.bytes_sent,
         "elapsed_ms": millis(summary.elapsed),
+        "paused_until": summary.paused_until.map(time),
     });
     if let Some(stopped) = &summary.stopped {
         object["error"] = error(stopped);
@@ -96,17 +98,52 @@ pub fn sync_failed(cause: &NasSyncError) -> Value {
     sync(&summary)
 }
 
-/// `status`
-pub fn status(stats: &SyncStats, configured: bool) -> Value {
+/// `retry`
+pub fn retry(documents: usize) -> Value {
+    json!({ "retried": documents })
+}
+
+/// `status`; `failures` holds every pending document whose last try failed.
+pub fn status(stats: &SyncStats, queue: &Queue, pause: Option<&Pause>, configured: bool) -> Value {
+    let failures: Vec<_> = queue.held.iter().map(held).collect();
+    let waiting = queue.held.iter().filter(|held| held.next != NextTry::Never).count();
     json!({
+        "due": queue.due,
+        "sending": queue.leased,
+        "waiting": waiting,
+        "failed_for_good": queue.held.len() - waiting,
+        "failures": failures,
+        "paused": pause.map(|pause| json!({
+            "until": pause.until.map(time),
+            "kind": pause.failure.kind,
+            "message": pause.failure.text,
+        })),
         "total_documents": stats.total_documents,
         "synced": stats.synced,
         "pending": stats.pending,
         "failed": stats.failed,
         "sync_percentage": stats.sync_percentage,
-        "last_sync": stats.last_sync.map(|time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string()),
+        "last_sync": stats.last_sync.map(time),
         "nas_configured": configured,
     })
+}
+
+fn held(held: &Held) -> Value {
+    let next = match held.next {
+        NextTry::At(at) => Some(time(at)),
+        NextTry::Never => None,
+    };
+    json!({
+        "id": held.id.0,
+        "kind": held.failure.kind,
+        "message": held.failure.text,
+        "tries": held.tries,
+        "next_try": next,
+    })
+}
+
+fn time(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// `push`
@@ -182,10 +219,10 @@ mod tests {
     fn status_writes_times_in_utc_and_one_decimal() {
         let last_sync = Utc.with_ymd_and_hms(2024, 1, 15, 14, 30, 0).single();
         let stats = SyncStats { sync_percentage: 94.7, last_sync, ..SyncStats::default() };
-        let object = status(&stats, true);
+        let object = status(&stats, &Queue::default(), None, true);
         assert_eq!(object["last_sync"], "2024-01-15T14:30:00Z");
         assert!(object.to_string().contains("\"sync_percentage\":94.7"));
-        assert_eq!(status(&SyncStats::default(), false)["last_sync"], Value::Null);
+        assert_eq!(status(&SyncStats::default(), &Queue::default(), None, false)["last_sync"], Value::Null);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod remote_shell;
 mod render;
 mod rsync_args;
 mod signals;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::Write as _;

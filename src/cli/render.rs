@@ -2,14 +2,19 @@
 
 use std::fmt::Write as _;
 
+use chrono::{DateTime, Utc};
+
 use super::console::Style;
 use super::numbers;
 use super::rsync_args::Numbers;
 use crate::error::NasSyncError;
 use crate::service::config::{KeySource, Settings};
 use crate::service::{ConnectionReport, SyncSummary};
-use crate::store::SyncStats;
+use crate::store::{NextTry, Pause, Queue, SyncStats};
 use crate::text;
+
+/// How many documents with failures `status` lists.
+const SHOWN_FAILURES: usize = 20;
 
 /// An error: what, what else is known, why, and what to do.
 pub fn error(error: &NasSyncError, style: Style) -> String {
@@ -42,7 +47,7 @@ pub fn config(settings: &Settings) -> String {
         (None, Some(file)) => path(file),
         (None, None) => "(none)".to_owned(),
     };
-    let durability = settings.durability.map_or("best that can be proved, up to stored", crate::store::Level::as_str);
+    let durability = settings.durability.map_or("best that the NAS can do, up to durable", crate::store::Level::as_str);
     let rows = [
         ("host", shown(settings.host.as_ref())),
         ("user", shown(settings.user.as_ref())),
@@ -98,20 +103,53 @@ pub fn sync(summary: &SyncSummary) -> String {
 }
 
 /// `status`
-pub fn status(stats: &SyncStats, configured: bool) -> String {
-    let last =
-        stats.last_sync.map_or_else(|| "never".to_owned(), |time| time.format("%Y-%m-%d %H:%M:%S UTC").to_string());
-    let pending = match stats.failed {
-        0 => stats.pending.to_string(),
-        failed => format!("{} ({failed} of them failed in their last try)", stats.pending),
+pub fn status(stats: &SyncStats, queue: &Queue, pause: Option<&Pause>, configured: bool) -> String {
+    let last = stats.last_sync.map_or_else(|| "never".to_owned(), time);
+    let waiting = queue.held.iter().filter(|held| held.next != NextTry::Never).count();
+    let counts = [
+        (queue.leased, "being sent"),
+        (waiting as u64, "waiting for their next try"),
+        ((queue.held.len() - waiting) as u64, "failed for good"),
+    ];
+    let counts: Vec<_> =
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    let pending = match counts.as_slice() {
+        [] => stats.pending.to_string(),
+        counts => format!("{} ({})", stats.pending, counts.join(", ")),
     };
-    table(&[
+    let mut text = table(&[
         ("documents", stats.total_documents.to_string()),
         ("synced", format!("{} ({:.1}%)", stats.synced, stats.sync_percentage)),
         ("pending", pending),
         ("last sync", last),
         ("NAS", if configured { "configured" } else { "not configured" }.to_owned()),
-    ])
+    ]);
+    if let Some(Pause { until, failure, .. }) = pause {
+        let until = until.map_or_else(|| "until `nas-sync retry`".to_owned(), |until| format!("until {}", time(until)));
+        append(&mut text, format_args!("\npaused      {until}: {}", failure.text));
+    }
+    for held in queue.held.iter().take(SHOWN_FAILURES) {
+        let next = match held.next {
+            NextTry::At(at) => format!("next try at {}", time(at)),
+            NextTry::Never => "failed for good; see to it, then `nas-sync retry`".to_owned(),
+        };
+        let failure = text::escape(&held.failure.text);
+        append(&mut text, format_args!("\nDocument {}: {failure} (tries: {}; {next})", held.id, held.tries));
+    }
+    if queue.held.len() > SHOWN_FAILURES {
+        append(&mut text, format_args!("\n… and {} more; --json lists all", queue.held.len() - SHOWN_FAILURES));
+    }
+    text
+}
+
+/// `retry`
+pub fn retry(documents: usize) -> String {
+    format!("{documents} documents that waited or had failed go with the next sync")
+}
+
+/// A time.
+pub fn time(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 fn table(rows: &[(&str, String)]) -> String {

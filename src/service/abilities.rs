@@ -125,9 +125,9 @@ impl Abilities {
 /// What a person should know about a NAS that cannot do something; nothing where that changes no level.
 pub(super) fn warning(ability: Ability) -> Option<&'static str> {
     match ability {
-        Ability::Acknowledge => Some(
-            "this NAS's rsync cannot acknowledge single files; documents are recorded at the level `sent`",
-        ),
+        Ability::Acknowledge => {
+            Some("this NAS's rsync cannot acknowledge single files; documents are recorded at the level `sent`")
+        }
         Ability::Fsync => Some(
             "this NAS's rsync is too old to flush files to disk (`--fsync`); documents are recorded at the level `stored`, and a power cut of the NAS may still cost the last ones",
         ),

@@ -12,6 +12,7 @@ use std::time::Instant;
 use chrono::{DateTime, Utc};
 
 use super::DocumentError;
+use super::abilities::Folders;
 use super::layout::{DocumentFacts, Layout};
 use super::named;
 use crate::delta::Geometry;
@@ -21,9 +22,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::{Event, Monitor, Stability};
 use crate::role::send_list::{SendList, Sources};
 use crate::session::{Outcome, kind_of_text, names_file};
-use crate::store::{
-    Attempt, AttemptEnd, BadRow, Claim, Document, DocumentId, Level, Store, StoredCopy, SyncedRecord,
-};
+use crate::store::{Attempt, AttemptEnd, BadRow, Claim, Document, DocumentId, Level, Store, StoredCopy, SyncedRecord};
 use crate::transport::ExitStatus;
 use crate::tree::{FileMeta, RemoteName, Root, SourceFile, Stamp};
 use crate::wire::flist::FileEntry;
@@ -174,8 +173,9 @@ impl Batch {
     }
 
     /// Whether names of this batch lie in folders, which then travel too.
-    pub fn has_folders(&self) -> bool {
-        named::has_folders(self.planned.iter().map(|planned| &planned.name))
+    pub fn folders(&self) -> Folders {
+        let in_folders = named::has_folders(self.planned.iter().map(|planned| &planned.name));
+        if in_folders { Folders::OnTheWay } else { Folders::None }
     }
 
     /// The file list: each document at its position in the batch, then the folders on the way to them.
@@ -244,11 +244,6 @@ impl Planned {
         self.meta.size
     }
 
-    /// Which document it is.
-    pub fn id(&self) -> DocumentId {
-        self.document.id
-    }
-
     fn record(&self, level: Level, sha256: Option<[u8; 32]>) -> SyncedRecord {
         SyncedRecord {
             id: self.document.id,
@@ -306,7 +301,9 @@ impl Track {
         let (end, failure) = match verdict {
             Verdict::Proved(_) => (AttemptEnd::Synced, None),
             Verdict::Failed(error) => (AttemptEnd::Failed, Some(failure(error))),
-            Verdict::Open => (AttemptEnd::Cut, end.outcome.and_then(|outcome| outcome.result.as_ref().err()).map(failure)),
+            Verdict::Open => {
+                (AttemptEnd::Cut, end.outcome.and_then(|outcome| outcome.result.as_ref().err()).map(failure))
+            }
         };
         let took = self.ended.unwrap_or_else(Instant::now).saturating_duration_since(since);
         Some(Attempt { id, started, took, bytes: self.literal, end, failure })
@@ -443,6 +440,16 @@ impl Verdicts {
         let trouble = self.failed.iter().find(|failed| full(failed) || takes_nothing)?.error.clone();
         self.failed.retain(|failed| !of_nas(failed));
         Some(trouble)
+    }
+
+    /// Takes back all that was proved: it was acknowledged, but what should make it last did not happen. Gives the
+    /// documents.
+    pub fn take_back_all(&mut self, cause: &NasSyncError) -> Vec<DocumentId> {
+        for attempt in self.attempts.iter_mut().filter(|attempt| attempt.end == AttemptEnd::Synced) {
+            attempt.end = AttemptEnd::Cut;
+            attempt.failure = Some((cause.kind(), cause.message().to_owned()));
+        }
+        self.synced.drain(..).map(|record| record.id).collect()
     }
 
     /// Adds what became of another batch.

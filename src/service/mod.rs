@@ -12,11 +12,15 @@ mod connection;
 pub mod layout;
 mod line;
 mod named;
+mod pace;
 pub mod push;
+mod recording;
 pub mod remote;
 mod retry;
 mod round;
 mod sync;
+#[cfg(feature = "cli")]
+pub mod watch;
 mod worker;
 
 use std::path::{Path, PathBuf};
@@ -24,7 +28,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::watch;
 
 use self::client::ClientConfig;
 use self::config::{ConfigStatus, KeySource, Settings};
@@ -192,7 +195,7 @@ impl NasSyncService {
         stop: impl Future<Output = ()>,
     ) -> Result<SyncSummary> {
         let mut line = Line::new(self.client_config()?);
-        let (ask, stopping) = watch::channel(Stopping::No);
+        let (ask, stopping) = tokio::sync::watch::channel(Stopping::No);
         let request = Request { selection, others: Others::WaitFor };
         let summary = {
             let run = sync::run(self, &mut line, request, monitor, stopping);

@@ -1,7 +1,7 @@
 //! A round: one batch, sent in one session or in several side by side over one login, judged, proved and recorded.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
@@ -9,13 +9,18 @@ use super::abilities::{Abilities, Folders};
 use super::batch::{Batch, BatchSources, Planned, Proof, SessionEnd, Tracker, Verdicts};
 use super::blocking;
 use super::client::Client;
+use super::remote::{self, Flush, Flushed};
 use super::sync::{Run, Stopping, asked_to, interrupted};
 use super::worker::Keeper;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::Monitor;
 use crate::role::sender::{ChangedFile, Mode};
 use crate::session::{Contents, Outcome, Push, Receipts};
+use crate::store::{Ability, Level};
 use crate::wire::handshake::Offer;
+
+/// How long the last flush may take when somebody waits for the end.
+const LAST_FLUSH: Duration = Duration::from_secs(5);
 
 /// A part of a batch and what is known about it, also when its session is cut off.
 struct Part {
@@ -29,6 +34,7 @@ struct Part {
 struct Judged {
     verdicts: Verdicts,
     asked: Abilities,
+    folders: Folders,
     /// Documents that go again in this run.
     again: Vec<Planned>,
 }
@@ -79,6 +85,7 @@ impl Run<'_> {
             judged.push(self.judge(client, part, outcome).await?);
         }
         self.pace.learn(bytes, began.elapsed());
+        self.make_durable(&mut judged).await?;
         let mut again = Vec::new();
         let mut all = Verdicts::default();
         for Judged { verdicts, again: more, .. } in judged {
@@ -89,13 +96,73 @@ impl Run<'_> {
         Ok(again)
     }
 
+    /// Lets the NAS flush its folders, so that what it acknowledged survives a power cut there. What it could flush and
+    /// did not, because the connection was lost, stays pending: the power may just have been cut.
+    async fn make_durable(&mut self, judged: &mut [Judged]) -> Result<()> {
+        let flushable = |part: &Judged| part.asked.durable() && !part.verdicts.synced.is_empty();
+        if !judged.iter().any(flushable) {
+            return Ok(());
+        }
+        let scope =
+            if judged.iter().any(|part| part.folders == Folders::OnTheWay) { Flush::Everything } else { Flush::Folder };
+        let unproved = match self.flush(scope).await {
+            Ok(Flushed::Yes) => {
+                let durable = judged.iter_mut().filter(|part| part.asked.durable());
+                durable.for_each(|part| part.verdicts.raise_to(Level::Durable));
+                return Ok(());
+            }
+            Ok(Flushed::Refused(why)) => {
+                let asked = self.abilities.clone();
+                self.abilities.refuse(Ability::Flush);
+                self.learn(&asked).await?;
+                match self.abilities.check() {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error.with_details(why),
+                }
+            }
+            Err(error) => error,
+        };
+        for part in judged.iter_mut().filter(|part| part.asked.durable()) {
+            let ids = part.verdicts.take_back_all(&unproved);
+            self.ask_again(ids);
+        }
+        if unproved.kind() == ErrorKind::ConnectionLost && self.summary.stopped.is_none() {
+            self.cut.get_or_insert(unproved);
+        } else {
+            self.stop(unproved);
+        }
+        Ok(())
+    }
+
+    /// One flush; over a new login where the old one is lost, because the NAS may be there all the same.
+    async fn flush(&mut self, scope: Flush) -> Result<Flushed> {
+        let path = self.service.settings().path.clone().unwrap_or_default();
+        let stopped = *self.stopping.borrow() == Stopping::Now;
+        let limit = if stopped { LAST_FLUSH } else { self.service.settings().file_timeout };
+        let flush = async {
+            let client = self.line.client().await?;
+            match remote::flush(&client, &path, scope, limit).await {
+                Err(error) if error.kind() == ErrorKind::ConnectionLost && !stopped => {
+                    let client = self.line.client().await?;
+                    remote::flush(&client, &path, scope, limit).await
+                }
+                flushed => flushed,
+            }
+        };
+        if !stopped {
+            return flush.await;
+        }
+        // Whoever asked for the end does not want to wait for slow disks; the documents go again next time.
+        tokio::time::timeout(LAST_FLUSH, flush).await.unwrap_or_else(|_| Err(interrupted()))
+    }
+
     fn session(
         &self,
         client: &Arc<Client>,
         batch: &Batch,
         tracker: &Arc<Tracker>,
     ) -> Result<impl Future<Output = Result<Outcome>> + Send + 'static> {
-        let options = self.abilities.options(if batch.has_folders() { Folders::OnTheWay } else { Folders::None });
+        let options = self.abilities.options(batch.folders());
         let destination = self.service.destination()?;
         let client = Arc::clone(client);
         let push = Push {
@@ -118,6 +185,7 @@ impl Run<'_> {
     /// What a session proved about each document, and which of them go again.
     async fn judge(&mut self, client: &Client, part: Part, outcome: Option<Result<Outcome>>) -> Result<Judged> {
         let Part { batch, tracker, asked } = part;
+        let folders = batch.folders();
         let outcome = match outcome {
             Some(Ok(outcome)) => Some(outcome),
             Some(Err(error)) => {
@@ -132,7 +200,7 @@ impl Run<'_> {
             && outcome.refused_an_option()
             && self.can_do_with_less(&asked, outcome).await?
         {
-            return Ok(Judged { verdicts: Verdicts::default(), asked, again: batch.into_planned() });
+            return Ok(Judged { verdicts: Verdicts::default(), asked, folders, again: batch.into_planned() });
         }
         let jammed = outcome.as_ref().is_some_and(|outcome| outcome.jammed);
         if let Some(outcome) = &outcome
@@ -164,7 +232,7 @@ impl Run<'_> {
         }
         let goes_on = jammed || complained || self.cut.is_some();
         let again = if goes_on { std::mem::take(&mut verdicts.open) } else { Vec::new() };
-        Ok(Judged { verdicts, asked, again })
+        Ok(Judged { verdicts, asked, folders, again })
     }
 
     /// A session that did not come to its end: the run stops, or goes on when only the connection was lost.

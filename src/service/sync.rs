@@ -11,26 +11,21 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
-use super::abilities::{self, Abilities};
-use super::batch::{Plan, Planned, Verdicts};
+use super::abilities::Abilities;
+use super::batch::{Plan, Verdicts};
 use super::client::Client;
 use super::layout::Layout;
 use super::line::Line;
+use super::pace::Pace;
 use super::worker::{self, Keeper};
-use super::{DocumentError, NasSyncService, SyncSummary, retry};
+use super::{NasSyncService, SyncSummary, retry};
 use crate::error::{ErrorKind, Healing, NasSyncError, Result};
 use crate::role::monitor::Monitor;
-use crate::store::{
-    Ability, Access, BadRow, Document, DocumentId, Due, FailedTry, Failure, Held, MarkOutcome, NextTry, Pause, Queue,
-    Selection, Settlement,
-};
+use crate::store::{Access, BadRow, Document, DocumentId, Due, Pause, Selection};
 use crate::tree::Root;
 
 /// The most documents of one lease: each is looked at before it is sent, and held in memory.
-const MAX_CLAIM: usize = 2_000;
-/// The most block sums, in bytes, that the NAS may have to send ahead in one session if it has a copy of every
-/// document. The receiving end of the session can hold twice as much.
-const MAX_BATCH_SUMS: u64 = 32 * 1024 * 1024;
+pub(super) const MAX_CLAIM: usize = 2_000;
 /// How long to wait for documents that another worker is sending, before looking again.
 const OTHERS_NAP: Duration = Duration::from_millis(250);
 
@@ -137,15 +132,15 @@ pub(super) struct Run<'s> {
     layout: Arc<Layout>,
     pub(super) monitor: Arc<dyn Monitor>,
     pub(super) stopping: watch::Receiver<Stopping>,
-    request: Request,
+    pub(super) request: Request,
     asked: Asked,
     pub(super) abilities: Abilities,
-    pause: Option<Pause>,
+    pub(super) pause: Option<Pause>,
     pub(super) pace: Pace,
     /// Whether this run has had a login.
     connected: bool,
     /// Lost connections in a row without a document that was stored.
-    fruitless: u32,
+    pub(super) fruitless: u32,
     /// Why the last session ended early, if going on may help.
     pub(super) cut: Option<NasSyncError>,
     pub(super) summary: SyncSummary,
@@ -209,7 +204,9 @@ impl Run<'_> {
         self.record(keeper, Verdicts { failed: refused, ..Verdicts::default() }).await?;
         while !planned.is_empty() && !self.is_over() && !keeper.is_lost() {
             let Some(client) = self.connect().await else { break };
-            let later = planned.split_off(self.batch_len(&planned));
+            let room = self.room(&client).await?;
+            let Some(len) = self.batch_len(&planned, room) else { break };
+            let later = planned.split_off(len);
             let again = self.round(&client, keeper, std::mem::replace(&mut planned, later)).await?;
             planned.splice(0..0, again);
             self.mend().await;
@@ -268,130 +265,16 @@ impl Run<'_> {
         }
     }
 
-    /// How many documents the next batch takes, at least one.
-    fn batch_len(&self, planned: &[Planned]) -> usize {
-        let (mut sums, mut bytes) = (0, 0);
-        let fits = |document: &&Planned| {
-            sums += document.most_sums();
-            bytes += document.bytes();
-            sums <= MAX_BATCH_SUMS && bytes <= self.pace.limit
-        };
-        planned.iter().take(self.pace.documents).take_while(fits).count().max(1).min(planned.len())
+    /// Documents that may be leased once more in this run.
+    pub(super) fn ask_again(&mut self, documents: Vec<DocumentId>) {
+        if let Asked::Named(ids) = &mut self.asked {
+            ids.extend(documents);
+        }
     }
 
     /// The first reason to stop counts.
     pub(super) fn stop(&mut self, error: NasSyncError) {
         self.summary.stopped.get_or_insert(error);
-    }
-
-    /// Remembers what this NAS refuses, and says what changes by that: once, because from now on it is known.
-    pub(super) async fn learn(&mut self, asked: &Abilities) -> Result<()> {
-        let news: Vec<Ability> = self.abilities.refused().difference(asked.refused()).copied().collect();
-        for ability in news {
-            if self.service.settings().durability.is_none()
-                && let Some(warning) = abilities::warning(ability)
-                && !self.summary.warnings.iter().any(|said| said == warning)
-            {
-                self.summary.warnings.push(warning.to_owned());
-            }
-        }
-        let (target, refused) = (self.line.target(), self.abilities.refused().clone());
-        self.service
-            .with_store(Access::Existing, move |store| store.remember_refused(&target, &refused, Utc::now()))
-            .await
-    }
-
-    /// Records verdicts and takes their documents out of the lease, in one commit.
-    pub(super) async fn record(&mut self, keeper: &Keeper, verdicts: Verdicts) -> Result<()> {
-        let Verdicts { synced, failed, attempts, .. } = verdicts;
-        let settlement =
-            Settlement { synced: synced.clone(), failed: failed.iter().filter_map(failed_try).collect(), attempts };
-        let (fence, retries) = (keeper.fence(), self.service.settings().retries);
-        let (marked, unmarkable) = self
-            .service
-            .with_store(Access::Existing, move |store| {
-                let now = Utc::now();
-                let next = |kind, tries| retry::next_try(kind, tries, retries, now);
-                let outcomes = store.settle(fence, &settlement, now, &next)?;
-                let (mut marked, mut unmarkable) = (Vec::new(), Vec::new());
-                for (record, outcome) in synced.iter().zip(outcomes) {
-                    match outcome {
-                        MarkOutcome::Marked => marked.push(record.id),
-                        outcome => unmarkable.extend(cannot_be_marked(record.id, outcome)),
-                    }
-                }
-                if !unmarkable.is_empty() {
-                    let failed = unmarkable.iter().filter_map(failed_try).collect();
-                    store.settle(fence, &Settlement { failed, ..Settlement::default() }, now, &next)?;
-                }
-                Ok((marked, unmarkable))
-            })
-            .await?;
-        if !marked.is_empty() {
-            let marked: HashSet<_> = marked.into_iter().map(Some).collect();
-            self.summary.errors.retain(|failed| !marked.contains(&failed.id));
-            self.summary.synced += marked.len();
-            self.fruitless = 0;
-        }
-        for error in failed.into_iter().chain(unmarkable) {
-            self.fail(error);
-        }
-        if self.summary.synced > 0 && self.pause.take().is_some() {
-            self.set_pause(None).await?;
-        }
-        Ok(())
-    }
-
-    fn refuse(&mut self, rows: Vec<BadRow>) {
-        self.summary.errors.extend(rows.into_iter().map(|row| DocumentError { id: row.id, error: row.error }));
-    }
-
-    /// The last error of a document counts.
-    fn fail(&mut self, error: DocumentError) {
-        self.summary.errors.retain(|failed| failed.id.is_none() || failed.id != error.id);
-        self.summary.errors.push(error);
-    }
-
-    async fn set_pause(&self, pause: Option<Pause>) -> Result<()> {
-        let target = self.line.target();
-        self.service.with_store(Access::Existing, move |store| store.set_pause(&target, pause.as_ref())).await
-    }
-
-    /// Counts what is left, and says when things go on.
-    async fn finish(&mut self) {
-        let selection = self.request.selection.clone();
-        let queue = self.service.with_store(Access::Existing, move |store| store.queue(&selection, Utc::now())).await;
-        let Queue { due, leased, held } = queue.unwrap_or_else(|error| {
-            self.stop(error);
-            Queue::default()
-        });
-        for held in held {
-            if !self.summary.errors.iter().any(|failed| failed.id == Some(held.id)) {
-                self.summary.errors.push(still_held(&held));
-            }
-        }
-        self.summary.errors.sort_by_key(|failed| failed.id);
-        self.summary.failed = self.summary.errors.len();
-        self.summary.pending = usize::try_from(due + leased).unwrap_or(usize::MAX);
-        self.summary.total = self.summary.synced + self.summary.failed + self.summary.pending;
-        if let Some(error) = self.summary.stopped.clone() {
-            self.pause_for(&error).await;
-        }
-    }
-
-    /// When the NAS takes nothing, or somebody has to do something first, that is recorded for `watch` and `status`.
-    async fn pause_for(&mut self, error: &NasSyncError) {
-        let count = self.pause.as_ref().map_or(1, |pause| pause.count.saturating_add(1));
-        let until = match error.kind().healing() {
-            Healing::Pausing => Some(retry::pause_until(count, Utc::now())),
-            Healing::Permanent => None,
-            Healing::Transient => return,
-        };
-        let failure = Failure { kind: error.kind().as_str().to_owned(), text: error.message().to_owned() };
-        if let Err(error) = self.set_pause(Some(Pause { until, failure, count })).await {
-            tracing::warn!(%error, "a pause could not be recorded");
-        }
-        self.summary.paused_until = until;
     }
 }
 
@@ -400,37 +283,6 @@ enum Claim {
     Leased(crate::store::Fence, Vec<Result<Document, BadRow>>),
     WithOthers,
     Nothing,
-}
-
-/// How many bytes and documents a batch may have, so that what is proved is recorded about once a minute.
-#[derive(Debug)]
-pub(super) struct Pace {
-    limit: u64,
-    documents: usize,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self { limit: 512 << 20, documents: MAX_CLAIM }
-    }
-}
-
-impl Pace {
-    /// Learns from a batch of so many bytes.
-    pub fn learn(&mut self, bytes: u64, took: Duration) {
-        const LEAST: u64 = 64 << 20;
-        const MOST: u64 = 4 << 30;
-        // Small batches tell little about the speed of large ones.
-        if bytes >= LEAST {
-            let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
-            self.limit = (bytes / millis).saturating_mul(60_000).clamp(LEAST, MOST);
-        }
-    }
-
-    /// After a batch of so many documents that has to be taken apart.
-    pub fn halve(&mut self, documents: usize) {
-        self.documents = documents.div_ceil(2).max(1);
-    }
 }
 
 /// Returns when a run is asked to end at least in this way.
@@ -451,46 +303,4 @@ fn narrowed(selection: &Selection, ids: &HashSet<DocumentId>) -> Selection {
         Selection::User(user) | Selection::UserDocuments(user, _) => Selection::UserDocuments(*user, ids),
         Selection::All | Selection::Documents(_) => Selection::Documents(ids),
     }
-}
-
-fn failed_try(failed: &DocumentError) -> Option<FailedTry> {
-    let text = failed.error.message().to_owned();
-    failed.id.map(|id| FailedTry { id, kind: failed.error.kind(), text })
-}
-
-/// A document that was not tried in this run, because its last try failed.
-fn still_held(held: &Held) -> DocumentError {
-    let kind = ErrorKind::from_name(&held.failure.kind).unwrap_or(ErrorKind::NotAcknowledged);
-    let text = &held.failure.text;
-    let (message, solution) = match held.next {
-        NextTry::At(time) => {
-            (format!("{text} (next try at {})", shown(time)), "Nothing to do, or `nas-sync retry` to try again at once.")
-        }
-        NextTry::Never => (
-            format!("{text} (failed for good, tries: {})", held.tries),
-            "See to the cause, then run `nas-sync retry`; the next sync tries again.",
-        ),
-    };
-    let solution = format!("{} {solution}", kind.solution());
-    DocumentError { id: Some(held.id), error: NasSyncError::new(kind, message).with_solution(solution) }
-}
-
-fn shown(time: DateTime<Utc>) -> impl std::fmt::Display {
-    time.format("%Y-%m-%d %H:%M:%S UTC")
-}
-
-/// Why a document that is stored cannot be marked all the same; `None` where it is no longer the affair of this run: it
-/// is synced already, its row is gone or names another file now, or another worker has taken it over.
-fn cannot_be_marked(id: DocumentId, outcome: MarkOutcome) -> Option<DocumentError> {
-    let error = match outcome {
-        MarkOutcome::NameTaken(other) => {
-            NasSyncError::new(ErrorKind::NameClash, format!("its name on the NAS belongs to document {other} now"))
-        }
-        MarkOutcome::Refused(reason) => NasSyncError::new(
-            ErrorKind::DatabaseUnusable,
-            format!("it is on the NAS, but the database does not let it be marked: {reason}"),
-        ),
-        _ => return None,
-    };
-    Some(DocumentError { id: Some(id), error })
 }

@@ -178,7 +178,11 @@ mod tests {
     fn processes_are_told_apart() {
         let me = this_process();
         assert_eq!(life_of(me), Life::Possible);
-        assert_eq!(life_of(&Holder { started: me.started + 1, ..me.clone() }), Life::Over, "the number was given out again");
+        assert_eq!(
+            life_of(&Holder { started: me.started + 1, ..me.clone() }),
+            Life::Over,
+            "the number was given out again"
+        );
         assert_eq!(life_of(&Holder { space: "elsewhere".to_owned(), process: 1, ..me.clone() }), Life::Possible);
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let other = Holder { process: child.id(), started: 0, ..me.clone() };

@@ -343,4 +343,3 @@ fn text_path(path: &Path) -> PathParameter<'_> {
 fn blob_path(path: &Path) -> PathParameter<'_> {
     PathParameter { path, as_blob: true }
 }
-

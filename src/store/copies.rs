@@ -36,11 +36,7 @@ impl Store {
             let mut copies = Vec::new();
             while let Some(row) = rows.next()? {
                 if let Some(file_path) = documents::path_in(row.get_ref(1)?) {
-                    copies.push(SyncedCopy {
-                        id: DocumentId(row.get(0)?),
-                        file_path,
-                        copy: history::read_copy(row)?,
-                    });
+                    copies.push(SyncedCopy { id: DocumentId(row.get(0)?), file_path, copy: history::read_copy(row)? });
                 }
             }
             Ok(copies)

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, Row, Transaction, params_from_iter};
 
 use super::schema::Columns;
 use super::{Store, timestamp};
@@ -180,39 +180,55 @@ impl Store {
         documents: &[NewDocument],
         at: DateTime<Utc>,
     ) -> Result<Vec<DocumentId>> {
-        if let Some(bad) =
-            documents.iter().find(|document| path_fault(document.file_path.as_os_str().as_bytes()).is_some())
-        {
-            let message =
-                format!("the path \"{}\" cannot be registered: it is empty or holds a NUL", bad.file_path.display());
-            return Err(NasSyncError::new(ErrorKind::Usage, message));
-        }
-        let created_at = timestamp::format(at);
-        self.write("add documents to", |tx, columns| {
-            // synced_to_nas is given although it has a default in our own table: in others often only Python has it.
-            let (mut names, mut marks) = (String::from("user_id, file_path, synced_to_nas"), String::from("?, ?, 0"));
-            for (has, name) in [(columns.original_name, "original_name"), (columns.created_at, "created_at")] {
-                if has {
-                    names.push_str(", ");
-                    names.push_str(name);
-                    marks.push_str(", ?");
-                }
-            }
-            let mut insert = tx.prepare(&format!("INSERT INTO documents ({names}) VALUES ({marks}) RETURNING id"))?;
-            let mut ids = Vec::with_capacity(documents.len());
-            for document in documents {
-                let mut values = vec![Value::Integer(user.0), path_value(&document.file_path)];
-                if columns.original_name {
-                    values.push(document.original_name.clone().map_or(Value::Null, Value::Text));
-                }
-                if columns.created_at {
-                    values.push(Value::Text(created_at.clone()));
-                }
-                ids.push(DocumentId(insert.query_one(params_from_iter(values), |row| row.get(0))?));
-            }
-            Ok(ids)
-        })
+        documents.iter().try_for_each(NewDocument::check)?;
+        let documents: Vec<_> = documents.iter().collect();
+        self.write("add documents to", |tx, columns| insert(tx, *columns, user, &documents, at))
     }
+}
+
+impl NewDocument {
+    /// Fails with `Usage` for a path that no row may hold.
+    pub(super) fn check(&self) -> Result<()> {
+        if path_fault(self.file_path.as_os_str().as_bytes()).is_none() {
+            return Ok(());
+        }
+        let message =
+            format!("the path \"{}\" cannot be registered: it is empty or holds a NUL", self.file_path.display());
+        Err(NasSyncError::new(ErrorKind::Usage, message))
+    }
+}
+
+/// Adds pending documents, and gives their ids in the same order.
+pub(super) fn insert(
+    tx: &Transaction<'_>,
+    columns: Columns,
+    user: UserId,
+    documents: &[&NewDocument],
+    at: DateTime<Utc>,
+) -> rusqlite::Result<Vec<DocumentId>> {
+    let created_at = timestamp::format(at);
+    // synced_to_nas is given although it has a default in our own table: in others often only Python has it.
+    let (mut names, mut marks) = (String::from("user_id, file_path, synced_to_nas"), String::from("?, ?, 0"));
+    for (has, name) in [(columns.original_name, "original_name"), (columns.created_at, "created_at")] {
+        if has {
+            names.push_str(", ");
+            names.push_str(name);
+            marks.push_str(", ?");
+        }
+    }
+    let mut insert = tx.prepare(&format!("INSERT INTO documents ({names}) VALUES ({marks}) RETURNING id"))?;
+    let mut ids = Vec::with_capacity(documents.len());
+    for document in documents {
+        let mut values = vec![Value::Integer(user.0), path_value(&document.file_path)];
+        if columns.original_name {
+            values.push(document.original_name.clone().map_or(Value::Null, Value::Text));
+        }
+        if columns.created_at {
+            values.push(Value::Text(created_at.clone()));
+        }
+        ids.push(DocumentId(insert.query_one(params_from_iter(values), |row| row.get(0))?));
+    }
+    Ok(ids)
 }
 
 /// A path as it may stand in `file_path`: as text, and, for comparisons, as text or as a BLOB of the same bytes.

@@ -64,7 +64,6 @@ impl Store {
     }
 }
 
-
 fn read_history(row: &Row<'_>) -> rusqlite::Result<History> {
     let mut history = History { copy: read_copy(row)?, ..History::default() };
     // What was recorded about another file, or about an earlier document of the same id, does not count.

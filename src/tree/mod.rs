@@ -6,11 +6,13 @@
 
 pub mod attrs;
 mod beneath;
+mod look;
 pub mod path;
 pub mod source;
 pub mod walk;
 
 pub use attrs::{FileMeta, IdNames};
+pub use look::Found;
 pub use path::{NameFault, Operand, RemoteName};
 pub use source::{Root, SourceFile, Stamp};
 pub use walk::{

@@ -44,6 +44,11 @@ impl Root {
         Ok(Self { folder, given, real })
     }
 
+    /// The handle.
+    pub(super) fn folder(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
+
     /// The folder's path with its own symlinks resolved.
     pub fn path(&self) -> &Path {
         &self.real
@@ -100,7 +105,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    fn of(stat: &Stat) -> Self {
+    pub(super) fn of(stat: &Stat) -> Self {
         Self {
             dev: stat.st_dev,
             ino: stat.st_ino,

@@ -4,9 +4,11 @@
     reason = "a failed test panics; helpers of tests are tests to the reader, not to the lint"
 )]
 
+mod backend;
 mod cli;
 mod faults;
 mod faults_kill;
+mod faults_late;
 mod faults_power;
 mod fixtures;
 mod hostile;
@@ -22,6 +24,7 @@ mod remote;
 mod replay;
 mod resume;
 mod service;
+mod soak;
 mod ssh;
 mod ssh_exec;
 mod ssh_no_strict;

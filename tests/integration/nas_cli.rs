@@ -67,12 +67,13 @@ fn of_121_documents_one_is_gone_and_120_arrive_with_neither_ssh_nor_rsync_here()
     assert!(last.len() == 20 && last.ends_with('Z') && last.as_bytes()[10] == b'T', "{last}");
     assert!(cli.line("status").ends(0).stdout.contains("120 (99.2%)"));
 
-    // Only the failed one is tried again, and without it there is nothing to log in for.
+    // The failed one waits for its next try and is still told, and without it there is nothing to log in for.
     let again = cli.line("sync --json");
     again.ends(1);
     assert_eq!(counts(&again), [1, 0, 1, 0]);
     assert_eq!(site.sshd.log().matches("Accepted publickey").count(), 1);
     fs::write(&paths[60], "found again").unwrap();
+    assert_eq!(cli.line("retry --json").ends(0).json()["retried"], 1);
     assert_eq!(counts(cli.line("sync --json").ends(0)), [1, 1, 0, 0]);
     assert_eq!(counts(cli.line("sync --json").ends(0)), [0, 0, 0, 0]);
 }
@@ -332,8 +333,8 @@ fn a_file_that_is_rewritten_while_it_is_read_is_not_believed() {
     assert_eq!(run.json()["failures"][0]["error"]["kind"], "source_changed", "{}", run.all());
     assert_eq!(site.marked(), [(2, true)]);
     assert!(site.stored("ledger.pdf").unwrap() == old, "the old copy was touched");
-    // Once the writer is quiet it goes.
-    cli.line("sync --json").ends(0);
+    // Once the writer is quiet it goes, also before its time if it is asked for by name.
+    cli.line("sync --json --document 1").ends(0);
     assert!(site.stored("ledger.pdf").unwrap() == fs::read(&path).unwrap());
 }
 

@@ -42,9 +42,8 @@ fn workers_share_what_there_is() {
     let mut store = db.open();
     let paths: Vec<_> = (0..1000).map(|number| format!("/{number}")).collect();
     add(&mut store, 1, &paths.iter().map(String::as_str).collect::<Vec<_>>());
-    let counts: Vec<_> = (1..=6)
-        .map(|worker| claim_some(&mut store, &holder(worker), 0, Life::Possible, 600).1.len())
-        .collect();
+    let counts: Vec<_> =
+        (1..=6).map(|worker| claim_some(&mut store, &holder(worker), 0, Life::Possible, 600).1.len()).collect();
     assert_eq!(counts, [600, 200, 67, 64, 64, 5], "all, a half, a third, but not too few");
 }
 
@@ -119,7 +118,9 @@ fn a_document_waits_until_its_time_or_for_good() {
     }
     let fence = lease_all(&mut store);
     let settlement = Settlement { failed: vec![failed(added[3])], ..Settlement::default() };
-    store.settle(fence, &settlement, noon(), &|_, tries| if tries == 1 { NextTry::Never } else { unreachable!() }).unwrap();
+    store
+        .settle(fence, &settlement, noon(), &|_, tries| if tries == 1 { NextTry::Never } else { unreachable!() })
+        .unwrap();
     store.release(fence).unwrap();
 
     let queue = store.queue(&Selection::All, noon()).unwrap();
@@ -140,7 +141,8 @@ fn attempts_are_kept_also_those_without_a_lease() {
     let db = Db::absent();
     let mut store = db.open();
     let id = add(&mut store, 1, &["/a"])[0];
-    let attempt = |end, failure| Attempt { id, started: noon(), took: Duration::from_millis(1500), bytes: 9, end, failure };
+    let attempt =
+        |end, failure| Attempt { id, started: noon(), took: Duration::from_millis(1500), bytes: 9, end, failure };
     let attempts = vec![
         attempt(AttemptEnd::Cut, Some((ErrorKind::ConnectionLost, "cut".to_owned()))),
         attempt(AttemptEnd::Synced, None),

@@ -64,9 +64,15 @@ fn a_setting_that_makes_no_sense_is_named() {
 #[test]
 fn a_level_that_cannot_be_had_is_said_before_anything_is_sent() {
     let mut site = site_with_a_document();
-    site.set("NAS_DURABILITY", "verified");
+    site.wrap_rsync(
+        "case \"$*\" in *--fsync*) echo 'rsync: --fsync: unknown option' >&2; exit 1;; esac\nexec rsync \"$@\"",
+    );
+    site.set("NAS_DURABILITY", "durable");
     sync_stops(&site, &Cli::new(&site), "durability_unavailable", 3);
-    assert!(!site.sshd.log().contains("Accepted publickey"), "it logged in");
+    assert!(site.stored_names().is_empty());
+    // From now on that is known.
+    sync_stops(&site, &Cli::new(&site), "durability_unavailable", 3);
+    assert_eq!(site.sshd.log().matches("Accepted publickey").count(), 1, "it logged in again");
 }
 
 #[test]

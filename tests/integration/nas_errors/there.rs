@@ -176,12 +176,15 @@ fn an_rsync_that_falls_silent_is_given_up_in_time() {
 fn a_connection_that_breaks_in_the_middle_of_a_file() {
     let mut site = site_with_a_document();
     add_large(&site);
+    site.set("NAS_RETRIES", "1");
     let mut running = Cli::new(&site).start(&["sync", "--json"]);
     running.until(|| site.stored_names().iter().any(|name| name.starts_with(".big.pdf.")));
     site.sshd.kill();
     let run = running.wait();
     let object = run.ends(3).json();
-    is_error(&object["error"], "connection_lost", &run);
+    // It looked again, and what it found then is what a person should know.
+    is_error(&object["error"], "connection_refused", &run);
+    assert!(run.stderr.contains("going on after a lost connection"), "{}", run.all());
     assert!(!site.marked().iter().any(|(id, _)| *id == 2), "{}", run.all());
     assert_eq!(site.stored("big.pdf"), None);
 }

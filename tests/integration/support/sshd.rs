@@ -162,6 +162,8 @@ impl Sshd {
 
     /// Kills the server and every connection it serves, without a goodbye.
     pub fn kill(&mut self) {
+        // Clients that lost their connection come back at once, and nobody may let them in meanwhile.
+        signal("-STOP", &self.server.id().to_string());
         // Connections are processes in sessions of their own, so the group of the listener is not enough.
         for pid in descendants(self.server.id()) {
             signal("-KILL", &pid.to_string());

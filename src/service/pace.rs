@@ -1,0 +1,115 @@
+//! How much goes into one batch: bounded by what the NAS has room for, by what was proved once a minute, and by what
+//! the two ends have to hold in memory.
+
+use std::time::Duration;
+
+use super::batch::Planned;
+use super::client::Client;
+use super::remote::{self, Space};
+use super::sync::{MAX_CLAIM, Run, Stopping, asked_to};
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::store::Ability;
+
+/// The most block sums, in bytes, that the NAS may have to send ahead in one session if it has a copy of every
+/// document. The receiving end of the session can hold twice as much.
+const MAX_BATCH_SUMS: u64 = 32 * 1024 * 1024;
+/// Less than this part of its disk is little room.
+const LOW_ROOM: u64 = 20;
+
+impl Run<'_> {
+    /// How much room the NAS has, where it says so. Low room is said once.
+    pub(super) async fn room(&mut self, client: &Client) -> Result<Option<Space>> {
+        if !self.abilities.has(Ability::Space) {
+            return Ok(None);
+        }
+        let path = self.service.settings().path.clone().unwrap_or_default();
+        let space = tokio::select! {
+            space = remote::free_space(client, &path) => space,
+            () = asked_to(&mut self.stopping, Stopping::AfterBatch) => return Ok(None),
+        };
+        let Some(space) = space else {
+            // A connection that was just lost says nothing about what the NAS would answer.
+            if client.ssh().lost().is_none() {
+                let asked = self.abilities.clone();
+                self.abilities.refuse(Ability::Space);
+                self.learn(&asked).await?;
+            }
+            return Ok(None);
+        };
+        if space.available < space.total / LOW_ROOM && !self.pace.low_room_said {
+            self.pace.low_room_said = true;
+            let (left, total) = (size(space.available), size(space.total));
+            self.summary.warnings.push(format!("the NAS has only {left} of {total} left"));
+        }
+        Ok(Some(space))
+    }
+
+    /// How many documents the next batch takes; `None` when not even the first has room.
+    pub(super) fn batch_len(&mut self, planned: &[Planned], room: Option<Space>) -> Option<usize> {
+        let available = room.map_or(u64::MAX, |space| space.available);
+        if let Some(first) = planned.first().filter(|first| first.bytes() > available) {
+            let all: u64 = planned.iter().map(Planned::bytes).sum();
+            let message = format!(
+                "the NAS has {} left; the next document needs {}, all that are at hand {}",
+                size(available),
+                size(first.bytes()),
+                size(all)
+            );
+            self.stop(NasSyncError::new(ErrorKind::DiskFull, message));
+            return None;
+        }
+        let (mut sums, mut bytes) = (0, 0);
+        let fits = |document: &&Planned| {
+            sums += document.most_sums();
+            bytes += document.bytes();
+            sums <= MAX_BATCH_SUMS && bytes <= self.pace.limit.min(available)
+        };
+        let len = planned.iter().take(self.pace.documents).take_while(fits).count();
+        Some(len.max(1).min(planned.len()))
+    }
+}
+
+/// How many bytes and documents a batch may have, so that what is proved is recorded about once a minute.
+#[derive(Debug)]
+pub(super) struct Pace {
+    limit: u64,
+    documents: usize,
+    low_room_said: bool,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { limit: 512 << 20, documents: MAX_CLAIM, low_room_said: false }
+    }
+}
+
+impl Pace {
+    /// Learns from a batch of so many bytes.
+    pub fn learn(&mut self, bytes: u64, took: Duration) {
+        const LEAST: u64 = 64 << 20;
+        const MOST: u64 = 4 << 30;
+        // Small batches tell little about the speed of large ones.
+        if bytes >= LEAST {
+            let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
+            self.limit = (bytes / millis).saturating_mul(60_000).clamp(LEAST, MOST);
+        }
+    }
+
+    /// After a batch of so many documents that has to be taken apart.
+    pub fn halve(&mut self, documents: usize) {
+        self.documents = documents.div_ceil(2).max(1);
+    }
+}
+
+/// A number of bytes as people say it.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KB", "MB", "GB", "TB", "PB"];
+    let (mut unit, mut left) = ("bytes", (bytes, 0));
+    for next in UNITS {
+        if left.0 < 1000 {
+            break;
+        }
+        (unit, left) = (next, (left.0 / 1000, left.0 % 1000 / 100));
+    }
+    if unit == "bytes" { format!("{bytes} bytes") } else { format!("{}.{} {unit}", left.0, left.1) }
+}

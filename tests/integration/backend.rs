@@ -1,0 +1,154 @@
+//! Beside a web backend that uses the database while documents are synced: SQLAlchemy from PyPI, with its defaults.
+//!
+//! Where Python, its `venv` or PyPI cannot be had, the test says so and is skipped, unless `NAS_SYNC_REQUIRE_BACKEND` is
+//! set.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use crate::support::cli::Run;
+use crate::support::{Cli, Site};
+
+/// For how long the backend works.
+const LOAD: Duration = Duration::from_secs(10);
+/// Longer than anything here may take.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// An interpreter that has SQLAlchemy, in a folder below `target/` that is made once.
+fn python() -> Result<PathBuf, String> {
+    let requirements = source("requirements.txt");
+    let wanted = fs::read_to_string(&requirements).unwrap();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("backend");
+    let (python, complete) = (folder.join("bin/python"), folder.join("complete"));
+    if fs::read_to_string(&complete).is_ok_and(|found| found == wanted) {
+        return Ok(python);
+    }
+    let run = |command: &mut Command| match command.stdin(Stdio::null()).output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr))),
+        Err(error) => Err(format!("{command:?}: {error}")),
+    };
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement"];
+    run(Command::new(&python).args(pip).arg(&requirements))?;
+    fs::write(&complete, wanted).unwrap();
+    Ok(python)
+}
+
+fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/backend").join(name)
+}
+
+/// The backend, killed when the test fails.
+struct Backend(Child);
+
+impl Backend {
+    fn start(python: &Path, words: &[&str]) -> Self {
+        let mut command = Command::new(python);
+        // Python says of `utcnow`, which the model has always used, that it is old.
+        command.args(["-W", "ignore"]).arg(source("backend.py")).args(words);
+        Self(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap())
+    }
+
+    fn runs(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
+    /// What it prints at its end.
+    fn result(mut self) -> Value {
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut self.0.stdout.take().unwrap(), &mut text).unwrap();
+        assert!(self.0.wait().unwrap().success(), "the backend failed; see above");
+        serde_json::from_str(&text).unwrap()
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn has_documents(site: &Site) -> bool {
+    let found = |database: rusqlite::Connection| {
+        database.query_row("SELECT EXISTS (SELECT 1 FROM documents)", [], |row| row.get(0)).unwrap_or(false)
+    };
+    site.path("documents.db").exists() && found(site.database())
+}
+
+fn since_1970() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+/// A run that did all that it found; gives the number of documents that it synced.
+#[track_caller]
+fn done(run: &Run) -> u64 {
+    run.ends(0);
+    assert!(!run.stderr.contains("locked"), "{}", run.all());
+    run.json()["synced"].as_u64().unwrap()
+}
+
+#[test]
+fn a_backend_with_sqlalchemy_works_beside_several_syncs_and_nobody_is_locked_out() {
+    let python = match python() {
+        Ok(python) => python,
+        Err(reason) => {
+            let required = std::env::var_os("NAS_SYNC_REQUIRE_BACKEND").is_some_and(|value| !value.is_empty());
+            assert!(!required, "SQLAlchemy cannot be had: {reason}");
+            eprintln!("skipped, because SQLAlchemy cannot be had: {reason}");
+            return;
+        }
+    };
+    let mut site = Site::new();
+    site.set("UPLOAD_DIR", site.path("uploads"));
+    site.set("NAS_LAYOUT", "{year}/{month}/{id}_{name}");
+    let cli = Cli::new(&site);
+    let (database, uploads) = (site.path("documents.db"), site.path("uploads"));
+    let (database, uploads) = (database.to_str().unwrap(), uploads.to_str().unwrap());
+
+    let started = since_1970();
+    let seconds = LOAD.as_secs().to_string();
+    let mut backend = Backend::start(&python, &["load", database, uploads, &seconds]);
+    let deadline = Instant::now() + LONGEST;
+    // The tables are the backend's.
+    while !has_documents(&site) {
+        assert!(backend.runs() && Instant::now() < deadline, "the backend inserts nothing");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (mut synced, mut runs) = (0, 0);
+    while backend.runs() {
+        assert!(Instant::now() < deadline, "the backend does not end");
+        // One beside it, then two at once.
+        for at_once in [1, 2] {
+            let running: Vec<_> = (0..at_once).map(|_| cli.start(&["sync", "--json"])).collect();
+            for run in running {
+                synced += done(&run.wait());
+                runs += 1;
+            }
+        }
+    }
+    let load = backend.result();
+    synced += done(&cli.line("sync --json"));
+    let ended = since_1970();
+    let count = |key: &str| load[key].as_u64().unwrap();
+    println!("{load} beside {runs} runs of sync");
+    assert_eq!((count("locked"), count("errors")), (0, 0), "{load}");
+    assert!(count("inserts") > 50 && count("updates") > 50 && count("reads") > 50 && runs > 5, "{load}");
+    // Two runs at once may each have sent a document and count it.
+    assert!(synced >= count("inserts"), "{synced} of {load}");
+
+    let check = Backend::start(&python, &["check", database, &started.to_string(), &ended.to_string()]).result();
+    assert_eq!(check["documents"], load["inserts"]);
+    assert_eq!(check["wrong"], Value::Array(Vec::new()), "SQLAlchemy reads True, and a time of these runs, in UTC");
+    // The folders are those of the dates that SQLAlchemy wrote.
+    for (name, path) in check["names"].as_object().unwrap() {
+        let content = fs::read(site.path("uploads").join(path.as_str().unwrap())).unwrap();
+        assert!(site.stored(name) == Some(content), "{name}");
+    }
+    assert_eq!(check["names"].as_object().unwrap().len() as u64, count("inserts"));
+}

@@ -1,0 +1,101 @@
+//! What comes late: a record that waits for the database, an rsync on the NAS that outlives its run.
+//!
+//! Meanwhile the application rewrites the file and makes its row pending, in this order. Whatever is late must not make
+//! the old version count for the new one.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::support::{Cli, Site, noise};
+
+/// Passes so many bytes to rsync, and the rest when it is told so: a NAS that stands still for a while.
+const STANDS_STILL: &str = r#"
+{ dd bs=1 count=20000 iflag=fullblock 2>/dev/null; touch "$NAS/../still"
+  while [ ! -e "$NAS/../go" ]; do sleep 0.02; done; cat; } | rsync "$@"
+touch "$NAS/../ended"
+"#;
+/// How long something may take to come about.
+const LONGEST: Duration = Duration::from_secs(30);
+/// What happens beyond our sight is given this time. Too little makes a test easier, never wrong.
+const UNSEEN: Duration = Duration::from_millis(700);
+
+struct Scene {
+    site: Site,
+    /// With a NAS that works, and with one that stands still in the middle of the document.
+    plain: Cli,
+    slow: Cli,
+    document: PathBuf,
+    old: Vec<u8>,
+    new: Vec<u8>,
+}
+
+impl Scene {
+    /// One pending document.
+    fn new() -> Self {
+        let mut site = Site::new();
+        let plain = Cli::new(&site);
+        site.wrap_rsync(STANDS_STILL);
+        let slow = Cli::new(&site);
+        let (old, new) = (noise(50_000, 1), noise(60_000, 2));
+        let document = site.upload("a.pdf", &old);
+        plain.add(1, std::slice::from_ref(&document));
+        Self { site, plain, slow, document, old, new }
+    }
+
+    fn goes_on(&self) {
+        fs::write(self.site.path("go"), "").unwrap();
+    }
+
+    fn holds(&self, content: &[u8]) -> bool {
+        self.site.stored("a.pdf").is_some_and(|stored| stored == content)
+    }
+}
+
+#[track_caller]
+fn until(so: impl Fn() -> bool) {
+    let deadline = Instant::now() + LONGEST;
+    while !so() {
+        assert!(Instant::now() < deadline, "it does not come about");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_record_that_waited_for_the_database_does_not_count_for_a_file_rewritten_meanwhile() {
+    let scene = Scene::new();
+    let mut run = scene.slow.start(&["sync"]);
+    run.until(|| scene.site.path("still").exists());
+    // The application has the database, as somebody who changes a file and its row in one go.
+    let application = scene.site.database();
+    application.execute_batch("BEGIN IMMEDIATE").unwrap();
+    scene.goes_on();
+    run.until(|| scene.holds(&scene.old));
+    // Long enough for the run to find its file unchanged, and to wait.
+    std::thread::sleep(UNSEEN);
+    fs::write(&scene.document, &scene.new).unwrap();
+    application.execute_batch("UPDATE documents SET synced_to_nas = 0, synced_at = NULL; COMMIT").unwrap();
+    let first = run.wait();
+    let marked = !scene.site.marked().is_empty();
+    assert!(!marked || scene.holds(&scene.new), "the old version counts for the new one: {}", first.all());
+    scene.plain.line("sync").ends(0);
+    assert!(scene.holds(&scene.new), "the new version was never sent");
+}
+
+#[test]
+#[ignore = "a known limit: nothing can be taken back from an rsync that no longer has a client"]
+fn an_rsync_that_outlives_its_run_does_not_bring_back_the_old_version() {
+    let scene = Scene::new();
+    let mut killed = scene.slow.start(&["sync"]);
+    killed.until(|| scene.site.path("still").exists());
+    // What is left of the document reaches the NAS.
+    std::thread::sleep(UNSEEN);
+    killed.signal("KILL");
+    assert_eq!(killed.wait().code, None);
+    fs::write(&scene.document, &scene.new).unwrap();
+    scene.plain.line("sync").ends(0);
+    assert!(scene.holds(&scene.new));
+    scene.goes_on();
+    until(|| scene.site.path("ended").exists());
+    assert!(scene.holds(&scene.new), "the old version is back");
+}
