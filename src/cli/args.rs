@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::verify::VerifyArgs;
 use super::watch::HealthArgs;
 use crate::service::config::Flags;
 use crate::store::{DocumentId, Selection, UserId};
@@ -76,6 +77,8 @@ pub enum Command {
         #[arg(long, value_name = "ID", allow_negative_numbers = true)]
         user: Option<i64>,
     },
+    /// Compare what is on the NAS with what was recorded, without moving the contents
+    Verify(VerifyArgs),
     /// Say whether `watch` is well, for a container's health check: ends with 0 or 1
     Health(HealthArgs),
     /// Copy files to a NAS with rsync's own options; see `push --help`

@@ -30,3 +30,4 @@ mod ssh_exec;
 mod ssh_no_strict;
 mod static_binary;
 mod support;
+mod verify;
