@@ -78,6 +78,7 @@ pub fn test(report: &ConnectionReport, message: &str) -> String {
         ("host key", report.host_key.clone()),
         ("ssh server", text::escape(&report.ssh_server)),
         ("rsync", format!("{version}, protocol {}", report.protocol)),
+        ("best level", report.level.as_str().to_owned()),
         ("login took", format!("{} ms", report.connect_time.as_millis())),
     ])
 }

@@ -1,6 +1,7 @@
 //! What this NAS can do, as far as it is known: which options its rsync is asked for, and the level that follows.
 //!
-//! Everything is asked for until it is refused; a refusal is remembered with the NAS and said once.
+//! Everything is asked for until it is refused; a refusal is remembered with the NAS and said once. See
+//! `protocol-notes/15-levels-of-proof.md`.
 
 use std::collections::BTreeSet;
 

@@ -262,20 +262,27 @@ impl Planned {
 
 /// The files of a batch.
 pub(super) struct BatchSources {
-    paths: Vec<PathBuf>,
+    files: Vec<(PathBuf, Stamp)>,
     root: Option<Arc<Root>>,
 }
 
 impl BatchSources {
     pub fn of(batch: &Batch) -> Self {
-        let paths = batch.planned.iter().map(|planned| planned.document.file_path.clone()).collect();
-        Self { paths, root: batch.root.clone() }
+        let file = |planned: &Planned| (planned.document.file_path.clone(), planned.stamp);
+        Self { files: batch.planned.iter().map(file).collect(), root: batch.root.clone() }
     }
 }
 
 impl Sources for BatchSources {
     fn open(&self, index: usize, _entry: &FileEntry) -> Result<SourceFile> {
-        SourceFile::open_document(self.root.as_deref(), &self.paths[index]).map(SourceFile::hashed)
+        let (path, planned) = &self.files[index];
+        let file = SourceFile::open_document(self.root.as_deref(), path)?;
+        // What is recorded is the file that was planned; another one must not arrive under that record.
+        if file.stamp() == planned {
+            Ok(file.hashed())
+        } else {
+            Err(NasSyncError::new(ErrorKind::SourceChanged, format!("{} changed before it was sent", path.display())))
+        }
     }
 }
 

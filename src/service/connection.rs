@@ -12,12 +12,13 @@ use super::abilities::{Abilities, Folders};
 use super::client::Client;
 use super::line::Line;
 use super::named;
+use super::remote::{self, Flush, Flushed};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::{Event, Monitor};
 use crate::role::send_list::{SendList, Sources};
 use crate::role::sender::{ChangedFile, Mode};
 use crate::session::{Contents, Outcome, Push, Receipts, RemoteText, kind_of_text};
-use crate::store::{Access, Level, Store};
+use crate::store::{Ability, Access, Level, Store};
 use crate::tree::{FileMeta, SourceFile};
 use crate::wire::flist::{EntryKind, FileEntry};
 use crate::wire::handshake::{Offer, Protocol};
@@ -57,6 +58,14 @@ pub(super) async fn test(service: &NasSyncService) -> Result<ConnectionReport> {
     // Only a receiver that could make its temporary file asks for the file a second time.
     if tries < 2 {
         return Err(not_writable(&outcome.text));
+    }
+    if abilities.durable() {
+        let path = service.settings().path.clone().unwrap_or_default();
+        let flushed = remote::flush(&client, &path, Flush::Folder, client.idle_limit()).await?;
+        if let Flushed::Refused(why) = flushed {
+            tracing::info!(why, "the NAS does not flush its folders when asked");
+            abilities.refuse(Ability::Flush);
+        }
     }
     abilities.check()?;
     let report = ConnectionReport {

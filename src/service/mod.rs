@@ -26,7 +26,7 @@ pub mod watch;
 mod worker;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -320,6 +320,28 @@ impl NasSyncService {
 /// more often a volume that is not mounted than a wish.
 fn destination_of(path: &str) -> Vec<u8> {
     format!("{}/./", path.trim_end_matches('/')).into_bytes()
+}
+
+/// An open database that several threads may use, one after the other.
+///
+/// A run keeps one: a database whose last connection closes is tidied up under a lock, which costs time, and others that
+/// come by meanwhile have to wait.
+#[derive(Debug, Clone)]
+struct SharedStore(Arc<Mutex<Store>>);
+
+impl SharedStore {
+    async fn open(path: &Path, access: Access) -> Result<Self> {
+        let path = path.to_owned();
+        let store = blocking(move || Store::open(&path, access)).await?;
+        Ok(Self(Arc::new(Mutex::new(store))))
+    }
+
+    /// Works with it on a thread that may block.
+    async fn with<T: Send + 'static>(&self, work: impl FnOnce(&mut Store) -> Result<T> + Send + 'static) -> Result<T> {
+        let store = Arc::clone(&self.0);
+        // Work that panicked has not committed anything, and the next one begins with a transaction of its own.
+        blocking(move || work(&mut store.lock().unwrap_or_else(PoisonError::into_inner))).await
+    }
 }
 
 /// Runs what waits for disks on a thread that may block.

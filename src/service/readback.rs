@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn sessions_are_cut_by_count_and_by_bytes() {
-        assert_eq!(part_len(&items(&[1; 3 * MOST_ITEMS])), MOST_ITEMS);
+        assert_eq!(part_len(&items(&vec![1; 3 * MOST_ITEMS])), MOST_ITEMS);
         assert_eq!(part_len(&items(&[MOST_BYTES / 2; 5])), 2);
         assert_eq!(part_len(&items(&[u64::MAX, 1])), 1);
         assert_eq!(part_len(&items(&[1])), 1);

@@ -11,7 +11,7 @@ use super::worker::Keeper;
 use super::{DocumentError, retry};
 use crate::error::{ErrorKind, Healing, NasSyncError, Result};
 use crate::store::{
-    Ability, Access, BadRow, DocumentId, FailedTry, Failure, Held, MarkOutcome, NextTry, Pause, Queue, Settlement,
+    Ability, BadRow, DocumentId, FailedTry, Failure, Held, MarkOutcome, NextTry, Pause, Queue, Settlement,
 };
 
 impl Run<'_> {
@@ -27,9 +27,7 @@ impl Run<'_> {
             }
         }
         let (target, refused) = (self.line.target(), self.abilities.refused().clone());
-        self.service
-            .with_store(Access::Existing, move |store| store.remember_refused(&target, &refused, Utc::now()))
-            .await
+        self.store.with(move |store| store.remember_refused(&target, &refused, Utc::now())).await
     }
 
     /// Records verdicts and takes their documents out of the lease, in one commit.
@@ -39,8 +37,8 @@ impl Run<'_> {
             Settlement { synced: synced.clone(), failed: failed.iter().filter_map(failed_try).collect(), attempts };
         let (fence, retries) = (keeper.fence(), self.service.settings().retries);
         let (marked, unmarkable) = self
-            .service
-            .with_store(Access::Existing, move |store| {
+            .store
+            .with(move |store| {
                 let now = Utc::now();
                 let next = |kind, tries| retry::next_try(kind, tries, retries, now);
                 let outcomes = store.settle(fence, &settlement, now, &next)?;
@@ -85,13 +83,13 @@ impl Run<'_> {
 
     async fn set_pause(&self, pause: Option<Pause>) -> Result<()> {
         let target = self.line.target();
-        self.service.with_store(Access::Existing, move |store| store.set_pause(&target, pause.as_ref())).await
+        self.store.with(move |store| store.set_pause(&target, pause.as_ref())).await
     }
 
     /// Counts what is left, and says when things go on.
     pub(super) async fn finish(&mut self) {
-        let selection = self.request.selection.clone();
-        let queue = self.service.with_store(Access::Existing, move |store| store.queue(&selection, Utc::now())).await;
+        let (selection, began) = (self.request.selection.clone(), self.began);
+        let queue = self.store.with(move |store| store.queue(&selection, began)).await;
         let Queue { due, leased, held } = queue.unwrap_or_else(|error| {
             self.stop(error);
             Queue::default()

@@ -1,7 +1,7 @@
 //! When to try again.
 //!
 //! Waits double with every failure up to a cap, and each is drawn evenly between nothing and that ("full jitter"), so
-//! that many who failed together do not come back together.
+//! that many who failed together do not come back together. See `protocol-notes/14-database.md#waits`.
 
 use std::time::Duration;
 

@@ -96,7 +96,8 @@ impl Run<'_> {
         Ok(again)
     }
 
-    /// Lets the NAS flush its folders, so that what it acknowledged survives a power cut there. What it could flush and
+    /// Lets the NAS flush its folders, so that what it acknowledged survives a power cut there
+    /// (`protocol-notes/15-levels-of-proof.md#durable`). What it could flush and
     /// did not, because the connection was lost, stays pending: the power may just have been cut.
     async fn make_durable(&mut self, judged: &mut [Judged]) -> Result<()> {
         let flushable = |part: &Judged| part.asked.durable() && !part.verdicts.synced.is_empty();

@@ -18,7 +18,7 @@ use super::layout::Layout;
 use super::line::Line;
 use super::pace::Pace;
 use super::worker::{self, Keeper};
-use super::{NasSyncService, SyncSummary, retry};
+use super::{NasSyncService, SharedStore, SyncSummary, retry};
 use crate::error::{ErrorKind, Healing, NasSyncError, Result};
 use crate::role::monitor::Monitor;
 use crate::store::{Access, BadRow, Document, DocumentId, Due, Pause, Selection};
@@ -71,8 +71,9 @@ pub(super) async fn run(
     }
     let root = service.root()?;
     let (target, selection) = (line.target(), request.selection.clone());
-    let (unusable, refused, pause) = service
-        .with_store(Access::Existing, move |store| {
+    let store = SharedStore::open(&service.settings().db, Access::Existing).await?;
+    let (unusable, refused, pause) = store
+        .with(move |store| {
             Ok((store.unusable(&selection)?, store.refused(&target, Utc::now())?, store.pause(&target)?))
         })
         .await?;
@@ -80,11 +81,13 @@ pub(super) async fn run(
     let possible = abilities.check();
     let mut run = Run {
         service,
+        store,
         line,
         root,
         layout: Arc::new(layout),
         monitor,
         stopping,
+        began: Utc::now(),
         asked: Asked::of(&request.selection),
         request,
         abilities,
@@ -110,8 +113,8 @@ pub(super) async fn run(
 
 /// Which documents may still be leased in this run.
 enum Asked {
-    /// Those that were due at this time, when the run began: what fails in a run is not tried again in it.
-    DueAt(DateTime<Utc>),
+    /// Those that were due when the run began: what fails in a run is not tried again in it.
+    Due,
     /// These, which were asked for by name, whether they wait or not: each once.
     Named(HashSet<DocumentId>),
 }
@@ -119,7 +122,7 @@ enum Asked {
 impl Asked {
     fn of(selection: &Selection) -> Self {
         match selection {
-            Selection::All | Selection::User(_) => Self::DueAt(Utc::now()),
+            Selection::All | Selection::User(_) => Self::Due,
             Selection::Documents(ids) | Selection::UserDocuments(_, ids) => Self::Named(ids.iter().copied().collect()),
         }
     }
@@ -127,12 +130,15 @@ impl Asked {
 
 pub(super) struct Run<'s> {
     pub(super) service: &'s NasSyncService,
+    pub(super) store: SharedStore,
     pub(super) line: &'s mut Line,
     pub(super) root: Option<Arc<Root>>,
     layout: Arc<Layout>,
     pub(super) monitor: Arc<dyn Monitor>,
     pub(super) stopping: watch::Receiver<Stopping>,
     pub(super) request: Request,
+    /// When the run began; what is due or waits is judged by that.
+    pub(super) began: DateTime<Utc>,
     asked: Asked,
     pub(super) abilities: Abilities,
     pub(super) pause: Option<Pause>,
@@ -158,7 +164,7 @@ impl Run<'_> {
                 }
                 Claim::Nothing => break,
             };
-            let mut keeper = Keeper::new(&self.service.settings().db, fence);
+            let mut keeper = Keeper::new(self.store.clone(), fence);
             let sent = self.send(&mut keeper, documents).await;
             let given_back = keeper.give_back().await;
             sent?;
@@ -173,13 +179,13 @@ impl Run<'_> {
 
     async fn claim(&mut self) -> Result<Claim> {
         let (selection, due) = match &self.asked {
-            Asked::DueAt(time) => (self.request.selection.clone(), Due::At(*time)),
+            Asked::Due => (self.request.selection.clone(), Due::At(self.began)),
             Asked::Named(ids) => (narrowed(&self.request.selection, ids), Due::Any),
         };
         let others = self.request.others;
         let (claimed, leased) = self
-            .service
-            .with_store(Access::Existing, move |store| {
+            .store
+            .with(move |store| {
                 let claimed = store.claim(&selection, &due, MAX_CLAIM, &worker::worker())?;
                 let look = claimed.fence.is_none() && others == Others::WaitFor;
                 let leased = if look { store.leased(&selection)? } else { 0 };
@@ -216,9 +222,7 @@ impl Run<'_> {
 
     async fn plan(&self, documents: Vec<Result<Document, BadRow>>) -> Result<Plan> {
         let (layout, root) = (Arc::clone(&self.layout), self.root.clone());
-        self.service
-            .with_store(Access::Existing, move |store| Plan::make(store, documents, &layout, root.as_deref()))
-            .await
+        self.store.with(move |store| Plan::make(store, documents, &layout, root.as_deref())).await
     }
 
     /// The login. The first of a run is tried once; one that was lost is made anew, with growing waits.

@@ -5,7 +5,6 @@
 //! and is never set.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -14,8 +13,9 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::SharedStore;
 use crate::error::Result;
-use crate::store::{Access, Fence, Holder, LEASE_TERM, Life, Store, Worker};
+use crate::store::{Fence, Holder, LEASE_TERM, Life, Worker};
 
 /// How often a lease is renewed.
 const RENEWAL: Duration = Duration::from_secs(LEASE_TERM.as_secs() / 4);
@@ -90,7 +90,7 @@ pub(super) fn worker() -> Worker<'static> {
 /// Keeps a lease while it lives and gives it back at the end, also when it is dropped.
 pub(super) struct Keeper {
     fence: Fence,
-    db: PathBuf,
+    store: SharedStore,
     lost: watch::Receiver<bool>,
     renewing: JoinHandle<()>,
     given_back: bool,
@@ -98,10 +98,10 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Starts to renew a lease.
-    pub fn new(db: &Path, fence: Fence) -> Self {
+    pub fn new(store: SharedStore, fence: Fence) -> Self {
         let (lose, lost) = watch::channel(false);
-        let renewing = tokio::spawn(renew(db.to_owned(), fence, lose));
-        Self { fence, db: db.to_owned(), lost, renewing, given_back: false }
+        let renewing = tokio::spawn(renew(store.clone(), fence, lose));
+        Self { fence, store, lost, renewing, given_back: false }
     }
 
     pub fn fence(&self) -> Fence {
@@ -124,8 +124,8 @@ impl Keeper {
     /// Gives the lease back.
     pub async fn give_back(mut self) -> Result<()> {
         self.renewing.abort();
-        let (db, fence) = (self.db.clone(), self.fence);
-        let result = super::blocking(move || Store::open(&db, Access::Existing)?.release(fence)).await;
+        let fence = self.fence;
+        let result = self.store.with(move |store| store.release(fence)).await;
         // If that failed the lease runs out.
         self.given_back = true;
         result
@@ -140,10 +140,9 @@ impl Drop for Keeper {
         }
         // Somebody dropped the run: others need not wait until the lease runs out.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (db, fence) = (self.db.clone(), self.fence);
-            runtime.spawn_blocking(move || {
-                let released = Store::open(&db, Access::Existing).and_then(|mut store| store.release(fence));
-                if let Err(error) = released {
+            let (store, fence) = (self.store.clone(), self.fence);
+            runtime.spawn(async move {
+                if let Err(error) = store.with(move |store| store.release(fence)).await {
                     tracing::debug!(%error, "a lease was not given back; it runs out");
                 }
             });
@@ -151,12 +150,11 @@ impl Drop for Keeper {
     }
 }
 
-async fn renew(db: PathBuf, fence: Fence, lose: watch::Sender<bool>) {
+async fn renew(store: SharedStore, fence: Fence, lose: watch::Sender<bool>) {
     let mut renewed = now();
     loop {
         tokio::time::sleep(RENEWAL).await;
-        let path = db.clone();
-        match super::blocking(move || Store::open(&path, Access::Existing)?.renew(fence, now())).await {
+        match store.with(move |store| store.renew(fence, now())).await {
             Ok(true) => renewed = now(),
             Ok(false) => break,
             Err(error) => {

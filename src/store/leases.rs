@@ -5,6 +5,7 @@
 //! lease ends when its worker gives it back, when its worker is known to be dead, or when it was not renewed for
 //! [`LEASE_TERM`]. No wall clock takes part: a lease is timed on the clock of its holder's machine, which never jumps,
 //! and where the reader's clock is another one, by how long the reader has seen it unrenewed.
+//! See `protocol-notes/14-database.md#leases`.
 
 use std::time::Duration;
 

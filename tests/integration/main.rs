@@ -6,6 +6,7 @@
 
 mod backend;
 mod cli;
+mod durability;
 mod faults;
 mod faults_kill;
 mod faults_late;
@@ -31,3 +32,4 @@ mod ssh_no_strict;
 mod static_binary;
 mod support;
 mod verify;
+mod workers;

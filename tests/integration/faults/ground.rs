@@ -13,7 +13,7 @@ use nas_sync::{DocumentId, NasSyncService, Selection, SyncSummary, UserId};
 use crate::support::{Chaos, Site, noise};
 
 /// Everything ends by then, whatever happens to the connection.
-const DEADLINE: Duration = Duration::from_secs(90);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What one run deals with.
 pub const DOCUMENTS: [(&str, usize, Copy); 12] = [
