@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::verify::VerifyArgs;
 use super::watch::{HealthArgs, WatchArgs};
 use crate::service::config::Flags;
 use crate::store::{DocumentId, Selection, UserId};
@@ -76,6 +77,8 @@ pub enum Command {
         #[arg(long, value_name = "ID", allow_negative_numbers = true)]
         user: Option<i64>,
     },
+    /// Compare what is on the NAS with what was recorded, without moving the contents
+    Verify(VerifyArgs),
     /// Sync what is pending and what becomes so, until stopped
     Watch(WatchArgs),
     /// Say whether `watch` is well, for a container's health check: ends with 0 or 1

@@ -1,4 +1,4 @@
-//! `config`, `test`, `add`, `sync`, `retry`, `status`: calls to the service, and what is said about their results.
+//! `config`, `test`, `add`, `sync`, `retry`, `verify`, `status`: calls to the service, and what is said about their results.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use super::args::{self, Command};
 use super::console::Console;
 use super::progress::{self, Bar};
 use super::signals::{Signals, Stop};
-use super::{json, render, watch};
+use super::{json, render, verify, watch};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::{Event, Monitor};
 use crate::service::config::{Environment, Flags, Settings};
@@ -72,6 +72,7 @@ async fn brief(command: Command, service: &NasSyncService, console: &Console) ->
         Command::Add { paths, user } => add(service, UserId(user), paths, console).await,
         Command::Retry { user, document } => retry(service, args::selection(user, &document), console).await,
         Command::Status { user } => status(service, user.map(UserId), console).await,
+        Command::Verify(args) => verify::run(service, &args, console).await,
         Command::Health(args) => Ok(watch::check(&args, service.settings(), console)),
         Command::Sync { .. } | Command::Watch(_) | Command::Push { .. } => {
             Err(NasSyncError::new(ErrorKind::Internal, "this command has a way of its own"))

@@ -15,6 +15,7 @@ mod remote_shell;
 mod render;
 mod rsync_args;
 mod signals;
+mod verify;
 mod watch;
 
 use std::ffi::OsString;

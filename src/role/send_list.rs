@@ -18,6 +18,9 @@ const SUM_READ_LEN: usize = 256 * 1024;
 pub trait Sources: Send + Sync {
     /// Opens one file for reading.
     fn open(&self, index: usize, entry: &FileEntry) -> Result<SourceFile>;
+
+    /// Told when a file has been read for its digest in the list, or could not be.
+    fn summed(&self, _index: usize, _file: Result<&SourceFile, &NasSyncError>) {}
 }
 
 /// What is sent: entries in the caller's order, and what their optional fields mean.
@@ -42,7 +45,7 @@ pub struct IdNames {
     pub groups: Vec<NamedId>,
 }
 
-fn sum_content(mut file: SourceFile, sum: StrongSum, buffer: &mut [u8]) -> Result<Box<[u8]>> {
+fn sum_content(file: &mut SourceFile, sum: StrongSum, buffer: &mut [u8]) -> Result<Box<[u8]>> {
     let mut hasher = sum.hasher();
     loop {
         match file.read(buffer)? {
@@ -70,7 +73,12 @@ impl SendList {
         let mut buffer = vec![0; SUM_READ_LEN];
         for (index, entry) in self.entries.iter_mut().enumerate() {
             if entry.kind == EntryKind::File {
-                entry.digest = sources.open(index, entry).and_then(|file| sum_content(file, sum, &mut buffer)).ok();
+                let summed = sources.open(index, entry).and_then(|mut file| {
+                    let digest = sum_content(&mut file, sum, &mut buffer)?;
+                    Ok((file, digest))
+                });
+                sources.summed(index, summed.as_ref().map(|(file, _)| file));
+                entry.digest = summed.ok().map(|(_, digest)| digest);
             }
         }
     }

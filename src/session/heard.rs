@@ -48,6 +48,11 @@ impl RemoteText {
         &self.bytes
     }
 
+    /// Whether there may have been more than is kept.
+    pub fn is_cut(&self) -> bool {
+        self.bytes.len() >= MAX_TEXT
+    }
+
     /// Whether the other side said, outside its exit status, that a file failed there.
     pub fn is_partial(&self) -> bool {
         self.partial

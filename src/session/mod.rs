@@ -121,6 +121,8 @@ async fn run(
     *protocol = Some(negotiated.protocol);
     heard.listener = Some(Arc::clone(&push.monitor));
     let list = Arc::new(number(push.list, &push.sources, push.contents, &negotiated).await?);
+    // That may have taken longer than the other side is given to move.
+    pulse.beat();
     let (sink, frames) = mpsc::channel(OUTBOX_FRAMES);
     let (port, feeder) = Port::new(negotiated.client_framing, sink);
     let job = SendJob { list: Arc::clone(&list), sources: push.sources, changed: push.changed, mode: push.mode };

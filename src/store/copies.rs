@@ -9,6 +9,10 @@ use super::documents::{IS_SYNCED, Selection};
 use super::{DocumentId, Level, Store, StoredCopy, documents, history, timestamp};
 use crate::error::Result;
 
+/// Whether row `s` still describes this copy of this document: id, name, size, seconds, nanoseconds, SHA-256.
+const IS_RECORDED: &str = "s.document_id = ?1 AND s.remote_name IS ?2 AND s.bytes IS ?3 AND s.mtime_seconds IS ?4
+    AND s.mtime_nanoseconds IS ?5 AND s.sha256 IS ?6";
+
 /// A document that is synced, and its copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncedCopy {
@@ -45,17 +49,20 @@ impl Store {
     }
 
     /// Records that copies were read back and found equal, in one commit. A copy that survives a power cut becomes
-    /// [`Level::Verified`]; of others only the time is kept.
-    pub fn record_verified(&mut self, copies: &[(DocumentId, Vec<u8>)], at: DateTime<Utc>) -> Result<()> {
+    /// [`Level::Verified`]; of others only the time is kept. Copies that are no longer the recorded ones are passed over.
+    pub fn record_verified(&mut self, copies: &[(DocumentId, StoredCopy)], at: DateTime<Utc>) -> Result<()> {
         let at = timestamp::format(at);
         self.write("record what was verified in", |tx, _| {
-            let mut statement = tx.prepare(
-                "UPDATE nas_sync_documents SET verified_at = ?3, level = CASE WHEN level = ?4 THEN ?5 ELSE level END
-                 WHERE document_id = ?1 AND remote_name = ?2",
-            )?;
-            for (id, name) in copies {
-                let (durable, verified) = (Level::Durable.as_str(), Level::Verified.as_str());
-                statement.execute(params![id.0, name, at, durable, verified])?;
+            let mut statement = tx.prepare(&format!(
+                "UPDATE nas_sync_documents AS s SET verified_at = ?7, level = CASE WHEN level = ?8 THEN ?9 ELSE level END
+                 WHERE {IS_RECORDED}"
+            ))?;
+            let (durable, verified) = (Level::Durable.as_str(), Level::Verified.as_str());
+            for (id, copy) in copies {
+                let bytes = i64::try_from(copy.bytes).unwrap_or(i64::MAX);
+                let (name, sha256) = (&copy.remote_name, copy.sha256);
+                let (seconds, nanoseconds) = (copy.mtime_seconds, copy.mtime_nanoseconds);
+                statement.execute(params![id.0, name, bytes, seconds, nanoseconds, sha256, at, durable, verified])?;
             }
             Ok(())
         })
@@ -63,16 +70,19 @@ impl Store {
 
     /// Makes synced documents pending again if their copies are still the recorded ones, in one commit, and says how
     /// many became so.
-    pub fn requeue(&mut self, copies: &[(DocumentId, Vec<u8>)]) -> Result<usize> {
+    pub fn requeue(&mut self, copies: &[(DocumentId, StoredCopy)]) -> Result<usize> {
         self.write("make documents pending again in", |tx, _| {
             let mut statement = tx.prepare(&format!(
                 "UPDATE documents AS d SET synced_to_nas = 0, synced_at = NULL
                  WHERE d.id = ?1 AND {IS_SYNCED} AND EXISTS (
-                     SELECT 1 FROM nas_sync_documents s WHERE s.document_id = d.id AND s.remote_name = ?2)"
+                     SELECT 1 FROM nas_sync_documents s WHERE {IS_RECORDED})"
             ))?;
             let mut requeued = 0;
-            for (id, name) in copies {
-                requeued += statement.execute(params![id.0, name])?;
+            for (id, copy) in copies {
+                let bytes = i64::try_from(copy.bytes).unwrap_or(i64::MAX);
+                let (seconds, nanoseconds) = (copy.mtime_seconds, copy.mtime_nanoseconds);
+                requeued +=
+                    statement.execute(params![id.0, copy.remote_name, bytes, seconds, nanoseconds, copy.sha256])?;
             }
             Ok(requeued)
         })

@@ -55,6 +55,12 @@ fn documents() -> PushOptions {
 }
 
 async fn push_files(files: &[PathBuf], to: &Path, offer: Offer, options: PushOptions) -> (Outcome, Arc<Record>) {
+    let exec = local::spawn("rsync", &options.arguments(&offer, to.as_os_str().as_encoded_bytes())).unwrap();
+    let (push, record) = prepare(files, offer, &options);
+    (session::push(exec, push).await, record)
+}
+
+fn prepare(files: &[PathBuf], offer: Offer, options: &PushOptions) -> (Push, Arc<Record>) {
     use std::os::unix::ffi::OsStrExt as _;
     use std::os::unix::fs::MetadataExt as _;
     let entries = files
@@ -75,7 +81,6 @@ async fn push_files(files: &[PathBuf], to: &Path, offer: Offer, options: PushOpt
             }
         })
         .collect();
-    let exec = local::spawn("rsync", &options.arguments(&offer, to.as_os_str().as_bytes())).unwrap();
     let record = Arc::new(Record::default());
     let push = Push {
         offer,
@@ -88,7 +93,7 @@ async fn push_files(files: &[PathBuf], to: &Path, offer: Offer, options: PushOpt
         idle_limit: Duration::from_secs(20),
         monitor: Arc::clone(&record) as Arc<dyn Monitor>,
     };
-    (session::push(exec, push).await, record)
+    (push, record)
 }
 
 const SIZES: [usize; 13] = [0, 1, 6, 699, 700, 701, 32767, 32768, 32769, 131_071, 131_072, 131_073, 5 * 1024 * 1024];
@@ -168,4 +173,30 @@ async fn an_older_copy_is_updated_by_delta_under_every_offer() {
         let totals = *record.totals.lock().unwrap();
         assert!(totals.matched > 4 * totals.literal, "{offer:?}: {totals:?}");
     }
+}
+
+/// Files that take their time to open.
+struct Slow(Folder, Duration);
+
+impl Sources for Slow {
+    fn open(&self, index: usize, entry: &FileEntry) -> Result<SourceFile, NasSyncError> {
+        std::thread::sleep(self.1);
+        self.0.open(index, entry)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_files_for_their_digests_is_no_standstill() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = from.path().join("file");
+    std::fs::write(&file, "content").unwrap();
+    std::fs::copy(&file, to.path().join("file")).unwrap();
+    let options = PushOptions { checksum: true, recursive: true, ..PushOptions::default() };
+    let offer = Offer::default();
+    let exec = local::spawn("rsync", &options.arguments(&offer, to.path().as_os_str().as_encoded_bytes())).unwrap();
+    let (push, _) = prepare(std::slice::from_ref(&file), offer, &options);
+    let idle_limit = Duration::from_secs(3);
+    let sources = Arc::new(Slow(Folder(vec![file]), idle_limit * 2));
+    let outcome = session::push(exec, Push { sources, idle_limit, contents: Contents::Summed, ..push }).await;
+    outcome.result.unwrap();
 }

@@ -31,5 +31,6 @@ mod ssh_exec;
 mod ssh_no_strict;
 mod static_binary;
 mod support;
+mod verify;
 mod watch;
 mod workers;

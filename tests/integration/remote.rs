@@ -210,7 +210,7 @@ async fn thousands_of_long_names_do_not_block_each_other() {
     let content = noise(300, 1);
     // Most are missing, which is quick; names and answers together are far more than pipes hold.
     let names: Vec<RemoteName> = (0..20_000).map(|at| name(format!("{at:0200}").as_bytes())).collect();
-    let there = |at: usize| at % 100 == 0;
+    let there = |at: usize| at.is_multiple_of(100);
     for (_, name) in names.iter().enumerate().filter(|(at, _)| there(*at)) {
         fs::write(folder.path().join(std::ffi::OsStr::from_bytes(name.as_bytes())), &content).unwrap();
     }

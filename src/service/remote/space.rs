@@ -14,20 +14,19 @@ pub struct Space {
 pub(super) fn parse_df(output: &[u8]) -> Option<Space> {
     let output = String::from_utf8_lossy(output);
     let words: Vec<Vec<&str>> = output.lines().map(|line| line.split_whitespace().collect()).collect();
-    words.iter().rev().find_map(|words| figures(words))?
+    let (total, available) = words.iter().rev().find_map(|words| figures(words))?;
+    // A dash is a figure too, and says that nobody knows.
+    Some(Space { total: bytes(total)?, available: bytes(available)? })
 }
 
-/// Total, used, available and percentage, in front of the folder's name. `None` in a line without them, `Some(None)`
-/// where the NAS does not know them.
-fn figures(words: &[&str]) -> Option<Option<Space>> {
+/// The total and what is available, out of total, used, available and percentage in front of the folder's name.
+fn figures<'l>(words: &[&'l str]) -> Option<(&'l str, &'l str)> {
     words.windows(4).find_map(|window| {
         let &[total, used, available, share] = window else { return None };
         let is_number = |word: &str| word == "-" || word.parse::<i64>().is_ok();
         let is_share = share == "-" || share.strip_suffix('%').is_some_and(|digits| digits.parse::<f64>().is_ok());
-        if !(is_number(total) && is_number(used) && is_number(available) && is_share) {
-            return None;
-        }
-        Some(bytes(total).zip(bytes(available)).map(|(total, available)| Space { total, available }))
+        let are_figures = is_number(total) && is_number(used) && is_number(available) && is_share;
+        are_figures.then_some((total, available))
     })
 }
 

@@ -195,11 +195,21 @@ fn copies_are_verified_and_requeued_as_they_were_recorded() {
     let expected = [Some(records[0].copy.clone()), Some(records[1].copy.clone()), None];
     assert_eq!(copies.iter().map(|copy| copy.copy.clone()).collect::<Vec<_>>(), expected);
 
-    let both = [(added[0], b"a".to_vec()), (added[1], b"b".to_vec())];
+    let both = [(added[0], records[0].copy.clone()), (added[1], records[1].copy.clone())];
+    let other = |change: fn(&mut StoredCopy)| {
+        let mut copy = records[0].copy.clone();
+        change(&mut copy);
+        [(added[0], copy)]
+    };
+    let another_content = other(|copy| copy.sha256 = Some([9; 32]));
+    store.record_verified(&another_content, noon()).unwrap();
+    let level = store.history(added[0]).unwrap().copy.unwrap().level;
+    assert_eq!(level, Level::Durable, "it was sent again while the copy before was read");
+    assert_eq!(store.requeue(&another_content).unwrap(), 0);
     store.record_verified(&both, noon()).unwrap();
     let levels: Vec<_> = both.iter().map(|(id, _)| store.history(*id).unwrap().copy.unwrap().level).collect();
     assert_eq!(levels, [Level::Verified, Level::Stored], "what a power cut may take is not verified");
-    let moved = [(added[0], b"elsewhere".to_vec()), (added[1], b"b".to_vec())];
-    assert_eq!(store.requeue(&moved).unwrap(), 1);
+    let [moved] = other(|copy| copy.remote_name = b"elsewhere".to_vec());
+    assert_eq!(store.requeue(&[moved, both[1].clone()]).unwrap(), 1);
     assert_eq!(ids(store.pending(&Selection::All).unwrap()), [2]);
 }

@@ -1,0 +1,145 @@
+//! `verify`: its words, what is said about its result, and its exit status.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::args;
+use super::console::Console;
+use super::json::error;
+use crate::error::Result;
+use crate::service::NasSyncService;
+use crate::service::verify::{Method, Requeue, Sample, VerifyReport, VerifyRequest};
+use crate::store::DocumentId;
+
+/// The exit status when something is not equal, or could not be compared.
+const NOT_EQUAL: u8 = 1;
+
+/// What to verify and how.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Only documents of this user
+    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
+    user: Option<i64>,
+    /// Only this document; may be given several times
+    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
+    document: Vec<i64>,
+    /// Only a share of them, drawn anew each time
+    #[arg(long, value_name = "N%", value_parser = sample)]
+    sample: Option<Sample>,
+    /// All of them, as without --sample
+    #[arg(long, conflicts_with = "sample")]
+    all: bool,
+    /// Let the NAS run sha256sum, instead of letting its rsync compare with the files here
+    #[arg(long)]
+    sha256sum: bool,
+    /// Set documents pending again whose copy differs or is missing
+    #[arg(long)]
+    requeue: bool,
+}
+
+fn sample(text: &str) -> Result<Sample, String> {
+    text.parse().map_err(|error: crate::error::NasSyncError| error.message().to_owned())
+}
+
+impl VerifyArgs {
+    fn request(&self) -> VerifyRequest {
+        VerifyRequest {
+            selection: args::selection(self.user, &self.document),
+            sample: self.sample,
+            method: if self.sha256sum { Method::Sha256sum } else { Method::DryRun },
+            requeue: if self.requeue { Requeue::Yes } else { Requeue::No },
+        }
+    }
+}
+
+/// Verifies, and says what was found.
+pub async fn run(service: &NasSyncService, args: &VerifyArgs, console: &Console) -> Result<u8> {
+    let report = service.verify(args.request()).await?;
+    let lists = [
+        (&report.differing, "its copy on the NAS differs"),
+        (&report.missing, "it is missing on the NAS"),
+        (&report.changed_here, "its file here is no longer what was synced; set it pending to send it again"),
+    ];
+    for (ids, what) in lists {
+        for id in ids {
+            console.err(&format!("Document {id}: {what}"));
+        }
+    }
+    for unknown in &report.unknown {
+        console.err(&unknown.to_string());
+    }
+    if let Some(error) = &report.stopped {
+        console.error(error);
+    }
+    console.line(&line(&report));
+    console.object(&object(&report));
+    Ok(exit(&report))
+}
+
+fn exit(report: &VerifyReport) -> u8 {
+    match &report.stopped {
+        Some(error) => error.kind().exit_code(),
+        None if report.is_clean() => 0,
+        None => NOT_EQUAL,
+    }
+}
+
+/// The result in one line.
+fn line(report: &VerifyReport) -> String {
+    let counts = [
+        (report.differing.len(), "different"),
+        (report.missing.len(), "missing"),
+        (report.changed_here.len(), "changed here"),
+        (report.unknown.len(), "not comparable"),
+        (report.total - report.checked, "not reached"),
+        (report.requeued, "pending again"),
+    ];
+    let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(", {count} {what}"));
+    format!("{} of {} documents equal{}", report.equal, report.total, counts.collect::<String>())
+}
+
+/// The result for `--json`; `error` stands there only when something ended it early.
+fn object(report: &VerifyReport) -> Value {
+    let ids = |ids: &[DocumentId]| ids.iter().map(|id| id.0).collect::<Vec<_>>();
+    let unknown: Vec<_> = report
+        .unknown
+        .iter()
+        .map(|failed| json!({ "id": failed.id.map(|id| id.0), "error": error(&failed.error) }))
+        .collect();
+    let mut object = json!({
+        "total": report.total,
+        "checked": report.checked,
+        "equal": report.equal,
+        "differing": ids(&report.differing),
+        "missing": ids(&report.missing),
+        "changed_here": ids(&report.changed_here),
+        "unknown": unknown,
+        "requeued": report.requeued,
+    });
+    if let Some(stopped) = &report.stopped {
+        object["error"] = error(stopped);
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{ErrorKind, NasSyncError};
+
+    #[test]
+    fn exit_status_and_line() {
+        let clean = VerifyReport { total: 3, checked: 3, equal: 3, ..VerifyReport::default() };
+        assert_eq!((exit(&clean), line(&clean).as_str()), (0, "3 of 3 documents equal"));
+        let missing = VerifyReport { equal: 2, missing: vec![DocumentId(7)], requeued: 1, ..clean.clone() };
+        assert_eq!(
+            (exit(&missing), line(&missing).as_str()),
+            (1, "2 of 3 documents equal, 1 missing, 1 pending again")
+        );
+        assert_eq!(object(&missing)["missing"], json!([7]));
+        let stopped = Some(NasSyncError::new(ErrorKind::ConnectionLost, "x"));
+        let cut = VerifyReport { checked: 1, equal: 1, stopped, ..clean };
+        assert_eq!((exit(&cut), line(&cut).as_str()), (3, "1 of 3 documents equal, 2 not reached"));
+        assert_eq!(object(&cut)["error"]["kind"], "connection_lost");
+    }
+}

@@ -1,0 +1,236 @@
+//! `verify`: what is on the NAS against what was recorded, and what follows from it in the database.
+//!
+//! Guarantees: nothing is changed on the NAS; a document becomes `verified` only if its copy was compared as it stands
+//! in its row; only documents whose copy differs or is missing go again, never those whose file changed here, because
+//! then the copy may be the last good one.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+
+use chrono::Utc;
+
+use super::client::Client;
+use super::readback::{self, Comparison, Item};
+use super::{DocumentError, NasSyncService};
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::store::{Access, DocumentId, Selection, StoredCopy, SyncedCopy};
+use crate::tree::RemoteName;
+
+pub use super::readback::Method;
+
+/// What to verify and how.
+#[derive(Debug, Clone)]
+pub struct VerifyRequest {
+    /// Which documents; of those only the synced ones can be compared.
+    pub selection: Selection,
+    /// A share of them, drawn anew each time; all of them without it.
+    pub sample: Option<Sample>,
+    /// How.
+    pub method: Method,
+    /// What becomes of documents whose copy differs or is missing.
+    pub requeue: Requeue,
+}
+
+/// A share in percent, above 0 and up to 100. Written as `10%` or `10`, or with up to four decimals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// Out of a million.
+    share: usize,
+}
+
+/// Whether documents whose copy differs or is missing are set pending again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requeue {
+    /// They stay as they are.
+    No,
+    /// They are.
+    Yes,
+}
+
+/// What a verification found. Each document is in one of the lists, or equal.
+#[derive(Debug, Clone, Default)]
+pub struct VerifyReport {
+    /// Documents that were to be compared.
+    pub total: usize,
+    /// Documents about which something was found out, or tried to.
+    pub checked: usize,
+    /// Those whose copy is what was recorded.
+    pub equal: usize,
+    /// Those whose copy has another content.
+    pub differing: Vec<DocumentId>,
+    /// Those that have no copy.
+    pub missing: Vec<DocumentId>,
+    /// Those whose file here is no longer what was recorded; nothing is said about the copy.
+    pub changed_here: Vec<DocumentId>,
+    /// Those that could not be compared, and why.
+    pub unknown: Vec<DocumentError>,
+    /// Documents that are pending again.
+    pub requeued: usize,
+    /// What ended the verification early.
+    pub stopped: Option<NasSyncError>,
+}
+
+impl VerifyReport {
+    /// Whether everything was compared and is equal.
+    pub fn is_clean(&self) -> bool {
+        self.stopped.is_none() && self.equal == self.total
+    }
+}
+
+impl FromStr for Sample {
+    type Err = NasSyncError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let bad = || NasSyncError::new(ErrorKind::Usage, "a sample is a share above 0 and up to 100, such as 10%");
+        let number = text.strip_suffix('%').unwrap_or(text);
+        let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
+        let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !are_digits(whole) || !are_digits(decimals) || decimals.len() > 4 {
+            return Err(bad());
+        }
+        match format!("{whole}{decimals:0<4}").parse() {
+            Ok(share @ 1..=1_000_000) => Ok(Self { share }),
+            _ => Err(bad()),
+        }
+    }
+}
+
+impl Sample {
+    /// How many this share of so many is; at least one where there is one.
+    fn of(self, count: usize) -> usize {
+        count.saturating_mul(self.share).div_ceil(1_000_000).min(count)
+    }
+}
+
+pub(super) async fn run(service: &NasSyncService, request: VerifyRequest) -> Result<VerifyReport> {
+    let config = service.client_config()?;
+    let (path, root) = (service.nas_path()?, service.root()?);
+    let selection = request.selection.clone();
+    let copies = service.with_store(Access::ReadOnly, move |store| store.synced_copies(&selection)).await?;
+    let mut report = VerifyReport { unknown: absent(&request.selection, &copies), ..VerifyReport::default() };
+    let (mut drawn, unrecorded) = recorded(sample(copies, request.sample));
+    report.unknown.extend(unrecorded);
+    report.checked = report.unknown.len();
+    report.total = report.checked + drawn.len();
+    if drawn.is_empty() {
+        return Ok(report);
+    }
+    let client = match Client::connect(&config).await {
+        Ok(client) => client,
+        Err(error) => return Ok(VerifyReport { stopped: Some(error), ..report }),
+    };
+    while !drawn.is_empty() && report.stopped.is_none() {
+        let later = drawn.split_off(drawn.len().min(readback::MOST_ITEMS));
+        let part = std::mem::replace(&mut drawn, later);
+        let items: Vec<Item> = part.iter().map(|copy| copy.item.clone()).collect();
+        match readback::compare(&client, path, root.as_ref(), &items, request.method).await {
+            Ok(comparisons) => report.take(service, part, comparisons, request.requeue).await?,
+            Err(error) => report.stopped = Some(error),
+        }
+    }
+    client.disconnect().await;
+    Ok(report)
+}
+
+/// A copy of which enough was recorded to compare it.
+struct Recorded {
+    id: DocumentId,
+    copy: StoredCopy,
+    item: Item,
+}
+
+/// Documents that were named, and of which there is nothing to compare.
+fn absent(selection: &Selection, copies: &[SyncedCopy]) -> Vec<DocumentError> {
+    let (Selection::Documents(named) | Selection::UserDocuments(_, named)) = selection else { return Vec::new() };
+    let known: BTreeSet<DocumentId> = copies.iter().map(|copy| copy.id).collect();
+    let missing: BTreeSet<DocumentId> = named.iter().copied().filter(|id| !known.contains(id)).collect();
+    let error = |id| {
+        let message = "there is no synced document of this id, so there is nothing to compare";
+        DocumentError { id: Some(id), error: NasSyncError::new(ErrorKind::DocumentNotFound, message) }
+    };
+    missing.into_iter().map(error).collect()
+}
+
+fn sample(copies: Vec<SyncedCopy>, sample: Option<Sample>) -> Vec<SyncedCopy> {
+    let Some(sample) = sample else { return copies };
+    let wanted = sample.of(copies.len());
+    let mut drawn = fastrand::choose_multiple(copies, wanted);
+    drawn.sort_by_key(|copy| copy.id);
+    drawn
+}
+
+/// Parts copies that can be compared from those of which too little was recorded.
+fn recorded(copies: Vec<SyncedCopy>) -> (Vec<Recorded>, Vec<DocumentError>) {
+    let (mut recorded, mut others) = (Vec::new(), Vec::new());
+    for SyncedCopy { id, file_path, copy } in copies {
+        let name = copy.as_ref().ok_or_else(readback::unrecorded).and_then(|copy| RemoteName::new(&*copy.remote_name));
+        match (copy, name) {
+            (Some(copy), Ok(name)) => {
+                let mtime = (copy.mtime_seconds, copy.mtime_nanoseconds);
+                let item = Item { name, path: file_path, bytes: copy.bytes, mtime, sha256: copy.sha256 };
+                recorded.push(Recorded { id, copy, item });
+            }
+            (_, Err(error)) => others.push(DocumentError { id: Some(id), error }),
+            (None, Ok(_)) => others.push(DocumentError { id: Some(id), error: readback::unrecorded() }),
+        }
+    }
+    (recorded, others)
+}
+
+impl VerifyReport {
+    /// Takes in what was found about a part, and records what follows.
+    async fn take(
+        &mut self,
+        service: &NasSyncService,
+        part: Vec<Recorded>,
+        comparisons: Vec<Comparison>,
+        requeue: Requeue,
+    ) -> Result<()> {
+        let (mut equal, mut again) = (Vec::new(), Vec::new());
+        self.checked += part.len();
+        for (Recorded { id, copy, .. }, comparison) in part.into_iter().zip(comparisons) {
+            match comparison {
+                Comparison::Equal => equal.push((id, copy)),
+                Comparison::Differs => {
+                    self.differing.push(id);
+                    again.push((id, copy));
+                }
+                Comparison::Missing => {
+                    self.missing.push(id);
+                    again.push((id, copy));
+                }
+                Comparison::ChangedHere => self.changed_here.push(id),
+                Comparison::Unknown(error) => self.unknown.push(DocumentError { id: Some(id), error }),
+            }
+        }
+        self.equal += equal.len();
+        if requeue == Requeue::No {
+            again.clear();
+        }
+        if equal.is_empty() && again.is_empty() {
+            return Ok(());
+        }
+        let requeued = service.with_store(Access::Existing, move |store| {
+            store.record_verified(&equal, Utc::now())?;
+            store.requeue(&again)
+        });
+        self.requeued += requeued.await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_shares() {
+        let of = |text: &str, count| text.parse::<Sample>().map(|sample| sample.of(count)).ok();
+        assert_eq!((of("10%", 1000), of("10", 1000), of("100%", 7)), (Some(100), Some(100), Some(7)));
+        assert_eq!((of("1", 7), of("50", 3), of("0.5%", 1000), of("12.5", 8)), (Some(1), Some(2), Some(5), Some(1)));
+        assert_eq!(of("10", 0), Some(0));
+        for bad in ["", "%", "0", "0.0%", "101", "100.0001", "-1", "+5", "1e1", "5 %", "a", ".5", "5.", "0.00001"] {
+            assert_eq!(of(bad, 1), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! What is on the NAS against what was recorded, by a dry run of the NAS's rsync and by its `sha256sum`.
+
+use std::fs;
+use std::path::Path;
+
+use nas_sync::service::verify::{Method, Requeue, VerifyReport, VerifyRequest};
+use nas_sync::{DocumentId, ErrorKind, Selection, UserId};
+use serde_json::json;
+
+use crate::support::{Cli, Site, Sshd, noise};
+
+const METHODS: [Method; 2] = [Method::DryRun, Method::Sha256sum];
+
+fn all(method: Method) -> VerifyRequest {
+    VerifyRequest { selection: Selection::All, sample: None, method, requeue: Requeue::No }
+}
+
+/// The request that every test of a whole site makes: it ends well, or says why not.
+async fn verify(site: &Site, request: VerifyRequest) -> VerifyReport {
+    let report = site.service().verify(request).await.unwrap();
+    assert!(report.stopped.is_none(), "{report:?}");
+    let lists = [&report.differing, &report.missing, &report.changed_here].map(Vec::len).iter().sum::<usize>();
+    assert_eq!(report.checked, report.equal + lists + report.unknown.len(), "{report:?}");
+    report
+}
+
+/// A site whose documents are synced.
+async fn synced(mut site: Site, names: &[&str]) -> (Site, Vec<DocumentId>) {
+    site.set("UPLOAD_DIR", site.path("uploads"));
+    site.set("NAS_LAYOUT", "tree");
+    let paths = names.iter().map(|name| site.upload(name, format!("content of {name}").as_bytes())).collect();
+    let ids = site.service().add(UserId(1), paths).await.unwrap();
+    let summary = site.sync().await;
+    assert_eq!(summary.synced, names.len(), "{summary:?}");
+    (site, ids)
+}
+
+/// Other bytes of the same length, under the same time.
+fn corrupt(path: &Path) {
+    let time = fs::metadata(path).unwrap().modified().unwrap();
+    let mut content = fs::read(path).unwrap();
+    content[0] ^= 0xff;
+    fs::write(path, content).unwrap();
+    fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+fn level(site: &Site, id: DocumentId) -> String {
+    let sql = "SELECT level || CASE WHEN verified_at IS NULL THEN '' ELSE ' seen' END
+               FROM nas_sync_documents WHERE document_id = ?1";
+    site.database().query_row(sql, [id.0], |row| row.get(0)).unwrap()
+}
+
+fn set_level(site: &Site, id: DocumentId, level: &str) {
+    site.database().execute("UPDATE nas_sync_documents SET level = ?1 WHERE document_id = ?2", (level, id.0)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind_of_copy_is_told_apart() {
+    let names = ["equal", "bytes", "time", "missing", "d/in folder", "d/e/gone", "-dash\nline", "longer", "link"];
+    for method in METHODS {
+        let (site, ids) = synced(Site::new(), &names).await;
+        let nas = |name: &str| site.path("nas").join(name);
+        set_level(&site, ids[0], "durable");
+        set_level(&site, ids[2], "stored");
+        corrupt(&nas("bytes"));
+        fs::File::options().write(true).open(nas("time")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        fs::remove_file(nas("missing")).unwrap();
+        fs::remove_dir_all(nas("d/e")).unwrap();
+        fs::write(nas("longer"), noise(1000, 1)).unwrap();
+        fs::remove_file(nas("link")).unwrap();
+        std::os::unix::fs::symlink("equal", nas("link")).unwrap();
+
+        let report = verify(&site, all(method)).await;
+        assert_eq!((report.total, report.checked, report.equal), (9, 9, 4), "{report:?}");
+        assert_eq!(report.differing, [ids[1], ids[7]], "{method:?}");
+        assert_eq!(report.missing, [ids[3], ids[5], ids[8]], "{method:?}");
+        assert!(report.unknown.is_empty() && report.changed_here.is_empty(), "{report:?}");
+        assert!(!report.is_clean());
+        assert_eq!(level(&site, ids[0]), "verified seen");
+        assert_eq!(level(&site, ids[2]), "stored seen", "a power cut may still take it");
+        assert!(!level(&site, ids[1]).contains("seen"));
+        assert_eq!(site.pending().await, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_differs_or_is_missing_goes_again_and_nothing_else_does() {
+    let (site, ids) = synced(Site::new(), &["equal", "bytes", "missing", "here"]).await;
+    corrupt(&site.path("nas/bytes"));
+    fs::remove_file(site.path("nas/missing")).unwrap();
+    // Somebody or something damaged the file here: the copy may be the last good one.
+    corrupt(&site.path("uploads/here"));
+    let request = VerifyRequest { requeue: Requeue::Yes, ..all(Method::DryRun) };
+    let report = verify(&site, request.clone()).await;
+    assert_eq!((&*report.differing, &*report.missing), (&ids[1..2], &ids[2..3]));
+    assert_eq!((&*report.changed_here, report.requeued), (&ids[3..], 2));
+    assert_eq!(site.pending().await, 2);
+    assert_eq!(site.stored("here").unwrap(), b"content of here");
+    assert_eq!(site.sync().await.synced, 2);
+    assert_eq!(site.stored("bytes").unwrap(), b"content of bytes");
+    let report = verify(&site, request).await;
+    assert_eq!((report.equal, report.requeued), (3, 0), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_here_matter_to_the_dry_run_alone() {
+    let (site, ids) = synced(Site::new(), &["gone", "longer", "same length", "touched", "folder/deep"]).await;
+    let here = |name: &str| site.path("uploads").join(name);
+    fs::remove_file(here("gone")).unwrap();
+    fs::write(here("longer"), "content of longer, and more").unwrap();
+    corrupt(&here("same length"));
+    fs::File::options().write(true).open(here("touched")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    let report = verify(&site, all(Method::DryRun)).await;
+    assert_eq!((&*report.changed_here, report.equal), (&ids[1..3], 2), "{report:?}");
+    assert_eq!(report.unknown[0].id, Some(ids[0]));
+    assert_eq!(report.unknown[0].error.kind(), ErrorKind::SourceMissing);
+    // Nothing is left to compare, so no session is needed.
+    for name in ["touched", "folder/deep"] {
+        fs::remove_file(here(name)).unwrap();
+    }
+    assert_eq!(verify(&site, all(Method::DryRun)).await.equal, 0);
+    assert!(verify(&site, all(Method::Sha256sum)).await.is_clean());
+}
+
+/// The NAS user is nobody from the verification on.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_nas_cannot_look_at_is_not_called_equal() {
+    use std::os::unix::fs::PermissionsExt as _;
+    if !rustix::process::geteuid().is_root() {
+        println!("not run: only root can become nobody");
+        return;
+    }
+    let (mut site, ids) = synced(Site::new(), &["equal", "unreadable", "closed/a", "closed/b", "full", "empty"]).await;
+    for (name, mode) in [("unreadable", 0), ("closed", 0), ("", 0o755), ("..", 0o755)] {
+        fs::set_permissions(site.path("nas").join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    for name in ["full", "empty"] {
+        fs::remove_file(site.path("nas").join(name)).unwrap();
+        fs::create_dir(site.path("nas").join(name)).unwrap();
+    }
+    fs::write(site.path("nas/full/x"), "x").unwrap();
+    site.wrap_rsync("exec setpriv --reuid=65534 --regid=65534 --clear-groups rsync \"$@\"");
+    let report = verify(&site, all(Method::DryRun)).await;
+    assert_eq!(report.equal, 1, "{report:?}");
+    // A dry run does not say why a copy could not be read.
+    assert_eq!((&*report.differing, &*report.missing), (&ids[1..2], &ids[5..]));
+    let unknown: Vec<_> = report.unknown.iter().map(|failed| (failed.id.unwrap(), failed.error.kind())).collect();
+    let denied = ErrorKind::PermissionDenied;
+    assert_eq!(unknown, [(ids[2], denied), (ids[3], denied), (ids[4], ErrorKind::RemoteFailed)]);
+}
+
+/// An error that names nobody makes everything doubtful that was passed over in silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_after_an_unexplained_complaint_proves_nothing() {
+    let (mut site, ids) = synced(Site::new(), &["a", "b"]).await;
+    corrupt(&site.path("nas/b"));
+    site.wrap_rsync("rsync \"$@\"; echo 'rsync: something is wrong: Input/output error (5)' >&2; exit 23");
+    let report = verify(&site, all(Method::DryRun)).await;
+    assert_eq!((report.equal, &*report.differing), (0, &ids[1..]), "{report:?}");
+    assert_eq!(report.unknown[0].id, Some(ids[0]));
+    site.wrap_rsync("rsync \"$@\"; exit 23");
+    assert_eq!(verify(&site, all(Method::DryRun)).await.equal, 0);
+    site.wrap_rsync("stdbuf -o0 head -c 60 | rsync \"$@\"");
+    let report = site.service().verify(all(Method::DryRun)).await.unwrap();
+    assert!(report.stopped.is_some() && report.checked == 0 && report.total == 2, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_one_session_holds_and_samples() {
+    let names: Vec<String> = (0..2050).map(|number| format!("{}/{number}", number % 7)).collect();
+    let (site, ids) = synced(Site::new(), &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    for at in [0, 2049] {
+        fs::remove_file(site.path("nas").join(&names[at])).unwrap();
+    }
+    corrupt(&site.path("nas").join(&names[1999]));
+    let report = verify(&site, all(Method::DryRun)).await;
+    assert_eq!((&*report.missing, &*report.differing), (&[ids[0], ids[2049]][..], &[ids[1999]][..]));
+    assert_eq!(report.equal, 2047);
+    let sample = VerifyRequest { sample: Some("1%".parse().unwrap()), ..all(Method::Sha256sum) };
+    assert_eq!(verify(&site, sample).await.checked, 21);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_which_too_little_is_known() {
+    let (site, ids) = synced(Site::new(), &["a", "b", "c", "d"]).await;
+    let change = |sql: &str| assert_eq!(site.database().execute(sql, []).unwrap(), 1, "{sql}");
+    change("DELETE FROM nas_sync_documents WHERE document_id = 1");
+    change("UPDATE nas_sync_documents SET sha256 = NULL WHERE document_id = 2");
+    change("UPDATE nas_sync_documents SET sha256 = NULL WHERE document_id = 3");
+    change("UPDATE documents SET synced_to_nas = 0, synced_at = NULL WHERE id = 4");
+    corrupt(&site.path("nas/c"));
+    let report = verify(&site, all(Method::DryRun)).await;
+    assert_eq!((report.total, report.equal, &*report.differing), (3, 1, &ids[2..3]), "{report:?}");
+    assert_eq!(report.unknown[0].id, Some(ids[0]));
+    let report = verify(&site, all(Method::Sha256sum)).await;
+    assert_eq!((report.equal, report.unknown.len()), (0, 3), "{report:?}");
+    // Named documents must be there.
+    let selection = Selection::Documents(vec![ids[1], ids[3], DocumentId(99)]);
+    let report = verify(&site, VerifyRequest { selection, ..all(Method::DryRun) }).await;
+    let unknown: Vec<_> = report.unknown.iter().map(|failed| failed.id.unwrap().0).collect();
+    assert_eq!((report.equal, unknown), (1, vec![4, 99]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nas_without_the_means_is_said_to_lack_them() {
+    let (mut site, _) = synced(Site::new(), &["a"]).await;
+    let only_rsync =
+        "case \"$SSH_ORIGINAL_COMMAND\" in rsync*) eval \"$SSH_ORIGINAL_COMMAND\";; *) echo refused; exit 1;; esac";
+    let mut other = Sshd::setup().line(format!("ForceCommand {only_rsync}")).start();
+    site.set("NAS_PORT", other.port().to_string());
+    site.set("NAS_KEY_FILE", other.path("user_ed25519"));
+    site.set("NAS_KNOWN_HOSTS", other.config().known_hosts[0].clone());
+    assert!(verify(&site, all(Method::DryRun)).await.is_clean());
+    let report = site.service().verify(all(Method::Sha256sum)).await.unwrap();
+    let error = report.stopped.unwrap();
+    assert_eq!(error.kind(), ErrorKind::ExecRefused);
+    assert!(error.message().contains("refused"), "{error}");
+    other.kill();
+    let report = site.service().verify(all(Method::DryRun)).await.unwrap();
+    assert_eq!(report.stopped.unwrap().kind(), ErrorKind::ConnectionRefused);
+}
+
+/// The command: its words, its exit status, its object.
+#[test]
+fn on_the_command_line() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (site, _) = runtime.block_on(synced(Site::new(), &["a", "b", "c"]));
+    let cli = Cli::new(&site);
+    assert_eq!(cli.line("verify --all").ends(0).stdout, "3 of 3 documents equal\n");
+    corrupt(&site.path("nas/a"));
+    fs::remove_file(site.path("nas/b")).unwrap();
+    let object = cli.line("verify --json --sample 100% --sha256sum").ends(1).json();
+    assert_eq!((&object["checked"], &object["equal"]), (&3.into(), &1.into()));
+    assert_eq!((&object["differing"], &object["missing"]), (&json!([1]), &json!([2])));
+    assert_eq!((&object["changed_here"], &object["unknown"], &object["requeued"]), (&json!([]), &json!([]), &json!(0)));
+    let run = cli.line("verify --user 1 --document 1 --document 2 --requeue");
+    assert_eq!(run.ends(1).stdout, "0 of 2 documents equal, 1 different, 1 missing, 2 pending again\n");
+    assert!(run.stderr.contains("Document 1: its copy on the NAS differs\n"), "{}", run.stderr);
+    assert!(run.stderr.contains("Document 2: it is missing on the NAS\n"), "{}", run.stderr);
+    cli.line("sync").ends(0);
+    cli.line("verify --sample 10").ends(0);
+    for wrong in ["--sample 0", "--sample 200%", "--all --sample 1"] {
+        cli.line(&format!("verify {wrong}")).ends(2);
+    }
+    let object = cli.line("verify --json --document 99").ends(1).json();
+    assert_eq!(object["unknown"][0]["error"]["kind"], "document_not_found");
+}
