@@ -470,6 +470,20 @@ impl Verdicts {
         self.refusing.extend(refusing);
     }
 
+    /// After the NAS has read again what it stored: who is without an error is verified.
+    pub fn read_back(&mut self, errors: Vec<Option<NasSyncError>>) {
+        let records = std::mem::take(&mut self.synced);
+        for (mut record, error) in records.into_iter().zip(errors) {
+            match error {
+                None => {
+                    record.copy.level = Level::Verified;
+                    self.synced.push(record);
+                }
+                Some(error) => self.failed.push(DocumentError { id: Some(record.id), error }),
+            }
+        }
+    }
+
     /// Raises the level of what the NAS acknowledged.
     pub fn raise_to(&mut self, level: Level) {
         for record in &mut self.synced {

@@ -13,6 +13,7 @@ pub mod layout;
 mod line;
 mod named;
 mod pace;
+mod proving;
 pub mod push;
 mod readback;
 mod recording;

@@ -15,6 +15,7 @@ use crate::role::monitor::{Event, Monitor};
 use crate::role::send_list::{SendList, Sources};
 use crate::role::sender::{ChangedFile, Mode};
 use crate::session::{Contents, Outcome, Push, Receipts, RemoteText, kind_of_text, names_file};
+use crate::store::SyncedRecord;
 use crate::transport::ExitStatus;
 use crate::tree::{FileMeta, RemoteName, Root, SourceFile};
 use crate::wire::flist::FileEntry;
@@ -51,6 +52,20 @@ pub(super) struct Item {
     pub mtime: (i64, u32),
     /// The SHA-256 of what was sent, where it was kept.
     pub sha256: Option<[u8; 32]>,
+}
+
+impl Item {
+    /// What was just sent.
+    pub fn of_record(record: &SyncedRecord) -> Result<Self> {
+        let copy = &record.copy;
+        Ok(Self {
+            name: RemoteName::new(&*copy.remote_name)?,
+            path: record.file_path.clone(),
+            bytes: copy.bytes,
+            mtime: (copy.mtime_seconds, copy.mtime_nanoseconds),
+            sha256: copy.sha256,
+        })
+    }
 }
 
 /// What became of a copy.

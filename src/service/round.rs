@@ -1,7 +1,8 @@
-//! A round: one batch, sent in one session or in several side by side over one login, judged, proved and recorded.
+//! A round: one batch, sent in one session or in several side by side over one login, judged, proved (`proving`) and
+//! recorded (`recording`).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::task::JoinSet;
 
@@ -9,18 +10,13 @@ use super::abilities::{Abilities, Folders};
 use super::batch::{Batch, BatchSources, Planned, Proof, SessionEnd, Tracker, Verdicts};
 use super::blocking;
 use super::client::Client;
-use super::remote::{self, Flush, Flushed};
 use super::sync::{Run, Stopping, asked_to, interrupted};
 use super::worker::Keeper;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::Monitor;
 use crate::role::sender::{ChangedFile, Mode};
 use crate::session::{Contents, Outcome, Push, Receipts};
-use crate::store::{Ability, Level};
 use crate::wire::handshake::Offer;
-
-/// How long the last flush may take when somebody waits for the end.
-const LAST_FLUSH: Duration = Duration::from_secs(5);
 
 /// A part of a batch and what is known about it, also when its session is cut off.
 struct Part {
@@ -31,12 +27,12 @@ struct Part {
 }
 
 /// What became of a part.
-struct Judged {
-    verdicts: Verdicts,
-    asked: Abilities,
-    folders: Folders,
+pub(super) struct Judged {
+    pub verdicts: Verdicts,
+    pub asked: Abilities,
+    pub folders: Folders,
     /// Documents that go again in this run.
-    again: Vec<Planned>,
+    pub again: Vec<Planned>,
 }
 
 impl Run<'_> {
@@ -86,6 +82,7 @@ impl Run<'_> {
         }
         self.pace.learn(bytes, began.elapsed());
         self.make_durable(&mut judged).await?;
+        self.read_back(&mut judged).await?;
         let mut again = Vec::new();
         let mut all = Verdicts::default();
         for Judged { verdicts, again: more, .. } in judged {
@@ -94,67 +91,6 @@ impl Run<'_> {
         }
         self.record(keeper, all).await?;
         Ok(again)
-    }
-
-    /// Lets the NAS flush its folders, so that what it acknowledged survives a power cut there
-    /// (`protocol-notes/15-levels-of-proof.md#durable`). What it could flush and
-    /// did not, because the connection was lost, stays pending: the power may just have been cut.
-    async fn make_durable(&mut self, judged: &mut [Judged]) -> Result<()> {
-        let flushable = |part: &Judged| part.asked.durable() && !part.verdicts.synced.is_empty();
-        if !judged.iter().any(flushable) {
-            return Ok(());
-        }
-        let scope =
-            if judged.iter().any(|part| part.folders == Folders::OnTheWay) { Flush::Everything } else { Flush::Folder };
-        let unproved = match self.flush(scope).await {
-            Ok(Flushed::Yes) => {
-                let durable = judged.iter_mut().filter(|part| part.asked.durable());
-                durable.for_each(|part| part.verdicts.raise_to(Level::Durable));
-                return Ok(());
-            }
-            Ok(Flushed::Refused(why)) => {
-                let asked = self.abilities.clone();
-                self.abilities.refuse(Ability::Flush);
-                self.learn(&asked).await?;
-                match self.abilities.check() {
-                    Ok(()) => return Ok(()),
-                    Err(error) => error.with_details(why),
-                }
-            }
-            Err(error) => error,
-        };
-        for part in judged.iter_mut().filter(|part| part.asked.durable()) {
-            let ids = part.verdicts.take_back_all(&unproved);
-            self.ask_again(ids);
-        }
-        if unproved.kind() == ErrorKind::ConnectionLost && self.summary.stopped.is_none() {
-            self.cut.get_or_insert(unproved);
-        } else {
-            self.stop(unproved);
-        }
-        Ok(())
-    }
-
-    /// One flush; over a new login where the old one is lost, because the NAS may be there all the same.
-    async fn flush(&mut self, scope: Flush) -> Result<Flushed> {
-        let path = self.service.settings().path.clone().unwrap_or_default();
-        let stopped = *self.stopping.borrow() == Stopping::Now;
-        let limit = if stopped { LAST_FLUSH } else { self.service.settings().file_timeout };
-        let flush = async {
-            let client = self.line.client().await?;
-            match remote::flush(&client, &path, scope, limit).await {
-                Err(error) if error.kind() == ErrorKind::ConnectionLost && !stopped => {
-                    let client = self.line.client().await?;
-                    remote::flush(&client, &path, scope, limit).await
-                }
-                flushed => flushed,
-            }
-        };
-        if !stopped {
-            return flush.await;
-        }
-        // Whoever asked for the end does not want to wait for slow disks; the documents go again next time.
-        tokio::time::timeout(LAST_FLUSH, flush).await.unwrap_or_else(|_| Err(interrupted()))
     }
 
     fn session(

@@ -178,3 +178,28 @@ async fn a_test_tells_the_best_level_and_asks_anew() {
     assert_eq!(level(&site, 3).as_deref(), Some("durable"));
     assert_eq!(site.stored_names(), ["a.pdf", "b.pdf", "c.pdf"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_required_to_be_verified_is_read_back() {
+    let mut site = Site::new();
+    site.set("NAS_DURABILITY", "verified");
+    site.document("a.pdf", b"content").await;
+    site.document("b.pdf", &noise(100_000, 5)).await;
+    let summary = site.sync().await;
+    assert_eq!((summary.synced, summary.failed), (2, 0), "{summary:?}");
+    assert_eq!([level(&site, 1), level(&site, 2)].map(Option::unwrap), ["verified", "verified"]);
+}
+
+/// A disk that loses what it was given. A model: a script that changes a file before it is read back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_reads_back_differently_is_not_marked() {
+    let mut site = Site::new();
+    site.wrap_rsync("case \"$*\" in *-n*c*e.*|*-nr*|*-ntr*) printf X >>\"$NAS/b.pdf\";; esac\nexec rsync \"$@\"");
+    site.set("NAS_DURABILITY", "verified");
+    site.document("a.pdf", b"content").await;
+    site.document("b.pdf", b"lost").await;
+    let summary = site.sync().await;
+    assert_eq!((summary.synced, summary.failed), (1, 1), "{summary:?}");
+    assert_eq!(site.marked(), [(1, true)]);
+    assert!(summary.errors[0].error.message().contains("reads back"), "{summary:?}");
+}
