@@ -8,8 +8,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::support::cli::write_program;
 use crate::support::random::long;
-use crate::support::{Cli, Site, noise};
+use crate::support::{Cli, Site, Sshd, noise};
 
 /// Passes so many bytes to rsync, and the rest when it is told so: a NAS that stands still for a while.
 const STANDS_STILL: &str = r#"
@@ -84,6 +85,32 @@ fn a_record_that_waited_for_the_database_does_not_count_for_a_file_rewritten_mea
     assert!(!marked || scene.holds(&scene.new), "the old version counts for the new one: {}", first.all());
     scene.plain.line("sync").ends(0);
     assert!(scene.holds(&scene.new), "the new version was never sent");
+}
+
+#[test]
+fn a_file_rewritten_while_the_nas_flushes_is_sent_again() {
+    let programs = tempfile::tempdir().unwrap();
+    let [flushing, go] = ["flushing", "go"].map(|name| programs.path().join(name));
+    let script = format!(
+        "#!/bin/sh\ntouch '{}'\nwhile [ ! -e '{}' ]; do sleep 0.02; done\nexit 0\n",
+        flushing.display(),
+        go.display()
+    );
+    write_program(&programs.path().join("sync"), &script);
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", programs.path().display());
+    let site = Site::with(Sshd::setup().env("PATH", path).start());
+    let cli = Cli::new(&site);
+    let document = site.upload("a.pdf", b"the old version");
+    cli.add(1, std::slice::from_ref(&document));
+    let mut run = cli.start(&["sync"]);
+    run.until(|| flushing.exists());
+    fs::write(&document, b"the new version, which is longer").unwrap();
+    site.database().execute("UPDATE documents SET synced_to_nas = 0, synced_at = NULL", []).unwrap();
+    fs::write(go, "").unwrap();
+    let first = run.wait();
+    cli.line("sync").ends(0);
+    let new = site.stored("a.pdf").is_some_and(|stored| stored.starts_with(b"the new"));
+    assert!(new, "the new version was never sent: {}", first.all());
 }
 
 /// Long, because leases are.

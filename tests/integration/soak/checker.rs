@@ -63,9 +63,14 @@ fn check(soak: &Soak, database: &Connection) {
             if !touched && found.as_ref() != Some(&content) {
                 let of = lock(&soak.files).all[number].path.display().to_string();
                 let found = found.map(|found| found.len());
+                let sql = "SELECT bytes FROM nas_sync_documents WHERE document_id = ?1";
+                let recorded: Option<i64> = database.query_row(sql, [id], |row| row.get(0)).ok();
                 soak.fail(
                     &of,
-                    &format!("row {id} ({of}) is marked; {} bytes, but on the NAS {found:?} others", content.len()),
+                    &format!(
+                        "row {id} ({of}) is marked; the file has {} bytes, recorded are {recorded:?}, on the NAS {found:?}",
+                        content.len()
+                    ),
                 );
             }
             soak.count("marked documents compared");
