@@ -123,7 +123,7 @@ fn a_backend_with_sqlalchemy_works_beside_several_syncs_and_nobody_is_locked_out
     let (mut synced, mut runs) = (0, 0);
     while backend.runs() {
         assert!(Instant::now() < deadline, "the backend does not end");
-        // One beside it, then two at once.
+        // One beside it, then two at once. A run goes on for as long as new documents come.
         for at_once in [1, 2] {
             let running: Vec<_> = (0..at_once).map(|_| cli.start(&["sync", "--json"])).collect();
             for run in running {
@@ -138,7 +138,7 @@ fn a_backend_with_sqlalchemy_works_beside_several_syncs_and_nobody_is_locked_out
     let count = |key: &str| load[key].as_u64().unwrap();
     println!("{load} beside {runs} runs of sync");
     assert_eq!((count("locked"), count("errors")), (0, 0), "{load}");
-    assert!(count("inserts") > 50 && count("updates") > 50 && count("reads") > 50 && runs > 5, "{load}");
+    assert!(count("inserts") > 50 && count("updates") > 50 && count("reads") > 50 && runs >= 3, "{load}");
     // Two runs at once may each have sent a document and count it.
     assert!(synced >= count("inserts"), "{synced} of {load}");
 
