@@ -184,19 +184,6 @@ impl Batch {
         SendList { entries: named::entries(files), ..SendList::default() }
     }
 
-    /// Documents among those proved whose file is another one by now: what is on the NAS is no longer their content.
-    pub fn changed_since(&self, synced: &[SyncedRecord]) -> HashSet<DocumentId> {
-        let proved: HashSet<DocumentId> = synced.iter().map(|record| record.id).collect();
-        let same =
-            |planned: &Planned| match SourceFile::open_document(self.root.as_deref(), &planned.document.file_path) {
-                Ok(file) => *file.stamp() == planned.stamp,
-                // A file that is gone or closed to us was stored all the same.
-                Err(_) => true,
-            };
-        let changed = self.planned.iter().filter(|planned| proved.contains(&planned.document.id) && !same(planned));
-        changed.map(|planned| planned.document.id).collect()
-    }
-
     /// What became of each document, in the words of the rows.
     pub fn verdicts(&self, tracks: &[Track], end: &SessionEnd<'_>) -> Verdicts {
         let mut verdicts = Verdicts::default();
@@ -208,10 +195,11 @@ impl Batch {
                 }
                 (verdict, _) => verdict,
             };
-            verdicts.attempts.extend(track.attempt(planned.document.id, &verdict, end));
+            verdicts.attempts.extend(track.attempt(planned, &verdict, end));
             match verdict {
                 Verdict::Proved(level) => {
                     verdicts.written.insert(planned.folder().to_vec());
+                    verdicts.stamps.insert(planned.document.id, planned.stamp);
                     verdicts.synced.push(planned.record(level, track.sha256));
                 }
                 Verdict::Failed(error) => {
@@ -302,7 +290,7 @@ pub(super) struct Track {
 
 impl Track {
     /// The attempt to send this document, if there was one.
-    fn attempt(&self, id: DocumentId, verdict: &Verdict, end: &SessionEnd<'_>) -> Option<Attempt> {
+    fn attempt(&self, planned: &Planned, verdict: &Verdict, end: &SessionEnd<'_>) -> Option<Attempt> {
         let (started, since) = self.started?;
         let failure = |error: &NasSyncError| (error.kind(), error.message().to_owned());
         let (end, failure) = match verdict {
@@ -313,7 +301,8 @@ impl Track {
             }
         };
         let took = self.ended.unwrap_or_else(Instant::now).saturating_duration_since(since);
-        Some(Attempt { id, started, took, bytes: self.literal, end, failure })
+        let (id, remote_name) = (planned.document.id, planned.name.as_bytes().to_vec());
+        Some(Attempt { id, remote_name, sha256: self.sha256, started, took, bytes: self.literal, end, failure })
     }
 }
 
@@ -400,10 +389,17 @@ enum Verdict {
     Open,
 }
 
+/// Whether the file of a record is still the one that was read. One that is gone or closed to us was stored all the same.
+pub(super) fn is_still(root: Option<&Root>, record: &SyncedRecord, stamps: &HashMap<DocumentId, Stamp>) -> bool {
+    SourceFile::open_document(root, &record.file_path).map_or(true, |file| stamps.get(&record.id) == Some(file.stamp()))
+}
+
 /// What became of a batch.
 #[derive(Debug, Default)]
 pub(super) struct Verdicts {
     pub synced: Vec<SyncedRecord>,
+    /// What the files of those were when they were read.
+    pub stamps: HashMap<DocumentId, Stamp>,
     pub failed: Vec<DocumentError>,
     /// Every attempt to send one of them.
     pub attempts: Vec<Attempt>,
@@ -416,15 +412,6 @@ pub(super) struct Verdicts {
 }
 
 impl Verdicts {
-    /// Takes back what was proved about files that have changed since.
-    pub fn take_back(&mut self, changed: &HashSet<DocumentId>) {
-        self.synced.retain(|record| !changed.contains(&record.id));
-        self.failed.extend(changed.iter().map(|id| DocumentError {
-            id: Some(*id),
-            error: NasSyncError::new(ErrorKind::SourceChanged, "it changed after it had been sent"),
-        }));
-    }
-
     /// After a jam: a document of which nothing is known, in a folder that refused others and took none, fails like
     /// them. So every further session has a folder less to run into.
     pub fn spread_refusals(&mut self) {
@@ -461,8 +448,9 @@ impl Verdicts {
 
     /// Adds what became of another batch.
     pub fn append(&mut self, other: Self) {
-        let Self { synced, failed, attempts, open, written, refusing } = other;
+        let Self { synced, stamps, failed, attempts, open, written, refusing } = other;
         self.synced.extend(synced);
+        self.stamps.extend(stamps);
         self.failed.extend(failed);
         self.attempts.extend(attempts);
         self.open.extend(open);

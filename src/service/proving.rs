@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::abilities::Folders;
+use super::client::Client;
 use super::readback::{self, Comparison, Item, Method};
 use super::remote::{self, Flush, Flushed};
 use super::round::Judged;
@@ -21,13 +22,13 @@ impl Run<'_> {
     /// Lets the NAS flush its folders, so that what it acknowledged survives a power cut there
     /// (`protocol-notes/15-levels-of-proof.md#durable`). What it could flush and did not stays pending: the power may
     /// just have been cut.
-    pub(super) async fn make_durable(&mut self, judged: &mut [Judged]) -> Result<()> {
+    pub(super) async fn make_durable(&mut self, client: &Client, judged: &mut [Judged]) -> Result<()> {
         let flushable = |part: &Judged| part.asked.durable() && !part.verdicts.synced.is_empty();
         if !judged.iter().any(flushable) {
             return Ok(());
         }
         let in_folders = judged.iter().any(|part| part.folders == Folders::OnTheWay);
-        let unproved = match self.flush(if in_folders { Flush::Everything } else { Flush::Folder }).await {
+        let unproved = match self.flush(client, if in_folders { Flush::Everything } else { Flush::Folder }).await {
             Ok(Flushed::Yes) => {
                 let durable = judged.iter_mut().filter(|part| part.asked.durable());
                 durable.for_each(|part| part.verdicts.raise_to(Level::Durable));
@@ -48,21 +49,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// One flush; over a new login where the old one is lost, because the NAS may be there all the same.
-    async fn flush(&mut self, scope: Flush) -> Result<Flushed> {
+    /// One flush. It has to come over the login of the sessions: behind a lost one there may be a NAS that has started
+    /// anew, and has nothing left to flush.
+    async fn flush(&self, client: &Client, scope: Flush) -> Result<Flushed> {
         let path = self.service.nas_path()?;
         let stopped = *self.stopping.borrow() == Stopping::Now;
         let limit = if stopped { LAST_FLUSH } else { self.service.settings().file_timeout };
-        let flush = async {
-            let client = self.line.client().await?;
-            match remote::flush(&client, path, scope, limit).await {
-                Err(error) if error.kind() == ErrorKind::ConnectionLost && !stopped => {
-                    let client = self.line.client().await?;
-                    remote::flush(&client, path, scope, limit).await
-                }
-                flushed => flushed,
-            }
-        };
+        let flush = remote::flush(client, path, scope, limit);
         if !stopped {
             return flush.await;
         }

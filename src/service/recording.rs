@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 
 use super::abilities::{self, Abilities};
-use super::batch::Verdicts;
+use super::batch::{self, Verdicts};
 use super::sync::Run;
 use super::worker::Keeper;
 use super::{DocumentError, retry};
@@ -32,16 +32,18 @@ impl Run<'_> {
 
     /// Records verdicts and takes their documents out of the lease, in one commit.
     pub(super) async fn record(&mut self, keeper: &Keeper, verdicts: Verdicts) -> Result<()> {
-        let Verdicts { synced, failed, attempts, .. } = verdicts;
+        let Verdicts { synced, stamps, failed, attempts, .. } = verdicts;
         let settlement =
             Settlement { synced: synced.clone(), failed: failed.iter().filter_map(failed_try).collect(), attempts };
+        let root = self.root.clone();
         let (fence, retries) = (keeper.fence(), self.service.settings().retries);
         let (marked, unmarkable) = self
             .store
             .with(move |store| {
                 let now = Utc::now();
+                let is_still = |record: &_| batch::is_still(root.as_deref(), record, &stamps);
                 let next = |kind, tries| retry::next_try(kind, tries, retries, now);
-                let outcomes = store.settle(fence, &settlement, now, &next)?;
+                let outcomes = store.settle(fence, &settlement, now, &next, &is_still)?;
                 let (mut marked, mut unmarkable) = (Vec::new(), Vec::new());
                 for (record, outcome) in synced.iter().zip(outcomes) {
                     match outcome {
@@ -51,7 +53,8 @@ impl Run<'_> {
                 }
                 if !unmarkable.is_empty() {
                     let failed = unmarkable.iter().filter_map(failed_try).collect();
-                    store.settle(fence, &Settlement { failed, ..Settlement::default() }, now, &next)?;
+                    let failed = Settlement { failed, ..Settlement::default() };
+                    store.settle(fence, &failed, now, &next, &is_still)?;
                 }
                 Ok((marked, unmarkable))
             })
@@ -160,6 +163,7 @@ fn shown(time: DateTime<Utc>) -> impl std::fmt::Display {
 /// is synced already, its row is gone or names another file now, or another worker has taken it over.
 fn cannot_be_marked(id: DocumentId, outcome: MarkOutcome) -> Option<DocumentError> {
     let error = match outcome {
+        MarkOutcome::Rewritten => NasSyncError::new(ErrorKind::SourceChanged, "it changed after it had been sent"),
         MarkOutcome::NameTaken(other) => {
             NasSyncError::new(ErrorKind::NameClash, format!("its name on the NAS belongs to document {other} now"))
         }

@@ -8,7 +8,6 @@ use tokio::task::JoinSet;
 
 use super::abilities::{Abilities, Folders};
 use super::batch::{Batch, BatchSources, Planned, Proof, SessionEnd, Tracker, Verdicts};
-use super::blocking;
 use super::client::Client;
 use super::sync::{Run, Stopping, asked_to, interrupted};
 use super::worker::Keeper;
@@ -81,7 +80,7 @@ impl Run<'_> {
             judged.push(self.judge(client, part, outcome).await?);
         }
         self.pace.learn(bytes, began.elapsed());
-        self.make_durable(&mut judged).await?;
+        self.make_durable(client, &mut judged).await?;
         self.read_back(&mut judged).await?;
         let mut again = Vec::new();
         let mut all = Verdicts::default();
@@ -149,9 +148,6 @@ impl Run<'_> {
         }
         let tracks = std::mem::take(&mut *tracker.tracks());
         let mut verdicts = batch.verdicts(&tracks, &SessionEnd { proof: asked.proof(), outcome: outcome.as_ref() });
-        let proved = verdicts.synced.clone();
-        let changed = blocking(move || Ok(batch.changed_since(&proved))).await?;
-        verdicts.take_back(&changed);
         if jammed {
             verdicts.spread_refusals();
         }

@@ -94,6 +94,8 @@ pub enum MarkOutcome {
     NameTaken(DocumentId),
     /// A trigger or constraint of the table refuses it, for this reason: it stays pending. The others are not concerned.
     Refused(String),
+    /// Its file is no longer the one that was sent: it stays pending.
+    Rewritten,
     /// The lease was lost meanwhile, and another worker may have sent the document: what this one says does not count.
     /// If that worker recorded other bytes, the document is pending again, because nobody knows whose came last.
     LeaseLost,
@@ -126,6 +128,10 @@ pub enum AttemptEnd {
 pub struct Attempt {
     /// Which document.
     pub id: DocumentId,
+    /// Its path below the NAS folder.
+    pub remote_name: Vec<u8>,
+    /// SHA-256 of what was sent, when all of it was.
+    pub sha256: Option<[u8; 32]>,
     /// When it began.
     pub started: DateTime<Utc>,
     /// How long it took; whole milliseconds count.
@@ -154,18 +160,24 @@ impl Store {
     /// `synced`, in its order. Those that could not be marked stay under the lease until they are settled as failed.
     /// `at` goes into `synced_at`; `next` gives the next try of a document after so many failed.
     ///
-    /// Each row is checked again under the write lock: it must still be leased, pending, and name the same file.
+    /// Each row is checked again under the write lock: it must still be leased, pending, and name the same file; and
+    /// `is_still` says whether that file is the one that was sent. So an application that rewrites a file and then makes
+    /// its row pending is always noticed: before the mark, or because its own change comes after it.
     pub fn settle(
         &mut self,
         fence: Fence,
         settlement: &Settlement,
         at: DateTime<Utc>,
         next: &dyn Fn(ErrorKind, u32) -> NextTry,
+        is_still: &dyn Fn(&SyncedRecord) -> bool,
     ) -> Result<Vec<MarkOutcome>> {
         let now = timestamp::format(at);
         self.write("record what was sent in", |tx, _| {
             for attempt in &settlement.attempts {
                 record_attempt(tx, attempt)?;
+                if !leases::is_held(tx, fence, attempt.id)? {
+                    doubt(tx, attempt)?;
+                }
             }
             for failed in &settlement.failed {
                 if leases::is_held(tx, fence, failed.id)? {
@@ -175,10 +187,10 @@ impl Store {
             }
             let mark = |record: &SyncedRecord| {
                 if !leases::is_held(tx, fence, record.id)? {
-                    return lost(tx, record);
+                    return Ok(MarkOutcome::LeaseLost);
                 }
-                let outcome = mark(tx, record, &now)?;
-                if !matches!(outcome, MarkOutcome::Refused(_) | MarkOutcome::NameTaken(_)) {
+                let outcome = if is_still(record) { mark(tx, record, &now)? } else { MarkOutcome::Rewritten };
+                if !matches!(outcome, MarkOutcome::Refused(_) | MarkOutcome::NameTaken(_) | MarkOutcome::Rewritten) {
                     leases::let_go(tx, fence, record.id)?;
                 }
                 Ok(outcome)
@@ -245,16 +257,17 @@ fn record_failure(
     Ok(())
 }
 
-/// A worker that lost its lease may have laid its bytes over those of the next one.
-fn lost(tx: &Transaction<'_>, record: &SyncedRecord) -> rusqlite::Result<MarkOutcome> {
+/// A worker that lost its lease may have laid its bytes over those of the next one, also when nobody acknowledged them.
+fn doubt(tx: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()> {
+    let Some(sha256) = attempt.sha256 else { return Ok(()) };
     tx.prepare_cached(&format!(
         "UPDATE documents AS d SET synced_to_nas = 0, synced_at = NULL
          WHERE d.id = ?1 AND {IS_SYNCED} AND EXISTS (
              SELECT 1 FROM nas_sync_documents s
              WHERE s.document_id = d.id AND s.remote_name = ?2 AND s.sha256 IS NOT ?3)"
     ))?
-    .execute(params![record.id.0, record.copy.remote_name, record.copy.sha256])?;
-    Ok(MarkOutcome::LeaseLost)
+    .execute(params![attempt.id.0, attempt.remote_name, sha256])?;
+    Ok(())
 }
 
 /// At most [`TEXT_LIMIT`] bytes of a text, and only whole characters.

@@ -99,7 +99,7 @@ fn lease_all(store: &mut Store) -> Fence {
 /// Records what became of documents under a lease, which ends with it.
 fn settle(store: &mut Store, fence: Fence, settlement: &Settlement) -> Result<Vec<MarkOutcome>> {
     let again = |_, _| NextTry::At(noon());
-    let outcomes = store.settle(fence, settlement, noon(), &again);
+    let outcomes = store.settle(fence, settlement, noon(), &again, &|_| true);
     store.release(fence).unwrap();
     outcomes
 }

@@ -89,7 +89,20 @@ fn who_lost_the_lease_is_not_believed() {
     let (late, _) = claim_some(&mut store, &holder(1), 0, Life::Possible, 9);
     let (next, _) = claim_some(&mut store, &holder(2), 0, Life::Over, 9);
     let record = synced(id, "/a", "a");
-    let settlement = |record: &SyncedRecord| Settlement { synced: vec![record.clone()], ..Settlement::default() };
+    let settlement = |record: &SyncedRecord| Settlement {
+        synced: vec![record.clone()],
+        attempts: vec![Attempt {
+            id,
+            remote_name: record.copy.remote_name.clone(),
+            sha256: record.copy.sha256,
+            started: noon(),
+            took: Duration::ZERO,
+            bytes: 0,
+            end: AttemptEnd::Synced,
+            failure: None,
+        }],
+        ..Settlement::default()
+    };
     let lost = [MarkOutcome::LeaseLost];
     assert_eq!(settle(&mut store, late.unwrap(), &settlement(&record)).unwrap(), lost);
     assert_eq!(ids(store.pending(&Selection::All).unwrap()), [1]);
@@ -99,8 +112,23 @@ fn who_lost_the_lease_is_not_believed() {
     assert_eq!(store.stats(None).unwrap().synced, 1);
     let mut other = record;
     other.copy.sha256 = Some([8; 32]);
-    assert_eq!(settle(&mut store, late.unwrap(), &settlement(&other)).unwrap(), lost);
+    // Also when nobody acknowledged what it sent.
+    let unacknowledged = Settlement { synced: vec![], ..settlement(&other) };
+    assert_eq!(settle(&mut store, late.unwrap(), &unacknowledged).unwrap(), []);
     assert_eq!(ids(store.pending(&Selection::All).unwrap()), [1]);
+}
+
+#[test]
+fn a_file_that_was_rewritten_is_not_marked() {
+    let db = Db::absent();
+    let mut store = db.open();
+    let id = add(&mut store, 1, &["/a"])[0];
+    let fence = lease_all(&mut store);
+    let settlement = Settlement { synced: vec![synced(id, "/a", "a")], ..Settlement::default() };
+    let next = |_, _| NextTry::At(noon());
+    assert_eq!(store.settle(fence, &settlement, noon(), &next, &|_| false).unwrap(), [MarkOutcome::Rewritten]);
+    assert_eq!(ids(store.pending(&Selection::All).unwrap()), [1]);
+    assert_eq!(store.leased(&Selection::All).unwrap(), 1, "its failure is still to come");
 }
 
 #[test]
@@ -113,13 +141,19 @@ fn a_document_waits_until_its_time_or_for_good() {
     for (id, until) in added.iter().zip(until) {
         let fence = lease_all(&mut store);
         let settlement = Settlement { failed: vec![failed(*id)], ..Settlement::default() };
-        store.settle(fence, &settlement, noon(), &|_, _| NextTry::At(noon() + until)).unwrap();
+        store.settle(fence, &settlement, noon(), &|_, _| NextTry::At(noon() + until), &|_| true).unwrap();
         store.release(fence).unwrap();
     }
     let fence = lease_all(&mut store);
     let settlement = Settlement { failed: vec![failed(added[3])], ..Settlement::default() };
     store
-        .settle(fence, &settlement, noon(), &|_, tries| if tries == 1 { NextTry::Never } else { unreachable!() })
+        .settle(
+            fence,
+            &settlement,
+            noon(),
+            &|_, tries| if tries == 1 { NextTry::Never } else { unreachable!() },
+            &|_| true,
+        )
         .unwrap();
     store.release(fence).unwrap();
 
@@ -141,8 +175,16 @@ fn attempts_are_kept_also_those_without_a_lease() {
     let db = Db::absent();
     let mut store = db.open();
     let id = add(&mut store, 1, &["/a"])[0];
-    let attempt =
-        |end, failure| Attempt { id, started: noon(), took: Duration::from_millis(1500), bytes: 9, end, failure };
+    let attempt = |end, failure| Attempt {
+        id,
+        remote_name: b"a".to_vec(),
+        sha256: None,
+        started: noon(),
+        took: Duration::from_millis(1500),
+        bytes: 9,
+        end,
+        failure,
+    };
     let attempts = vec![
         attempt(AttemptEnd::Cut, Some((ErrorKind::ConnectionLost, "cut".to_owned()))),
         attempt(AttemptEnd::Synced, None),

@@ -171,7 +171,7 @@ fn a_held_write_lock_is_database_locked_after_the_wait() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
 
     let before = Instant::now();
-    let result = store.settle(fence, &settlement, noon(), &|_, _| NextTry::Never);
+    let result = store.settle(fence, &settlement, noon(), &|_, _| NextTry::Never, &|_| true);
     assert!(before.elapsed() >= SHORT, "it must wait first");
     let error = result.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DatabaseLocked);
@@ -197,7 +197,7 @@ fn a_full_disk_is_said_and_nothing_is_half_written() {
     let mut record = synced(id, "/a", "a");
     record.copy.remote_name = vec![b'n'; 20_000];
     let settlement = Settlement { synced: vec![record], ..Settlement::default() };
-    let error = store.settle(fence, &settlement, noon(), &|_, _| NextTry::Never).unwrap_err();
+    let error = store.settle(fence, &settlement, noon(), &|_, _| NextTry::Never, &|_| true).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DatabaseUnusable);
     assert!(error.message().contains("full") && error.solution().contains("Make room"), "{error}");
     assert_eq!(ids(store.pending(&Selection::All).unwrap()), [1]);
