@@ -1,7 +1,8 @@
 //! Reading back: whether copies on the NAS are what was recorded, without moving their contents.
 //!
 //! Guarantees: a copy counts as equal only if the NAS compared it, or said its sum, and did not complain about it; a
-//! file that is no longer what was recorded is told apart from a copy that is not; everything ends by a deadline.
+//! file that is no longer what was recorded is told apart from a copy that is not; everything ends by a deadline. What a
+//! dry run says, and what its silence means, is in `protocol-notes/07-transfer.md#comparing-without-sending`.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
