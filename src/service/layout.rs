@@ -12,6 +12,7 @@ use chrono::{Datelike as _, NaiveDate};
 
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::tree::RemoteName;
+use crate::wire::server_args::PARTIAL_DIR;
 
 const ACCEPTED: &str = "flat, tree, or a template of {id} {user_id} {year} {month} {day} {type} {name} {path}, \
     for example {year}/{month}/{id}_{name}";
@@ -135,7 +136,13 @@ impl Layout {
                 }
             }
         }
-        RemoteName::new(name)
+        let name = RemoteName::new(name)?;
+        if name.as_bytes().split(|&byte| byte == b'/').any(|part| part == PARTIAL_DIR.as_bytes()) {
+            // rsync keeps interrupted files in a folder of this name, and removes what stands in its way.
+            let message = format!("its name on the NAS holds {PARTIAL_DIR}, which rsync needs for itself");
+            return Err(NasSyncError::new(ErrorKind::NameUnsendable, message));
+        }
+        Ok(name)
     }
 }
 
@@ -322,6 +329,14 @@ mod tests {
         assert!(error.message().contains("{day}") && error.message().contains("created_at"), "{error}");
         let far = DocumentFacts { date: NaiveDate::from_ymd_opt(12024, 1, 1), ..all };
         assert_eq!(name("{year}-{id}", &far).unwrap_err().kind(), ErrorKind::NameUnsendable);
+    }
+
+    #[test]
+    fn rsyncs_own_folder_is_no_name() {
+        let facts = DocumentFacts { original_name: Some(".rsync-partial"), ..facts() };
+        assert_eq!(name("{name}", &facts).unwrap_err().kind(), ErrorKind::NameUnsendable);
+        assert_eq!(name("{name}/{id}", &facts).unwrap_err().kind(), ErrorKind::NameUnsendable);
+        assert!(name("a{name}", &facts).is_ok());
     }
 
     #[test]

@@ -83,6 +83,7 @@ fn a_record_that_waited_for_the_database_does_not_count_for_a_file_rewritten_mea
     let first = run.wait();
     let marked = !scene.site.marked().is_empty();
     assert!(!marked || scene.holds(&scene.new), "the old version counts for the new one: {}", first.all());
+    scene.plain.line("retry").ends(0);
     scene.plain.line("sync").ends(0);
     assert!(scene.holds(&scene.new), "the new version was never sent");
 }
@@ -108,6 +109,7 @@ fn a_file_rewritten_while_the_nas_flushes_is_sent_again() {
     site.database().execute("UPDATE documents SET synced_to_nas = 0, synced_at = NULL", []).unwrap();
     fs::write(go, "").unwrap();
     let first = run.wait();
+    cli.line("retry").ends(0);
     cli.line("sync").ends(0);
     let new = site.stored("a.pdf").is_some_and(|stored| stored.starts_with(b"the new"));
     assert!(new, "the new version was never sent: {}", first.all());
