@@ -193,8 +193,8 @@ kinds! {
         "Check the NAS's load and disks and the network; NAS_FILE_TIMEOUT sets the limit, --timeout that of a push.";
     /// The level of durability that was required cannot be had.
     DurabilityUnavailable = "durability_unavailable", Nas, Nas, Permanent, 4,
-        "The level that NAS_DURABILITY asks for cannot be proved with this NAS and this version of nas-sync.",
-        "Require `stored` or `sent`, or leave NAS_DURABILITY unset; a NAS that cannot even prove `stored` needs a newer rsync.";
+        "The level that NAS_DURABILITY asks for cannot be proved with this NAS.",
+        "Require a lower level, or leave NAS_DURABILITY unset. After an update of the NAS run `nas-sync test`: it asks anew what the NAS can do.";
     /// The document's file does not exist.
     SourceMissing = "source_missing", Disk, Documents, Transient, 23,
         "The document's file is not there: it was moved or removed after it was registered.",
@@ -214,7 +214,7 @@ kinds! {
     /// The file changed while it was being sent.
     SourceChanged = "source_changed", Disk, Documents, Transient, 23,
         "The file was being written while it was read, so the copy proves nothing.",
-        "Nothing to do: it stays pending and goes again with the next run.";
+        "Nothing to do: it stays pending and goes again after a wait.";
     /// Two documents would land on one name.
     NameClash = "name_clash", User, Documents, Permanent, 23,
         "Another document already has this name on the NAS; one would overwrite the other.",
