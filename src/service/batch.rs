@@ -430,7 +430,11 @@ impl Verdicts {
     pub fn trouble_of_the_nas(&mut self) -> Option<NasSyncError> {
         let of_nas = |failed: &DocumentError| failed.error.kind().concerns_nas();
         let full = |failed: &DocumentError| matches!(failed.error.kind(), ErrorKind::DiskFull | ErrorKind::ReadOnly);
-        let takes_nothing = self.synced.is_empty() && self.open.is_empty() && self.failed.iter().all(of_nas);
+        // A folder below may refuse for reasons of its own, and documents of other folders must not wait for that.
+        let takes_nothing = self.synced.is_empty()
+            && self.open.is_empty()
+            && self.failed.iter().all(of_nas)
+            && self.refusing.contains_key(&b""[..]);
         let trouble = self.failed.iter().find(|failed| full(failed) || takes_nothing)?.error.clone();
         self.failed.retain(|failed| !of_nas(failed));
         Some(trouble)

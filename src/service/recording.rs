@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::abilities::{self, Abilities};
 use super::batch::{self, Verdicts};
-use super::sync::Run;
+use super::sync::{Run, Stopping, interrupted};
 use super::worker::Keeper;
 use super::{DocumentError, retry};
 use crate::error::{ErrorKind, Healing, NasSyncError, Result};
@@ -106,6 +106,10 @@ impl Run<'_> {
         self.summary.failed = self.summary.errors.len();
         self.summary.pending = usize::try_from(due + leased).unwrap_or(usize::MAX);
         self.summary.total = self.summary.synced + self.summary.failed + self.summary.pending;
+        if self.summary.pending > 0 && *self.stopping.borrow() != Stopping::No {
+            // Asked between two batches.
+            self.stop(interrupted());
+        }
         let all_done = self.summary.failed == 0 && self.summary.pending == 0 && self.summary.synced > 0;
         if let Some(error) = self.summary.stopped.take_if(|error| all_done && error.kind().concerns_nas()) {
             // Such as a connection that was cut behind the last acknowledgement.
