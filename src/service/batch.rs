@@ -227,6 +227,11 @@ impl Planned {
         Geometry::for_basis(self.meta.size, MAX_BLOCK_LEN, MAX_DIGEST_LEN).sums_len()
     }
 
+    /// Which document it is.
+    pub fn id(&self) -> DocumentId {
+        self.document.id
+    }
+
     /// The length of its file.
     pub fn bytes(&self) -> u64 {
         self.meta.size

@@ -34,14 +34,12 @@ impl Line {
         if !self.is_up() {
             self.client = None;
         }
-        match &self.client {
-            Some(client) => Ok(Arc::clone(client)),
-            None => {
-                let client = Arc::new(Client::connect(&self.config).await?);
-                self.client = Some(Arc::clone(&client));
-                Ok(client)
-            }
+        if let Some(client) = &self.client {
+            return Ok(Arc::clone(client));
         }
+        let client = Arc::new(Client::connect(&self.config).await?);
+        self.client = Some(Arc::clone(&client));
+        Ok(client)
     }
 
     /// Says goodbye, where there is somebody to say it to.

@@ -37,17 +37,18 @@ impl Run<'_> {
             Settlement { synced: synced.clone(), failed: failed.iter().filter_map(failed_try).collect(), attempts };
         let root = self.root.clone();
         let (fence, retries) = (keeper.fence(), self.service.settings().retries);
-        let (marked, unmarkable) = self
+        let (marked, renamed, unmarkable) = self
             .store
             .with(move |store| {
                 let now = Utc::now();
                 let is_still = |record: &_| batch::is_still(root.as_deref(), record, &stamps);
                 let next = |kind, tries| retry::next_try(kind, tries, retries, now);
                 let outcomes = store.settle(fence, &settlement, now, &next, &is_still)?;
-                let (mut marked, mut unmarkable) = (Vec::new(), Vec::new());
+                let (mut marked, mut renamed, mut unmarkable) = (Vec::new(), Vec::new(), Vec::new());
                 for (record, outcome) in synced.iter().zip(outcomes) {
                     match outcome {
                         MarkOutcome::Marked => marked.push(record.id),
+                        MarkOutcome::Changed => renamed.push(record.id),
                         outcome => unmarkable.extend(cannot_be_marked(record.id, outcome)),
                     }
                 }
@@ -56,7 +57,7 @@ impl Run<'_> {
                     let failed = Settlement { failed, ..Settlement::default() };
                     store.settle(fence, &failed, now, &next, &is_still)?;
                 }
-                Ok((marked, unmarkable))
+                Ok((marked, renamed, unmarkable))
             })
             .await?;
         if !marked.is_empty() {
@@ -65,6 +66,8 @@ impl Run<'_> {
             self.summary.synced += marked.len();
             self.fruitless = 0;
         }
+        // Their rows name other files now.
+        self.ask_again(renamed);
         for error in failed.into_iter().chain(unmarkable) {
             self.fail(error);
         }
@@ -104,7 +107,7 @@ impl Run<'_> {
         }
         self.summary.errors.sort_by_key(|failed| failed.id);
         self.summary.failed = self.summary.errors.len();
-        self.summary.pending = usize::try_from(due + leased).unwrap_or(usize::MAX);
+        self.summary.pending = usize::try_from(self.left_of(due, leased)).unwrap_or(usize::MAX);
         self.summary.total = self.summary.synced + self.summary.failed + self.summary.pending;
         if self.summary.pending > 0 && *self.stopping.borrow() != Stopping::No {
             // Asked between two batches.

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
 use super::abilities::Abilities;
-use super::batch::{Plan, Verdicts};
+use super::batch::{Plan, Planned, Verdicts};
 use super::client::Client;
 use super::layout::Layout;
 use super::line::Line;
@@ -21,7 +21,7 @@ use super::worker::{self, Keeper};
 use super::{NasSyncService, SharedStore, SyncSummary, retry};
 use crate::error::{ErrorKind, Healing, NasSyncError, Result};
 use crate::role::monitor::Monitor;
-use crate::store::{Access, BadRow, Document, DocumentId, Due, Pause, Selection};
+use crate::store::{Access, BadRow, Document, DocumentId, Due, Pause, Queue, Selection};
 use crate::tree::Root;
 
 /// The most documents of one lease: each is looked at before it is sent, and held in memory.
@@ -72,9 +72,11 @@ pub(super) async fn run(
     let root = service.root()?;
     let (target, selection) = (line.target(), request.selection.clone());
     let store = SharedStore::open(&service.settings().db, Access::Existing).await?;
-    let (unusable, refused, pause) = store
+    let began = Utc::now();
+    let (unusable, refused, pause, queue) = store
         .with(move |store| {
-            Ok((store.unusable(&selection)?, store.refused(&target, Utc::now())?, store.pause(&target)?))
+            let queue = store.queue(&selection, began)?;
+            Ok((store.unusable(&selection)?, store.refused(&target, began)?, store.pause(&target)?, queue))
         })
         .await?;
     let abilities = Abilities::without(refused, service.settings().durability);
@@ -87,8 +89,8 @@ pub(super) async fn run(
         layout: Arc::new(layout),
         monitor,
         stopping,
-        began: Utc::now(),
-        asked: Asked::of(&request.selection),
+        began,
+        asked: Asked::of(&request.selection, &queue),
         request,
         abilities,
         pause,
@@ -113,16 +115,17 @@ pub(super) async fn run(
 
 /// Which documents may still be leased in this run.
 enum Asked {
-    /// Those that were due when the run began: what fails in a run is not tried again in it.
-    Due,
+    /// As many as were pending when the run began, so that it ends although new ones come; and of those, the due ones:
+    /// what fails in a run is not tried again in it.
+    Due(u64),
     /// These, which were asked for by name, whether they wait or not: each once.
     Named(HashSet<DocumentId>),
 }
 
 impl Asked {
-    fn of(selection: &Selection) -> Self {
+    fn of(selection: &Selection, queue: &Queue) -> Self {
         match selection {
-            Selection::All | Selection::User(_) => Self::Due,
+            Selection::All | Selection::User(_) => Self::Due(queue.due + queue.leased),
             Selection::Documents(ids) | Selection::UserDocuments(_, ids) => Self::Named(ids.iter().copied().collect()),
         }
     }
@@ -178,23 +181,30 @@ impl Run<'_> {
     }
 
     async fn claim(&mut self) -> Result<Claim> {
-        let (selection, due) = match &self.asked {
-            Asked::Due => (self.request.selection.clone(), Due::At(self.began)),
-            Asked::Named(ids) => (narrowed(&self.request.selection, ids), Due::Any),
+        let (selection, due, most) = match &self.asked {
+            Asked::Due(0) => return Ok(Claim::Nothing),
+            Asked::Due(left) => {
+                let most = usize::try_from(*left).unwrap_or(usize::MAX).min(MAX_CLAIM);
+                (self.request.selection.clone(), Due::At(self.began), most)
+            }
+            Asked::Named(ids) => (narrowed(&self.request.selection, ids), Due::Any, MAX_CLAIM),
         };
         let others = self.request.others;
         let (claimed, leased) = self
             .store
             .with(move |store| {
-                let claimed = store.claim(&selection, &due, MAX_CLAIM, &worker::worker())?;
+                let claimed = store.claim(&selection, &due, most, &worker::worker())?;
                 let look = claimed.fence.is_none() && others == Others::WaitFor;
                 let leased = if look { store.leased(&selection)? } else { 0 };
                 Ok((claimed, leased))
             })
             .await?;
-        if let Asked::Named(ids) = &mut self.asked {
-            for row in &claimed.documents {
-                row.as_ref().map_or_else(|bad| bad.id, |document| Some(document.id)).map(|id| ids.remove(&id));
+        match &mut self.asked {
+            Asked::Due(left) => *left = left.saturating_sub(claimed.documents.len() as u64),
+            Asked::Named(ids) => {
+                for row in &claimed.documents {
+                    row.as_ref().map_or_else(|bad| bad.id, |document| Some(document.id)).map(|id| ids.remove(&id));
+                }
             }
         }
         Ok(match claimed.fence {
@@ -217,6 +227,7 @@ impl Run<'_> {
             planned.splice(0..0, again);
             self.mend().await;
         }
+        self.ask_again(planned.iter().map(Planned::id).collect());
         Ok(())
     }
 
@@ -271,8 +282,19 @@ impl Run<'_> {
 
     /// Documents that may be leased once more in this run.
     pub(super) fn ask_again(&mut self, documents: Vec<DocumentId>) {
-        if let Asked::Named(ids) = &mut self.asked {
-            ids.extend(documents);
+        match &mut self.asked {
+            Asked::Due(left) => *left += documents.len() as u64,
+            Asked::Named(ids) => ids.extend(documents),
+        }
+    }
+
+    /// How many of these are pending on behalf of this run.
+    pub(super) fn left_of(&self, due: u64, leased: u64) -> u64 {
+        match (&self.asked, self.request.others) {
+            // What came after it began was not asked for.
+            (Asked::Due(_), Others::WaitFor) if !self.is_over() => 0,
+            (Asked::Due(_), Others::Leave) if !self.is_over() => leased,
+            _ => due + leased,
         }
     }
 

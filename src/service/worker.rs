@@ -108,8 +108,8 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Starts to renew a lease.
     pub fn new(store: SharedStore, fence: Fence) -> Self {
-        let (lose, lost) = watch::channel(false);
-        let renewing = tokio::spawn(renew(store.clone(), fence, lose));
+        let (sender, lost) = watch::channel(false);
+        let renewing = tokio::spawn(renew(store.clone(), fence, sender));
         Self { fence, store, lost, renewing, given_back: false }
     }
 
@@ -159,7 +159,7 @@ impl Drop for Keeper {
     }
 }
 
-async fn renew(store: SharedStore, fence: Fence, lose: watch::Sender<bool>) {
+async fn renew(store: SharedStore, fence: Fence, lost: watch::Sender<bool>) {
     let mut renewed = now();
     loop {
         tokio::time::sleep(RENEWAL).await;
@@ -174,7 +174,7 @@ async fn renew(store: SharedStore, fence: Fence, lose: watch::Sender<bool>) {
             }
         }
     }
-    lose.send_replace(true);
+    lost.send_replace(true);
 }
 
 #[cfg(test)]
