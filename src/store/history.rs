@@ -10,7 +10,7 @@ use crate::error::Result;
 /// The recorded cause of the last failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// The stable name of its [`ErrorKind`].
+    /// The stable name of its [`ErrorKind`](crate::error::ErrorKind).
     pub kind: String,
     /// For people.
     pub text: String,
