@@ -98,6 +98,9 @@ fn connect_failure(config: &SshConfig, failures: &[(SocketAddr, io::Error)]) -> 
 /// None of these options is needed for a working connection, so that a kernel without one does no harm.
 fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
+    // What a client that ended has not delivered yet is thrown away: an rsync that comes back to life later must not
+    // complete an old version of a document. In good order nothing is under way when the connection is closed.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
     let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE));
     acknowledge_at_once(stream);
 }
