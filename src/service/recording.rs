@@ -107,7 +107,7 @@ impl Run<'_> {
         }
         self.summary.errors.sort_by_key(|failed| failed.id);
         self.summary.failed = self.summary.errors.len();
-        self.summary.pending = usize::try_from(self.left_of(due, leased)).unwrap_or(usize::MAX);
+        self.summary.pending = usize::try_from(due + leased).unwrap_or(usize::MAX);
         self.summary.total = self.summary.synced + self.summary.failed + self.summary.pending;
         if self.summary.pending > 0 && *self.stopping.borrow() != Stopping::No {
             // Asked between two batches.

@@ -21,7 +21,7 @@ use super::worker::{self, Keeper};
 use super::{NasSyncService, SharedStore, SyncSummary, retry};
 use crate::error::{ErrorKind, Healing, NasSyncError, Result};
 use crate::role::monitor::Monitor;
-use crate::store::{Access, BadRow, Document, DocumentId, Due, Pause, Queue, Selection};
+use crate::store::{Access, BadRow, Document, DocumentId, Due, Pause, Selection};
 use crate::tree::Root;
 
 /// The most documents of one lease: each is looked at before it is sent, and held in memory.
@@ -60,7 +60,7 @@ pub(super) enum Stopping {
 pub(super) async fn run(
     service: &NasSyncService,
     line: &mut Line,
-    request: Request,
+    mut request: Request,
     monitor: Arc<dyn Monitor>,
     stopping: watch::Receiver<Stopping>,
 ) -> Result<SyncSummary> {
@@ -74,12 +74,15 @@ pub(super) async fn run(
     let (target, selection) = (line.target(), request.selection.clone());
     let store = SharedStore::open(&service.settings().db, Access::Existing).await?;
     let began = Utc::now();
-    let (unusable, refused, pause, queue) = store
+    let (selection, unusable, refused, pause) = store
         .with(move |store| {
-            let queue = store.queue(&selection, began)?;
-            Ok((store.unusable(&selection)?, store.refused(&target, began)?, store.pause(&target)?, queue))
+            let unusable = store.unusable(&selection)?;
+            // So that the run ends although new documents come.
+            let selection = store.as_of_now(&selection)?;
+            Ok((selection, unusable, store.refused(&target, began)?, store.pause(&target)?))
         })
         .await?;
+    request.selection = selection;
     let abilities = Abilities::without(refused, service.settings().durability);
     let possible = abilities.check();
     let mut run = Run {
@@ -91,7 +94,7 @@ pub(super) async fn run(
         monitor,
         stopping,
         began,
-        asked: Asked::of(&request.selection, &queue),
+        asked: Asked::of(&request.selection),
         request,
         abilities,
         pause,
@@ -116,17 +119,16 @@ pub(super) async fn run(
 
 /// Which documents may still be leased in this run.
 enum Asked {
-    /// As many as were pending when the run began, so that it ends although new ones come; and of those, the due ones:
-    /// what fails in a run is not tried again in it.
-    Due(u64),
+    /// Those that were due when the run began: what fails in a run is not tried again in it.
+    Due,
     /// These, which were asked for by name, whether they wait or not: each once.
     Named(HashSet<DocumentId>),
 }
 
 impl Asked {
-    fn of(selection: &Selection, queue: &Queue) -> Self {
+    fn of(selection: &Selection) -> Self {
         match selection {
-            Selection::All | Selection::User(_) => Self::Due(queue.due + queue.leased),
+            Selection::All | Selection::User(_) | Selection::AllUpTo(_) | Selection::UserUpTo(..) => Self::Due,
             Selection::Documents(ids) | Selection::UserDocuments(_, ids) => Self::Named(ids.iter().copied().collect()),
         }
     }
@@ -182,30 +184,23 @@ impl Run<'_> {
     }
 
     async fn claim(&mut self) -> Result<Claim> {
-        let (selection, due, most) = match &self.asked {
-            Asked::Due(0) => return Ok(Claim::Nothing),
-            Asked::Due(left) => {
-                let most = usize::try_from(*left).unwrap_or(usize::MAX).min(MAX_CLAIM);
-                (self.request.selection.clone(), Due::At(self.began), most)
-            }
-            Asked::Named(ids) => (narrowed(&self.request.selection, ids), Due::Any, MAX_CLAIM),
+        let (selection, due) = match &self.asked {
+            Asked::Due => (self.request.selection.clone(), Due::At(self.began)),
+            Asked::Named(ids) => (narrowed(&self.request.selection, ids), Due::Any),
         };
         let others = self.request.others;
         let (claimed, leased) = self
             .store
             .with(move |store| {
-                let claimed = store.claim(&selection, &due, most, &worker::worker())?;
+                let claimed = store.claim(&selection, &due, MAX_CLAIM, &worker::worker())?;
                 let look = claimed.fence.is_none() && others == Others::WaitFor;
                 let leased = if look { store.leased(&selection)? } else { 0 };
                 Ok((claimed, leased))
             })
             .await?;
-        match &mut self.asked {
-            Asked::Due(left) => *left = left.saturating_sub(claimed.documents.len() as u64),
-            Asked::Named(ids) => {
-                for row in &claimed.documents {
-                    row.as_ref().map_or_else(|bad| bad.id, |document| Some(document.id)).map(|id| ids.remove(&id));
-                }
+        if let Asked::Named(ids) = &mut self.asked {
+            for row in &claimed.documents {
+                row.as_ref().map_or_else(|bad| bad.id, |document| Some(document.id)).map(|id| ids.remove(&id));
             }
         }
         Ok(match claimed.fence {
@@ -283,19 +278,8 @@ impl Run<'_> {
 
     /// Documents that may be leased once more in this run.
     pub(super) fn ask_again(&mut self, documents: Vec<DocumentId>) {
-        match &mut self.asked {
-            Asked::Due(left) => *left += documents.len() as u64,
-            Asked::Named(ids) => ids.extend(documents),
-        }
-    }
-
-    /// How many of these are pending on behalf of this run.
-    pub(super) fn left_of(&self, due: u64, leased: u64) -> u64 {
-        match (&self.asked, self.request.others) {
-            // What came after it began was not asked for.
-            (Asked::Due(_), Others::WaitFor) if !self.is_over() => 0,
-            (Asked::Due(_), Others::Leave) if !self.is_over() => leased,
-            _ => due + leased,
+        if let Asked::Named(ids) = &mut self.asked {
+            ids.extend(documents);
         }
     }
 
@@ -327,7 +311,9 @@ pub(super) fn interrupted() -> NasSyncError {
 fn narrowed(selection: &Selection, ids: &HashSet<DocumentId>) -> Selection {
     let ids = ids.iter().copied().collect();
     match selection {
-        Selection::User(user) | Selection::UserDocuments(user, _) => Selection::UserDocuments(*user, ids),
-        Selection::All | Selection::Documents(_) => Selection::Documents(ids),
+        Selection::User(user) | Selection::UserDocuments(user, _) | Selection::UserUpTo(user, _) => {
+            Selection::UserDocuments(*user, ids)
+        }
+        Selection::All | Selection::Documents(_) | Selection::AllUpTo(_) => Selection::Documents(ids),
     }
 }

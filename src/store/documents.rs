@@ -89,6 +89,10 @@ pub enum Selection {
     Documents(Vec<DocumentId>),
     /// Just these, which must be this user's.
     UserDocuments(UserId, Vec<DocumentId>),
+    /// Those of every user with ids up to this one.
+    AllUpTo(DocumentId),
+    /// Those of one user with ids up to this one.
+    UserUpTo(UserId, DocumentId),
 }
 
 /// A document to register.
@@ -103,15 +107,15 @@ pub struct NewDocument {
 impl Selection {
     pub(super) fn user(&self) -> Option<UserId> {
         match self {
-            Self::User(user) | Self::UserDocuments(user, _) => Some(*user),
-            Self::All | Self::Documents(_) => None,
+            Self::User(user) | Self::UserDocuments(user, _) | Self::UserUpTo(user, _) => Some(*user),
+            Self::All | Self::Documents(_) | Self::AllUpTo(_) => None,
         }
     }
 
     fn ids(&self) -> Option<&[DocumentId]> {
         match self {
             Self::Documents(ids) | Self::UserDocuments(_, ids) => Some(ids),
-            Self::All | Self::User(_) => None,
+            Self::All | Self::User(_) | Self::AllUpTo(_) | Self::UserUpTo(..) => None,
         }
     }
 
@@ -128,11 +132,31 @@ impl Selection {
             let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
             values.push(Value::Text(format!("[{}]", ids.join(","))));
         }
+        if let Self::AllUpTo(DocumentId(last)) | Self::UserUpTo(_, DocumentId(last)) = self {
+            sql.push_str(" AND d.id <= ?");
+            values.push(Value::Integer(*last));
+        }
         (sql, values)
     }
 }
 
 impl Store {
+    /// The same selection, without documents that are registered from now on.
+    pub fn as_of_now(&self, selection: &Selection) -> Result<Selection> {
+        let last = || {
+            let sql = "SELECT max(d.id) FROM documents d WHERE typeof(d.id) = 'integer'";
+            self.conn.query_row(sql, [], |row| row.get(0).map(|last: Option<i64>| DocumentId(last.unwrap_or(0))))
+        };
+        Ok(match selection {
+            Selection::All => Selection::AllUpTo(last().map_err(self.fault("read the documents of"))?),
+            Selection::User(user) => Selection::UserUpTo(*user, last().map_err(self.fault("read the documents of"))?),
+            Selection::Documents(_)
+            | Selection::UserDocuments(..)
+            | Selection::AllUpTo(_)
+            | Selection::UserUpTo(..) => selection.clone(),
+        })
+    }
+
     /// The pending documents of a selection, by ascending id. Ids that were asked for and do not exist, or are another
     /// user's, are [`BadRow`]s of kind `DocumentNotFound`; those that are already synced are left out.
     pub fn pending(&self, selection: &Selection) -> Result<Vec<Result<Document, BadRow>>> {

@@ -28,6 +28,21 @@ fn selections_give_pending_documents_by_id() {
 }
 
 #[test]
+fn a_selection_can_leave_out_what_comes_later() {
+    let db = Db::absent();
+    let mut store = db.open();
+    assert_eq!(store.as_of_now(&Selection::All).unwrap(), Selection::AllUpTo(DocumentId(0)));
+    add(&mut store, 1, &["/a"]);
+    add(&mut store, 2, &["/b"]);
+    let [all, one] = [Selection::All, Selection::User(UserId(1))].map(|selection| store.as_of_now(&selection).unwrap());
+    add(&mut store, 1, &["/c"]);
+    assert_eq!(ids(store.pending(&all).unwrap()), [1, 2]);
+    assert_eq!(ids(store.pending(&one).unwrap()), [1]);
+    let named = Selection::Documents(vec![DocumentId(3)]);
+    assert_eq!(store.as_of_now(&named).unwrap(), named);
+}
+
+#[test]
 fn unknown_ids_are_rows_of_the_answer() {
     let db = Db::absent();
     let mut store = db.open();
