@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use super::batch::Proof;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::store::{Ability, Level};
 use crate::wire::server_args::PushOptions;
@@ -17,6 +16,15 @@ pub(super) enum Folders {
     None,
     /// Folders on the way are made where they are missing; those that exist are left as they are.
     OnTheWay,
+}
+
+/// How the proof of a session reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// The NAS acknowledges every file.
+    Acknowledgements,
+    /// The NAS cannot; a session that ended without any complaint is all there is.
+    CleanEnd,
 }
 
 /// What a NAS has not refused.

@@ -1,25 +1,21 @@
 //! Documents in, outcomes out: the operations of the service, with one login for each.
 //!
-//! Rows are leased (`worker`), become a plan (`batch`), plans become sessions over one [`client::Client`] (`round`), and
-//! what the sessions proved becomes rows again (`sync`). Nothing is marked that was not proved, and what was proved is
-//! recorded whatever happens next.
+//! A run (`sync`) leases rows (`worker`), makes a plan of them (`sync::plan`), sends it in batches over one kept login
+//! (`line`, `sync::round`), judges what each session told (`sync::verdicts`), has the NAS make it last (`sync::proving`), and
+//! turns it into rows again (`sync::recording`). Nothing is marked that was not proved, and what was proved is recorded
+//! whatever happens next.
 
 mod abilities;
-mod batch;
 pub mod client;
 pub mod config;
 mod connection;
 pub mod layout;
 mod line;
 mod named;
-mod pace;
-mod proving;
 pub mod push;
 mod readback;
-mod recording;
 pub mod remote;
 mod retry;
-mod round;
 mod sync;
 pub mod verify;
 #[cfg(feature = "cli")]

@@ -4,7 +4,7 @@
 //! file that is no longer what was recorded is told apart from a copy that is not; everything ends by a deadline. What a
 //! dry run says, and what its silence means, is in `protocol-notes/07-transfer.md#comparing-without-sending`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::role::monitor::{Event, Monitor};
 use crate::role::send_list::{SendList, Sources};
 use crate::role::sender::{ChangedFile, Mode};
 use crate::session::{Contents, Outcome, Push, Receipts, RemoteText, kind_of_text, names_file};
-use crate::store::SyncedRecord;
+use crate::store::StoredCopy;
 use crate::transport::ExitStatus;
 use crate::tree::{FileMeta, RemoteName, Root, SourceFile};
 use crate::wire::flist::FileEntry;
@@ -56,12 +56,11 @@ pub(super) struct Item {
 }
 
 impl Item {
-    /// What was just sent.
-    pub fn of_record(record: &SyncedRecord) -> Result<Self> {
-        let copy = &record.copy;
+    /// The copy of a file. Fails when its name cannot be one.
+    pub fn of(path: &Path, copy: &StoredCopy) -> Result<Self> {
         Ok(Self {
             name: RemoteName::new(&*copy.remote_name)?,
-            path: record.file_path.clone(),
+            path: path.to_owned(),
             bytes: copy.bytes,
             mtime: (copy.mtime_seconds, copy.mtime_nanoseconds),
             sha256: copy.sha256,

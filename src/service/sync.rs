@@ -4,6 +4,14 @@
 //! one begins; a connection that is cut is made anew and goes on with what is left, a bounded number of times without
 //! progress; whatever stops the run, everything that was not proved stays pending.
 
+mod batch;
+mod pace;
+mod plan;
+mod proving;
+mod recording;
+mod round;
+mod verdicts;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,12 +19,13 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
+use self::pace::Pace;
+use self::plan::{Plan, Planned};
+use self::verdicts::Verdicts;
 use super::abilities::Abilities;
-use super::batch::{Plan, Planned, Verdicts};
 use super::client::Client;
 use super::layout::Layout;
 use super::line::Line;
-use super::pace::Pace;
 use super::worker::{self, Keeper};
 use super::{NasSyncService, SharedStore, SyncSummary, retry};
 use crate::error::{ErrorKind, Healing, NasSyncError, Result};
@@ -25,7 +34,7 @@ use crate::store::{Access, BadRow, Document, DocumentId, Due, Pause, Selection};
 use crate::tree::Root;
 
 /// The most documents of one lease: each is looked at before it is sent, and held in memory.
-pub(super) const MAX_CLAIM: usize = 2_000;
+const MAX_CLAIM: usize = 2_000;
 /// How long to wait for documents that another worker is sending, before looking again.
 const OTHERS_NAP: Duration = Duration::from_millis(250);
 
@@ -134,28 +143,28 @@ impl Asked {
     }
 }
 
-pub(super) struct Run<'s> {
-    pub(super) service: &'s NasSyncService,
-    pub(super) store: SharedStore,
-    pub(super) line: &'s mut Line,
-    pub(super) root: Option<Arc<Root>>,
+struct Run<'s> {
+    service: &'s NasSyncService,
+    store: SharedStore,
+    line: &'s mut Line,
+    root: Option<Arc<Root>>,
     layout: Arc<Layout>,
-    pub(super) monitor: Arc<dyn Monitor>,
-    pub(super) stopping: watch::Receiver<Stopping>,
-    pub(super) request: Request,
+    monitor: Arc<dyn Monitor>,
+    stopping: watch::Receiver<Stopping>,
+    request: Request,
     /// When the run began; what is due or waits is judged by that.
-    pub(super) began: DateTime<Utc>,
+    began: DateTime<Utc>,
     asked: Asked,
-    pub(super) abilities: Abilities,
-    pub(super) pause: Option<Pause>,
-    pub(super) pace: Pace,
+    abilities: Abilities,
+    pause: Option<Pause>,
+    pace: Pace,
     /// Whether this run has had a login.
     connected: bool,
     /// Lost connections in a row without a document that was stored.
-    pub(super) fruitless: u32,
+    fruitless: u32,
     /// Why the last session ended early, if going on may help.
-    pub(super) cut: Option<NasSyncError>,
-    pub(super) summary: SyncSummary,
+    cut: Option<NasSyncError>,
+    summary: SyncSummary,
 }
 
 impl Run<'_> {
@@ -277,14 +286,14 @@ impl Run<'_> {
     }
 
     /// Documents that may be leased once more in this run.
-    pub(super) fn ask_again(&mut self, documents: Vec<DocumentId>) {
+    fn ask_again(&mut self, documents: Vec<DocumentId>) {
         if let Asked::Named(ids) = &mut self.asked {
             ids.extend(documents);
         }
     }
 
     /// The first reason to stop counts.
-    pub(super) fn stop(&mut self, error: NasSyncError) {
+    fn stop(&mut self, error: NasSyncError) {
         self.summary.stopped.get_or_insert(error);
     }
 }
@@ -297,7 +306,7 @@ enum Claim {
 }
 
 /// Returns when a run is asked to end at least in this way.
-pub(super) async fn asked_to(stopping: &mut watch::Receiver<Stopping>, how: Stopping) {
+async fn asked_to(stopping: &mut watch::Receiver<Stopping>, how: Stopping) {
     // An error means that nobody can ask any more.
     if stopping.wait_for(|stopping| *stopping >= how).await.is_err() {
         std::future::pending::<()>().await;

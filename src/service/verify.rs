@@ -14,7 +14,6 @@ use super::readback::{self, Comparison, Item};
 use super::{DocumentError, NasSyncService};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::store::{Access, DocumentId, Selection, StoredCopy, SyncedCopy};
-use crate::tree::RemoteName;
 
 pub use super::readback::Method;
 
@@ -163,15 +162,13 @@ fn sample(copies: Vec<SyncedCopy>, sample: Option<Sample>) -> Vec<SyncedCopy> {
 fn recorded(copies: Vec<SyncedCopy>) -> (Vec<Recorded>, Vec<DocumentError>) {
     let (mut recorded, mut others) = (Vec::new(), Vec::new());
     for SyncedCopy { id, file_path, copy } in copies {
-        let name = copy.as_ref().ok_or_else(readback::unrecorded).and_then(|copy| RemoteName::new(&*copy.remote_name));
-        match (copy, name) {
-            (Some(copy), Ok(name)) => {
-                let mtime = (copy.mtime_seconds, copy.mtime_nanoseconds);
-                let item = Item { name, path: file_path, bytes: copy.bytes, mtime, sha256: copy.sha256 };
-                recorded.push(Recorded { id, copy, item });
-            }
-            (_, Err(error)) => others.push(DocumentError { id: Some(id), error }),
-            (None, Ok(_)) => others.push(DocumentError { id: Some(id), error: readback::unrecorded() }),
+        let comparable = copy.ok_or_else(readback::unrecorded).and_then(|copy| {
+            let item = Item::of(&file_path, &copy)?;
+            Ok(Recorded { id, copy, item })
+        });
+        match comparable {
+            Ok(copy) => recorded.push(copy),
+            Err(error) => others.push(DocumentError { id: Some(id), error }),
         }
     }
     (recorded, others)

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 
-use super::abilities::{self, Abilities};
-use super::batch::{self, Verdicts};
-use super::sync::{Run, Stopping, interrupted};
-use super::worker::Keeper;
-use super::{DocumentError, retry};
+use super::verdicts::{self, Verdicts};
+use super::{Run, Stopping, interrupted};
 use crate::error::{ErrorKind, Healing, NasSyncError, Result};
+use crate::service::abilities::{self, Abilities};
+use crate::service::worker::Keeper;
+use crate::service::{DocumentError, retry};
 use crate::store::{
     Ability, BadRow, DocumentId, FailedTry, Failure, Held, MarkOutcome, NextTry, Pause, Queue, Settlement,
 };
@@ -41,7 +41,7 @@ impl Run<'_> {
             .store
             .with(move |store| {
                 let now = Utc::now();
-                let is_still = |record: &_| batch::is_still(root.as_deref(), record, &stamps);
+                let is_still = |record: &_| verdicts::is_still(root.as_deref(), record, &stamps);
                 let next = |kind, tries| retry::next_try(kind, tries, retries, now);
                 let outcomes = store.settle(fence, &settlement, now, &next, &is_still)?;
                 let (mut marked, mut renamed, mut unmarkable) = (Vec::new(), Vec::new(), Vec::new());

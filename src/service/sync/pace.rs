@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use super::batch::Planned;
-use super::client::Client;
-use super::remote::{self, Space};
-use super::sync::{MAX_CLAIM, Run, Stopping, asked_to};
+use super::plan::Planned;
+use super::{MAX_CLAIM, Run, Stopping, asked_to};
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::service::client::Client;
+use crate::service::remote::{self, Space};
 use crate::store::Ability;
 
 /// The most block sums, in bytes, that the NAS may have to send ahead in one session if it has a copy of every

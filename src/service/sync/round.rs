@@ -6,14 +6,16 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 
-use super::abilities::{Abilities, Folders};
-use super::batch::{Batch, BatchSources, Planned, Proof, SessionEnd, Tracker, Verdicts};
-use super::client::Client;
-use super::sync::{Run, Stopping, asked_to, interrupted};
-use super::worker::Keeper;
+use super::batch::{Batch, BatchSources, Tracker};
+use super::plan::Planned;
+use super::verdicts::{SessionEnd, Verdicts};
+use super::{Run, Stopping, asked_to, interrupted};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::monitor::Monitor;
 use crate::role::sender::{ChangedFile, Mode};
+use crate::service::abilities::{Abilities, Folders, Proof};
+use crate::service::client::Client;
+use crate::service::worker::Keeper;
 use crate::session::{Contents, Outcome, Push, Receipts};
 use crate::wire::handshake::Offer;
 

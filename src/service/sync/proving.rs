@@ -6,14 +6,14 @@
 
 use std::time::Duration;
 
-use super::abilities::Folders;
-use super::client::Client;
-use super::readback::{self, Comparison, Item, Method};
-use super::remote::{self, Flush, Flushed};
 use super::round::Judged;
-use super::sync::{Run, Stopping, interrupted};
+use super::{Run, Stopping, interrupted};
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::store::{Ability, Level};
+use crate::service::abilities::Folders;
+use crate::service::client::Client;
+use crate::service::readback::{self, Comparison, Item, Method};
+use crate::service::remote::{self, Flush, Flushed};
+use crate::store::{Ability, Level, SyncedRecord};
 
 /// How long the last flush may take when somebody waits for the end.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
@@ -71,7 +71,8 @@ impl Run<'_> {
         let path = self.service.nas_path()?;
         let root = self.root.clone();
         for part in &mut *judged {
-            let items: Vec<Item> = part.verdicts.synced.iter().map(Item::of_record).collect::<Result<_>>()?;
+            let item = |record: &SyncedRecord| Item::of(&record.file_path, &record.copy);
+            let items: Vec<Item> = part.verdicts.synced.iter().map(item).collect::<Result<_>>()?;
             if items.is_empty() {
                 continue;
             }
