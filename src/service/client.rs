@@ -84,14 +84,16 @@ impl Client {
         let mut exec = self.start(&[b"--version".to_vec()]).await.ok()?;
         let mut output = Vec::new();
         let read = async {
-            // Nothing is said to it, so that a program that reads its input ends too.
-            exec.writer.finish().await.ok()?;
+            // Nothing is said to it, so that a program that reads its input ends too. One that has ended needs no word.
+            let _ = exec.writer.finish().await;
+            let mut ended_well = false;
             loop {
                 match exec.reader.next().await {
                     Some(ExecEvent::Stdout(bytes)) if output.len() < VERSION_LEN => output.extend_from_slice(&bytes),
-                    Some(ExecEvent::Exit(ExitStatus::Code(0))) => return Some(()),
-                    Some(ExecEvent::Exit(_)) | None => return None,
+                    // Output may still follow.
+                    Some(ExecEvent::Exit(status)) => ended_well = status == ExitStatus::Code(0),
                     Some(_) => {}
+                    None => return ended_well.then_some(()),
                 }
             }
         };
