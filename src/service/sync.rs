@@ -170,10 +170,14 @@ struct Run<'s> {
 impl Run<'_> {
     /// Takes documents and sends them until there are none, or nothing can be sent.
     async fn drain(&mut self) -> Result<()> {
+        let mut has_waited = false;
         while !self.is_over() {
             let (fence, documents) = match self.claim().await? {
                 Claim::Leased(fence, documents) => (fence, documents),
-                Claim::WithOthers => {
+                Claim::WithOthers(documents) => {
+                    if !std::mem::replace(&mut has_waited, true) {
+                        tracing::warn!("another worker is sending {documents} of the documents; waiting for them");
+                    }
                     self.nap(OTHERS_NAP).await;
                     continue;
                 }
@@ -214,7 +218,7 @@ impl Run<'_> {
         }
         Ok(match claimed.fence {
             Some(fence) => Claim::Leased(fence, claimed.documents),
-            None if leased > 0 => Claim::WithOthers,
+            None if leased > 0 => Claim::WithOthers(leased),
             None => Claim::Nothing,
         })
     }
@@ -301,7 +305,8 @@ impl Run<'_> {
 /// What a claim gave.
 enum Claim {
     Leased(crate::store::Fence, Vec<Result<Document, BadRow>>),
-    WithOthers,
+    /// So many are left, and others have them.
+    WithOthers(u64),
     Nothing,
 }
 
