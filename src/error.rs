@@ -214,11 +214,11 @@ kinds! {
     /// The file changed while it was being sent.
     SourceChanged = "source_changed", Disk, Documents, Transient, 23,
         "The file was being written while it was read, so the copy proves nothing.",
-        "Nothing to do: it stays pending and goes again after a wait.";
+        "It goes again after a wait; let it go when nobody writes to it any more.";
     /// Two documents would land on one name.
     NameClash = "name_clash", User, Documents, Permanent, 23,
         "Another document already has this name on the NAS; one would overwrite the other.",
-        "Choose a layout that keeps them apart, for example NAS_LAYOUT='{id}_{name}'.";
+        "Choose a layout that keeps them apart, for example NAS_LAYOUT='{id}_{name}', then run `nas-sync retry`.";
     /// The name cannot be used on the NAS.
     NameUnsendable = "name_unsendable", User, Documents, Permanent, 23,
         "The name cannot be stored on the NAS: it is empty, too long, or holds a character that no file name may have.",

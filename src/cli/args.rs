@@ -155,7 +155,7 @@ pub struct ConfigArgs {
     /// Level required: sent, stored, durable or verified [env: NAS_DURABILITY] [default: the best the NAS can do, up to durable]
     #[arg(long, global = true, value_name = "LEVEL")]
     durability: Option<OsString>,
-    /// Tries of a document before it counts as failed for good [env: NAS_RETRIES] [default: 5]
+    /// Tries of a document after the first, before it has failed for good [env: NAS_RETRIES] [default: 5]
     #[arg(long, global = true, value_name = "N")]
     retries: Option<OsString>,
     /// rsync sessions side by side over the one login [env: NAS_JOBS] [default: 1]

@@ -114,9 +114,9 @@ async fn status(service: &NasSyncService, user: Option<UserId>, console: &Consol
 }
 
 async fn retry(service: &NasSyncService, selection: Selection, console: &Console) -> Result<u8> {
-    let documents = service.retry(selection).await?;
-    console.line(&render::retry(documents));
-    console.object(&json::retry(documents));
+    let retried = service.retry(selection).await?;
+    console.line(&render::retry(&retried));
+    console.object(&json::retry(&retried));
     Ok(0)
 }
 
@@ -149,7 +149,10 @@ pub(super) fn tell(summary: &SyncSummary, signal: Option<Stop>, verbose: u8, con
         console.error(error);
     }
     if let Some(until) = summary.paused_until {
-        console.err(&format!("note: everything stays pending; `watch` goes on at {}", render::time(until)));
+        console.err(&format!(
+            "note: what is not on the NAS yet stays pending; `watch` goes on at {}",
+            render::time(until)
+        ));
     }
     console.line(&render::sync(summary));
     console.object(&json::sync(summary));

@@ -3,10 +3,10 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use crate::error::NasSyncError;
+use crate::error::{ErrorKind, NasSyncError};
 use crate::service::config::Settings;
 use crate::service::push::PushReport;
-use crate::service::{ConnectionReport, SyncSummary};
+use crate::service::{ConnectionReport, Retried, SyncSummary};
 use crate::store::{DocumentId, Held, NextTry, Pause, Queue, SyncStats};
 use crate::text;
 
@@ -99,8 +99,8 @@ pub fn sync_failed(cause: &NasSyncError) -> Value {
 }
 
 /// `retry`
-pub fn retry(documents: usize) -> Value {
-    json!({ "retried": documents })
+pub fn retry(retried: &Retried) -> Value {
+    json!({ "retried": retried.documents, "pause_ended": retried.pause.is_some() })
 }
 
 /// `status`; `failures` holds every pending document whose last try failed.
@@ -137,6 +137,7 @@ fn held(held: &Held) -> Value {
         "id": held.id.0,
         "kind": held.failure.kind,
         "message": held.failure.text,
+        "solution": ErrorKind::from_name(&held.failure.kind).map(ErrorKind::solution),
         "tries": held.tries,
         "next_try": next,
     })
@@ -193,7 +194,6 @@ mod tests {
     use chrono::{TimeZone as _, Utc};
 
     use super::*;
-    use crate::error::ErrorKind;
     use crate::service::DocumentError;
 
     fn keys(object: &Value) -> Vec<&str> {

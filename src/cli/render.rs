@@ -7,9 +7,9 @@ use chrono::{DateTime, Utc};
 use super::console::Style;
 use super::numbers;
 use super::rsync_args::Numbers;
-use crate::error::NasSyncError;
+use crate::error::{ErrorKind, NasSyncError};
 use crate::service::config::{KeySource, Settings};
-use crate::service::{ConnectionReport, SyncSummary};
+use crate::service::{ConnectionReport, Retried, SyncSummary};
 use crate::store::{NextTry, Pause, Queue, SyncStats};
 use crate::text;
 
@@ -132,10 +132,13 @@ pub fn status(stats: &SyncStats, queue: &Queue, pause: Option<&Pause>, configure
     for held in queue.held.iter().take(SHOWN_FAILURES) {
         let next = match held.next {
             NextTry::At(at) => format!("next try at {}", time(at)),
-            NextTry::Never => "failed for good; see to it, then `nas-sync retry`".to_owned(),
+            NextTry::Never => "failed for good; `nas-sync retry` tries again".to_owned(),
         };
         let failure = text::escape(&held.failure.text);
         append(&mut text, format_args!("\nDocument {}: {failure} (tries: {}; {next})", held.id, held.tries));
+        if let Some(kind) = ErrorKind::from_name(&held.failure.kind) {
+            append(&mut text, format_args!("\n    {}", kind.solution()));
+        }
     }
     if queue.held.len() > SHOWN_FAILURES {
         append(&mut text, format_args!("\n… and {} more; --json lists all", queue.held.len() - SHOWN_FAILURES));
@@ -144,8 +147,16 @@ pub fn status(stats: &SyncStats, queue: &Queue, pause: Option<&Pause>, configure
 }
 
 /// `retry`
-pub fn retry(documents: usize) -> String {
-    format!("{documents} documents that waited or had failed go with the next sync")
+pub fn retry(retried: &Retried) -> String {
+    let mut text = match retried.documents {
+        0 => "no document waited or had failed".to_owned(),
+        1 => "1 document goes with the next sync".to_owned(),
+        documents => format!("{documents} documents go with the next sync"),
+    };
+    if let Some(pause) = &retried.pause {
+        append(&mut text, format_args!("; the pause is over: {}", pause.failure.text));
+    }
+    text
 }
 
 /// A time.
@@ -166,7 +177,6 @@ fn append(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
 
     #[test]
     fn an_error_shows_all_that_is_known() {

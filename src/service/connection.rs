@@ -10,7 +10,6 @@ use chrono::Utc;
 use super::NasSyncService;
 use super::abilities::{Abilities, Folders};
 use super::client::Client;
-use super::line::Line;
 use super::named;
 use super::remote::{self, Flush, Flushed};
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -42,7 +41,7 @@ pub struct ConnectionReport {
 }
 
 pub(super) async fn test(service: &NasSyncService) -> Result<ConnectionReport> {
-    let mut line = Line::new(service.client_config()?);
+    let mut line = service.line()?;
     let client = line.client().await?;
     let destination = service.destination()?;
     // Everything is asked anew, whatever was remembered: the NAS may have been updated.
@@ -86,7 +85,11 @@ async fn remember(service: &NasSyncService, target: String, abilities: Abilities
     if !service.settings().db.exists() {
         return;
     }
-    let write = move |store: &mut Store| store.remember_refused(&target, abilities.refused(), Utc::now());
+    let write = move |store: &mut Store| {
+        // Whatever stopped an earlier run, it works now.
+        store.set_pause(&target, None)?;
+        store.remember_refused(&target, abilities.refused(), Utc::now())
+    };
     if let Err(error) = service.with_store(Access::Existing, write).await {
         tracing::warn!(%error, "what the NAS can do was not remembered");
     }

@@ -2,26 +2,41 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
+
 use super::client::{Client, ClientConfig};
 use crate::error::Result;
+use crate::text;
+use crate::transport::ssh::Identity;
 
 /// At most one login.
 #[derive(Debug)]
 pub(super) struct Line {
     config: ClientConfig,
+    folder: String,
     client: Option<Arc<Client>>,
 }
 
 impl Line {
-    /// Nothing is connected yet.
-    pub fn new(config: ClientConfig) -> Self {
-        Self { config, client: None }
+    /// To this folder there. Nothing is connected yet.
+    pub fn new(config: ClientConfig, folder: &str) -> Self {
+        Self { config, folder: folder.to_owned(), client: None }
     }
 
-    /// The NAS and the account and program there, as one word: what is known about a NAS is known about that.
+    /// The account, the key, the program and the folder there, as one text: what is known about a NAS is known about
+    /// that. Another key may be allowed more, and another folder may have room.
     pub fn target(&self) -> String {
         let ssh = &self.config.ssh;
-        format!("{}@{}:{} {}", ssh.user, ssh.host, ssh.port, self.config.rsync_path)
+        let key = match &ssh.identity {
+            Identity::Default => String::from("-"),
+            Identity::Agent => String::from("agent"),
+            Identity::Files(files) => files.iter().map(|file| text::escape(&file.to_string_lossy())).collect(),
+            Identity::Text(text) => {
+                let digest = Sha256::digest(text.expose());
+                digest.iter().take(8).fold(String::new(), |word, byte| format!("{word}{byte:02x}"))
+            }
+        };
+        format!("{}@{}:{} {} {key} {}", ssh.user, ssh.host, ssh.port, self.config.rsync_path, self.folder)
     }
 
     /// Whether there is a login that lives.

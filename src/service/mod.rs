@@ -106,6 +106,15 @@ pub struct SyncSummary {
     pub warnings: Vec<String>,
 }
 
+/// What a retry changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retried {
+    /// Documents that waited or had failed, and are due now.
+    pub documents: usize,
+    /// The pause that it ended.
+    pub pause: Option<Pause>,
+}
+
 impl NasSyncService {
     /// A service with these settings; nothing is opened yet.
     pub fn new(settings: Settings) -> Self {
@@ -194,7 +203,7 @@ impl NasSyncService {
         monitor: Arc<dyn Monitor>,
         stop: impl Future<Output = ()>,
     ) -> Result<SyncSummary> {
-        let mut line = Line::new(self.client_config()?);
+        let mut line = self.line()?;
         let (ask, stopping) = tokio::sync::watch::channel(Stopping::No);
         let request = Request { selection, others: Others::WaitFor };
         let summary = {
@@ -222,27 +231,34 @@ impl NasSyncService {
     }
 
     /// Forgets the waits and final failures of a selection's pending documents, and what keeps `watch` from trying this
-    /// NAS: all are due now. Gives the number of documents concerned.
-    pub async fn retry(&self, selection: Selection) -> Result<usize> {
-        let target = self.client_config().ok().map(|config| Line::new(config).target());
+    /// NAS: all are due now. Fails with `DocumentNotFound` when a document that is named does not exist.
+    pub async fn retry(&self, selection: Selection) -> Result<Retried> {
+        let target = self.line().ok().map(|line| line.target());
         self.with_store(Access::Existing, move |store| {
-            if let Some(target) = target {
-                store.set_pause(&target, None)?;
+            if let Some(bad) = store.unusable(&selection)?.into_iter().find(|bad| bad.id.is_some()) {
+                return Err(bad.error);
             }
-            store.forget_failures(&selection)
+            let pause = match &target {
+                Some(target) => store.pause(target)?,
+                None => None,
+            };
+            if let (Some(target), Some(_)) = (&target, &pause) {
+                store.set_pause(target, None)?;
+            }
+            Ok(Retried { documents: store.forget_failures(&selection)?, pause })
         })
         .await
     }
 
     /// The pending documents: how many are due or being sent, and which wait or have failed for good, and why.
     pub async fn queue(&self, selection: Selection) -> Result<Queue> {
-        self.with_store(Access::ReadOnly, move |store| store.queue(&selection, Utc::now())).await
+        self.with_store(Access::ReadOnly, move |store| store.queue(&selection, Utc::now(), &worker::worker())).await
     }
 
     /// Why nothing is sent to this NAS at the moment, if that is so.
     pub async fn pause(&self) -> Result<Option<Pause>> {
-        let Ok(config) = self.client_config() else { return Ok(None) };
-        let target = Line::new(config).target();
+        let Ok(line) = self.line() else { return Ok(None) };
+        let target = line.target();
         let pause = self.with_store(Access::ReadOnly, move |store| store.pause(&target)).await?;
         Ok(pause.filter(|pause| pause.until.is_none_or(|until| until > Utc::now())))
     }
@@ -293,6 +309,10 @@ impl NasSyncService {
     }
 
     /// The destination as it was configured.
+    fn line(&self) -> Result<Line> {
+        Ok(Line::new(self.client_config()?, self.nas_path()?))
+    }
+
     fn nas_path(&self) -> Result<&str> {
         let missing = || NasSyncError::new(ErrorKind::NotConfigured, "not configured, missing: NAS_PATH");
         self.settings.path.as_deref().ok_or_else(missing)

@@ -44,7 +44,9 @@ impl Backoff {
 
 /// When a document is tried again after so many failed tries, of which `retries` more than the first are allowed.
 pub(super) fn next_try(kind: ErrorKind, tries: u32, retries: u32, now: DateTime<Utc>) -> NextTry {
-    if kind.healing() == Healing::Permanent || tries > retries {
+    // Trouble of the NAS is no reason to give a document up.
+    let is_last = tries > retries && !kind.concerns_nas();
+    if kind.healing() == Healing::Permanent || is_last {
         return NextTry::Never;
     }
     NextTry::At(now + delta(DOCUMENT.wait(tries)))
@@ -85,6 +87,7 @@ mod tests {
         assert!(!next(ErrorKind::SourceChanged, 1) && !next(ErrorKind::SourceChanged, 2));
         assert!(next(ErrorKind::SourceChanged, 3));
         assert!(next(ErrorKind::NameClash, 1));
+        assert!(!next(ErrorKind::DiskFull, 100), "no document's fault");
         assert!(next_try(ErrorKind::SourceChanged, 1, 0, now) == NextTry::Never, "no retries: one try");
     }
 }

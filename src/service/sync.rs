@@ -230,8 +230,12 @@ impl Run<'_> {
         while !planned.is_empty() && !self.is_over() && !keeper.is_lost() {
             let Some(client) = self.connect().await else { break };
             let room = self.room(&client).await?;
-            let Some(len) = self.batch_len(&planned, room) else { break };
-            let later = planned.split_off(len);
+            let too_large = self.set_aside(&mut planned, room);
+            self.record(keeper, Verdicts { failed: too_large, ..Verdicts::default() }).await?;
+            if planned.is_empty() || self.is_over() {
+                break;
+            }
+            let later = planned.split_off(self.batch_len(&planned, room));
             let again = self.round(&client, keeper, std::mem::replace(&mut planned, later)).await?;
             planned.splice(0..0, again);
             self.mend().await;

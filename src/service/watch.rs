@@ -141,7 +141,7 @@ struct Attendance {
 
 impl Attendance {
     async fn new(service: &NasSyncService, options: &WatchOptions) -> Result<Self> {
-        let line = Line::new(service.client_config()?);
+        let line = service.line()?;
         let scan = match options.new_files {
             NewFiles::Ignored => None,
             NewFiles::Registered => Some(scan_config(service, options)?),

@@ -4,6 +4,7 @@
 //! document becomes synced only if its row still is what was sent; a failure is recorded only for a document that is
 //! still pending.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -101,6 +102,13 @@ pub enum MarkOutcome {
     LeaseLost,
 }
 
+impl MarkOutcome {
+    /// Whether the document is not synced by this.
+    fn is_refusal(&self) -> bool {
+        !matches!(self, Self::Marked | Self::AlreadySynced)
+    }
+}
+
 /// A try that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedTry {
@@ -174,7 +182,6 @@ impl Store {
         let now = timestamp::format(at);
         self.write("record what was sent in", |tx, _| {
             for attempt in &settlement.attempts {
-                record_attempt(tx, attempt)?;
                 if !leases::is_held(tx, fence, attempt.id)? {
                     doubt(tx, attempt)?;
                 }
@@ -195,13 +202,21 @@ impl Store {
                 }
                 Ok(outcome)
             };
-            settlement.synced.iter().map(mark).collect()
+            let outcomes: Vec<MarkOutcome> = settlement.synced.iter().map(mark).collect::<rusqlite::Result<_>>()?;
+            let unmarked: HashMap<DocumentId, &MarkOutcome> =
+                settlement.synced.iter().map(|record| record.id).zip(&outcomes).collect();
+            for attempt in &settlement.attempts {
+                record_attempt(tx, attempt, unmarked.get(&attempt.id).copied())?;
+            }
+            Ok(outcomes)
         })
     }
 }
 
-fn record_attempt(tx: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()> {
+/// Writes an attempt down; as failed when the document was stored and could not be marked.
+fn record_attempt(tx: &Transaction<'_>, attempt: &Attempt, outcome: Option<&MarkOutcome>) -> rusqlite::Result<()> {
     let end = match attempt.end {
+        AttemptEnd::Synced if outcome.is_some_and(MarkOutcome::is_refusal) => "failed",
         AttemptEnd::Synced => "synced",
         AttemptEnd::Failed => "failed",
         AttemptEnd::Cut => "cut",

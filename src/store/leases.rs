@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use rusqlite::{OptionalExtension as _, Row, Transaction, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params, params_from_iter};
 
 use super::documents::{BadRow, Document, Selection};
 use super::{DocumentId, Store, queue};
@@ -201,49 +201,78 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Seen> {
 
 /// Ends the leases that are over and counts the others; a worker that asks for one has none.
 fn end_dead_leases(tx: &Transaction<'_>, worker: &Worker<'_>) -> rusqlite::Result<u64> {
-    let mut statement =
-        tx.prepare("SELECT fence, clock, space, process, started, beat, beat_at FROM nas_sync_leases ORDER BY fence")?;
-    let leases = statement.query_map([], read)?.collect::<rusqlite::Result<Vec<_>>>()?;
     let mut others = 0;
-    for lease in leases {
-        if is_over(tx, &lease, worker)? {
-            end(tx, lease.fence)?;
-        } else {
-            others += 1;
+    for lease in all(tx)? {
+        match sight(tx, &lease, worker)? {
+            Sight::Over => end(tx, lease.fence)?,
+            Sight::Lives => others += 1,
+            Sight::New => {
+                note(tx, &lease, worker)?;
+                others += 1;
+            }
         }
     }
     Ok(others)
+}
+
+/// The fencing numbers of leases that are over and were not ended yet.
+pub(super) fn dead(conn: &Connection, worker: &Worker<'_>) -> rusqlite::Result<Vec<i64>> {
+    let mut dead = Vec::new();
+    for lease in all(conn)? {
+        if sight(conn, &lease, worker)? == Sight::Over {
+            dead.push(lease.fence.0);
+        }
+    }
+    Ok(dead)
+}
+
+fn all(conn: &Connection) -> rusqlite::Result<Vec<Seen>> {
+    let sql = "SELECT fence, clock, space, process, started, beat, beat_at FROM nas_sync_leases ORDER BY fence";
+    conn.prepare(sql)?.query_map([], read)?.collect()
+}
+
+/// What a look at a lease tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    Over,
+    Lives,
+    /// It comes from elsewhere, and this sign of life was not seen from here before.
+    New,
 }
 
 fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn is_over(tx: &Transaction<'_>, lease: &Seen, worker: &Worker<'_>) -> rusqlite::Result<bool> {
+fn sight(conn: &Connection, lease: &Seen, worker: &Worker<'_>) -> rusqlite::Result<Sight> {
     let too_old = |since: i64| millis(worker.now).abs_diff(since) > millis(LEASE_TERM).unsigned_abs();
     if (worker.life_of)(&lease.holder) == Life::Over {
-        return Ok(true);
+        return Ok(Sight::Over);
     }
+    let by_age = |since| if too_old(since) { Sight::Over } else { Sight::Lives };
     if lease.holder.clock == worker.holder.clock {
-        return Ok(too_old(lease.beat_at));
+        return Ok(by_age(lease.beat_at));
     }
     // Another machine's clock says nothing here; what counts is how long its beat has not changed before our eyes.
-    let watched: Option<(i64, i64)> = tx
+    let watched: Option<(i64, i64)> = conn
         .query_row(
             "SELECT beat, seen_at FROM nas_sync_lease_watches WHERE fence = ?1 AND clock = ?2",
             (lease.fence.0, &worker.holder.clock),
             |row| Ok((row.get(0)?, row.get(1)?)),
         )
         .optional()?;
-    if let Some((beat, seen_at)) = watched
-        && beat == lease.beat
-    {
-        return Ok(too_old(seen_at));
-    }
+    Ok(match watched {
+        Some((beat, seen_at)) if beat == lease.beat => by_age(seen_at),
+        _ => Sight::New,
+    })
+}
+
+/// Remembers since when a sign of life has been known here.
+fn note(tx: &Transaction<'_>, lease: &Seen, worker: &Worker<'_>) -> rusqlite::Result<()> {
     tx.execute(
         "INSERT INTO nas_sync_lease_watches (fence, clock, beat, seen_at) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (fence, clock) DO UPDATE SET beat = excluded.beat, seen_at = excluded.seen_at",
         params![lease.fence.0, worker.holder.clock, lease.beat, millis(worker.now)],
     )?;
-    Ok(false)
+    Ok(())
 }

@@ -8,7 +8,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::documents::{self, BadRow, Document, IS_SYNCED, Selection};
-use super::leases::Due;
+use super::leases::{self, Due, Worker};
 use super::schema::Columns;
 use super::{DocumentId, Failure, Store, timestamp};
 use crate::error::Result;
@@ -56,21 +56,24 @@ pub struct Queue {
 
 impl Store {
     /// The queue of a selection at a time.
-    pub fn queue(&self, selection: &Selection, now: DateTime<Utc>) -> Result<Queue> {
-        self.read_queue(selection, now).map_err(self.fault("read the queue in"))
+    ///
+    /// `worker` is who looks: what a worker was sending that is dead by now is due.
+    pub fn queue(&self, selection: &Selection, now: DateTime<Utc>, worker: &Worker<'_>) -> Result<Queue> {
+        self.read_queue(selection, now, worker).map_err(self.fault("read the queue in"))
     }
 
-    fn read_queue(&self, selection: &Selection, now: DateTime<Utc>) -> rusqlite::Result<Queue> {
+    fn read_queue(&self, selection: &Selection, now: DateTime<Utc>, worker: &Worker<'_>) -> rusqlite::Result<Queue> {
+        let dead = leases::dead(&self.conn, worker)?;
         let (condition, values) = selection.condition();
         let mut statement = self.conn.prepare(&format!(
-            "SELECT d.id, l.fence IS NOT NULL, s.last_error_kind, s.last_error_text, s.attempts, s.failed_for_good,
+            "SELECT d.id, l.fence, s.last_error_kind, s.last_error_text, s.attempts, s.failed_for_good,
                     s.next_attempt_at
              FROM {TABLES} WHERE {condition} AND NOT {IS_SYNCED} ORDER BY d.id"
         ))?;
         let mut rows = statement.query(params_from_iter(&values))?;
         let mut queue = Queue::default();
         while let Some(row) = rows.next()? {
-            if row.get(1)? {
+            if row.get::<_, Option<i64>>(1)?.is_some_and(|fence| !dead.contains(&fence)) {
                 queue.leased += 1;
             } else if let Some(held) = read_held(row, now)? {
                 queue.held.push(held);

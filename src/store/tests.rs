@@ -96,6 +96,12 @@ fn lease_all(store: &mut Store) -> Fence {
     store.claim(&Selection::All, &Due::Any, usize::MAX, &worker).unwrap().fence.expect("something is pending")
 }
 
+/// The queue as a worker of this machine sees it.
+fn queue(store: &Store, selection: &Selection, now: DateTime<Utc>) -> Queue {
+    let me = holder(1);
+    store.queue(selection, now, &Worker { holder: &me, now: Duration::ZERO, life_of: &|_| Life::Possible }).unwrap()
+}
+
 /// Records what became of documents under a lease, which ends with it.
 fn settle(store: &mut Store, fence: Fence, settlement: &Settlement) -> Result<Vec<MarkOutcome>> {
     let again = |_, _| NextTry::At(noon());

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use nas_sync::ErrorKind;
+use nas_sync::{ErrorKind, Selection};
 use rusqlite::OptionalExtension as _;
 use sha2::{Digest as _, Sha256};
 
@@ -135,13 +135,20 @@ async fn what_has_no_room_waits_and_the_figures_are_said() {
     let Some(disk) = Mounted::in_memory(&site.path("nas"), 8 << 20) else { return };
     site.document("small.pdf", &noise(1_000_000, 1)).await;
     site.document("large.pdf", &noise(9_000_000, 2)).await;
+    // What fits goes; the other is not even begun, and does not hold up the rest.
     let summary = site.sync().await;
-    // What fits goes; nothing of the other is sent only to be refused.
-    assert_eq!((summary.synced, summary.failed, summary.pending), (1, 0, 1), "{summary:?}");
+    assert_eq!((summary.synced, summary.failed, summary.pending), (1, 1, 0), "{summary:?}");
     assert!(summary.bytes_sent < 2_000_000, "{summary:?}");
+    let error = &summary.errors[0].error;
+    assert_eq!(error.kind(), ErrorKind::DiskFull);
+    assert!(error.message().contains("9.0 MB"), "{error}");
+    // When nothing fits, the NAS is left alone for a while.
+    assert_eq!(site.service().retry(Selection::All).await.unwrap().documents, 1);
+    let summary = site.sync().await;
+    assert_eq!((summary.synced, summary.failed, summary.pending), (0, 0, 1), "{summary:?}");
     let stopped = summary.stopped.unwrap();
     assert_eq!(stopped.kind(), ErrorKind::DiskFull);
-    assert!(stopped.message().contains("9.0 MB"), "{stopped}");
+    assert!(stopped.message().contains("document 2 needs 9.0 MB"), "{stopped}");
     assert!(summary.paused_until.is_some());
     assert!(site.service().pause().await.unwrap().is_some());
     disk.remount("size=32m");

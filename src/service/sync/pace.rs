@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::plan::Planned;
 use super::{MAX_CLAIM, Run, Stopping, asked_to};
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::service::DocumentError;
 use crate::service::client::Client;
 use crate::service::remote::{self, Space};
 use crate::store::Ability;
@@ -44,20 +45,27 @@ impl Run<'_> {
         Ok(Some(space))
     }
 
-    /// How many documents the next batch takes; `None` when not even the first has room.
-    pub(super) fn batch_len(&mut self, planned: &[Planned], room: Option<Space>) -> Option<usize> {
+    /// Takes out documents for which the NAS has no room, so that they do not hold up smaller ones. When it has room for
+    /// none of them, that is no document's matter: the run stops.
+    pub(super) fn set_aside(&mut self, planned: &mut Vec<Planned>, room: Option<Space>) -> Vec<DocumentError> {
         let available = room.map_or(u64::MAX, |space| space.available);
-        if let Some(first) = planned.first().filter(|first| first.bytes() > available) {
-            let all: u64 = planned.iter().map(Planned::bytes).sum();
-            let message = format!(
-                "the NAS has {} left; the next document needs {}, all that are at hand {}",
-                size(available),
-                size(first.bytes()),
-                size(all)
-            );
-            self.stop(NasSyncError::new(ErrorKind::DiskFull, message));
-            return None;
+        let too_large: Vec<_> = planned.extract_if(.., |document| document.bytes() > available).collect();
+        let no_room = |document: &Planned| {
+            let (left, needs) = (size(available), size(document.bytes()));
+            let message = format!("the NAS has {left} left, and document {} needs {needs}", document.id());
+            NasSyncError::new(ErrorKind::DiskFull, message)
+        };
+        if let Some(first) = too_large.first().filter(|_| planned.is_empty()) {
+            self.stop(no_room(first));
+            self.ask_again(too_large.iter().map(Planned::id).collect());
+            return Vec::new();
         }
+        too_large.iter().map(|document| DocumentError { id: Some(document.id()), error: no_room(document) }).collect()
+    }
+
+    /// How many documents the next batch takes, at least one.
+    pub(super) fn batch_len(&self, planned: &[Planned], room: Option<Space>) -> usize {
+        let available = room.map_or(u64::MAX, |space| space.available);
         let (mut sums, mut bytes) = (0, 0);
         let fits = |document: &&Planned| {
             sums += document.most_sums();
@@ -65,7 +73,7 @@ impl Run<'_> {
             sums <= MAX_BATCH_SUMS && bytes <= self.pace.limit.min(available)
         };
         let len = planned.iter().take(self.pace.documents).take_while(fits).count();
-        Some(len.max(1).min(planned.len()))
+        len.max(1).min(planned.len())
     }
 }
 

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 
 use super::verdicts::{self, Verdicts};
-use super::{Run, Stopping, interrupted};
+use super::{Others, Run, Stopping, interrupted};
 use crate::error::{ErrorKind, Healing, NasSyncError, Result};
 use crate::service::abilities::{self, Abilities};
 use crate::service::worker::Keeper;
-use crate::service::{DocumentError, retry};
+use crate::service::{DocumentError, retry, worker};
 use crate::store::{
     Ability, BadRow, DocumentId, FailedTry, Failure, Held, MarkOutcome, NextTry, Pause, Queue, Settlement,
 };
@@ -95,7 +95,7 @@ impl Run<'_> {
     /// Counts what is left, and says when things go on.
     pub(super) async fn finish(&mut self) {
         let (selection, began) = (self.request.selection.clone(), self.began);
-        let queue = self.store.with(move |store| store.queue(&selection, began)).await;
+        let queue = self.store.with(move |store| store.queue(&selection, began, &worker::worker())).await;
         let Queue { due, leased, held } = queue.unwrap_or_else(|error| {
             self.stop(error);
             Queue::default()
@@ -128,8 +128,9 @@ impl Run<'_> {
         let count = self.pause.as_ref().map_or(1, |pause| pause.count.saturating_add(1));
         let until = match error.kind().healing() {
             Healing::Pausing => Some(retry::pause_until(count, Utc::now())),
-            Healing::Permanent => None,
-            Healing::Transient => return,
+            // A run by hand, with settings that may be its own, must not stop a `watch` that works.
+            Healing::Permanent if self.request.others == Others::Leave => None,
+            Healing::Permanent | Healing::Transient => return,
         };
         let failure = Failure { kind: error.kind().as_str().to_owned(), text: error.message().to_owned() };
         if let Err(error) = self.set_pause(Some(Pause { until, failure, count })).await {
@@ -149,10 +150,7 @@ fn still_held(held: &Held) -> DocumentError {
     let kind = ErrorKind::from_name(&held.failure.kind).unwrap_or(ErrorKind::NotAcknowledged);
     let text = &held.failure.text;
     let (message, solution) = match held.next {
-        NextTry::At(time) => (
-            format!("{text} (next try at {})", shown(time)),
-            "Nothing to do, or `nas-sync retry` to try again at once.",
-        ),
+        NextTry::At(time) => (format!("{text} (next try at {})", shown(time)), "`nas-sync retry` tries again at once."),
         NextTry::Never => (
             format!("{text} (failed for good, tries: {})", held.tries),
             "See to the cause, then run `nas-sync retry`; the next sync tries again.",

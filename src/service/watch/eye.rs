@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 
 use super::metrics::Backlog;
 use crate::error::Result;
-use crate::service::blocking;
+use crate::service::{blocking, worker};
 use crate::store::{Access, Held, NextTry, Pause, Queue, Selection, Store};
 
 /// What was seen.
@@ -132,7 +132,7 @@ impl Open {
         if self.version.replace(version) == Some(version) && !closely {
             return Ok(None);
         }
-        let queue = self.store.queue(selection, Utc::now())?;
+        let queue = self.store.queue(selection, Utc::now(), &worker::worker())?;
         Ok(Some((queue, self.store.pause(target)?, self.store.oldest_pending(selection)?)))
     }
 }

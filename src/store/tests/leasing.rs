@@ -157,9 +157,9 @@ fn a_document_waits_until_its_time_or_for_good() {
         .unwrap();
     store.release(fence).unwrap();
 
-    let queue = store.queue(&Selection::All, noon()).unwrap();
-    assert_eq!((queue.due, queue.leased), (2, 0), "a wait of five hours can only come from a clock that was put back");
-    let next: Vec<_> = queue.held.iter().map(|held| (held.id.0, held.next)).collect();
+    let line = queue(&store, &Selection::All, noon());
+    assert_eq!((line.due, line.leased), (2, 0), "a wait of five hours can only come from a clock that was put back");
+    let next: Vec<_> = line.held.iter().map(|held| (held.id.0, held.next)).collect();
     assert_eq!(next, [(1, NextTry::At(noon() + until[0])), (4, NextTry::Never)]);
     assert_eq!(claim_at(&mut store, &holder(1), 0, Life::Possible), [2, 3]);
     store.release(Fence(5)).unwrap();
@@ -167,7 +167,7 @@ fn a_document_waits_until_its_time_or_for_good() {
     // Somebody asks for it, or points the row at another file.
     assert_eq!(store.forget_failures(&Selection::Documents(vec![added[0]])).unwrap(), 1);
     db.raw().execute("UPDATE documents SET file_path = '/e' WHERE id = 4", []).unwrap();
-    assert_eq!(store.queue(&Selection::All, noon()).unwrap().due, 4);
+    assert_eq!(queue(&store, &Selection::All, noon()).due, 4);
 }
 
 #[test]
@@ -254,4 +254,42 @@ fn copies_are_verified_and_requeued_as_they_were_recorded() {
     let [moved] = other(|copy| copy.remote_name = b"elsewhere".to_vec());
     assert_eq!(store.requeue(&[moved, both[1].clone()]).unwrap(), 1);
     assert_eq!(ids(store.pending(&Selection::All).unwrap()), [2]);
+}
+
+#[test]
+fn what_a_dead_worker_held_is_due() {
+    let db = Db::absent();
+    let mut store = db.open();
+    add(&mut store, 1, &["/a", "/b"]);
+    assert_eq!(claim_some(&mut store, &holder(1), 0, Life::Possible, 1).1, [1]);
+    let seen = |life: Life| {
+        let me = holder(2);
+        let line =
+            store.queue(&Selection::All, noon(), &Worker { holder: &me, now: Duration::ZERO, life_of: &move |_| life });
+        line.map(|line| (line.due, line.leased)).unwrap()
+    };
+    assert_eq!(seen(Life::Possible), (1, 1));
+    assert_eq!(seen(Life::Over), (2, 0));
+}
+
+#[test]
+fn an_attempt_that_could_not_be_marked_has_failed() {
+    let db = Db::absent();
+    let mut store = db.open();
+    let id = add(&mut store, 1, &["/a"])[0];
+    let fence = lease_all(&mut store);
+    let attempt = Attempt {
+        id,
+        remote_name: b"a".to_vec(),
+        sha256: None,
+        started: noon(),
+        took: Duration::ZERO,
+        bytes: 0,
+        end: AttemptEnd::Synced,
+        failure: None,
+    };
+    let settlement =
+        Settlement { synced: vec![synced(id, "/a", "a")], attempts: vec![attempt], ..Settlement::default() };
+    store.settle(fence, &settlement, noon(), &|_, _| NextTry::Never, &|_| false).unwrap();
+    assert_eq!(db.text("SELECT outcome FROM nas_sync_attempts").as_deref(), Some("failed"));
 }
