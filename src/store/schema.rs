@@ -35,7 +35,7 @@ const DOCUMENTS: &str = "
 /// with an id that SQLite gave to a new document, they no longer count. `nas_sync_names` says whose each name on the
 /// NAS is; its primary key is what keeps two documents, and two processes, off one name. That of `nas_sync_leased` keeps
 /// two workers off one document.
-const MIGRATIONS: [&str; 2] = [
+pub(super) const MIGRATIONS: [&str; 2] = [
     "
     CREATE TABLE {schema}.nas_sync_documents (
         document_id INTEGER PRIMARY KEY,

@@ -281,3 +281,32 @@ fn several_processes_may_create_and_fill_one_database() {
     }
     assert_eq!(db.open().stats(None).unwrap().total_documents, 80);
 }
+
+#[test]
+fn tables_of_the_first_version_are_brought_up_to_date() {
+    let db = Db::foreign(
+        "CREATE TABLE documents (id INTEGER PRIMARY KEY, user_id INTEGER, file_path TEXT, synced_to_nas BOOLEAN,
+                                 synced_at TIMESTAMP);
+         INSERT INTO documents VALUES (1, 1, '/a', 1, '2024-01-15 12:00:00.000000'), (2, 1, '/b', 0, NULL);
+         CREATE TABLE nas_sync_meta (key TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+         INSERT INTO nas_sync_meta VALUES ('schema_version', 1);",
+    );
+    db.raw().execute_batch(&schema::MIGRATIONS[0].replace("{schema}", "main")).unwrap();
+    db.raw()
+        .execute_batch(
+            "INSERT INTO nas_sync_documents
+                 (document_id, file_path, remote_name, bytes, mtime_seconds, mtime_nanoseconds, level)
+             VALUES (1, '/a', CAST('a' AS BLOB), 7, 0, 0, 'stored');
+             INSERT INTO nas_sync_documents (document_id, file_path, attempts, last_error_kind, last_error_text)
+             VALUES (2, '/b', 3, 'source_missing', 'gone');",
+        )
+        .unwrap();
+    let refused = db.try_open(Access::ReadOnly).unwrap_err();
+    assert!(refused.message().contains("old version 1"), "{refused}");
+    let store = db.try_open(Access::Existing).unwrap();
+    let copy = store.history(DocumentId(1)).unwrap().copy.unwrap();
+    assert_eq!((copy.level, copy.sha256), (Level::Stored, None));
+    assert_eq!(store.history(DocumentId(2)).unwrap().attempts, 3);
+    assert_eq!(queue(&store, &Selection::All, noon()).due, 1, "what failed before there were waits is due");
+    assert!(db.try_open(Access::ReadOnly).is_ok());
+}
