@@ -145,7 +145,8 @@ if mkdir "$HOUSE/cut" 2>/dev/null; then
     ancestors=
     while [ "$process" -gt 1 ] && [ "$process" != "$(cat "$LISTENER")" ]; do
         ancestors="$ancestors $process"
-        process=$(ps -o ppid= -p "$process")
+        # Small numbers come with blanks in front.
+        process=$(ps -o ppid= -p "$process" | tr -d " ")
     done
     kill -KILL $ancestors
 fi
