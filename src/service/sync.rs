@@ -51,7 +51,6 @@ pub(super) enum Others {
     /// It waits until they are sent, or can be had.
     WaitFor,
     /// It ends without them.
-    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only `watch` comes back by itself"))]
     Leave,
 }
 
