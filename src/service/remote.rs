@@ -82,7 +82,7 @@ pub enum Sums {
 /// Asks the NAS to write through what it has stored, and waits for it, `limit` at most. The path is that of the
 /// destination folder, as a person writes it.
 ///
-/// Fails when the connection is lost, or with `Usage` for a path that cannot be written on a command line.
+/// Fails when the connection is lost, with `Stalled` at the deadline, or with `Usage` for a path that cannot be written on a command line.
 pub async fn flush(client: &Client, path: &str, scope: Flush, limit: Duration) -> Result<Flushed> {
     let line = match scope {
         Flush::Folder => [b"sync ", &word(path)?[..]].concat(),
@@ -114,7 +114,7 @@ pub async fn free_space(client: &Client, path: &str) -> Option<Space> {
 /// Lets the NAS read files below the destination folder and say their SHA-256. Between two answers it may take `idle`,
 /// so that must be enough to read the largest file.
 ///
-/// Fails when the connection is lost, or with `Usage` for a path that cannot be written on a command line.
+/// Fails when the connection is lost, with `Stalled` at the deadline, or with `Usage` for a path that cannot be written on a command line.
 pub async fn sha256_of(client: &Client, path: &str, names: &[RemoteName], idle: Duration) -> Result<Sums> {
     let mut line = [b"cd ", &word(path)?[..], b" && sha256sum </dev/null && exec xargs -0 sh -c "].concat();
     line.extend_from_slice(format!("'{SUM_EACH}' sh").as_bytes());
@@ -237,7 +237,8 @@ async fn ask(client: &Client, question: Question) -> Result<Answer> {
                 fed = true;
                 continue;
             }
-            () = &mut deadline => return Ok(Answer::Refused(String::from("there was no answer in time"))),
+            // Slowness is no refusal: a busy NAS answers another time.
+            () = &mut deadline => return Err(late(limit)),
         };
         match event {
             Some(ExecEvent::Stdout(bytes)) => stdout.extend_from_slice(&bytes),
@@ -262,6 +263,13 @@ async fn ask(client: &Client, question: Question) -> Result<Answer> {
         }));
     };
     Ok(Answer::Said(Said { stdout, stderr, exit }))
+}
+
+fn late(limit: Duration) -> NasSyncError {
+    let message = format!("the NAS did not answer a command within {} s", limit.as_secs_f32());
+    NasSyncError::new(ErrorKind::Stalled, message).with_solution(
+        "Check the NAS's load and disks, or raise NAS_FILE_TIMEOUT. Where the NAS never answers `sync`, set NAS_DURABILITY=stored.",
+    )
 }
 
 /// Gives a command what it is to read, and says that this is all.

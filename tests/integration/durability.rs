@@ -6,6 +6,7 @@ use nas_sync::{ErrorKind, Selection};
 use rusqlite::OptionalExtension as _;
 use sha2::{Digest as _, Sha256};
 
+use crate::support::cli::write_program;
 use crate::support::{Mounted, Site, Sshd, noise};
 
 /// A NAS whose rsync refuses arguments that hold a word. A model of older versions: a script before the real one.
@@ -50,6 +51,26 @@ async fn a_mark_carries_its_level_its_digest_and_its_attempt() {
     assert_eq!(row, expected);
     let left: i64 = site.database().query_row("SELECT COUNT(*) FROM nas_sync_leased", [], |row| row.get(0)).unwrap();
     assert_eq!(left, 0);
+}
+
+/// A NAS whose disks are busy. A model: a `sync` that takes its time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_that_takes_too_long_is_no_refusal() {
+    let programs = tempfile::tempdir().unwrap();
+    let busy = programs.path().join("busy");
+    fs::write(&busy, "").unwrap();
+    let script = format!("#!/bin/sh\ntest -e '{}' && sleep 60\nexec /bin/sync \"$@\"\n", busy.display());
+    write_program(&programs.path().join("sync"), &script);
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", programs.path().display());
+    let mut site = Site::with(Sshd::setup().env("PATH", path).start());
+    site.set("NAS_FILE_TIMEOUT", "2");
+    site.document("a.pdf", b"content").await;
+    let summary = site.sync().await;
+    assert_eq!((summary.synced, summary.pending), (0, 1), "{summary:?}");
+    assert_eq!(summary.stopped.unwrap().kind(), ErrorKind::Stalled);
+    fs::remove_file(&busy).unwrap();
+    assert_eq!(site.sync().await.synced, 1);
+    assert_eq!(level(&site, 1).as_deref(), Some("durable"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
