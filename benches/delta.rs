@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use nas_sync::delta::{
-    BasisUse, BlockIndex, BlockSums, Geometry, Op, Search, SearchTotals, SeedPlacement, StrongAlgorithm, StrongSum,
+    BasisUse, BlockIndex, BlockSums, Op, Search, SearchTotals, SeedPlacement, StrongAlgorithm, StrongSum, SumHead,
     weak_sum,
 };
 
@@ -53,12 +53,12 @@ fn searches(criterion: &mut Criterion) {
         }
     }
     let unrelated = noise(LEN, 2);
-    let geometry = Geometry::with_block_len(LEN as u64, BLOCK_LEN, 16);
-    let sums = BlockSums::of_basis(geometry, &basis, STRONG);
+    let head = SumHead::with_block_len(LEN as u64, BLOCK_LEN, 16);
+    let sums = BlockSums::of_basis(head, &basis, STRONG);
     let index = BlockIndex::new(&sums, STRONG);
     // As many blocks as a basis of 512 MiB has, none of which occurs.
     let elsewhere = noise(8 * LEN, 3);
-    let many = Geometry::with_block_len(8 * LEN as u64, BLOCK_LEN, 16);
+    let many = SumHead::with_block_len(8 * LEN as u64, BLOCK_LEN, 16);
     let many_sums = BlockSums::of_basis(many, &elsewhere, STRONG);
     drop(elsewhere);
     let many = BlockIndex::new(&many_sums, STRONG);

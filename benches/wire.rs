@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use nas_sync::role::send_list::SendList;
+use nas_sync::role::list::SendList;
 use nas_sync::wire::Reader;
 use nas_sync::wire::flist::{Content, EndOfList, EntryKind, FileEntry, ListCoder, ListCoding, ListFields, XflagCoding};
 use nas_sync::wire::flist_order::ListOrder;

@@ -32,7 +32,7 @@
 //! ```no_run
 //! use std::sync::Arc;
 //!
-//! use nas_sync::role::monitor::Silent;
+//! use nas_sync::role::event::Silent;
 //! use nas_sync::transport::ssh::SshConfig;
 //! use nas_sync::wire::{handshake::Offer, server_args::PushOptions};
 //! use nas_sync::{Client, ClientConfig, Files, NasSyncError, PushRequest};
@@ -59,24 +59,32 @@
 //!
 //! | floor | module | what it is |
 //! | --- | --- | --- |
-//! | 7 | `cli` | the command line (feature `cli`): words become calls, events become text, bars or JSON |
-//! | 6 | [`service`] | documents in, outcomes out: configuration, plans, batches, pushes |
-//! | 5 | [`session`] | one rsync session over one transport: pumps bytes between it and the roles, and judges the end |
-//! | 4 | [`role`] | the sender: straight-line blocking code that reads like the protocol |
-//! | 3 | [`tree`] | local files: names, walking, reading, attributes |
-//! | 3 | [`transport`] | where bytes come from: SSH, or a local child process |
-//! | 3 | [`store`] | SQLite: documents, attempts, names |
-//! | 2 | [`wire`] | pure: bytes to values and back |
-//! | 1 | [`delta`] | pure: rolling and strong sums, block geometry, search, patch |
-//! | 0 | [`error`], [`mod@text`], [`secret`] | what everybody uses |
+//! | 8 | `cli` | the command line (feature `cli`): words become calls, events become text, bars or JSON |
+//! | 7 | `watch` | the loop that keeps syncing |
+//! | 6 | [`service`] | documents in, outcomes out: plan, send, prove, record |
+//! | 5 | [`client`] | one login, no database: pushes, questions to the NAS |
+//! | 4 | [`config`] | settings |
+//! | 4 | [`session`] | one rsync session over one transport: pumps bytes between it and the roles, and judges the end |
+//! | 3 | [`role`] | the sender: straight-line blocking code that reads like the protocol |
+//! | 2 | [`tree`] | local files: names, walking, reading, attributes |
+//! | 2 | [`transport`] | where bytes come from: SSH, or a local child process |
+//! | 2 | [`store`] | SQLite: documents, attempts, names |
+//! | 1 | [`wire`] | pure: bytes to values and back |
+//! | 0 | [`delta`] | pure: rolling and strong sums, block geometry, search, patch |
+//! | 0 | [`error`], [`mod@text`], [`secret`], [`proof`], [`blocking`], [`process`] | what everybody uses |
 //!
-//! Floors 1 and 2 never touch a file, a socket or a clock; only `transport`, `session` and `service` are asynchronous. The
+//! Floors 0 and 1 never touch a file, a socket or a clock; only `transport`, `session` and what stands above are asynchronous. The
 //! protocol is described topic by topic in `protocol-notes/` of the repository.
 
+pub mod blocking;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod client;
+pub mod config;
 pub mod delta;
 pub mod error;
+pub mod process;
+pub mod proof;
 pub mod role;
 pub mod secret;
 pub mod service;
@@ -85,12 +93,13 @@ pub mod store;
 pub mod text;
 pub mod transport;
 pub mod tree;
+#[cfg(feature = "cli")]
+pub mod watch;
 pub mod wire;
 
+pub use client::{Client, ClientConfig, Files, PushReport, PushRequest};
+pub use config::{Environment, Flags, Settings};
 pub use error::{ErrorKind, NasSyncError};
-pub use service::client::{Client, ClientConfig};
-pub use service::config::{Environment, Flags, Settings};
-pub use service::push::{Files, PushReport, PushRequest};
 pub use service::{ConnectionReport, DocumentError, NasSyncService, SyncSummary, SyncedFile};
 pub use store::{DocumentId, Selection, SyncStats, UserId};
 pub use tree::RemoteName;

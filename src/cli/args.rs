@@ -1,7 +1,7 @@
 //! The words of `nas-sync`: commands, switches, and the flags of the configuration.
 //!
 //! Guarantees: what comes out is validated except for the configuration's values, which are checked together with the
-//! environment by [`Settings`](crate::service::config::Settings). Never: the environment is not read here; the names in
+//! environment by [`Settings`](crate::config::Settings). Never: the environment is not read here; the names in
 //! brackets are help text.
 
 use std::ffi::OsString;
@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::verify::VerifyArgs;
 use super::watch::{HealthArgs, WatchArgs};
-use crate::service::config::Flags;
+use crate::config::Flags;
 use crate::store::{DocumentId, Selection, UserId};
 
 /// Sends pending documents to a NAS by rsync over SSH, and records in SQLite what is stored there.

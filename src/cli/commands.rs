@@ -9,9 +9,9 @@ use super::console::Console;
 use super::progress::{self, Bar};
 use super::signals::{Signals, Stop};
 use super::{json, render, verify, watch};
+use crate::config::{Environment, Flags, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::role::monitor::{Event, Monitor};
-use crate::service::config::{Environment, Flags, Settings};
+use crate::role::event::{Event, Monitor};
 use crate::service::{NasSyncService, SyncSummary};
 use crate::store::{Selection, UserId};
 

@@ -2,7 +2,7 @@
 
 use super::numbers::{count, decimal, ratio};
 use super::rsync_args::Numbers;
-use crate::service::push::{PushReport, PushStats};
+use crate::client::{PushReport, PushStats};
 use crate::text;
 use crate::wire::flist::{EntryKind, FileEntry};
 use crate::wire::iflags::ItemFlags;

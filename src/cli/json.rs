@@ -3,11 +3,11 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
+use crate::client::PushReport;
+use crate::config::Settings;
 use crate::error::{ErrorKind, NasSyncError};
-use crate::service::config::Settings;
-use crate::service::push::PushReport;
 use crate::service::{ConnectionReport, Retried, SyncSummary};
-use crate::store::{DocumentId, Held, NextTry, Pause, Queue, SyncStats};
+use crate::store::{Deferred, DocumentId, NextTry, Pause, Queue, SyncStats};
 use crate::text;
 
 /// What every object says about an error.
@@ -105,13 +105,13 @@ pub fn retry(retried: &Retried) -> Value {
 
 /// `status`; `failures` holds every pending document whose last try failed.
 pub fn status(stats: &SyncStats, queue: &Queue, pause: Option<&Pause>, configured: bool) -> Value {
-    let failures: Vec<_> = queue.held.iter().map(held).collect();
-    let waiting = queue.held.iter().filter(|held| held.next != NextTry::Never).count();
+    let failures: Vec<_> = queue.deferred.iter().map(deferred).collect();
+    let waiting = queue.deferred.iter().filter(|deferred| deferred.next != NextTry::Never).count();
     json!({
         "due": queue.due,
         "sending": queue.leased,
         "waiting": waiting,
-        "failed_for_good": queue.held.len() - waiting,
+        "failed_for_good": queue.deferred.len() - waiting,
         "failures": failures,
         "paused": pause.map(|pause| json!({
             "until": pause.until.map(time),
@@ -128,17 +128,17 @@ pub fn status(stats: &SyncStats, queue: &Queue, pause: Option<&Pause>, configure
     })
 }
 
-fn held(held: &Held) -> Value {
-    let next = match held.next {
+fn deferred(deferred: &Deferred) -> Value {
+    let next = match deferred.next {
         NextTry::At(at) => Some(time(at)),
         NextTry::Never => None,
     };
     json!({
-        "id": held.id.0,
-        "kind": held.failure.kind,
-        "message": held.failure.text,
-        "solution": ErrorKind::from_name(&held.failure.kind).map(ErrorKind::solution),
-        "tries": held.tries,
+        "id": deferred.id.0,
+        "kind": deferred.failure.kind,
+        "message": deferred.failure.text,
+        "solution": ErrorKind::from_name(&deferred.failure.kind).map(ErrorKind::solution),
+        "tries": deferred.tries,
         "next_try": next,
     })
 }

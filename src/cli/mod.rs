@@ -29,8 +29,8 @@ use self::args::{Command, Talk};
 use self::console::Console;
 use self::rsync_args::Request;
 use self::signals::Signals;
+use crate::config::Flags;
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::service::config::Flags;
 
 /// The exit status when a result cannot be written: of our own commands, and rsync's.
 const UNWRITTEN: u8 = ErrorKind::LocalFile.exit_code();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::console::Console;
-use crate::role::monitor::{Event, Loudness, Monitor};
+use crate::role::event::{Event, Loudness, Monitor};
 use crate::text;
 
 /// Work that is done sooner gets no bar.

@@ -11,12 +11,12 @@ use super::remote_shell::Keepalive;
 use super::rsync_args::{PushCommand, Refusal, Show};
 use super::signals::Signals;
 use super::{itemize, json};
+use crate::client::{Client, ClientConfig};
+use crate::client::{Files, PushReport, PushRequest};
+use crate::config::{Environment, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::role::monitor::{Event, Monitor};
+use crate::role::event::{Event, Monitor};
 use crate::service::NasSyncService;
-use crate::service::client::{Client, ClientConfig};
-use crate::service::config::{Environment, Settings};
-use crate::service::push::{Files, PushReport, PushRequest};
 use crate::tree::Effect;
 use crate::wire::server_args::PushOptions;
 

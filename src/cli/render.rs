@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use super::console::Style;
 use super::numbers;
 use super::rsync_args::Numbers;
+use crate::config::{KeySource, Settings};
 use crate::error::{ErrorKind, NasSyncError};
-use crate::service::config::{KeySource, Settings};
 use crate::service::{ConnectionReport, Retried, SyncSummary};
 use crate::store::{NextTry, Pause, Queue, SyncStats};
 use crate::text;
@@ -47,7 +47,7 @@ pub fn config(settings: &Settings) -> String {
         (None, Some(file)) => path(file),
         (None, None) => "(none)".to_owned(),
     };
-    let durability = settings.durability.map_or("best that the NAS can do, up to durable", crate::store::Level::as_str);
+    let durability = settings.durability.map_or("best that the NAS can do, up to durable", crate::proof::Level::as_str);
     let rows = [
         ("host", shown(settings.host.as_ref())),
         ("user", shown(settings.user.as_ref())),
@@ -106,11 +106,11 @@ pub fn sync(summary: &SyncSummary) -> String {
 /// `status`
 pub fn status(stats: &SyncStats, queue: &Queue, pause: Option<&Pause>, configured: bool) -> String {
     let last = stats.last_sync.map_or_else(|| "never".to_owned(), time);
-    let waiting = queue.held.iter().filter(|held| held.next != NextTry::Never).count();
+    let waiting = queue.deferred.iter().filter(|deferred| deferred.next != NextTry::Never).count();
     let counts = [
         (queue.leased, "being sent"),
         (waiting as u64, "waiting for their next try"),
-        ((queue.held.len() - waiting) as u64, "failed for good"),
+        ((queue.deferred.len() - waiting) as u64, "failed for good"),
     ];
     let counts: Vec<_> =
         counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
@@ -129,19 +129,19 @@ pub fn status(stats: &SyncStats, queue: &Queue, pause: Option<&Pause>, configure
         let until = until.map_or_else(|| "until `nas-sync retry`".to_owned(), |until| format!("until {}", time(until)));
         append(&mut text, format_args!("\npaused      {until}: {}", failure.text));
     }
-    for held in queue.held.iter().take(SHOWN_FAILURES) {
-        let next = match held.next {
+    for deferred in queue.deferred.iter().take(SHOWN_FAILURES) {
+        let next = match deferred.next {
             NextTry::At(at) => format!("next try at {}", time(at)),
             NextTry::Never => "failed for good; `nas-sync retry` tries again".to_owned(),
         };
-        let failure = text::escape(&held.failure.text);
-        append(&mut text, format_args!("\nDocument {}: {failure} (tries: {}; {next})", held.id, held.tries));
-        if let Some(kind) = ErrorKind::from_name(&held.failure.kind) {
+        let failure = text::escape(&deferred.failure.text);
+        append(&mut text, format_args!("\nDocument {}: {failure} (tries: {}; {next})", deferred.id, deferred.tries));
+        if let Some(kind) = ErrorKind::from_name(&deferred.failure.kind) {
             append(&mut text, format_args!("\n    {}", kind.solution()));
         }
     }
-    if queue.held.len() > SHOWN_FAILURES {
-        append(&mut text, format_args!("\n… and {} more; --json lists all", queue.held.len() - SHOWN_FAILURES));
+    if queue.deferred.len() > SHOWN_FAILURES {
+        append(&mut text, format_args!("\n… and {} more; --json lists all", queue.deferred.len() - SHOWN_FAILURES));
     }
     text
 }

@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use super::commands;
 use super::console::Console;
 use super::signals::{Signals, Stop};
+use crate::config::Settings;
 use crate::error::Result;
-use crate::role::monitor::Silent;
+use crate::role::event::Silent;
 use crate::service::NasSyncService;
-use crate::service::config::Settings;
-use crate::service::watch::health::{self, Checkup};
-use crate::service::watch::{NewFiles, WatchOptions, WatchSummary};
 use crate::store::UserId;
+use crate::watch::health_file::{self, Checkup};
+use crate::watch::{NewFiles, WatchOptions, WatchSummary};
 
 /// What `watch` is told.
 #[derive(Debug, Args)]
@@ -91,7 +91,7 @@ fn totals(summary: &WatchSummary) -> Value {
 }
 
 fn health_file(named: Option<&PathBuf>, settings: &Settings) -> PathBuf {
-    named.cloned().unwrap_or_else(|| health::default_file(&settings.db))
+    named.cloned().unwrap_or_else(|| health_file::default_file(&settings.db))
 }
 
 /// The exit status when `watch` is not well.
@@ -104,14 +104,14 @@ pub struct HealthArgs {
     #[arg(long, value_name = "FILE")]
     health_file: Option<PathBuf>,
     /// How old its last sign of life may be; it gives one every 10 seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = health::MAX_AGE.as_secs())]
+    #[arg(long, value_name = "SECONDS", default_value_t = health_file::MAX_AGE.as_secs())]
     max_age: u64,
 }
 
 /// `health`: 0 or 1, and one line that says why.
 pub fn check(args: &HealthArgs, settings: &Settings, console: &Console) -> u8 {
     let file = health_file(args.health_file.as_ref(), settings);
-    let checkup = health::check(&file, Duration::from_secs(args.max_age));
+    let checkup = health_file::check(&file, Duration::from_secs(args.max_age));
     console.line(&line(&checkup));
     console.object(&object(&checkup));
     if checkup.fault.is_none() { 0 } else { UNHEALTHY }

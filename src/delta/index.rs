@@ -35,13 +35,13 @@ impl<'a> BlockIndex<'a> {
     /// Prepares `sums`, which were computed with `strong`. If the sums prove too little (no strong sum) or blocks are
     /// too long to be held, the index is empty and everything will be sent literally.
     pub fn new(sums: &'a BlockSums, strong: StrongSum) -> Self {
-        let geometry = sums.geometry();
+        let head = sums.head();
         // Some servers ask again with more bytes than the digest has; what they put there means nothing.
-        let strong_len = usize::from(geometry.strong_len).min(strong.algorithm.digest_len());
+        let strong_len = usize::from(head.strong_len).min(strong.algorithm.digest_len());
         let provable = strong.algorithm != StrongAlgorithm::None && strong_len > 0;
-        let usable = provable && (1..=MAX_SEARCHED_BLOCK_LEN).contains(&geometry.block_len);
-        let full = if usable { (geometry.full_blocks() as usize).min(sums.len()) } else { 0 };
-        let has_short = usable && sums.is_complete() && geometry.full_blocks() < geometry.count;
+        let usable = provable && (1..=MAX_SEARCHED_BLOCK_LEN).contains(&head.block_len);
+        let full = if usable { (head.full_blocks() as usize).min(sums.len()) } else { 0 };
+        let has_short = usable && sums.is_complete() && head.full_blocks() < head.count;
         let weak = &sums.all_weak()[..full];
 
         let bucket_bits = (full / 2).max(2).ilog2();
@@ -54,7 +54,7 @@ impl<'a> BlockIndex<'a> {
             order: vec![0; full],
             starts: vec![0; (1 << bucket_bits) + 1],
             shift,
-            short_len: has_short.then_some(geometry.remainder),
+            short_len: has_short.then_some(head.remainder),
         };
         index.fill(weak);
         index

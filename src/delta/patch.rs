@@ -3,7 +3,7 @@
 //! Refuses blocks that do not exist and content longer than was agreed, whatever the sender says. Where the basis lies
 //! and where the content goes is the caller's matter. See `protocol-notes/07-transfer.md`.
 
-use super::{Geometry, Op};
+use super::{Op, SumHead};
 
 /// How much of a block is read at a time, in bytes; blocks may be far longer.
 const PIECE: usize = 64 << 10;
@@ -51,17 +51,17 @@ pub enum PatchError<E> {
 /// New content in the making.
 #[derive(Debug)]
 pub struct Patch {
-    geometry: Geometry,
+    head: SumHead,
     limit: u64,
     written: u64,
     piece: Vec<u8>,
 }
 
 impl Patch {
-    /// Starts at the first byte. `geometry` is that of the basis, as both sides agreed; more than `limit` bytes are
+    /// Starts at the first byte. `head` is that of the basis, as both sides agreed; more than `limit` bytes are
     /// never written.
-    pub fn new(geometry: Geometry, limit: u64) -> Self {
-        Self { geometry, limit, written: 0, piece: Vec::new() }
+    pub fn new(head: SumHead, limit: u64) -> Self {
+        Self { head, limit, written: 0, piece: Vec::new() }
     }
 
     /// Takes one step. `read_at` fills the whole slice from that offset of the basis; `write` appends to the content.
@@ -80,10 +80,10 @@ impl Patch {
                 write(data)?;
             }
             PatchOp::Copy(block) => {
-                let count = self.geometry.count;
-                let len = self.geometry.block_size(block).ok_or(PatchError::NoSuchBlock { block, count })?;
+                let count = self.head.count;
+                let len = self.head.block_size(block).ok_or(PatchError::NoSuchBlock { block, count })?;
                 self.grow(len.into())?;
-                let mut offset = self.geometry.block_offset(block);
+                let mut offset = self.head.block_offset(block);
                 let end = offset + u64::from(len);
                 while offset < end {
                     let len = usize::try_from(end - offset).map_or(PIECE, |left| left.min(PIECE));
@@ -113,8 +113,8 @@ impl Patch {
 mod tests {
     use super::*;
 
-    fn refused(geometry: Geometry, limit: u64, op: PatchOp<'_>) -> PatchError<()> {
-        let mut patch = Patch::new(geometry, limit);
+    fn refused(head: SumHead, limit: u64, op: PatchOp<'_>) -> PatchError<()> {
+        let mut patch = Patch::new(head, limit);
         let error = patch.apply(op, |_, _| panic!("read"), |_| panic!("wrote")).unwrap_err();
         assert_eq!(patch.written(), 0);
         error
@@ -122,18 +122,18 @@ mod tests {
 
     #[test]
     fn a_sender_cannot_name_what_does_not_exist_or_write_too_much() {
-        let geometry = Geometry::with_block_len(1500, 1000, 16);
-        assert_eq!(refused(geometry, 9999, PatchOp::Copy(2)), PatchError::NoSuchBlock { block: 2, count: 2 });
-        assert_eq!(refused(Geometry::EMPTY, 9999, PatchOp::Copy(0)), PatchError::NoSuchBlock { block: 0, count: 0 });
-        assert_eq!(refused(geometry, 499, PatchOp::Copy(1)), PatchError::TooLong { limit: 499 });
-        assert_eq!(refused(geometry, 3, PatchOp::Literal(b"abcd")), PatchError::TooLong { limit: 3 });
+        let head = SumHead::with_block_len(1500, 1000, 16);
+        assert_eq!(refused(head, 9999, PatchOp::Copy(2)), PatchError::NoSuchBlock { block: 2, count: 2 });
+        assert_eq!(refused(SumHead::EMPTY, 9999, PatchOp::Copy(0)), PatchError::NoSuchBlock { block: 0, count: 0 });
+        assert_eq!(refused(head, 499, PatchOp::Copy(1)), PatchError::TooLong { limit: 499 });
+        assert_eq!(refused(head, 3, PatchOp::Literal(b"abcd")), PatchError::TooLong { limit: 3 });
     }
 
     #[test]
     fn long_blocks_are_copied_in_pieces() {
         let basis: Vec<u8> = (0..=255).cycle().take(3 * PIECE + 5).collect();
-        let geometry = Geometry::with_block_len(basis.len() as u64, 1 << 20, 16);
-        let mut patch = Patch::new(geometry, u64::MAX);
+        let head = SumHead::with_block_len(basis.len() as u64, 1 << 20, 16);
+        let mut patch = Patch::new(head, u64::MAX);
         let mut content = Vec::new();
         let read_at = |offset: u64, piece: &mut [u8]| {
             assert!(piece.len() <= PIECE);

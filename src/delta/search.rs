@@ -99,7 +99,7 @@ impl<'a> Search<'a> {
     /// each byte of content; when a crafted set of sums uses more, windows are passed over until the ration has
     /// grown again. The result stays right and only gets larger.
     pub fn new(index: &'a BlockIndex<'a>, basis: BasisUse) -> Self {
-        let block_len = if index.is_empty() { 0 } else { index.sums().geometry().block_len as usize };
+        let block_len = if index.is_empty() { 0 } else { index.sums().head().block_len as usize };
         let chance = (index.full_blocks() as u64 * block_len as u64) >> 32;
         let state = State {
             index,
@@ -276,9 +276,9 @@ impl State<'_> {
         let len = self.index.short_len()? as usize;
         let start = held.len().checked_sub(len).filter(|&start| start >= self.window)?;
         let sums = self.index.sums();
-        let block = sums.geometry().count - 1;
+        let block = sums.head().count - 1;
         let offset = self.base + start as u64;
-        let there = self.basis == BasisUse::Kept || sums.geometry().block_offset(block) >= offset;
+        let there = self.basis == BasisUse::Kept || sums.head().block_offset(block) >= offset;
         let tail = &held[start..];
         let equal =
             there && sums.weak(block) == Some(weak_sum(tail)) && self.index.has_strong(block, &self.index.digest(tail));

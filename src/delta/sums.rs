@@ -2,7 +2,7 @@
 //!
 //! Grows with what really arrives, never with the count that a peer announced.
 
-use super::{Geometry, StrongSum, weak_sum};
+use super::{StrongSum, SumHead, weak_sum};
 
 /// How many blocks' room is made before the first sum arrives.
 const FIRST_ROOM: usize = 1024;
@@ -10,43 +10,43 @@ const FIRST_ROOM: usize = 1024;
 /// The sums of the blocks of a basis, in order.
 #[derive(Debug, Clone)]
 pub struct BlockSums {
-    geometry: Geometry,
+    head: SumHead,
     weak: Vec<u32>,
     strong: Vec<u8>,
 }
 
 impl BlockSums {
     /// No basis.
-    pub const EMPTY: Self = Self { geometry: Geometry::EMPTY, weak: Vec::new(), strong: Vec::new() };
+    pub const EMPTY: Self = Self { head: SumHead::EMPTY, weak: Vec::new(), strong: Vec::new() };
 
     /// No sums yet. Makes room for a few blocks only.
-    pub fn with_capacity(geometry: Geometry) -> Self {
-        let blocks = FIRST_ROOM.min(geometry.count as usize);
-        let strong_len = usize::from(geometry.strong_len);
-        Self { geometry, weak: Vec::with_capacity(blocks), strong: Vec::with_capacity(blocks * strong_len) }
+    pub fn with_capacity(head: SumHead) -> Self {
+        let blocks = FIRST_ROOM.min(head.count as usize);
+        let strong_len = usize::from(head.strong_len);
+        Self { head, weak: Vec::with_capacity(blocks), strong: Vec::with_capacity(blocks * strong_len) }
     }
 
     /// Adds the sums of the next block; of `strong` the first `strong_len` bytes are kept. Sums beyond the announced
     /// count are ignored.
     ///
     /// # Panics
-    /// If `strong` is shorter than the geometry's `strong_len`.
+    /// If `strong` is shorter than the head's `strong_len`.
     pub fn push(&mut self, weak: u32, strong: &[u8]) {
         if self.is_complete() {
             return;
         }
         self.weak.push(weak);
-        self.strong.extend_from_slice(&strong[..usize::from(self.geometry.strong_len)]);
+        self.strong.extend_from_slice(&strong[..usize::from(self.head.strong_len)]);
     }
 
-    /// The sums of a basis that is at hand. `geometry` is that of `basis`, with a `strong_len` that `strong` can fill.
+    /// The sums of a basis that is at hand. `head` is that of `basis`, with a `strong_len` that `strong` can fill.
     ///
     /// # Panics
-    /// If `geometry` asks for longer strong sums than `strong` computes.
-    pub fn of_basis(geometry: Geometry, basis: &[u8], strong: StrongSum) -> Self {
-        let mut sums = Self::with_capacity(geometry);
-        if !geometry.is_empty() {
-            for block in basis.chunks(geometry.block_len as usize) {
+    /// If `head` asks for longer strong sums than `strong` computes.
+    pub fn of_basis(head: SumHead, basis: &[u8], strong: StrongSum) -> Self {
+        let mut sums = Self::with_capacity(head);
+        if !head.is_empty() {
+            for block in basis.chunks(head.block_len as usize) {
                 sums.push(weak_sum(block), strong.digest(block).as_bytes());
             }
         }
@@ -54,8 +54,8 @@ impl BlockSums {
     }
 
     /// How the basis was cut.
-    pub fn geometry(&self) -> Geometry {
-        self.geometry
+    pub fn head(&self) -> SumHead {
+        self.head
     }
 
     /// How many blocks' sums are here.
@@ -70,7 +70,7 @@ impl BlockSums {
 
     /// Whether all announced sums are here.
     pub fn is_complete(&self) -> bool {
-        self.weak.len() >= self.geometry.count as usize
+        self.weak.len() >= self.head.count as usize
     }
 
     /// The weak sum of block `index`, if it is here.
@@ -80,7 +80,7 @@ impl BlockSums {
 
     /// The truncated strong sum of block `index`; empty if it is not here.
     pub fn strong(&self, index: u32) -> &[u8] {
-        let len = usize::from(self.geometry.strong_len);
+        let len = usize::from(self.head.strong_len);
         let start = index as usize * len;
         self.strong.get(start..start + len).unwrap_or_default()
     }
@@ -103,17 +103,17 @@ mod tests {
 
     #[test]
     fn an_announced_count_allocates_nothing_much() {
-        let geometry = Geometry { count: u32::MAX / 2, block_len: 131_072, remainder: 0, strong_len: 16 };
-        let sums = BlockSums::with_capacity(geometry);
+        let head = SumHead { count: u32::MAX / 2, block_len: 131_072, remainder: 0, strong_len: 16 };
+        let sums = BlockSums::with_capacity(head);
         assert!(sums.byte_len() <= 64 << 10, "{}", sums.byte_len());
-        assert!(geometry.sums_len() > 1 << 34);
+        assert!(head.sums_len() > 1 << 34);
     }
 
     #[test]
     fn strong_sums_are_kept_truncated_and_surplus_is_ignored() {
         let strong = StrongSum::unseeded(StrongAlgorithm::Md5);
-        let geometry = Geometry::with_block_len(10, 4, 16);
-        let mut sums = BlockSums::of_basis(geometry, b"0123456789", strong);
+        let head = SumHead::with_block_len(10, 4, 16);
+        let mut sums = BlockSums::of_basis(head, b"0123456789", strong);
         assert_eq!((sums.len(), sums.is_complete()), (3, true));
         assert_eq!(sums.strong(2), &strong.digest(b"89").as_bytes()[..2]);
         assert_eq!((sums.weak(2), sums.weak(3), sums.strong(3)), (Some(weak_sum(b"89")), None, &[][..]));

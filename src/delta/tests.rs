@@ -32,8 +32,8 @@ fn run(index: &BlockIndex<'_>, basis_use: BasisUse, pieces: &[&[u8]]) -> (Vec<St
     (steps, totals)
 }
 
-fn patched(geometry: Geometry, basis: &[u8], steps: &[Step]) -> Vec<u8> {
-    let mut patch = Patch::new(geometry, u64::MAX);
+fn patched(head: SumHead, basis: &[u8], steps: &[Step]) -> Vec<u8> {
+    let mut patch = Patch::new(head, u64::MAX);
     let mut content = Vec::new();
     for step in steps {
         let op = match step {
@@ -56,14 +56,13 @@ fn patched(geometry: Geometry, basis: &[u8], steps: &[Step]) -> Vec<u8> {
 
 /// What the search is to find, in the plainest words: at each offset any block that equals the window, short ones only
 /// at the end. Returns the lengths of alternating literals and copies.
-fn naive(geometry: Geometry, basis: &[u8], new: &[u8]) -> (u64, Vec<(usize, usize)>) {
-    let blocks: Vec<&[u8]> =
-        if geometry.is_empty() { Vec::new() } else { basis.chunks(geometry.block_len as usize).collect() };
+fn naive(head: SumHead, basis: &[u8], new: &[u8]) -> (u64, Vec<(usize, usize)>) {
+    let blocks: Vec<&[u8]> = if head.is_empty() { Vec::new() } else { basis.chunks(head.block_len as usize).collect() };
     let (mut offset, mut literal, mut matched, mut found) = (0, 0, 0, Vec::new());
     while offset < new.len() {
         let rest = &new[offset..];
         let equal = blocks.iter().find(|block| {
-            rest.starts_with(block) && (block.len() == geometry.block_len as usize || block.len() == rest.len())
+            rest.starts_with(block) && (block.len() == head.block_len as usize || block.len() == rest.len())
         });
         if let Some(block) = equal {
             found.push((literal, block.len()));
@@ -163,19 +162,19 @@ proptest! {
     ) {
         let new = unrelated.unwrap_or_else(|| edited(&basis, &edits));
         let strong = StrongSum { algorithm: StrongAlgorithm::Xxh3, placement: SeedPlacement::Parameter, seed };
-        let geometry = Geometry::with_block_len(basis.len() as u64, block_len, 8).redo(8);
-        let sums = BlockSums::of_basis(geometry, &basis, strong);
+        let head = SumHead::with_block_len(basis.len() as u64, block_len, 8).redo(8);
+        let sums = BlockSums::of_basis(head, &basis, strong);
         let index = BlockIndex::new(&sums, strong);
 
         let (steps, totals) = run(&index, BasisUse::Kept, &[&new]);
-        prop_assert_eq!(patched(geometry, &basis, &steps), &new[..]);
+        prop_assert_eq!(patched(head, &basis, &steps), &new[..]);
         for step in &steps {
             if let Step::Copy(block, data) = step {
-                let start = usize::try_from(geometry.block_offset(*block)).unwrap();
+                let start = usize::try_from(head.block_offset(*block)).unwrap();
                 prop_assert_eq!(&basis[start..start + data.len()], &data[..]);
             }
         }
-        let (matched, expected) = naive(geometry, &basis, &new);
+        let (matched, expected) = naive(head, &basis, &new);
         prop_assert_eq!(lengths(&steps), expected);
         prop_assert_eq!((totals.matched, totals.literal), (matched, new.len() as u64 - matched));
 
@@ -193,8 +192,8 @@ proptest! {
         block_len in 1..120u32,
     ) {
         let new = edited(&basis, &edits);
-        let geometry = Geometry::with_block_len(basis.len() as u64, block_len, 16).redo(16);
-        let sums = BlockSums::of_basis(geometry, &basis, PLAIN);
+        let head = SumHead::with_block_len(basis.len() as u64, block_len, 16).redo(16);
+        let sums = BlockSums::of_basis(head, &basis, PLAIN);
         let (steps, _) = run(&BlockIndex::new(&sums, PLAIN), BasisUse::Overwritten, &[&new]);
         // The receiver's view: each step is read from the file that the earlier ones have already overwritten.
         let mut file = basis.clone();
@@ -204,7 +203,7 @@ proptest! {
             let data = match step {
                 Step::Literal(data) => data.clone(),
                 Step::Copy(block, data) => {
-                    let start = usize::try_from(geometry.block_offset(*block)).unwrap();
+                    let start = usize::try_from(head.block_offset(*block)).unwrap();
                     prop_assert!(start >= offset);
                     file[start..start + data.len()].to_vec()
                 }
@@ -260,12 +259,12 @@ fn long_content_with_scattered_edits_is_the_same_however_it_is_fed() {
     let mut new = edited(&basis, &edits);
     // A literal of several pieces.
     new.splice(1_000_000..1_000_000, noise(200_000, 9));
-    let geometry = Geometry::for_basis(basis.len() as u64, geometry::MAX_BLOCK_LEN, 16);
-    let sums = BlockSums::of_basis(geometry, &basis, PLAIN);
+    let head = SumHead::for_basis(basis.len() as u64, sum_head::MAX_BLOCK_LEN, 16);
+    let sums = BlockSums::of_basis(head, &basis, PLAIN);
     let index = BlockIndex::new(&sums, PLAIN);
     let (steps, totals) = run(&index, BasisUse::Kept, &[&new]);
-    assert!(patched(geometry, &basis, &steps) == new);
-    assert!(totals.literal < 200_000 + 45 * u64::from(geometry.block_len), "{totals:?}");
+    assert!(patched(head, &basis, &steps) == new);
+    assert!(totals.literal < 200_000 + 45 * u64::from(head.block_len), "{totals:?}");
     assert!(steps.iter().any(|step| matches!(step, Step::Literal(data) if data.len() == MAX_LITERAL)));
     for piece_len in [997, 4096, 32_768, 262_144] {
         let pieces: Vec<&[u8]> = new.chunks(piece_len).collect();
@@ -274,7 +273,7 @@ fn long_content_with_scattered_edits_is_the_same_however_it_is_fed() {
     // Far into the content the search still knows where it is: content that lost its beginning may be copied over the
     // basis, content that gained one may not.
     let (_, totals) = run(&index, BasisUse::Overwritten, &[&basis[100..]]);
-    assert!(totals.literal < 2 * u64::from(geometry.block_len), "{totals:?}");
+    assert!(totals.literal < 2 * u64::from(head.block_len), "{totals:?}");
     let (_, totals) = run(&index, BasisUse::Overwritten, &[&[1], &basis]);
     assert_eq!(totals.copies, 0);
 }
@@ -282,18 +281,18 @@ fn long_content_with_scattered_edits_is_the_same_however_it_is_fed() {
 #[test]
 fn memory_depends_on_the_block_length_only() {
     let basis = noise(1_000_000, 3);
-    let geometry = Geometry::for_basis(basis.len() as u64, geometry::MAX_BLOCK_LEN, 16);
-    let sums = BlockSums::of_basis(geometry, &basis, PLAIN);
+    let head = SumHead::for_basis(basis.len() as u64, sum_head::MAX_BLOCK_LEN, 16);
+    let sums = BlockSums::of_basis(head, &basis, PLAIN);
     let index = BlockIndex::new(&sums, PLAIN);
     assert!(index.byte_len() <= 28 * sums.len(), "{}", index.byte_len());
     let mut search = Search::new(&index, BasisUse::Kept);
     for seed in 0..40 {
         search.feed(&noise(1 << 20, seed), |_| Ok::<_, Infallible>(())).unwrap();
-        assert!(search.byte_len() <= 3 * geometry.block_len as usize + (512 << 10), "{}", search.byte_len());
+        assert!(search.byte_len() <= 3 * head.block_len as usize + (512 << 10), "{}", search.byte_len());
     }
     // A peer below protocol 30 may name blocks of half a GiB.
-    let geometry = Geometry { count: 1, block_len: geometry::MAX_BLOCK_LEN_BEFORE_30, remainder: 0, strong_len: 2 };
-    let mut sums = BlockSums::with_capacity(geometry);
+    let head = SumHead { count: 1, block_len: sum_head::MAX_BLOCK_LEN_BEFORE_30, remainder: 0, strong_len: 2 };
+    let mut sums = BlockSums::with_capacity(head);
     sums.push(0, &[0; 2]);
     let index = BlockIndex::new(&sums, PLAIN);
     let mut search = Search::new(&index, BasisUse::Kept);
@@ -306,8 +305,8 @@ fn runs_go_on_and_blocks_stay_in_place_when_several_are_equal() {
     let unit = noise(100, 1);
     let odd = noise(100, 2);
     let basis = [&unit, &unit, &odd, &unit, &unit].map(|block| &block[..]).concat();
-    let geometry = Geometry::with_block_len(500, 100, 16);
-    let sums = BlockSums::of_basis(geometry, &basis, PLAIN);
+    let head = SumHead::with_block_len(500, 100, 16);
+    let sums = BlockSums::of_basis(head, &basis, PLAIN);
     let index = BlockIndex::new(&sums, PLAIN);
     let blocks = |new: &[u8], basis_use| {
         let (steps, _) = run(&index, basis_use, &[new]);
@@ -327,15 +326,15 @@ fn runs_go_on_and_blocks_stay_in_place_when_several_are_equal() {
 #[test]
 fn the_short_block_matches_at_the_end_only() {
     let basis = noise(250, 4);
-    let geometry = Geometry::with_block_len(250, 100, 16);
-    let sums = BlockSums::of_basis(geometry, &basis, PLAIN);
+    let head = SumHead::with_block_len(250, 100, 16);
+    let sums = BlockSums::of_basis(head, &basis, PLAIN);
     let index = BlockIndex::new(&sums, PLAIN);
     let tail = &basis[200..];
     let inside = [tail, &basis[..100], tail].concat();
     let expected = [Step::Literal(tail.into()), Step::Copy(0, basis[..100].into()), Step::Copy(2, tail.into())];
     assert_eq!(run(&index, BasisUse::Kept, &[&inside]).0, expected);
     // A basis shorter than a block, as of most small files.
-    let small = Geometry::for_basis(50, geometry::MAX_BLOCK_LEN, 16);
+    let small = SumHead::for_basis(50, sum_head::MAX_BLOCK_LEN, 16);
     let sums = BlockSums::of_basis(small, tail, PLAIN);
     let index = BlockIndex::new(&sums, PLAIN);
     let (steps, _) = run(&index, BasisUse::Kept, &[&basis[..100], tail]);
@@ -346,22 +345,22 @@ fn the_short_block_matches_at_the_end_only() {
 #[test]
 fn sums_that_prove_nothing_match_nothing() {
     let basis = noise(300, 4);
-    let geometry = Geometry::with_block_len(300, 100, 16);
+    let head = SumHead::with_block_len(300, 100, 16);
     let none = StrongSum::unseeded(StrongAlgorithm::None);
     let cases = [
-        (Geometry { strong_len: 1, ..geometry }, none),
-        (Geometry { strong_len: 0, ..geometry }, PLAIN),
-        (Geometry { count: 0, ..geometry }, PLAIN),
+        (SumHead { strong_len: 1, ..head }, none),
+        (SumHead { strong_len: 0, ..head }, PLAIN),
+        (SumHead { count: 0, ..head }, PLAIN),
     ];
-    for (geometry, strong) in cases {
-        let sums = BlockSums::of_basis(geometry, &basis, strong);
+    for (head, strong) in cases {
+        let sums = BlockSums::of_basis(head, &basis, strong);
         let index = BlockIndex::new(&sums, strong);
         assert!(index.is_empty());
         assert_eq!(run(&index, BasisUse::Kept, &[&basis]).0, [Step::Literal(basis.clone())]);
     }
     // More bytes announced than the digest has: the surplus is not compared.
     let strong = StrongSum::unseeded(StrongAlgorithm::Xxh3);
-    let mut sums = BlockSums::with_capacity(Geometry { strong_len: 16, ..geometry });
+    let mut sums = BlockSums::with_capacity(SumHead { strong_len: 16, ..head });
     for block in basis.chunks(100) {
         sums.push(weak_sum(block), &[strong.digest(block).as_bytes(), &[0xee; 8]].concat());
     }
@@ -373,8 +372,8 @@ fn sums_that_prove_nothing_match_nothing() {
 fn equal_weak_sums_cost_a_bounded_number_of_steps() {
     const BLOCKS: u32 = 100_000;
     const LEN: usize = 4 << 20;
-    let geometry = Geometry { count: BLOCKS, block_len: 4096, remainder: 0, strong_len: 16 };
-    let mut sums = BlockSums::with_capacity(geometry);
+    let head = SumHead { count: BLOCKS, block_len: 4096, remainder: 0, strong_len: 16 };
+    let mut sums = BlockSums::with_capacity(head);
     for block in 0..BLOCKS {
         sums.push(0, PLAIN.digest(&block.to_le_bytes()).as_bytes());
     }
@@ -391,8 +390,8 @@ fn equal_weak_sums_cost_a_bounded_number_of_steps() {
 #[test]
 fn equal_blocks_match_in_one_step_each() {
     let basis: Vec<u8> = b"periodic".iter().copied().cycle().take(100_000 * 64).collect();
-    let geometry = Geometry::with_block_len(basis.len() as u64, 64, 16);
-    let sums = BlockSums::of_basis(geometry, &basis, PLAIN);
+    let head = SumHead::with_block_len(basis.len() as u64, 64, 16);
+    let sums = BlockSums::of_basis(head, &basis, PLAIN);
     let index = BlockIndex::new(&sums, PLAIN);
     let (steps, totals) = run(&index, BasisUse::Kept, &[&basis]);
     assert!(steps.iter().zip(0..).all(|(step, n)| matches!(step, Step::Copy(block, _) if *block == n)));

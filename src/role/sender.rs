@@ -7,10 +7,10 @@
 
 use std::sync::Arc;
 
-use super::monitor::{Event, FileStats, Monitor, Stability};
+use super::event::{Event, FileStats, Monitor, Stability};
+use super::list::{NumberedList, Sources};
 use super::port::Port;
-use super::send_list::{NumberedList, Sources};
-use crate::delta::{BasisUse, BlockIndex, BlockSums, Geometry, Op, Search, StrongHasher};
+use crate::delta::{BasisUse, BlockIndex, BlockSums, Op, Search, StrongHasher, SumHead};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::tree::source::SourceFile;
 use crate::wire::flist::{EntryKind, FileEntry, io_error};
@@ -252,10 +252,10 @@ impl Sender<'_> {
             return Ok(None);
         }
         let strong_len = head.strong_len.min(u8::try_from(digest_len).unwrap_or(u8::MAX));
-        let geometry = Geometry { strong_len, ..head };
+        let head = SumHead { strong_len, ..head };
         // Sums that cannot tell blocks apart, or that would not fit, are read and forgotten.
         let mut kept =
-            (strong_len > 0 && geometry.sums_len() <= sums::MAX_SUM_BYTES).then(|| BlockSums::with_capacity(geometry));
+            (strong_len > 0 && head.sums_len() <= sums::MAX_SUM_BYTES).then(|| BlockSums::with_capacity(head));
         for _ in 0..head.count {
             self.port.take(|reader| {
                 let (weak, strong) = sums::decode_block(reader, head.strong_len)?;
@@ -275,7 +275,7 @@ impl Sender<'_> {
         mut source: SourceFile,
         sums: Option<&BlockSums>,
     ) -> Result<()> {
-        let head = sums.map_or(Geometry::EMPTY, BlockSums::geometry);
+        let head = sums.map_or(SumHead::EMPTY, BlockSums::head);
         sums::encode_head(&head, self.port.out());
         let mut hasher = self.negotiated.file_sum.hasher();
         let read = match sums {
@@ -304,7 +304,7 @@ impl Sender<'_> {
     }
 
     fn send_spoilt(&mut self, index: usize, entry: &FileEntry) -> Result<()> {
-        sums::encode_head(&Geometry::EMPTY, self.port.out());
+        sums::encode_head(&SumHead::EMPTY, self.port.out());
         self.tokens.end(self.port.out()).map_err(internal)?;
         self.put_digest(self.negotiated.file_sum.hasher(), Digesting::Spoilt);
         let (stats, stability) = (FileStats::default(), Stability::Unchanged);

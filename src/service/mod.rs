@@ -1,45 +1,40 @@
 //! Documents in, outcomes out: the operations of the service, with one login for each.
 //!
 //! A run (`sync`) leases rows (`worker`), makes a plan of them (`sync::plan`), sends it in batches over one kept login
-//! (`line`, `sync::round`), judges what each session told (`sync::verdicts`), has the NAS make it last (`sync::proving`), and
+//! (`connection`, `sync::round`), judges what each session told (`sync::verdicts`), has the NAS make it last (`sync::proving`), and
 //! turns it into rows again (`sync::recording`). Nothing is marked that was not proved, and what was proved is recorded
 //! whatever happens next.
 
-mod abilities;
-pub mod client;
-pub mod config;
-mod connection;
+pub(crate) mod backoff;
+pub(crate) mod connection;
+mod connection_test;
 pub mod layout;
-mod line;
-mod named;
-pub mod push;
-mod readback;
-pub mod remote;
-mod retry;
-mod sync;
+pub(crate) mod lease;
+mod shared_store;
+pub(crate) mod sync;
 pub mod verify;
-#[cfg(feature = "cli")]
-pub mod watch;
-mod worker;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use self::client::ClientConfig;
-use self::config::{ConfigStatus, KeySource, Settings};
-use self::line::Line;
+use self::connection::NasConnection;
 use self::sync::{Others, Request, Stopping};
 use self::verify::{VerifyReport, VerifyRequest};
+use crate::blocking;
+use crate::client::ClientConfig;
+use crate::client::destination::destination_of;
+use crate::config::{ConfigStatus, KeySource, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::role::monitor::{Monitor, Silent};
-use crate::store::{Access, DocumentId, Level, NewDocument, Pause, Queue, Selection, Store, SyncStats, UserId};
+use crate::proof::Level;
+use crate::role::event::{Monitor, Silent};
+use crate::store::{Access, DocumentId, NewDocument, Pause, Queue, Selection, Store, SyncStats, UserId};
 use crate::transport::ssh::{HostKeyPin, Identity, LegacyAlgorithms, SYSTEM_KNOWN_HOSTS, SshConfig, UnknownHostKey};
 use crate::tree::{Root, SourceFile};
 
-pub use self::connection::ConnectionReport;
+pub use self::connection_test::ConnectionReport;
 
 /// Syncs the documents of one database with one NAS.
 ///
@@ -139,7 +134,7 @@ impl NasSyncService {
     /// Logs in, starts rsync on the NAS and proves that the destination can be written to: the receiver makes a
     /// temporary file and throws it away. Nothing stays behind.
     pub async fn test_connection(&self) -> Result<ConnectionReport> {
-        connection::test(self).await
+        connection_test::test(self).await
     }
 
     /// Registers files as pending documents of a user. Every path must be a readable regular file: all are registered,
@@ -203,11 +198,11 @@ impl NasSyncService {
         monitor: Arc<dyn Monitor>,
         stop: impl Future<Output = ()>,
     ) -> Result<SyncSummary> {
-        let mut line = self.line()?;
+        let mut connection = self.connection()?;
         let (ask, stopping) = tokio::sync::watch::channel(Stopping::No);
         let request = Request { selection, others: Others::WaitFor };
         let summary = {
-            let run = sync::run(self, &mut line, request, monitor, stopping);
+            let run = sync::run(self, &mut connection, request, monitor, stopping);
             tokio::pin!(run);
             tokio::select! {
                 summary = &mut run => summary,
@@ -217,7 +212,7 @@ impl NasSyncService {
                 }
             }
         };
-        line.hang_up().await;
+        connection.disconnect().await;
         summary
     }
 
@@ -233,7 +228,7 @@ impl NasSyncService {
     /// Forgets the waits and final failures of a selection's pending documents, and what keeps `watch` from trying this
     /// NAS: all are due now. Fails with `DocumentNotFound` when a document that is named does not exist.
     pub async fn retry(&self, selection: Selection) -> Result<Retried> {
-        let target = self.line().ok().map(|line| line.target());
+        let target = self.connection().ok().map(|connection| connection.target());
         self.with_store(Access::Existing, move |store| {
             if let Some(bad) = store.unusable(&selection)?.into_iter().find(|bad| bad.id.is_some()) {
                 return Err(bad.error);
@@ -252,13 +247,13 @@ impl NasSyncService {
 
     /// The pending documents: how many are due or being sent, and which wait or have failed for good, and why.
     pub async fn queue(&self, selection: Selection) -> Result<Queue> {
-        self.with_store(Access::ReadOnly, move |store| store.queue(&selection, Utc::now(), &worker::worker())).await
+        self.with_store(Access::ReadOnly, move |store| store.queue(&selection, Utc::now(), &lease::worker())).await
     }
 
     /// Why nothing is sent to this NAS at the moment, if that is so.
     pub async fn pause(&self) -> Result<Option<Pause>> {
-        let Ok(line) = self.line() else { return Ok(None) };
-        let target = line.target();
+        let Ok(connection) = self.connection() else { return Ok(None) };
+        let target = connection.target();
         let pause = self.with_store(Access::ReadOnly, move |store| store.pause(&target)).await?;
         Ok(pause.filter(|pause| pause.until.is_none_or(|until| until > Utc::now())))
     }
@@ -273,7 +268,7 @@ impl NasSyncService {
         self.with_store(Access::ReadOnly, move |store| store.stats(user)).await
     }
 
-    /// What a [`Client`](client::Client) for this NAS needs. Fails with `NotConfigured`, naming what is missing.
+    /// What a [`Client`](crate::Client) for this NAS needs. Fails with `NotConfigured`, naming what is missing.
     pub fn client_config(&self) -> Result<ClientConfig> {
         let settings = &self.settings;
         let (Some(host), Some(user), true) = (&settings.host, &settings.user, settings.is_configured()) else {
@@ -309,8 +304,8 @@ impl NasSyncService {
     }
 
     /// The destination as it was configured.
-    fn line(&self) -> Result<Line> {
-        Ok(Line::new(self.client_config()?, self.nas_path()?))
+    pub(crate) fn connection(&self) -> Result<NasConnection> {
+        Ok(NasConnection::new(self.client_config()?, self.nas_path()?))
     }
 
     fn nas_path(&self) -> Result<&str> {
@@ -329,43 +324,8 @@ impl NasSyncService {
         work: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let path = self.settings.db.clone();
-        blocking(move || work(&mut Store::open(&path, access)?)).await
+        blocking::run(move || work(&mut Store::open(&path, access)?)).await
     }
-}
-
-/// A destination as rsync gets it. The `/./` behind it keeps rsync from making the folder: a folder that is not there is
-/// more often a volume that is not mounted than a wish.
-fn destination_of(path: &str) -> Vec<u8> {
-    format!("{}/./", path.trim_end_matches('/')).into_bytes()
-}
-
-/// An open database that several threads may use, one after the other.
-///
-/// A run keeps one: a database whose last connection closes is tidied up under a lock, which costs time, and others that
-/// come by meanwhile have to wait.
-#[derive(Debug, Clone)]
-struct SharedStore(Arc<Mutex<Store>>);
-
-impl SharedStore {
-    async fn open(path: &Path, access: Access) -> Result<Self> {
-        let path = path.to_owned();
-        let store = blocking(move || Store::open(&path, access)).await?;
-        Ok(Self(Arc::new(Mutex::new(store))))
-    }
-
-    /// Works with it on a thread that may block.
-    async fn with<T: Send + 'static>(&self, work: impl FnOnce(&mut Store) -> Result<T> + Send + 'static) -> Result<T> {
-        let store = Arc::clone(&self.0);
-        // Work that panicked has not committed anything, and the next one begins with a transaction of its own.
-        blocking(move || work(&mut store.lock().unwrap_or_else(PoisonError::into_inner))).await
-    }
-}
-
-/// Runs what waits for disks on a thread that may block.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        NasSyncError::new(ErrorKind::Internal, "work on a disk stopped unexpectedly").with_source(error)
-    })?
 }
 
 /// The path under which a file is registered: relative to the upload folder where there is one, else absolute.

@@ -9,13 +9,13 @@ use std::str::FromStr;
 
 use chrono::Utc;
 
-use super::client::Client;
-use super::readback::{self, Comparison, Item};
 use super::{DocumentError, NasSyncService};
+use crate::client::Client;
+use crate::client::compare::{self, Comparison, Item};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::store::{Access, DocumentId, Selection, StoredCopy, SyncedCopy};
 
-pub use super::readback::Method;
+pub use crate::client::compare::Method;
 
 /// What to verify and how.
 #[derive(Debug, Clone)]
@@ -119,10 +119,10 @@ pub(super) async fn run(service: &NasSyncService, request: VerifyRequest) -> Res
         Err(error) => return Ok(VerifyReport { stopped: Some(error), ..report }),
     };
     while !drawn.is_empty() && report.stopped.is_none() {
-        let later = drawn.split_off(drawn.len().min(readback::MOST_ITEMS));
+        let later = drawn.split_off(drawn.len().min(compare::MOST_ITEMS));
         let part = std::mem::replace(&mut drawn, later);
         let items: Vec<Item> = part.iter().map(|copy| copy.item.clone()).collect();
-        match readback::compare(&client, path, root.as_ref(), &items, request.method).await {
+        match compare::compare(&client, path, root.as_ref(), &items, request.method).await {
             Ok(comparisons) => report.take(service, part, comparisons, request.requeue).await?,
             Err(error) => report.stopped = Some(error),
         }
@@ -162,7 +162,7 @@ fn sample(copies: Vec<SyncedCopy>, sample: Option<Sample>) -> Vec<SyncedCopy> {
 fn recorded(copies: Vec<SyncedCopy>) -> (Vec<Recorded>, Vec<DocumentError>) {
     let (mut recorded, mut others) = (Vec::new(), Vec::new());
     for SyncedCopy { id, file_path, copy } in copies {
-        let comparable = copy.ok_or_else(readback::unrecorded).and_then(|copy| {
+        let comparable = copy.ok_or_else(compare::unrecorded).and_then(|copy| {
             let item = Item::of(&file_path, &copy)?;
             Ok(Recorded { id, copy, item })
         });

@@ -4,10 +4,10 @@
 //! read half is never kept waiting by the write half; after a failure the other side's last words and exit status are
 //! still collected; the role's thread ends when the session's future is dropped.
 
-mod heard;
-mod pulse;
+mod deadline;
+mod end;
 mod pump;
-mod verdict;
+mod received;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,21 +15,21 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::sync::mpsc;
 
-use self::heard::Heard;
-use self::pulse::{Pulse, Stall};
-use self::verdict::Trouble;
+use self::deadline::{Pulse, Stall};
+use self::end::Trouble;
+use self::received::Heard;
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::role::monitor::Monitor;
+use crate::role::event::Monitor;
+use crate::role::list::{NumberedList, SendList, Sources};
 use crate::role::port::{OUTBOX_FRAMES, Port};
-use crate::role::send_list::{NumberedList, SendList, Sources};
 use crate::role::sender::{self, ChangedFile, Mode, SendJob};
 use crate::transport::{Exec, ExecReader, ExecWriter, ExitStatus};
 use crate::wire::handshake::{Handshake, Offer, Protocol};
 use crate::wire::negotiated::Negotiated;
 
-pub use self::heard::RemoteText;
-pub use self::pulse::Receipts;
-pub use self::verdict::{kind_of_text, names_file};
+pub use self::deadline::Receipts;
+pub use self::end::{kind_of_text, names_file};
+pub use self::received::RemoteText;
 
 /// What is pushed.
 pub struct Push {
@@ -98,8 +98,8 @@ pub async fn push(exec: Exec, push: Push) -> Outcome {
     let end = run(exec, push, &pulse, &mut heard, &mut protocol).await;
     let jammed = matches!(end, Err(Trouble::Stalled(Stall::Jammed)));
     let result = match end {
-        Ok(()) => verdict::judge_end(&heard),
-        Err(trouble) => Err(verdict::judge(trouble, &heard)),
+        Ok(()) => end::judge_end(&heard),
+        Err(trouble) => Err(end::judge(trouble, &heard)),
     };
     let (sent, received) = (pulse.sent(), pulse.received());
     Outcome { result, jammed, text: heard.text, exit: heard.exit, protocol, sent, received }

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::heard::Heard;
-use super::pulse::Pulse;
+use super::deadline::Pulse;
+use super::received::Heard;
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::role::monitor::{Event, Loudness, Monitor};
+use crate::role::event::{Event, Loudness, Monitor};
+use crate::role::list::NumberedList;
 use crate::role::port::Feeder;
-use crate::role::send_list::NumberedList;
 use crate::transport::{ExecReader, ExecWriter};
 use crate::wire::mux::{Demultiplexer, Frame, Message};
 

@@ -15,42 +15,10 @@ use super::documents::{IS_SYNCED, PathParameter};
 use super::leases::{self, Fence};
 use super::{DocumentId, NextTry, Store, names, timestamp};
 use crate::error::{ErrorKind, Result};
+use crate::proof::Level;
 
 /// The longest cause that is kept, in bytes.
 const TEXT_LIMIT: usize = 2048;
-
-/// What is proved about a copy on the NAS; each level includes the ones before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Level {
-    /// The session that sent it ended well.
-    Sent,
-    /// The NAS acknowledged it: checksum matched, renamed into place.
-    Stored,
-    /// And it survives a power cut of the NAS.
-    Durable,
-    /// And it was read back and compared.
-    Verified,
-}
-
-impl Level {
-    /// All levels, lowest first.
-    pub const ALL: [Self; 4] = [Self::Sent, Self::Stored, Self::Durable, Self::Verified];
-
-    /// The name used in the configuration, in JSON and in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sent => "sent",
-            Self::Stored => "stored",
-            Self::Durable => "durable",
-            Self::Verified => "verified",
-        }
-    }
-
-    /// The level of this name, in any ASCII case.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|level| level.as_str().eq_ignore_ascii_case(name))
-    }
-}
 
 /// A copy that the NAS acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]

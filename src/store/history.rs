@@ -4,8 +4,9 @@ use chrono::{DateTime, Utc};
 use rusqlite::{OptionalExtension, Row, params_from_iter};
 
 use super::documents::IS_SYNCED;
-use super::{DocumentId, Level, NextTry, Selection, Store, StoredCopy, timestamp};
+use super::{DocumentId, NextTry, Selection, Store, StoredCopy, timestamp};
 use crate::error::Result;
+use crate::proof::Level;
 
 /// The recorded cause of the last failure.
 #[derive(Debug, Clone, PartialEq, Eq)]

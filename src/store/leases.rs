@@ -15,33 +15,12 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params, par
 use super::documents::{BadRow, Document, Selection};
 use super::{DocumentId, Store, queue};
 use crate::error::Result;
+use crate::process::{Holder, Life};
 
 /// How long a lease lasts without being renewed.
 pub const LEASE_TERM: Duration = Duration::from_secs(40);
 /// However many workers there are, one takes at least this many documents at a time.
 const LEAST_SHARE: u64 = 64;
-
-/// A process that sends documents, told apart from every other one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
-    /// Names the clock that this process reads: one machine since its last start.
-    pub clock: String,
-    /// Names the space in which `process` is a number: one machine, or one container.
-    pub space: String,
-    /// The process id.
-    pub process: u32,
-    /// When that process started, in the clock's own units: a process id is given out again.
-    pub started: u64,
-}
-
-/// What can be said about a process from here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Life {
-    /// It may well run: only time ends its leases.
-    Possible,
-    /// It does not run any more.
-    Over,
-}
 
 /// The worker that asks, and how it looks at others.
 pub struct Worker<'w> {

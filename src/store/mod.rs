@@ -9,17 +9,17 @@
 //! Never: a file, a network or a clock. All calls block; a [`Store`] may be moved between threads, not shared.
 
 mod attempts;
-mod changes;
-mod copies;
+mod change_detection;
+mod discovered;
 mod documents;
 mod fault;
-mod found;
 mod history;
 mod leases;
 mod names;
 mod queue;
 mod schema;
 mod stats;
+mod stored_copies;
 mod targets;
 pub mod timestamp;
 
@@ -30,16 +30,16 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::error::{ErrorKind, NasSyncError, Result};
 
-pub use attempts::{Attempt, AttemptEnd, FailedTry, Level, MarkOutcome, Settlement, StoredCopy, SyncedRecord};
-pub use copies::SyncedCopy;
+pub use attempts::{Attempt, AttemptEnd, FailedTry, MarkOutcome, Settlement, StoredCopy, SyncedRecord};
+pub use discovered::FoundFile;
 pub use documents::{BadRow, Document, DocumentId, NewDocument, Selection, UserId};
-pub use found::FoundFile;
 pub use history::{Failure, History};
-pub use leases::{Claimed, Due, Fence, Holder, LEASE_TERM, Life, Worker};
+pub use leases::{Claimed, Due, Fence, LEASE_TERM, Worker};
 pub use names::Claim;
-pub use queue::{Held, LONGEST_WAIT, NextTry, Queue};
+pub use queue::{Deferred, LONGEST_WAIT, NextTry, Queue};
 pub use stats::SyncStats;
-pub use targets::{Ability, Pause};
+pub use stored_copies::SyncedCopy;
+pub use targets::Pause;
 
 /// How long a call waits for another process's write lock, unless told otherwise.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -32,7 +32,7 @@ pub enum NextTry {
 
 /// A pending document whose last try failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct Deferred {
     /// Which.
     pub id: DocumentId,
     /// Why the last try failed.
@@ -51,7 +51,7 @@ pub struct Queue {
     /// Those that a worker is sending.
     pub leased: u64,
     /// Those whose last try failed, by ascending id.
-    pub held: Vec<Held>,
+    pub deferred: Vec<Deferred>,
 }
 
 impl Store {
@@ -75,8 +75,8 @@ impl Store {
         while let Some(row) = rows.next()? {
             if row.get::<_, Option<i64>>(1)?.is_some_and(|fence| !dead.contains(&fence)) {
                 queue.leased += 1;
-            } else if let Some(held) = read_held(row, now)? {
-                queue.held.push(held);
+            } else if let Some(deferred) = read_deferred(row, now)? {
+                queue.deferred.push(deferred);
             } else {
                 queue.due += 1;
             }
@@ -105,7 +105,7 @@ impl Store {
     }
 }
 
-fn read_held(row: &Row<'_>, now: DateTime<Utc>) -> rusqlite::Result<Option<Held>> {
+fn read_deferred(row: &Row<'_>, now: DateTime<Utc>) -> rusqlite::Result<Option<Deferred>> {
     let (Ok(id), Some(kind)) = (row.get(0).map(DocumentId), row.get::<_, Option<String>>(2)?) else {
         return Ok(None);
     };
@@ -119,7 +119,7 @@ fn read_held(row: &Row<'_>, now: DateTime<Utc>) -> rusqlite::Result<Option<Held>
         }
     };
     let text = row.get::<_, Option<String>>(3)?.unwrap_or_default();
-    Ok(Some(Held { id, failure: Failure { kind, text }, tries: row.get(4)?, next }))
+    Ok(Some(Deferred { id, failure: Failure { kind, text }, tries: row.get(4)?, next }))
 }
 
 /// The condition on documents that may be leased, and its parameters.

@@ -9,39 +9,10 @@ use rusqlite::OptionalExtension as _;
 
 use super::{Failure, Store, timestamp};
 use crate::error::Result;
+use crate::proof::Capability;
 
 /// How long a refusal is remembered.
 const MEMORY: TimeDelta = TimeDelta::days(30);
-
-/// Something that not every NAS does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Ability {
-    /// Flushing each file before it is renamed (`--fsync`).
-    Fsync,
-    /// Keeping what it has of a file when the connection is cut (`--partial-dir`).
-    Partial,
-    /// Acknowledging each file.
-    Acknowledge,
-    /// Running `sync`.
-    Flush,
-    /// Saying how much room there is.
-    Space,
-}
-
-impl Ability {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Fsync, Self::Partial, Self::Acknowledge, Self::Flush, Self::Space];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Fsync => "fsync",
-            Self::Partial => "partial",
-            Self::Acknowledge => "acknowledge",
-            Self::Flush => "flush",
-            Self::Space => "space",
-        }
-    }
-}
 
 /// Why nothing is sent to a NAS at the moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +27,7 @@ pub struct Pause {
 
 impl Store {
     /// What this NAS has refused.
-    pub fn refused(&self, target: &str, now: DateTime<Utc>) -> Result<BTreeSet<Ability>> {
+    pub fn refused(&self, target: &str, now: DateTime<Utc>) -> Result<BTreeSet<Capability>> {
         let read = || {
             let row: Option<(Option<String>, String)> = self
                 .conn
@@ -67,15 +38,15 @@ impl Store {
             let Some((learnt, refused)) = row else { return Ok(BTreeSet::new()) };
             let fresh = learnt.as_deref().and_then(timestamp::parse).is_some_and(|time| (now - time).abs() < MEMORY);
             let words: BTreeSet<&str> = refused.split(' ').collect();
-            let all = Ability::ALL.into_iter();
-            Ok(all.filter(|ability| fresh && words.contains(ability.as_str())).collect())
+            let all = Capability::ALL.into_iter();
+            Ok(all.filter(|capability| fresh && words.contains(capability.as_str())).collect())
         };
         read().map_err(self.fault("read what is known about the NAS in"))
     }
 
     /// Remembers what this NAS refuses, in place of what was remembered before.
-    pub fn remember_refused(&mut self, target: &str, refused: &BTreeSet<Ability>, now: DateTime<Utc>) -> Result<()> {
-        let words: Vec<_> = refused.iter().map(|ability| ability.as_str()).collect();
+    pub fn remember_refused(&mut self, target: &str, refused: &BTreeSet<Capability>, now: DateTime<Utc>) -> Result<()> {
+        let words: Vec<_> = refused.iter().map(|capability| capability.as_str()).collect();
         self.write("remember what the NAS does in", |tx, _| {
             tx.execute(
                 "INSERT INTO nas_sync_targets (target, learnt_at, refused) VALUES (?1, ?2, ?3)

@@ -14,6 +14,8 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
+use crate::process::{Holder, Life};
+use crate::proof::{Capability, Level};
 
 /// A wait that is long enough to be a wait and short enough for a test.
 const SHORT: Duration = Duration::from_millis(60);

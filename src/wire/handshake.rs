@@ -31,8 +31,8 @@ impl Protocol {
         self.0
     }
 
-    /// Whether a client of this version describes its abilities in the server's arguments.
-    pub const fn announces_abilities(self) -> bool {
+    /// Whether a client of this version describes its capabilities in the server's arguments.
+    pub const fn announces_capabilities(self) -> bool {
         self.0 >= 30
     }
 }

@@ -7,7 +7,7 @@ use super::flist::ListFields;
 use super::handshake::{ChecksumChoice, CompressionChoice, Offer};
 use super::token::TokenCoding;
 
-/// The abilities a client of protocol 30 and later announces: errors in the end of the list (`f`), seed-first MD5 sums
+/// The capabilities a client of protocol 30 and later announces: errors in the end of the list (`f`), seed-first MD5 sums
 /// (`C`), varint flag words with negotiated names (`v`), and a name for id 0 (`u`).
 const ABILITIES: &str = "e.fCvu";
 
@@ -103,7 +103,7 @@ impl PushOptions {
         ] {
             word.extend(wanted.then_some(letter));
         }
-        if offer.protocol.announces_abilities() {
+        if offer.protocol.announces_capabilities() {
             word.push_str(ABILITIES);
         }
         word

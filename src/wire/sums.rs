@@ -1,7 +1,7 @@
 //! Sum heads and block sums, `protocol-notes/07-transfer.md#sum-heads`.
 
 use super::reader::{Decode, DecodeError, Reader};
-use crate::delta::geometry::Geometry;
+use crate::delta::sum_head::SumHead;
 
 /// The most memory that one file's block sums may take here, in bytes.
 pub const MAX_SUM_BYTES: u64 = 64 * 1024 * 1024;
@@ -15,21 +15,21 @@ pub struct HeadLimits {
     pub strong_len: usize,
 }
 
-/// Reads a sum head and checks each field against the limits. An empty basis gives [`Geometry::EMPTY`].
-pub fn decode_head(reader: &mut Reader<'_>, limits: HeadLimits) -> Decode<Geometry> {
+/// Reads a sum head and checks each field against the limits. An empty basis gives [`SumHead::EMPTY`].
+pub fn decode_head(reader: &mut Reader<'_>, limits: HeadLimits) -> Decode<SumHead> {
     let count = field(reader.i32()?, i32::MAX as u32, "block count")?;
     let block_len = field(reader.i32()?, limits.block_len, "block length")?;
     let strong_len = reader.i32()?;
     let remainder = field(reader.i32()?, block_len, "block remainder")?;
     if count == 0 {
-        return Ok(Geometry::EMPTY);
+        return Ok(SumHead::EMPTY);
     }
     if block_len == 0 {
         return Err(DecodeError::malformed("block length", "0 with a block count above 0"));
     }
     match u8::try_from(strong_len) {
         Ok(strong_len) if usize::from(strong_len) <= limits.strong_len => {
-            Ok(Geometry { count, block_len, remainder, strong_len })
+            Ok(SumHead { count, block_len, remainder, strong_len })
         }
         _ => Err(DecodeError::malformed("strong sum length", format!("{strong_len}, at most {}", limits.strong_len))),
     }
@@ -43,7 +43,7 @@ fn field(value: i32, max: u32, name: &'static str) -> Decode<u32> {
 }
 
 /// Writes a sum head.
-pub fn encode_head(geometry: &Geometry, out: &mut Vec<u8>) {
+pub fn encode_head(geometry: &SumHead, out: &mut Vec<u8>) {
     for field in [geometry.count, geometry.block_len, u32::from(geometry.strong_len), geometry.remainder] {
         out.extend_from_slice(&field.to_le_bytes());
     }
@@ -67,14 +67,14 @@ mod tests {
 
     const LIMITS: HeadLimits = HeadLimits { block_len: 131_072, strong_len: 16 };
 
-    fn head(fields: [i32; 4]) -> Decode<Geometry> {
+    fn head(fields: [i32; 4]) -> Decode<SumHead> {
         let bytes: Vec<u8> = fields.iter().flat_map(|field| field.to_le_bytes()).collect();
         decode_head(&mut Reader::new(&bytes), LIMITS)
     }
 
     #[test]
     fn a_head_survives() {
-        let geometry = Geometry { count: 701, block_len: 700, remainder: 1, strong_len: 2 };
+        let geometry = SumHead { count: 701, block_len: 700, remainder: 1, strong_len: 2 };
         let mut out = Vec::new();
         encode_head(&geometry, &mut out);
         assert_eq!(decode_head(&mut Reader::new(&out), LIMITS), Ok(geometry));
@@ -82,8 +82,8 @@ mod tests {
 
     #[test]
     fn an_empty_basis_has_two_spellings() {
-        assert_eq!(head([0, 0, 0, 0]), Ok(Geometry::EMPTY));
-        assert_eq!(head([0, 32768, 2, 0]), Ok(Geometry::EMPTY));
+        assert_eq!(head([0, 0, 0, 0]), Ok(SumHead::EMPTY));
+        assert_eq!(head([0, 32768, 2, 0]), Ok(SumHead::EMPTY));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::sync::Mutex;
 
 use nas_sync::NasSyncError;
 use nas_sync::delta::StrongAlgorithm;
-use nas_sync::role::monitor::{Event, FileStats, Monitor};
-use nas_sync::role::send_list::{IdNames, SendList, Sources};
+use nas_sync::role::event::{Event, FileStats, Monitor};
+use nas_sync::role::list::{IdNames, SendList, Sources};
 use nas_sync::role::sender::Mode;
 use nas_sync::tree::SourceFile;
 use nas_sync::wire::flist::{Content, EntryKind, FileEntry, ListFields};
@@ -57,8 +57,8 @@ pub struct Case {
     pub options: PushOptions,
     /// The seed that the server is told to use, so that a new recording differs only where the protocol does.
     pub seed: i32,
-    /// The abilities that the server is told of instead of our own, to make it behave like an older one.
-    pub abilities: Option<String>,
+    /// The capabilities that the server is told of instead of our own, to make it behave like an older one.
+    pub capabilities: Option<String>,
     /// The lister's trouble.
     pub errors: i32,
     pub names: Option<IdNames>,
@@ -107,7 +107,7 @@ impl Case {
                 compression: compression(&top.take("compression")),
             },
             seed: top.take("seed").parse().unwrap(),
-            abilities: top.find("abilities"),
+            capabilities: top.find("abilities"),
             errors: top.find("errors").map_or(0, |errors| errors.parse().unwrap()),
             names: (options.owner && !options.numeric_ids).then_some(IdNames { users, groups }),
             options,

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use nas_sync::role::monitor::{Monitor, Silent};
+use nas_sync::role::event::{Monitor, Silent};
+use nas_sync::role::list::Sources;
 use nas_sync::role::port::Port;
-use nas_sync::role::send_list::Sources;
 use nas_sync::role::sender::{self, ChangedFile, SendJob};
 use nas_sync::session::{self, Contents, Outcome, Push, Receipts};
 use nas_sync::transport::local;

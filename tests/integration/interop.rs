@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nas_sync::NasSyncError;
-use nas_sync::role::monitor::{Event, FileStats, Monitor};
-use nas_sync::role::send_list::{SendList, Sources};
+use nas_sync::role::event::{Event, FileStats, Monitor};
+use nas_sync::role::list::{SendList, Sources};
 use nas_sync::role::sender::{ChangedFile, Mode};
 use nas_sync::session::{self, Contents, Outcome, Push, Receipts};
 use nas_sync::transport::local;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nas_sync::role::monitor::Silent;
+use nas_sync::role::event::Silent;
 use nas_sync::wire::handshake::Offer;
 use nas_sync::wire::server_args::PushOptions;
 use nas_sync::{Client, ClientConfig, Files, PushRequest};

@@ -1,7 +1,7 @@
 //! The recorded clients read as a receiver would: proves the decoders of the receiving side on what a real server
 //! accepted, and our sums on those that a real server computed.
 
-use nas_sync::delta::{BlockSums, Geometry, Patch, PatchOp};
+use nas_sync::delta::{BlockSums, Patch, PatchOp, SumHead};
 use nas_sync::wire::Reader;
 use nas_sync::wire::flist::{EndOfList, ListCoder, Listed};
 use nas_sync::wire::idlist;
@@ -164,7 +164,7 @@ fn the_servers_sums_are_those_that_we_compute() {
                 let ndx = usize::try_from(record.ndx).unwrap();
                 let basis = case.entries[numbered[ndx].0].basis.as_deref().unwrap_or_default();
                 let digest_len = negotiated.block_sum.algorithm.digest_len();
-                let first = Geometry::for_basis(basis.len() as u64, negotiated.max_block_len, digest_len);
+                let first = SumHead::for_basis(basis.len() as u64, negotiated.max_block_len, digest_len);
                 let expected = if tries[ndx] == 0 { first } else { first.redo(digest_len) };
                 tries[ndx] += 1;
                 let head = sums::decode_head(&mut reader, limits(&negotiated)).unwrap();

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nas_sync::role::monitor::Monitor;
+use nas_sync::role::event::Monitor;
 use nas_sync::role::sender::ChangedFile;
 use nas_sync::session::{self, Contents, Push, Receipts};
 use nas_sync::transport::local;
@@ -80,10 +80,10 @@ fn at(folder: &Path, name: &[u8]) -> std::path::PathBuf {
 
 fn server_arguments(case: &Case, to: &Path) -> Vec<Vec<u8>> {
     let mut arguments = case.options.arguments(&case.offer, to.as_os_str().as_bytes());
-    if let Some(abilities) = &case.abilities {
+    if let Some(capabilities) = &case.capabilities {
         let letters = String::from_utf8(arguments[1].clone()).unwrap();
         let (options, _ours) = letters.split_once("e.").unwrap();
-        arguments[1] = format!("{options}e.{abilities}").into_bytes();
+        arguments[1] = format!("{options}e.{capabilities}").into_bytes();
     }
     arguments.insert(2, format!("--checksum-seed={}", case.seed).into_bytes());
     arguments

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use nas_sync::role::list::Sources;
 use nas_sync::role::port::Port;
-use nas_sync::role::send_list::Sources;
 use nas_sync::role::sender::{self, ChangedFile, SendJob};
 use nas_sync::wire::flist::{EndOfList, EntryKind, FileEntry};
 use nas_sync::wire::handshake::Handshake;

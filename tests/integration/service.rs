@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use nas_sync::role::monitor::Silent;
+use nas_sync::role::event::Silent;
 use nas_sync::wire::handshake::Offer;
 use nas_sync::wire::server_args::PushOptions;
 use nas_sync::{Client, ErrorKind, Files, PushRequest, RemoteName, UserId};

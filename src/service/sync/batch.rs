@@ -9,12 +9,12 @@ use chrono::{DateTime, Utc};
 
 use super::plan::Planned;
 use super::verdicts::{SessionEnd, Verdict, Verdicts, not_stored};
+use crate::client::capabilities::Folders;
+use crate::client::file_list;
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::role::monitor::{Event, Monitor, Stability};
-use crate::role::send_list::{SendList, Sources};
+use crate::role::event::{Event, Monitor, Stability};
+use crate::role::list::{SendList, Sources};
 use crate::service::DocumentError;
-use crate::service::abilities::Folders;
-use crate::service::named;
 use crate::store::{Attempt, AttemptEnd};
 use crate::tree::{FileMeta, Root, SourceFile, Stamp};
 use crate::wire::flist::FileEntry;
@@ -41,33 +41,33 @@ impl Batch {
 
     /// Whether names of this batch lie in folders, which then travel too.
     pub fn folders(&self) -> Folders {
-        let in_folders = named::has_folders(self.planned.iter().map(|planned| &planned.name));
+        let in_folders = file_list::has_folders(self.planned.iter().map(|planned| &planned.name));
         if in_folders { Folders::OnTheWay } else { Folders::None }
     }
 
     /// The file list: each document at its position in the batch, then the folders on the way to them.
     pub fn list(&self) -> SendList {
         let files = self.planned.iter().map(|planned| (&planned.name, FileMeta { mode: FILE_MODE, ..planned.meta }));
-        SendList { entries: named::entries(files), ..SendList::default() }
+        SendList { entries: file_list::entries(files), ..SendList::default() }
     }
 
     /// What became of each document, in the words of the rows.
-    pub fn verdicts(&self, tracks: &[Track], end: &SessionEnd<'_>) -> Verdicts {
+    pub fn verdicts(&self, progress: &[FileProgress], end: &SessionEnd<'_>) -> Verdicts {
         let mut verdicts = Verdicts::default();
-        for (planned, track) in self.planned.iter().zip(tracks) {
-            let verdict = match (end.verdict(planned, track), end.unclean()) {
+        for (planned, progress) in self.planned.iter().zip(progress) {
+            let verdict = match (end.verdict(planned, progress), end.unclean()) {
                 // There is nobody else whom the complaint could be about.
                 (Verdict::Open, Some(outcome)) if self.planned.len() == 1 => {
                     Verdict::Failed(not_stored(planned, outcome))
                 }
                 (verdict, _) => verdict,
             };
-            verdicts.attempts.extend(track.attempt(planned, &verdict, end));
+            verdicts.attempts.extend(progress.attempt(planned, &verdict, end));
             match verdict {
                 Verdict::Proved(level) => {
                     verdicts.written.insert(planned.folder().to_vec());
                     verdicts.stamps.insert(planned.document.id, planned.stamp);
-                    verdicts.synced.push(planned.record(level, track.sha256));
+                    verdicts.synced.push(planned.record(level, progress.sha256));
                 }
                 Verdict::Failed(error) => {
                     if error.kind().concerns_nas() {
@@ -110,7 +110,7 @@ impl Sources for BatchSources {
 
 /// What a session told about one document.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Track {
+pub(super) struct FileProgress {
     started: Option<(DateTime<Utc>, Instant)>,
     /// Bytes sent as data, second tries included.
     literal: u64,
@@ -122,7 +122,7 @@ pub(super) struct Track {
     pub failure: Option<NasSyncError>,
 }
 
-impl Track {
+impl FileProgress {
     /// The attempt to send this document, if there was one.
     fn attempt(&self, planned: &Planned, verdict: &Verdict, end: &SessionEnd<'_>) -> Option<Attempt> {
         let (started, since) = self.started?;
@@ -140,18 +140,18 @@ impl Track {
     }
 }
 
-/// Keeps track of every document of a batch and passes the events on. It outlives a session that is cut off.
-pub(super) struct Tracker {
-    tracks: Mutex<Vec<Track>>,
+/// Keeps progress of every document of a batch and passes the events on. It outlives a session that is cut off.
+pub(super) struct ProgressRecorder {
+    progress: Mutex<Vec<FileProgress>>,
     /// Bytes of files that were read and handed on.
     bytes: AtomicU64,
     monitor: Arc<dyn Monitor>,
 }
 
-impl Tracker {
+impl ProgressRecorder {
     pub fn new(batch: &Batch, monitor: Arc<dyn Monitor>) -> Self {
-        let tracks = Mutex::new(vec![Track::default(); batch.planned.len()]);
-        Self { tracks, bytes: AtomicU64::new(0), monitor }
+        let progress = Mutex::new(vec![FileProgress::default(); batch.planned.len()]);
+        Self { progress, bytes: AtomicU64::new(0), monitor }
     }
 
     /// Bytes of files that were read and handed on, for a session that can no longer say what it sent.
@@ -159,40 +159,40 @@ impl Tracker {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    pub fn tracks(&self) -> MutexGuard<'_, Vec<Track>> {
-        self.tracks.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn progress(&self) -> MutexGuard<'_, Vec<FileProgress>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, index: usize, note: impl FnOnce(&mut Track)) {
+    fn note(&self, index: usize, note: impl FnOnce(&mut FileProgress)) {
         // Folders stand behind the documents and are not tracked.
-        if let Some(track) = self.tracks().get_mut(index) {
-            note(track);
+        if let Some(progress) = self.progress().get_mut(index) {
+            note(progress);
         }
     }
 }
 
-impl Monitor for Tracker {
+impl Monitor for ProgressRecorder {
     fn event(&self, event: Event<'_>) {
         match &event {
-            Event::FileStarted { index, .. } => self.note(*index, |track| {
-                track.started.get_or_insert_with(|| (Utc::now(), Instant::now()));
+            Event::FileStarted { index, .. } => self.note(*index, |progress| {
+                progress.started.get_or_insert_with(|| (Utc::now(), Instant::now()));
             }),
-            Event::FileSent { index, stability, stats, sha256, .. } => self.note(*index, |track| {
+            Event::FileSent { index, stability, stats, sha256, .. } => self.note(*index, |progress| {
                 // A second try says what counts now.
-                (track.sent, track.sha256) = (Some(*stability), *sha256);
-                (track.acknowledged, track.failure) = (false, None);
-                track.literal += stats.literal;
+                (progress.sent, progress.sha256) = (Some(*stability), *sha256);
+                (progress.acknowledged, progress.failure) = (false, None);
+                progress.literal += stats.literal;
             }),
-            Event::FileFailed { index, error, .. } => self.note(*index, |track| {
-                track.failure = Some((*error).clone());
-                track.ended = Some(Instant::now());
+            Event::FileFailed { index, error, .. } => self.note(*index, |progress| {
+                progress.failure = Some((*error).clone());
+                progress.ended = Some(Instant::now());
             }),
             Event::Progress { bytes } => {
                 self.bytes.fetch_add(*bytes, Ordering::Relaxed);
             }
-            Event::Acknowledged { index } => self.note(*index, |track| {
-                track.acknowledged = true;
-                track.ended = Some(Instant::now());
+            Event::Acknowledged { index } => self.note(*index, |progress| {
+                progress.acknowledged = true;
+                progress.ended = Some(Instant::now());
             }),
             _ => {}
         }

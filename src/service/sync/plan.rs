@@ -6,13 +6,14 @@ use std::collections::HashMap;
 
 use chrono::DateTime;
 
-use crate::delta::Geometry;
-use crate::delta::geometry::MAX_BLOCK_LEN;
+use crate::delta::SumHead;
 use crate::delta::strong::MAX_DIGEST_LEN;
+use crate::delta::sum_head::MAX_BLOCK_LEN;
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::proof::Level;
 use crate::service::DocumentError;
 use crate::service::layout::{DocumentFacts, Layout};
-use crate::store::{BadRow, Claim, Document, DocumentId, Level, Store, StoredCopy, SyncedRecord};
+use crate::store::{BadRow, Claim, Document, DocumentId, Store, StoredCopy, SyncedRecord};
 use crate::tree::{FileMeta, RemoteName, Root, SourceFile, Stamp};
 
 /// A document that can be sent.
@@ -33,7 +34,7 @@ impl Planned {
 
     /// How many bytes of block sums a copy of the same length on the NAS amounts to.
     pub fn most_sums(&self) -> u64 {
-        Geometry::for_basis(self.meta.size, MAX_BLOCK_LEN, MAX_DIGEST_LEN).sums_len()
+        SumHead::for_basis(self.meta.size, MAX_BLOCK_LEN, MAX_DIGEST_LEN).sums_len()
     }
 
     /// Which document it is.

@@ -4,14 +4,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::batch::Track;
+use super::batch::FileProgress;
 use super::plan::Planned;
+use crate::client::capabilities::Proof;
 use crate::error::{ErrorKind, NasSyncError};
-use crate::role::monitor::Stability;
+use crate::proof::Level;
+use crate::role::event::Stability;
 use crate::service::DocumentError;
-use crate::service::abilities::Proof;
 use crate::session::{Outcome, kind_of_text, names_file};
-use crate::store::{Attempt, AttemptEnd, DocumentId, Level, SyncedRecord};
+use crate::store::{Attempt, AttemptEnd, DocumentId, SyncedRecord};
 use crate::transport::ExitStatus;
 use crate::tree::{Root, SourceFile, Stamp};
 
@@ -125,10 +126,10 @@ impl Verdicts {
 }
 
 impl SessionEnd<'_> {
-    pub fn verdict(&self, planned: &Planned, track: &Track) -> Verdict {
-        match (&track.failure, track.sent, self.proof) {
+    pub fn verdict(&self, planned: &Planned, progress: &FileProgress) -> Verdict {
+        match (&progress.failure, progress.sent, self.proof) {
             (Some(error), _, _) => Verdict::Failed(error.clone()),
-            (None, Some(Stability::Unchanged), Proof::Acknowledgements) if track.acknowledged => {
+            (None, Some(Stability::Unchanged), Proof::Acknowledgements) if progress.acknowledged => {
                 Verdict::Proved(Level::Stored)
             }
             (None, Some(Stability::Unchanged), Proof::CleanEnd) if self.ended_clean() => Verdict::Proved(Level::Sent),
@@ -138,7 +139,7 @@ impl SessionEnd<'_> {
             )),
             (None, _, _) => match self.outcome {
                 // Without acknowledgements one bad document hides what became of the others.
-                Some(outcome) if outcome.result.is_ok() && self.proof == Proof::CleanEnd && track.sent.is_some() => {
+                Some(outcome) if outcome.result.is_ok() && self.proof == Proof::CleanEnd && progress.sent.is_some() => {
                     match named(planned, outcome) {
                         Some(_) => Verdict::Failed(not_stored(planned, outcome)),
                         None => Verdict::Open,
@@ -166,11 +167,12 @@ impl SessionEnd<'_> {
 
 /// The session ended well, but not for this document: what the NAS said about it, or about all of them.
 pub(super) fn not_stored(planned: &Planned, outcome: &Outcome) -> NasSyncError {
-    let of_all = |line: &&[u8]| matches!(kind_of_text(line), Some(ErrorKind::DiskFull | ErrorKind::ReadOnly));
-    let line = named(planned, outcome).or_else(|| outcome.text.lines().find(of_all));
-    let kind = line.and_then(kind_of_text).unwrap_or(ErrorKind::NotAcknowledged);
-    let message = match line {
-        Some(line) => format!("the NAS did not store it: {}", String::from_utf8_lossy(line)),
+    let of_all =
+        |connection: &&[u8]| matches!(kind_of_text(connection), Some(ErrorKind::DiskFull | ErrorKind::ReadOnly));
+    let connection = named(planned, outcome).or_else(|| outcome.text.lines().find(of_all));
+    let kind = connection.and_then(kind_of_text).unwrap_or(ErrorKind::NotAcknowledged);
+    let message = match connection {
+        Some(connection) => format!("the NAS did not store it: {}", String::from_utf8_lossy(connection)),
         None => String::from("the NAS did not confirm that it is stored"),
     };
     NasSyncError::new(kind, message).with_details(outcome.text.as_bytes())
@@ -178,5 +180,5 @@ pub(super) fn not_stored(planned: &Planned, outcome: &Outcome) -> NasSyncError {
 
 /// What the NAS said about this document by name.
 fn named<'o>(planned: &Planned, outcome: &'o Outcome) -> Option<&'o [u8]> {
-    outcome.text.lines().find(|line| names_file(line, planned.name.as_bytes()))
+    outcome.text.lines().find(|connection| names_file(connection, planned.name.as_bytes()))
 }

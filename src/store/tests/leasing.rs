@@ -159,7 +159,7 @@ fn a_document_waits_until_its_time_or_for_good() {
 
     let line = queue(&store, &Selection::All, noon());
     assert_eq!((line.due, line.leased), (2, 0), "a wait of five hours can only come from a clock that was put back");
-    let next: Vec<_> = line.held.iter().map(|held| (held.id.0, held.next)).collect();
+    let next: Vec<_> = line.deferred.iter().map(|deferred| (deferred.id.0, deferred.next)).collect();
     assert_eq!(next, [(1, NextTry::At(noon() + until[0])), (4, NextTry::Never)]);
     assert_eq!(claim_at(&mut store, &holder(1), 0, Life::Possible), [2, 3]);
     store.release(Fence(5)).unwrap();
@@ -206,7 +206,7 @@ fn refusals_are_remembered_for_a_while_and_pauses_until_they_end() {
     let db = Db::absent();
     let mut store = db.open();
     assert!(store.refused("nas", noon()).unwrap().is_empty());
-    let refused = [Ability::Fsync, Ability::Space].into();
+    let refused = [Capability::Fsync, Capability::Space].into();
     store.remember_refused("nas", &refused, noon()).unwrap();
     let pause = Pause {
         until: Some(noon()),

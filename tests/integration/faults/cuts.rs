@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nas_sync::error::Party;
-use nas_sync::role::monitor::{Event, Monitor, Silent};
+use nas_sync::role::event::{Event, Monitor, Silent};
 use nas_sync::transport::ssh::{HostKeyPin, SshClient};
 use nas_sync::{DocumentId, ErrorKind, Selection};
 use tokio::sync::Semaphore;

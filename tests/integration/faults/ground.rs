@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nas_sync::role::monitor::Monitor;
+use nas_sync::role::event::Monitor;
 use nas_sync::store::{Access, Store};
 use nas_sync::{DocumentId, NasSyncService, Selection, SyncSummary, UserId};
 

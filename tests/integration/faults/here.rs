@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nas_sync::role::monitor::{Event, Monitor, Silent};
+use nas_sync::role::event::{Event, Monitor, Silent};
 use nas_sync::store::{Access, Store};
 use nas_sync::{DocumentId, ErrorKind, Selection, SyncSummary};
 

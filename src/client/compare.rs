@@ -1,0 +1,364 @@
+//! Reading back: whether copies on the NAS are what was recorded, without moving their contents.
+//!
+//! Guarantees: a copy counts as equal only if the NAS compared it, or said its sum, and did not complain about it; a
+//! file that is no longer what was recorded is told apart from a copy that is not; everything ends by a deadline. What a
+//! dry run says, and what its silence means, is in `protocol-notes/07-transfer.md#comparing-without-sending`.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::destination::destination_of;
+use super::file_list;
+use super::login::Client;
+use super::nas::{Sum, Sums, sha256_of};
+use crate::blocking;
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::role::event::{Event, Monitor};
+use crate::role::list::{SendList, Sources};
+use crate::role::sender::{ChangedFile, Mode};
+use crate::session::{Contents, Outcome, Push, Receipts, RemoteText, kind_of_text, names_file};
+use crate::store::StoredCopy;
+use crate::transport::ExitStatus;
+use crate::tree::{FileMeta, RemoteName, Root, SourceFile};
+use crate::wire::flist::FileEntry;
+use crate::wire::handshake::Offer;
+use crate::wire::iflags::ItemFlags;
+use crate::wire::server_args::PushOptions;
+
+/// The most copies of one session.
+pub(crate) const MOST_ITEMS: usize = 2_000;
+/// The most bytes of one session, unless one file alone has more.
+const MOST_BYTES: u64 = 1 << 30;
+/// A NAS that says nothing may be reading: bytes a second that even a slow one reads.
+const SLOWEST: u64 = 4 << 20;
+
+/// How copies are read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// rsync over there compares its sums with those of the files here: a dry run of `--checksum`.
+    DryRun,
+    /// `sha256sum` over there; the files here are not needed.
+    Sha256sum,
+}
+
+/// A copy as it was recorded.
+#[derive(Debug, Clone)]
+pub(crate) struct Item {
+    /// Its name on the NAS.
+    pub name: RemoteName,
+    /// Its file here.
+    pub path: PathBuf,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Its modification time.
+    pub mtime: (i64, u32),
+    /// The SHA-256 of what was sent, where it was kept.
+    pub sha256: Option<[u8; 32]>,
+}
+
+impl Item {
+    /// The copy of a file. Fails when its name cannot be one.
+    pub fn of(path: &Path, copy: &StoredCopy) -> Result<Self> {
+        Ok(Self {
+            name: RemoteName::new(&*copy.remote_name)?,
+            path: path.to_owned(),
+            bytes: copy.bytes,
+            mtime: (copy.mtime_seconds, copy.mtime_nanoseconds),
+            sha256: copy.sha256,
+        })
+    }
+}
+
+/// What became of a copy.
+#[derive(Debug, Clone)]
+pub(crate) enum Comparison {
+    /// It is what was recorded.
+    Equal,
+    /// Its content is another one, or could not be read over there: a dry run does not say which.
+    Differs,
+    /// There is no regular file of its name.
+    Missing,
+    /// Its file here is no longer what was recorded, so that nothing is known about the copy.
+    ChangedHere,
+    /// Nothing is known, because of this.
+    Unknown(NasSyncError),
+}
+
+/// Compares copies below `path`, in their order. Files here are looked for below `root` where there is one.
+///
+/// Fails when a session did not come to its end, or when the NAS cannot do what the method needs.
+pub(crate) async fn compare(
+    client: &Client,
+    path: &str,
+    root: Option<&Arc<Root>>,
+    items: &[Item],
+    method: Method,
+) -> Result<Vec<Comparison>> {
+    let mut comparisons = Vec::with_capacity(items.len());
+    while let Some(rest) = items.get(comparisons.len()..).filter(|rest| !rest.is_empty()) {
+        let part = &rest[..part_len(rest)];
+        comparisons.extend(match method {
+            Method::DryRun => dry_run(client, path, root, part).await?,
+            Method::Sha256sum => sums(client, path, part).await?,
+        });
+    }
+    Ok(comparisons)
+}
+
+/// How many copies the next session takes, at least one.
+fn part_len(items: &[Item]) -> usize {
+    let mut bytes = 0_u64;
+    let fits = |item: &&Item| {
+        bytes = bytes.saturating_add(item.bytes);
+        bytes <= MOST_BYTES
+    };
+    items.iter().take(MOST_ITEMS).take_while(fits).count().max(1)
+}
+
+/// How long the NAS may say nothing while it reads all these.
+fn patience(client: &Client, items: &[Item]) -> Duration {
+    let bytes = items.iter().fold(0, |sum: u64, item| sum.saturating_add(item.bytes));
+    client.idle_limit() + Duration::from_secs(bytes / SLOWEST)
+}
+
+async fn sums(client: &Client, path: &str, items: &[Item]) -> Result<Vec<Comparison>> {
+    let names: Vec<RemoteName> = items.iter().map(|item| item.name.clone()).collect();
+    let sums = match sha256_of(client, path, &names, patience(client, items)).await? {
+        Sums::Said(sums) => sums,
+        Sums::Refused(why) => {
+            let message = format!("the NAS does not let nas-sync run sha256sum: {why}");
+            return Err(NasSyncError::new(ErrorKind::ExecRefused, message)
+                .with_solution("Verify without --sha256sum: rsync on the NAS compares as well."));
+        }
+    };
+    let compare = |(item, sum): (&Item, Sum)| match (sum, item.sha256) {
+        (Sum::Missing, _) => Comparison::Missing,
+        (Sum::Unreadable, _) => Comparison::Unknown(NasSyncError::new(
+            ErrorKind::PermissionDenied,
+            "the NAS user cannot read the copy, or the disk cannot",
+        )),
+        (Sum::Is(_), None) => Comparison::Unknown(unrecorded()),
+        (Sum::Is(there), Some(recorded)) if there == recorded => Comparison::Equal,
+        (Sum::Is(_), Some(_)) => Comparison::Differs,
+    };
+    Ok(items.iter().zip(sums).map(compare).collect())
+}
+
+/// The error of a copy about which too little was kept.
+pub(crate) fn unrecorded() -> NasSyncError {
+    NasSyncError::new(ErrorKind::DocumentNotFound, "too little was recorded about its copy when it was synced")
+        .with_solution("Set the document pending, so that the next sync sends and records it again.")
+}
+
+async fn dry_run(client: &Client, path: &str, root: Option<&Arc<Root>>, items: &[Item]) -> Result<Vec<Comparison>> {
+    let (given, root) = (items.to_vec(), root.cloned());
+    let (reading, entries) = blocking::run(move || Ok(Reading::look(given, root))).await?;
+    let reading = Arc::new(reading);
+    if reading.listed.is_empty() {
+        return Ok(reading.judge(None));
+    }
+    let has_folders = file_list::has_folders(reading.listed.iter().map(|&at| &reading.items[at].name));
+    let options = PushOptions {
+        recursive: true,
+        dry_run: true,
+        checksum: true,
+        keep_dirlinks: has_folders,
+        omit_directory_times: has_folders,
+        ..PushOptions::default()
+    };
+    let push = Push {
+        offer: Offer::default(),
+        list: SendList { entries, fields: options.list_fields(), ..SendList::default() },
+        sources: Arc::clone(&reading) as Arc<dyn Sources>,
+        contents: Contents::Summed,
+        receipts: Receipts::NotAsked,
+        changed: ChangedFile::Spoil,
+        mode: Mode::DryRun,
+        idle_limit: patience(client, items),
+        monitor: Arc::clone(&reading) as Arc<dyn Monitor>,
+    };
+    let mut outcome = client.session(&destination_of(path), &options, push).await?;
+    std::mem::replace(&mut outcome.result, Ok(()))?;
+    blocking::run(move || Ok(reading.judge(Some(&outcome)))).await
+}
+
+/// What is known about one copy.
+#[derive(Debug, Clone, Default)]
+struct Found {
+    /// Its file here; `None` before it was read.
+    here: Option<Here>,
+    /// What the receiver said about it, if anything.
+    flags: Option<ItemFlags>,
+}
+
+#[derive(Debug, Clone)]
+enum Here {
+    Same,
+    Changed,
+    Unreadable(NasSyncError),
+}
+
+/// One session: which files are in its list, and what is found out about them.
+struct Reading {
+    items: Vec<Item>,
+    root: Option<Arc<Root>>,
+    /// For each file of the list, its position in `items`.
+    listed: Vec<usize>,
+    /// As `items`.
+    found: Mutex<Vec<Found>>,
+}
+
+impl Reading {
+    /// Looks at the files here. Those that are gone, or clearly not what was recorded, need not be compared.
+    fn look(items: Vec<Item>, root: Option<Arc<Root>>) -> (Self, Vec<FileEntry>) {
+        let mut found = vec![Found::default(); items.len()];
+        let mut files = Vec::new();
+        for (at, item) in items.iter().enumerate() {
+            match SourceFile::open_document(root.as_deref(), &item.path) {
+                Ok(file) if item.may_be(file.meta()) => files.push((at, *file.meta())),
+                Ok(_) => found[at].here = Some(Here::Changed),
+                Err(error) => found[at].here = Some(Here::Unreadable(error)),
+            }
+        }
+        let entries = file_list::entries(files.iter().map(|(at, meta)| (&items[*at].name, *meta)));
+        let listed = files.iter().map(|(at, _)| *at).collect();
+        (Self { items, root, listed, found: Mutex::new(found) }, entries)
+    }
+
+    fn found(&self) -> MutexGuard<'_, Vec<Found>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, index: usize, note: impl FnOnce(&mut Found)) {
+        // Folders stand behind the files and are not compared.
+        if let Some(&at) = self.listed.get(index) {
+            note(&mut self.found()[at]);
+        }
+    }
+
+    /// What the session proved about each copy; without one, all is known beforehand.
+    fn judge(&self, outcome: Option<&Outcome>) -> Vec<Comparison> {
+        let silence = outcome.map_or(Ok(()), |outcome| self.meaning_of_silence(outcome));
+        let compare = |(item, found): (&Item, &Found)| match (&found.here, found.flags) {
+            (Some(Here::Unreadable(error)), _) => Comparison::Unknown(error.clone()),
+            (Some(Here::Changed), _) => Comparison::ChangedHere,
+            (None, _) => Comparison::Unknown(NasSyncError::new(ErrorKind::Internal, "its file here was not read")),
+            (Some(Here::Same), Some(flags)) if flags.has(ItemFlags::TRANSFER | ItemFlags::NEW) => Comparison::Missing,
+            (Some(Here::Same), Some(flags)) if flags.has(ItemFlags::TRANSFER) => Comparison::Differs,
+            (Some(Here::Same), _) => match (outcome.and_then(|outcome| about(&outcome.text, item)), &silence) {
+                (Some(line), _) => Comparison::Unknown(complaint(line)),
+                (None, Err(error)) => Comparison::Unknown(error.clone()),
+                (None, Ok(())) => Comparison::Equal,
+            },
+        };
+        self.items.iter().zip(&*self.found()).map(compare).collect()
+    }
+
+    /// A copy about which nothing is said is equal, if all complaints are about others.
+    fn meaning_of_silence(&self, outcome: &Outcome) -> Result<()> {
+        let text = &outcome.text;
+        if outcome.exit == Some(ExitStatus::Code(0)) && !text.is_partial() {
+            return Ok(());
+        }
+        let is_explained = |line: &[u8]| {
+            line.starts_with(b"rsync error: ") || self.listed.iter().any(|&at| is_about(line, &self.items[at]))
+        };
+        match text.lines().find(|line| !is_explained(line)) {
+            Some(line) => Err(complaint(line)),
+            None if text.is_cut() || text.lines().next().is_none() => Err(NasSyncError::new(
+                ErrorKind::RemoteFailed,
+                "rsync on the NAS complained, and it is not known about what",
+            )
+            .with_details(text.as_bytes())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Item {
+    /// Whether a file of this size and time may be what was recorded. Times decide only where no sum was kept.
+    fn may_be(&self, meta: &FileMeta) -> bool {
+        meta.size == self.bytes && (self.sha256.is_some() || (meta.mtime, meta.mtime_ns) == self.mtime)
+    }
+
+    /// Whether a file that was read is what was recorded.
+    fn is_in(&self, file: &SourceFile) -> bool {
+        match self.sha256 {
+            Some(sha256) => file.sha256() == Some(sha256),
+            None => self.may_be(file.meta()) && file.unchanged(),
+        }
+    }
+}
+
+impl Sources for Reading {
+    fn open(&self, index: usize, _entry: &FileEntry) -> Result<SourceFile> {
+        let item = &self.items[self.listed[index]];
+        SourceFile::open_document(self.root.as_deref(), &item.path).map(SourceFile::hashed)
+    }
+
+    fn summed(&self, index: usize, file: Result<&SourceFile, &NasSyncError>) {
+        let here = match file {
+            Ok(file) if self.items[self.listed[index]].is_in(file) => Here::Same,
+            Ok(_) => Here::Changed,
+            Err(error) => Here::Unreadable(error.clone()),
+        };
+        self.note(index, |found| found.here = Some(here));
+    }
+}
+
+impl Monitor for Reading {
+    fn event(&self, event: Event<'_>) {
+        if let Event::Itemized { index, flags, .. } = event {
+            self.note(index, |found| found.flags = Some(flags));
+        }
+    }
+}
+
+/// The line of remote text that is about a copy, or about a folder on the way to it.
+fn about<'t>(text: &'t RemoteText, item: &Item) -> Option<&'t [u8]> {
+    text.lines().find(|line| is_about(line, item))
+}
+
+fn is_about(line: &[u8], item: &Item) -> bool {
+    names_file(line, item.name.as_bytes()) || item.name.parents().any(|folder| names_file(line, folder))
+}
+
+fn complaint(line: &[u8]) -> NasSyncError {
+    let kind = kind_of_text(line).unwrap_or(ErrorKind::RemoteFailed);
+    NasSyncError::new(kind, format!("the NAS could not compare it: {}", String::from_utf8_lossy(line)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn items(sizes: &[u64]) -> Vec<Item> {
+        let item = |bytes| Item {
+            name: RemoteName::new("a").unwrap(),
+            path: PathBuf::new(),
+            bytes,
+            mtime: (0, 0),
+            sha256: None,
+        };
+        sizes.iter().map(|&bytes| item(bytes)).collect()
+    }
+
+    #[test]
+    fn sessions_are_cut_by_count_and_by_bytes() {
+        assert_eq!(part_len(&items(&vec![1; 3 * MOST_ITEMS])), MOST_ITEMS);
+        assert_eq!(part_len(&items(&[MOST_BYTES / 2; 5])), 2);
+        assert_eq!(part_len(&items(&[u64::MAX, 1])), 1);
+        assert_eq!(part_len(&items(&[1])), 1);
+    }
+
+    #[test]
+    fn a_file_without_a_recorded_sum_is_known_by_size_and_time() {
+        let mut item = items(&[5]).remove(0);
+        let meta = FileMeta { size: 5, mtime: 0, mtime_ns: 1, mode: 0, uid: 0, gid: 0 };
+        assert!(!item.may_be(&meta));
+        assert!(item.may_be(&FileMeta { mtime_ns: 0, ..meta }));
+        item.sha256 = Some([0; 32]);
+        assert!(item.may_be(&meta) && !item.may_be(&FileMeta { size: 4, ..meta }));
+    }
+}

@@ -1,0 +1,13 @@
+//! One login on a NAS, and what can be done over it. No database.
+
+pub(crate) mod capabilities;
+pub(crate) mod compare;
+pub(crate) mod destination;
+pub(crate) mod file_list;
+mod login;
+pub mod nas;
+mod push;
+mod space;
+
+pub use self::login::{Client, ClientConfig};
+pub use self::push::{Files, PushReport, PushRequest, PushStats};

@@ -1,0 +1,226 @@
+//! The checked configuration.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::proof::Level;
+
+use super::environment::{self, Environment};
+use super::origin::Found;
+use super::table::{
+    ACCEPT_NEW_HOST_KEY, CONNECT_TIMEOUT, DB, DURABILITY, FILE_TIMEOUT, HOST, HOST_KEY, JOBS, KEY, KEY_FILE,
+    KEY_PASSPHRASE, KNOWN_HOSTS, LAYOUT, LEGACY_SSH, METRICS_ADDR, PATH, PORT, RETRIES, RSYNC_PATH, Setting,
+    UPLOAD_DIR, USER,
+};
+use super::values;
+use crate::secret::Secret;
+
+/// The values of command-line flags as they were typed; they are checked together with the rest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// `--nas-host`
+    pub nas_host: Option<OsString>,
+    /// `--nas-user`
+    pub nas_user: Option<OsString>,
+    /// `--nas-path`
+    pub nas_path: Option<OsString>,
+    /// `--port`
+    pub port: Option<OsString>,
+    /// `--identity`
+    pub identity: Option<OsString>,
+    /// `--known-hosts`
+    pub known_hosts: Option<OsString>,
+    /// `--accept-new-host-key`
+    pub accept_new_host_key: bool,
+    /// `--legacy-ssh`
+    pub legacy_ssh: bool,
+    /// `--db`
+    pub db: Option<OsString>,
+    /// `--upload-dir`
+    pub upload_dir: Option<OsString>,
+    /// `--layout`
+    pub layout: Option<OsString>,
+    /// `--connect-timeout`
+    pub connect_timeout: Option<OsString>,
+    /// `--file-timeout`
+    pub file_timeout: Option<OsString>,
+    /// `--rsync-path`
+    pub rsync_path: Option<OsString>,
+    /// `--durability`
+    pub durability: Option<OsString>,
+    /// `--retries`
+    pub retries: Option<OsString>,
+    /// `--jobs`
+    pub jobs: Option<OsString>,
+    /// `--metrics`
+    pub metrics: Option<OsString>,
+}
+
+/// Where the private key comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// The text of the key.
+    Text(Secret),
+    /// This file.
+    File(PathBuf),
+    /// Nothing is set: the first of these files that exists. Empty when the home folder is not known.
+    FirstOf(Vec<PathBuf>),
+}
+
+/// The checked configuration. Of host, user and path any may still be missing: see [`Settings::missing`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Name or address of the NAS, an IPv6 address without brackets. No blanks, control characters, `@` or `/`.
+    pub host: Option<String>,
+    /// The SSH user. No blanks or control characters.
+    pub user: Option<String>,
+    /// The folder on the NAS. No NUL, CR or LF.
+    pub path: Option<String>,
+    /// The SSH port, from 1.
+    pub port: u16,
+    /// The private key.
+    pub key: KeySource,
+    /// For an encrypted key.
+    pub key_passphrase: Option<Secret>,
+    /// The known_hosts file; `None` when nothing is set and the home folder is not known.
+    pub known_hosts: Option<PathBuf>,
+    /// The one fingerprint that is accepted: `SHA256:` and 43 characters of base64 without padding.
+    pub host_key: Option<String>,
+    /// Whether a host that is not known yet may be trusted on first use.
+    pub accept_new_host_key: bool,
+    /// Whether old SSH algorithms are allowed.
+    pub legacy_ssh: bool,
+    /// The database.
+    pub db: PathBuf,
+    /// The root of the documents.
+    pub upload_dir: Option<PathBuf>,
+    /// How documents are named on the NAS; not checked here. No NUL, CR or LF.
+    pub layout: String,
+    /// For TCP, key exchange and login together; one second to one week.
+    pub connect_timeout: Duration,
+    /// In which one document must be acknowledged; one second to one week.
+    pub file_timeout: Duration,
+    /// The program started on the NAS. No NUL, CR or LF.
+    pub rsync_path: String,
+    /// The level required; `None`: the best that can be proved.
+    pub durability: Option<Level>,
+    /// Tries after the first one before a document counts as failed for good; up to 1,000.
+    pub retries: u32,
+    /// Sessions side by side: 1 to 64.
+    pub jobs: u16,
+    /// Where `watch` serves its metrics.
+    pub metrics_addr: Option<SocketAddr>,
+}
+
+/// What `nas-sync config` says. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the keys of `config --json`")]
+pub struct ConfigStatus {
+    /// Whether everything required is set.
+    pub configured: bool,
+    /// Whether `NAS_HOST` is set.
+    pub nas_host: bool,
+    /// Whether `NAS_USER` is set.
+    pub nas_user: bool,
+    /// Whether `NAS_PATH` is set.
+    pub nas_path: bool,
+    /// The host, where set.
+    pub host: Option<String>,
+    /// The folder on the NAS, where set.
+    pub path: Option<String>,
+}
+
+impl Settings {
+    /// Reads and checks everything. Fails with `Usage`; what is merely missing is no error here.
+    pub fn resolve(flags: &Flags, environment: &Environment) -> Result<Self> {
+        let find = |setting, flag: &Option<OsString>| environment.find(setting, flag.as_ref());
+        let unflagged = |setting| environment.find(setting, None);
+        let local = |value: &Found| values::local_path(value, environment.home());
+        let default_db = || PathBuf::from("nas-sync.db");
+        Ok(Self {
+            host: find(HOST, &flags.nas_host)?.as_ref().map(values::host).transpose()?,
+            user: find(USER, &flags.nas_user)?.as_ref().map(values::user).transpose()?,
+            path: find(PATH, &flags.nas_path)?.as_ref().map(values::line).transpose()?,
+            port: find(PORT, &flags.port)?.as_ref().map_or(Ok(22), |value| values::number(value, 1..=65_535))?,
+            key: key_source(flags, environment)?,
+            key_passphrase: unflagged(KEY_PASSPHRASE)?.map(values::secret).transpose()?,
+            known_hosts: match find(KNOWN_HOSTS, &flags.known_hosts)? {
+                Some(value) => Some(local(&value)?),
+                None => environment.home().map(|home| home.join(".ssh/known_hosts")),
+            },
+            host_key: unflagged(HOST_KEY)?.as_ref().map(values::fingerprint).transpose()?,
+            accept_new_host_key: switch(ACCEPT_NEW_HOST_KEY, flags.accept_new_host_key, environment)?,
+            legacy_ssh: switch(LEGACY_SSH, flags.legacy_ssh, environment)?,
+            db: find(DB, &flags.db)?.as_ref().map_or_else(|| Ok(default_db()), local)?,
+            upload_dir: find(UPLOAD_DIR, &flags.upload_dir)?.as_ref().map(local).transpose()?,
+            layout: find(LAYOUT, &flags.layout)?.as_ref().map_or_else(|| Ok("flat".to_owned()), values::line)?,
+            connect_timeout: find(CONNECT_TIMEOUT, &flags.connect_timeout)?
+                .as_ref()
+                .map_or(Ok(Duration::from_secs(30)), values::seconds)?,
+            file_timeout: find(FILE_TIMEOUT, &flags.file_timeout)?
+                .as_ref()
+                .map_or(Ok(Duration::from_secs(300)), values::seconds)?,
+            rsync_path: find(RSYNC_PATH, &flags.rsync_path)?
+                .as_ref()
+                .map_or_else(|| Ok("rsync".to_owned()), values::line)?,
+            durability: find(DURABILITY, &flags.durability)?.as_ref().map(values::level).transpose()?,
+            retries: find(RETRIES, &flags.retries)?.as_ref().map_or(Ok(5), |value| values::number(value, 0..=1_000))?,
+            jobs: find(JOBS, &flags.jobs)?.as_ref().map_or(Ok(1), |value| values::number(value, 1..=64))?,
+            metrics_addr: find(METRICS_ADDR, &flags.metrics)?.as_ref().map(values::socket_address).transpose()?,
+        })
+    }
+
+    /// The variables that are required and not set, in the order host, user, path.
+    pub fn missing(&self) -> Vec<&'static str> {
+        [(HOST, &self.host), (USER, &self.user), (PATH, &self.path)]
+            .into_iter()
+            .filter(|(_, value)| value.is_none())
+            .map(|(setting, _)| setting.variable)
+            .collect()
+    }
+
+    /// Whether everything required is set.
+    pub fn is_configured(&self) -> bool {
+        self.missing().is_empty()
+    }
+
+    /// What may be shown of it.
+    pub fn status(&self) -> ConfigStatus {
+        ConfigStatus {
+            configured: self.is_configured(),
+            nas_host: self.host.is_some(),
+            nas_user: self.user.is_some(),
+            nas_path: self.path.is_some(),
+            host: self.host.clone(),
+            path: self.path.clone(),
+        }
+    }
+}
+
+/// A flag without a value can only switch on; the variable can say both.
+fn switch(setting: Setting, flag: bool, environment: &Environment) -> Result<bool> {
+    if flag {
+        return Ok(true);
+    }
+    environment.find(setting, None)?.as_ref().map_or(Ok(false), values::boolean)
+}
+
+fn key_source(flags: &Flags, environment: &Environment) -> Result<KeySource> {
+    // Both are one setting: of the text and the path the one that stands higher counts.
+    let text = environment.find(KEY, None)?;
+    let file = environment.find(KEY_FILE, flags.identity.as_ref())?;
+    Ok(match (text, file) {
+        (Some(text), Some(file)) if text.origin.layer() == file.origin.layer() => {
+            return Err(environment::both_set(&text, &file));
+        }
+        (Some(text), Some(file)) if text.origin.layer() > file.origin.layer() => KeySource::Text(values::secret(text)?),
+        (_, Some(file)) => KeySource::File(values::local_path(&file, environment.home())?),
+        (Some(text), None) => KeySource::Text(values::secret(text)?),
+        (None, None) => KeySource::FirstOf(environment.home().map_or_else(Vec::new, |home| {
+            ["id_ed25519", "id_ecdsa", "id_rsa"].map(|name| home.join(".ssh").join(name)).to_vec()
+        })),
+    })
+}

@@ -1,0 +1,324 @@
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::table::SETTINGS;
+use super::*;
+use crate::error::ErrorKind;
+use crate::error::Result;
+use crate::proof::Level;
+use crate::secret::Secret;
+
+/// An environment of these variables and this `.env`, with the home folder `/home/me`.
+fn environment(variables: &[(&str, &str)], dot_env: &str) -> Result<Environment> {
+    let variables: Vec<(String, OsString)> =
+        variables.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))).collect();
+    let look = move |name: &str| variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    Environment::new(look, dot_env, Some(PathBuf::from("/home/me")))
+}
+
+fn resolve(flags: &Flags, variables: &[(&str, &str)], dot_env: &str) -> Result<Settings> {
+    Settings::resolve(flags, &environment(variables, dot_env)?)
+}
+
+/// With variables alone.
+fn with(variables: &[(&str, &str)]) -> Result<Settings> {
+    resolve(&Flags::default(), variables, "")
+}
+
+fn flag(text: &str) -> OsString {
+    OsString::from(text)
+}
+
+/// The message of a `Usage` error.
+fn usage<T: std::fmt::Debug>(result: Result<T>) -> String {
+    let error = result.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    error.message().to_owned()
+}
+
+#[test]
+fn defaults_are_the_contracts() {
+    let home = |name: &str| PathBuf::from("/home/me/.ssh").join(name);
+    assert_eq!(
+        with(&[]).unwrap(),
+        Settings {
+            host: None,
+            user: None,
+            path: None,
+            port: 22,
+            key: KeySource::FirstOf(vec![home("id_ed25519"), home("id_ecdsa"), home("id_rsa")]),
+            key_passphrase: None,
+            known_hosts: Some(home("known_hosts")),
+            host_key: None,
+            accept_new_host_key: false,
+            legacy_ssh: false,
+            db: PathBuf::from("nas-sync.db"),
+            upload_dir: None,
+            layout: "flat".to_owned(),
+            connect_timeout: Duration::from_secs(30),
+            file_timeout: Duration::from_secs(300),
+            rsync_path: "rsync".to_owned(),
+            durability: None,
+            retries: 5,
+            jobs: 1,
+            metrics_addr: None,
+        }
+    );
+}
+
+#[test]
+fn every_variable_is_read() {
+    let hash = format!("SHA256:{}", "aB3+/".repeat(9).split_at(43).0);
+    let settings = with(&[
+        ("NAS_HOST", "[fe80::1%eth0]"),
+        ("NAS_USER", "me"),
+        ("NAS_PATH", "/volume1/it's mine"),
+        ("NAS_PORT", "2222"),
+        ("NAS_KEY_FILE", "~/keys/nas"),
+        ("NAS_KEY_PASSPHRASE", "pass word"),
+        ("NAS_KNOWN_HOSTS", "~/hosts"),
+        ("NAS_HOST_KEY", &hash),
+        ("NAS_ACCEPT_NEW_HOST_KEY", "1"),
+        ("NAS_LEGACY_SSH", "True"),
+        ("NAS_DB", "~/nas.db"),
+        ("UPLOAD_DIR", "uploads"),
+        ("NAS_LAYOUT", "{id}_{name}"),
+        ("NAS_CONNECT_TIMEOUT", "10"),
+        ("NAS_FILE_TIMEOUT", "60"),
+        ("NAS_RSYNC_PATH", "/opt/bin/rsync"),
+        ("NAS_DURABILITY", "stored"),
+        ("NAS_RETRIES", "0"),
+        ("NAS_JOBS", "4"),
+        ("NAS_METRICS_ADDR", "127.0.0.1:9100"),
+    ])
+    .unwrap();
+    assert_eq!(
+        settings,
+        Settings {
+            host: Some("fe80::1%eth0".to_owned()),
+            user: Some("me".to_owned()),
+            path: Some("/volume1/it's mine".to_owned()),
+            port: 2222,
+            key: KeySource::File(PathBuf::from("/home/me/keys/nas")),
+            key_passphrase: Some(Secret::new("pass word".to_owned())),
+            known_hosts: Some(PathBuf::from("/home/me/hosts")),
+            host_key: Some(hash),
+            accept_new_host_key: true,
+            legacy_ssh: true,
+            db: PathBuf::from("/home/me/nas.db"),
+            upload_dir: Some(PathBuf::from("uploads")),
+            layout: "{id}_{name}".to_owned(),
+            connect_timeout: Duration::from_secs(10),
+            file_timeout: Duration::from_secs(60),
+            rsync_path: "/opt/bin/rsync".to_owned(),
+            durability: Some(Level::Stored),
+            retries: 0,
+            jobs: 4,
+            metrics_addr: Some("127.0.0.1:9100".parse().unwrap()),
+        }
+    );
+}
+
+#[test]
+fn every_flag_beats_its_variable() {
+    // Values that would be refused where they are checked: a flag that did not win would show.
+    let broken: Vec<(&str, &str)> = SETTINGS
+        .iter()
+        .filter(|setting| {
+            setting.flag.is_some() && !["--accept-new-host-key", "--legacy-ssh"].contains(&setting.flag.unwrap())
+        })
+        .map(|setting| (setting.variable, "from\nenv"))
+        .collect();
+    let flags = Flags {
+        nas_host: Some(flag("flag")),
+        nas_user: Some(flag("flag")),
+        nas_path: Some(flag("flag")),
+        port: Some(flag("1")),
+        identity: Some(flag("flag")),
+        known_hosts: Some(flag("flag")),
+        accept_new_host_key: true,
+        legacy_ssh: true,
+        db: Some(flag("flag")),
+        upload_dir: Some(flag("flag")),
+        layout: Some(flag("flag")),
+        connect_timeout: Some(flag("1")),
+        file_timeout: Some(flag("1")),
+        rsync_path: Some(flag("flag")),
+        durability: Some(flag("sent")),
+        retries: Some(flag("1")),
+        jobs: Some(flag("1")),
+        metrics: Some(flag("[::1]:1")),
+    };
+    let settings = resolve(&flags, &broken, "").unwrap();
+    let shown = format!("{settings:?}");
+    assert!(!shown.contains("env"), "{shown}");
+    assert_eq!(settings.key, KeySource::File(PathBuf::from("flag")));
+    assert!(settings.accept_new_host_key && settings.legacy_ssh);
+}
+
+#[test]
+fn flags_beat_the_environment_that_beats_the_file() {
+    let file = "NAS_HOST=file\nNAS_USER=file\nNAS_PATH=/file\n";
+    let variables = [("NAS_HOST", "variable"), ("NAS_USER", "variable"), ("NAS_PATH", "")];
+    let flags = Flags { nas_host: Some(flag("flag")), nas_user: Some(flag("")), ..Flags::default() };
+    let settings = resolve(&flags, &variables, file).unwrap();
+    assert_eq!(settings.host.as_deref(), Some("flag"));
+    assert_eq!(settings.user.as_deref(), Some("variable"), "an empty flag is unset");
+    assert_eq!(settings.path.as_deref(), Some("/file"), "an empty variable is unset");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let settings = with(&[("NAS_USER", "me"), ("NAS_HOST", "")]).unwrap();
+    assert_eq!(settings.missing(), ["NAS_HOST", "NAS_PATH"]);
+    assert!(!settings.is_configured());
+    let settings = with(&[("NAS_USER", "me"), ("NAS_HOST", "nas"), ("NAS_PATH", "/p")]).unwrap();
+    assert!(settings.is_configured());
+    let status = settings.status();
+    assert!(status.configured && status.nas_host && status.nas_user && status.nas_path);
+    assert_eq!((status.host.as_deref(), status.path.as_deref()), (Some("nas"), Some("/p")));
+}
+
+#[test]
+fn wrong_values_name_their_place_and_what_is_accepted() {
+    for (variable, wrong, accepted) in [
+        ("NAS_PORT", "0", "from 1 to 65535"),
+        ("NAS_PORT", "65536", "from 1 to 65535"),
+        ("NAS_PORT", "ssh", "from 1 to 65535"),
+        ("NAS_CONNECT_TIMEOUT", "0", "from 1 to 604800"),
+        ("NAS_FILE_TIMEOUT", "-1", "from 1 to 604800"),
+        ("NAS_FILE_TIMEOUT", "99999999999999999999", "from 1 to 604800"),
+        ("NAS_JOBS", "0", "from 1 to 64"),
+        ("NAS_RETRIES", "many", "from 0 to 1000"),
+        ("NAS_DURABILITY", "safe", "one of sent, stored, durable, verified"),
+        ("NAS_ACCEPT_NEW_HOST_KEY", "perhaps", "1, true, yes or on"),
+        ("NAS_LEGACY_SSH", "2", "1, true, yes or on"),
+        ("NAS_PATH", "/a\nb", "without NUL, carriage return and line feed"),
+        ("NAS_RSYNC_PATH", "rsync\r", "without NUL, carriage return and line feed"),
+        ("NAS_HOST", "me@nas", "a host name or address alone"),
+        ("NAS_HOST", "[]", "a host name or address alone"),
+        ("NAS_HOST", "nas\r", "a host name or address alone"),
+        ("NAS_USER", " ", "a user name"),
+        ("NAS_HOST_KEY", "MD5:00:11", "SHA256: and 43 characters"),
+        ("NAS_HOST_KEY", "SHA256:short", "SHA256: and 43 characters"),
+        ("NAS_METRICS_ADDR", "9100", "an IP address and a port"),
+    ] {
+        let message = usage(with(&[(variable, wrong)]));
+        assert!(message.starts_with(&format!("{variable} is ")) && message.contains(accepted), "{message}");
+        assert!(!message.contains(['\n', '\r']), "{message:?}");
+    }
+    let message = usage(resolve(&Flags { port: Some(flag("x")), ..Flags::default() }, &[("NAS_PORT", "22")], ""));
+    assert!(message.starts_with("--port is \"x\""), "{message}");
+    let message = usage(resolve(&Flags::default(), &[], "NAS_PORT=x"));
+    assert!(message.starts_with("NAS_PORT in .env is \"x\""), "{message}");
+}
+
+#[test]
+fn values_that_are_not_utf8_are_paths_or_refused() {
+    let bytes = OsStr::from_bytes(b"/up/\xff");
+    let look = |wanted: &'static str| move |name: &str| (name == wanted).then(|| bytes.to_owned());
+    let of = |wanted| Settings::resolve(&Flags::default(), &Environment::new(look(wanted), "", None).unwrap());
+    assert_eq!(of("UPLOAD_DIR").unwrap().upload_dir.unwrap().as_os_str(), bytes);
+    assert!(usage(of("NAS_PATH")).starts_with("NAS_PATH is "));
+    assert_eq!(usage(of("NAS_KEY_PASSPHRASE")), "NAS_KEY_PASSPHRASE is not UTF-8 text");
+}
+
+#[test]
+fn the_file_is_read_as_such_files_are_written() {
+    let file = "\u{feff}# comment\nexport NAS_HOST='nas'\nNAS_USER=\"me\" # who\r\n\nNAS_PATH=/first\nNAS_PATH=/second\n\
+                NAS_KEY=\"one\ntwo\"\nOTHER=x\nNAS_KEY_PASSPHRASE='a$b'\n";
+    let settings = resolve(&Flags::default(), &[], file).unwrap();
+    assert_eq!(settings.host.as_deref(), Some("nas"));
+    assert_eq!(settings.user.as_deref(), Some("me"));
+    assert_eq!(settings.path.as_deref(), Some("/first"));
+    assert_eq!(settings.key, KeySource::Text(Secret::new("one\ntwo".to_owned())));
+    assert_eq!(settings.key_passphrase.unwrap().expose(), "a$b");
+}
+
+#[test]
+fn a_malformed_line_is_named_by_number_and_not_shown() {
+    for (file, line) in [
+        ("NAS_HOST=nas\n\nNAS_KEY_PASSPHRASE=open sesame\nNAS_USER=me\n", 3),
+        ("# x\n\nopen sesame", 3),
+        ("A='1\n2'\r\n\r\nsesame\r\n", 4),
+        ("NAS_HOST=nas\nNAS_KEY=\"open\nsesame\n\nNAS_USER=me\n", 2),
+        (&format!("A={}\nsesame", "x".repeat(20_000)), 2),
+    ] {
+        assert_eq!(usage(environment(&[], file)), format!("line {line} of .env is not understood"), "{file:.60}");
+    }
+    assert!(environment(&[], "NAS_HOST=nas ").is_ok(), "a blank at the end of the file");
+    for size in [8190, 8191, 8192, 8193, 16_384] {
+        // Around the parser's buffer no line feed may be lost or doubled.
+        let file = format!("NAS_USER={}\nNAS_HOST=nas", "x".repeat(size - 9));
+        let settings = resolve(&Flags::default(), &[], &file).unwrap();
+        assert_eq!((settings.user.unwrap().len(), settings.host.as_deref()), (size - 9, Some("nas")));
+    }
+}
+
+#[test]
+fn values_may_come_from_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (pass, host, empty) = (write("pass", " two words \r\n"), write("host", "nas\n"), write("empty", "\n"));
+    let settings = resolve(
+        &Flags::default(),
+        &[("NAS_KEY_PASSPHRASE_FILE", &pass), ("NAS_HOST_FILE", &host), ("NAS_USER_FILE", &empty)],
+        "NAS_HOST=file\nNAS_USER=file",
+    )
+    .unwrap();
+    assert_eq!(settings.key_passphrase.unwrap().expose(), " two words ");
+    assert_eq!(settings.host.as_deref(), Some("nas"), "the environment's file beats .env");
+    assert_eq!(settings.user.as_deref(), Some("file"), "an empty file is unset");
+
+    let message = usage(with(&[("NAS_HOST_FILE", "/no/such/file")]));
+    assert!(message.starts_with("NAS_HOST_FILE: cannot read /no/such/file: "), "{message}");
+    let message = usage(with(&[("NAS_HOST_FILE", &write("big", &"x".repeat(70_000)))]));
+    assert!(message.contains("larger than 64 KiB"), "{message}");
+    let message = usage(with(&[("NAS_HOST", "nas"), ("NAS_HOST_FILE", &host)]));
+    assert_eq!(message, "NAS_HOST and NAS_HOST_FILE are both set, and only one may be");
+    let message = usage(with(&[("NAS_PORT_FILE", &write("port", "x\n"))]));
+    assert!(message.starts_with("NAS_PORT_FILE is \"x\""), "{message}");
+}
+
+#[test]
+fn the_key_is_a_text_or_a_file() {
+    let key = |flags: &Flags, variables: &[(&str, &str)], file: &str| resolve(flags, variables, file).unwrap().key;
+    let none = Flags::default();
+    let identity = Flags { identity: Some(flag("~/id")), ..Flags::default() };
+    let text = KeySource::Text(Secret::new("text".to_owned()));
+    let file = |path: &str| KeySource::File(PathBuf::from(path));
+    assert_eq!(key(&none, &[("NAS_KEY", "text")], ""), text);
+    assert_eq!(key(&none, &[("NAS_KEY", "text")], "NAS_KEY_FILE=/k"), text);
+    assert_eq!(key(&none, &[("NAS_KEY_FILE", "/k")], "NAS_KEY=text"), file("/k"));
+    assert_eq!(key(&identity, &[("NAS_KEY", "text"), ("NAS_KEY_FILE", "/k")], ""), file("/home/me/id"));
+    let message = usage(with(&[("NAS_KEY", "text"), ("NAS_KEY_FILE", "/k")]));
+    assert_eq!(message, "NAS_KEY and NAS_KEY_FILE are both set, and only one may be");
+}
+
+#[test]
+fn without_a_home_nothing_is_guessed() {
+    let environment = |file: &str| Environment::new(|_: &str| None, file, None).unwrap();
+    let settings = Settings::resolve(&Flags::default(), &environment("")).unwrap();
+    assert_eq!((settings.known_hosts, settings.key), (None, KeySource::FirstOf(Vec::new())));
+    let message = usage(Settings::resolve(&Flags::default(), &environment("NAS_DB='~/nas.db'")));
+    assert!(message.contains("HOME is not set"), "{message}");
+    let other = Settings::resolve(&Flags::default(), &environment("NAS_DB='~other/nas.db'")).unwrap();
+    assert_eq!(other.db, PathBuf::from("~other/nas.db"));
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let file = "NAS_KEY=hidden\nNAS_KEY_PASSPHRASE=hidden";
+    let environment = environment(&[], file).unwrap();
+    let settings = Settings::resolve(&Flags::default(), &environment).unwrap();
+    let shown = format!("{environment:?} {settings:?} {:?}", settings.status());
+    assert!(!shown.contains("hidden") && shown.contains("Secret(…)"), "{shown}");
+}

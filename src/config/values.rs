@@ -1,0 +1,111 @@
+//! From text to checked values. Each error names where the value was set and what it may be.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::origin::{Found, expand_home, refuse};
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::proof::Level;
+use crate::secret::Secret;
+
+/// The longest time that can be set, in seconds: one week. Longer ones are mistakes of unit.
+const LONGEST: u64 = 7 * 24 * 60 * 60;
+
+/// UTF-8 that fulfils a condition.
+fn checked(found: &Found, accepted: &str, is_good: impl Fn(&str) -> bool) -> Result<String> {
+    match found.text.to_str() {
+        Some(text) if is_good(text) => Ok(text.to_owned()),
+        _ => Err(refuse(&found.origin, &found.text, accepted)),
+    }
+}
+
+/// A whole number of a range. Blanks around it are forgiven, as they are easily left in a file.
+pub(super) fn number<T: FromStr + PartialOrd + fmt::Display>(found: &Found, range: RangeInclusive<T>) -> Result<T> {
+    let number = found.text.to_str().and_then(|text| text.trim().parse().ok()).filter(|number| range.contains(number));
+    number.ok_or_else(|| {
+        let accepted = format!("a whole number from {} to {}", range.start(), range.end());
+        refuse(&found.origin, &found.text, accepted)
+    })
+}
+
+/// Whole seconds, at least one.
+pub(super) fn seconds(found: &Found) -> Result<Duration> {
+    number(found, 1..=LONGEST).map(Duration::from_secs)
+}
+
+pub(super) fn boolean(found: &Found) -> Result<bool> {
+    match found.text.to_str().map(|text| text.trim().to_ascii_lowercase()).as_deref() {
+        Some("1" | "true" | "yes" | "on") => Ok(true),
+        Some("0" | "false" | "no" | "off") => Ok(false),
+        _ => Err(refuse(&found.origin, &found.text, "1, true, yes or on, or else 0, false, no or off")),
+    }
+}
+
+/// Text without NUL, CR and LF: it becomes part of a remote command, or of names there.
+pub(super) fn line(found: &Found) -> Result<String> {
+    checked(found, "UTF-8 text without NUL, carriage return and line feed", |text| !text.contains(['\0', '\r', '\n']))
+}
+
+pub(super) fn user(found: &Found) -> Result<String> {
+    checked(found, "a user name without blanks and control characters", |text| {
+        !text.contains(|c: char| c.is_control() || c.is_whitespace())
+    })
+}
+
+/// A host name or address; brackets around an IPv6 address go.
+pub(super) fn host(found: &Found) -> Result<String> {
+    let is_good = |text: &str| {
+        let bare = unbracketed(text);
+        !bare.is_empty() && !bare.contains(|c: char| c.is_whitespace() || c.is_control() || "@/[]".contains(c))
+    };
+    let text = checked(found, "a host name or address alone (see also NAS_USER, NAS_PORT and NAS_PATH)", is_good)?;
+    Ok(unbracketed(&text).to_owned())
+}
+
+fn unbracketed(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
+}
+
+/// `SHA256:` and the base64 of 32 bytes, in the form that `ssh-keygen -l` prints; padding is forgiven.
+pub(super) fn fingerprint(found: &Found) -> Result<String> {
+    let accepted = "a fingerprint as `ssh-keygen -l` prints it: SHA256: and 43 characters";
+    let bare = |text: &str| text.trim().trim_end_matches('=').to_owned();
+    let is_good = |text: &str| {
+        bare(text).strip_prefix("SHA256:").is_some_and(|hash| {
+            hash.len() == 43 && hash.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
+        })
+    };
+    checked(found, accepted, is_good).map(|text| bare(&text))
+}
+
+pub(super) fn level(found: &Found) -> Result<Level> {
+    let level = found.text.to_str().and_then(|text| Level::from_name(text.trim()));
+    level.ok_or_else(|| {
+        let names = Level::ALL.map(Level::as_str).join(", ");
+        refuse(&found.origin, &found.text, format!("one of {names}"))
+    })
+}
+
+pub(super) fn socket_address(found: &Found) -> Result<SocketAddr> {
+    let address = found.text.to_str().and_then(|text| text.trim().parse().ok());
+    address.ok_or_else(|| {
+        refuse(&found.origin, &found.text, "an IP address and a port, such as 127.0.0.1:9100 or [::]:9100")
+    })
+}
+
+/// A secret; what is wrong with it is said without showing it.
+pub(super) fn secret(found: Found) -> Result<Secret> {
+    let Found { text, origin } = found;
+    text.into_string()
+        .map(Secret::new)
+        .map_err(|_| NasSyncError::new(ErrorKind::Usage, format!("{origin} is not UTF-8 text")))
+}
+
+/// A path on this machine; a leading `~/` is the home folder, because no shell expands it in a file.
+pub(super) fn local_path(found: &Found, home: Option<&Path>) -> Result<PathBuf> {
+    expand_home(&found.text, home, &found.origin)
+}

@@ -1,0 +1,136 @@
+//! Who this process is, how it is told apart from every other one, and a clock that is never set.
+//!
+//! A process is told apart by the machine's start (boot id), its process id space and its start time, so that neither
+//! a process id that was given out again nor a container next door is taken for it. The clock counts suspended time.
+
+use std::fs;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use rustix::process::Pid;
+use rustix::time::{ClockId, clock_gettime};
+
+/// A process that sends documents, told apart from every other one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Names the clock that this process reads: one machine since its last start.
+    pub clock: String,
+    /// Names the space in which `process` is a number: one machine, or one container.
+    pub space: String,
+    /// The process id.
+    pub process: u32,
+    /// When that process started, in the clock's own units: a process id is given out again.
+    pub started: u64,
+}
+
+/// What can be said about a process from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// It may well run: only time ends its leases.
+    Possible,
+    /// It does not run any more.
+    Over,
+}
+
+/// How the names of a process begin that does not know where it runs.
+const UNKNOWN: &str = "unknown ";
+
+/// Now, on this machine's clock.
+pub fn now() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// This process.
+pub fn this_process() -> &'static Holder {
+    static HOLDER: OnceLock<Holder> = OnceLock::new();
+    HOLDER.get_or_init(|| {
+        let process = rustix::process::getpid();
+        let known = || {
+            let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+            let clock = format!("{} {}", boot.trim(), link("/proc/self/ns/time").unwrap_or_default());
+            let space = format!("{} {}", boot.trim(), link("/proc/self/ns/pid")?);
+            Some(Holder { clock, space, process: number(process), started: start_of(process)?.0 })
+        };
+        // Without /proc nobody can tell whether this process lives: others then wait until its leases run out.
+        known().unwrap_or_else(|| {
+            let unique = format!("{UNKNOWN}{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+            Holder { clock: unique.clone(), space: unique, process: number(process), started: 0 }
+        })
+    })
+}
+
+/// Whether it is known on which machine, and in which container, a process runs.
+pub fn is_known(process: &Holder) -> bool {
+    !process.clock.starts_with(UNKNOWN)
+}
+
+fn number(process: Pid) -> u32 {
+    process.as_raw_nonzero().get().unsigned_abs()
+}
+
+fn link(path: &str) -> Option<String> {
+    fs::read_link(path).ok().map(|target| target.to_string_lossy().into_owned())
+}
+
+/// When a process started, in ticks since the machine did, and the letter of its state.
+fn start_of(process: Pid) -> Option<(u64, char)> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", number(process))).ok()?;
+    // The name in parentheses may hold anything, also parentheses.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((fields.nth(18)?.parse().ok()?, state))
+}
+
+/// What can be said from here about another process.
+pub fn life_of(other: &Holder) -> Life {
+    let me = this_process();
+    let Some(process) = i32::try_from(other.process).ok().and_then(Pid::from_raw).filter(|_| other.space == me.space)
+    else {
+        return Life::Possible;
+    };
+    if rustix::process::test_kill_process(process) == Err(rustix::io::Errno::SRCH) {
+        return Life::Over;
+    }
+    match start_of(process) {
+        Some((started, state)) if started != other.started || matches!(state, 'Z' | 'X') => Life::Over,
+        // Other users' processes may be hidden.
+        Some(_) | None => Life::Possible,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_told_apart() {
+        let me = this_process();
+        assert_eq!(life_of(me), Life::Possible);
+        assert_eq!(
+            life_of(&Holder { started: me.started + 1, ..me.clone() }),
+            Life::Over,
+            "the number was given out again"
+        );
+        assert_eq!(life_of(&Holder { space: "elsewhere".to_owned(), process: 1, ..me.clone() }), Life::Possible);
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let other = Holder { process: child.id(), started: 0, ..me.clone() };
+        child.wait().unwrap();
+        assert_eq!(life_of(&other), Life::Over);
+    }
+
+    #[test]
+    fn a_zombie_does_not_live() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let process = Pid::from_child(&child);
+        let state = std::iter::repeat_with(|| {
+            std::thread::sleep(Duration::from_millis(5));
+            start_of(process).unwrap()
+        });
+        let (started, _) = state.take(1000).find(|(_, state)| *state == 'Z').unwrap();
+        let holder = Holder { process: child.id(), started, ..this_process().clone() };
+        assert_eq!(life_of(&holder), Life::Over);
+        child.wait().unwrap();
+    }
+}

@@ -1,0 +1,91 @@
+//! The copies on the NAS as they were recorded, for those who compare them with what is there.
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use rusqlite::{params, params_from_iter};
+
+use super::documents::{IS_SYNCED, Selection};
+use super::{DocumentId, Store, StoredCopy, documents, history, timestamp};
+use crate::error::Result;
+use crate::proof::Level;
+
+/// Whether row `s` still describes this copy of this document: id, name, size, seconds, nanoseconds, SHA-256.
+const IS_RECORDED: &str = "s.document_id = ?1 AND s.remote_name IS ?2 AND s.bytes IS ?3 AND s.mtime_seconds IS ?4
+    AND s.mtime_nanoseconds IS ?5 AND s.sha256 IS ?6";
+
+/// A document that is synced, and its copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncedCopy {
+    /// Which.
+    pub id: DocumentId,
+    /// Its file, as stored in its row.
+    pub file_path: PathBuf,
+    /// Its copy as it was recorded; `None` when the document was synced by something that kept no record.
+    pub copy: Option<StoredCopy>,
+}
+
+impl Store {
+    /// The synced documents of a selection, by ascending id. Rows that make no sense are left out.
+    pub fn synced_copies(&self, selection: &Selection) -> Result<Vec<SyncedCopy>> {
+        let read = || {
+            let (condition, values) = selection.condition();
+            let mut statement = self.conn.prepare(&format!(
+                "SELECT d.id, d.file_path, 0, 0, 0,
+                        s.remote_name, s.bytes, s.mtime_seconds, s.mtime_nanoseconds, s.level, s.sha256
+                 FROM documents d LEFT JOIN nas_sync_documents s
+                      ON s.document_id = d.id AND s.file_path IS d.file_path
+                 WHERE {condition} AND {IS_SYNCED} AND typeof(d.id) = 'integer' ORDER BY d.id"
+            ))?;
+            let mut rows = statement.query(params_from_iter(&values))?;
+            let mut copies = Vec::new();
+            while let Some(row) = rows.next()? {
+                if let Some(file_path) = documents::path_in(row.get_ref(1)?) {
+                    copies.push(SyncedCopy { id: DocumentId(row.get(0)?), file_path, copy: history::read_copy(row)? });
+                }
+            }
+            Ok(copies)
+        };
+        read().map_err(self.fault("read the copies recorded in"))
+    }
+
+    /// Records that copies were read back and found equal, in one commit. A copy that survives a power cut becomes
+    /// [`Level::Verified`]; of others only the time is kept. Copies that are no longer the recorded ones are passed over.
+    pub fn record_verified(&mut self, copies: &[(DocumentId, StoredCopy)], at: DateTime<Utc>) -> Result<()> {
+        let at = timestamp::format(at);
+        self.write("record what was verified in", |tx, _| {
+            let mut statement = tx.prepare(&format!(
+                "UPDATE nas_sync_documents AS s SET verified_at = ?7, level = CASE WHEN level = ?8 THEN ?9 ELSE level END
+                 WHERE {IS_RECORDED}"
+            ))?;
+            let (durable, verified) = (Level::Durable.as_str(), Level::Verified.as_str());
+            for (id, copy) in copies {
+                let bytes = i64::try_from(copy.bytes).unwrap_or(i64::MAX);
+                let (name, sha256) = (&copy.remote_name, copy.sha256);
+                let (seconds, nanoseconds) = (copy.mtime_seconds, copy.mtime_nanoseconds);
+                statement.execute(params![id.0, name, bytes, seconds, nanoseconds, sha256, at, durable, verified])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes synced documents pending again if their copies are still the recorded ones, in one commit, and says how
+    /// many became so.
+    pub fn requeue(&mut self, copies: &[(DocumentId, StoredCopy)]) -> Result<usize> {
+        self.write("make documents pending again in", |tx, _| {
+            let mut statement = tx.prepare(&format!(
+                "UPDATE documents AS d SET synced_to_nas = 0, synced_at = NULL
+                 WHERE d.id = ?1 AND {IS_SYNCED} AND EXISTS (
+                     SELECT 1 FROM nas_sync_documents s WHERE {IS_RECORDED})"
+            ))?;
+            let mut requeued = 0;
+            for (id, copy) in copies {
+                let bytes = i64::try_from(copy.bytes).unwrap_or(i64::MAX);
+                let (seconds, nanoseconds) = (copy.mtime_seconds, copy.mtime_nanoseconds);
+                requeued +=
+                    statement.execute(params![id.0, copy.remote_name, bytes, seconds, nanoseconds, copy.sha256])?;
+            }
+            Ok(requeued)
+        })
+    }
+}

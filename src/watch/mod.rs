@@ -1,0 +1,217 @@
+//! Syncing until stopped, and how others learn that it goes well.
+//!
+//! `run_loop` is the loop and `poller` its look at the database; `scan` finds new files below the upload folder. `status` holds
+//! what the health file (`health`) and the metrics (`metrics`, over `http`) say.
+//!
+//! Guarantees: new pending documents are sent soon after they stop coming; the NAS is not connected to while nothing is
+//! due, and logged out of when nothing has been for a while; a login that was refused is not tried again until somebody
+//! asks. Never: an error of the NAS, of a document or of the database ends it; it goes on, or waits for a person.
+
+pub mod health_file;
+mod http;
+mod log_on_change;
+pub mod metrics;
+mod poller;
+mod run_loop;
+pub mod scan;
+pub mod status;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use self::health_file::{HealthFile, State};
+use self::run_loop::{Course, WatchLoop};
+use self::scan::{Scan, ScanConfig, scan_once};
+use self::status::WatchStatus;
+use crate::blocking;
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::role::event::Monitor;
+use crate::service::connection::NasConnection;
+use crate::service::sync::interrupted;
+use crate::service::{NasSyncService, SyncSummary};
+use crate::store::{Selection, UserId};
+
+/// [`NasSyncService::watch_once`] waits at most so many quiet periods for new files to be quiet.
+const PATIENCE: u32 = 10;
+
+/// How to watch.
+#[derive(Debug, Clone)]
+pub struct WatchOptions {
+    /// Whose documents; `None`: everyone's.
+    pub user: Option<UserId>,
+    /// Whether new files below the upload folder become documents of `user`.
+    pub new_files: NewFiles,
+    /// How often everything is looked at, whatever the kernel and the database tell.
+    pub interval: Duration,
+    /// How long nothing new must have come before it is sent.
+    pub quiet: Duration,
+    /// How long a batch that is being sent when it is asked to stop may go on.
+    pub grace: Duration,
+    /// Where the health file is; `None`: none is written.
+    pub health_file: Option<PathBuf>,
+    /// Where the metrics are served; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// What a watch did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WatchSummary {
+    /// Documents that it stored.
+    pub synced: u64,
+    /// Tries of documents, and runs, that failed.
+    pub failures: u64,
+    /// Bytes written to the NAS.
+    pub bytes_sent: u64,
+    /// From start to end.
+    pub elapsed: Duration,
+}
+
+/// What becomes of new files below the upload folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewFiles {
+    /// Nothing.
+    Ignored,
+    /// They become pending documents.
+    Registered,
+}
+
+impl NasSyncService {
+    /// Syncs what is pending and what becomes so, until `stop` is ready.
+    ///
+    /// Fails only at the start: with `NotConfigured`, or with `Usage` when an option cannot be followed.
+    pub async fn watch(
+        &self,
+        options: WatchOptions,
+        monitor: Arc<dyn Monitor>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<WatchSummary> {
+        let began = Instant::now();
+        let Attendance { status, health, listener, connection, scan } = Attendance::new(self, &options).await?;
+        let scan = scan.map(Scan::start).transpose()?;
+        let mut stop = pin!(stop);
+        let mut run_loop = WatchLoop::new(self, course(&options), connection, monitor, Arc::clone(&status));
+        attended(&status, health, listener, run_loop.until(&mut stop)).await;
+        drop(scan);
+        Ok(status.summary(began.elapsed()))
+    }
+
+    /// Does once what [`NasSyncService::watch`] does again and again: registers new files where that is asked for, and
+    /// sends what is due.
+    pub async fn watch_once(
+        &self,
+        options: WatchOptions,
+        monitor: Arc<dyn Monitor>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<SyncSummary> {
+        let Attendance { status, health, listener, connection, scan } = Attendance::new(self, &options).await?;
+        let mut stop = pin!(stop);
+        let mut run_loop = WatchLoop::new(self, course(&options), connection, monitor, Arc::clone(&status));
+        let work = async {
+            if let Some(scan) = scan {
+                let (enough, patience) = (Arc::new(AtomicBool::new(false)), options.quiet * PATIENCE);
+                let asked = Arc::clone(&enough);
+                tokio::select! {
+                    found = blocking::run(move || scan_once(scan, patience, &asked)) => found?,
+                    () = &mut stop => {
+                        enough.store(true, Ordering::Release);
+                        return Err(interrupted());
+                    }
+                };
+            }
+            run_loop.once(&mut stop).await
+        };
+        attended(&status, health, listener, work).await
+    }
+}
+
+/// What surrounds the loop.
+struct Attendance {
+    status: Arc<WatchStatus>,
+    health: Option<HealthFile>,
+    listener: Option<TcpListener>,
+    connection: NasConnection,
+    scan: Option<ScanConfig>,
+}
+
+impl Attendance {
+    async fn new(service: &NasSyncService, options: &WatchOptions) -> Result<Self> {
+        let connection = service.connection()?;
+        let scan = match options.new_files {
+            NewFiles::Ignored => None,
+            NewFiles::Registered => Some(scan_config(service, options)?),
+        };
+        let listener = match options.metrics {
+            Some(address) => {
+                let listener = status::listen(address).await?;
+                tracing::info!("metrics are served on http://{address}/metrics");
+                Some(listener)
+            }
+            None => None,
+        };
+        let status = Arc::new(WatchStatus::default());
+        // An alert on the last success should not begin anew with each start.
+        if let Ok(stats) = service.stats(options.user).await
+            && let Some(last) = stats.last_sync
+        {
+            status.set_last_success(last);
+        }
+        Ok(Self { status, health: options.health_file.clone().map(HealthFile::new), listener, connection, scan })
+    }
+}
+
+/// Does work while the health file and the metrics are kept up, and says at the end that it is over.
+async fn attended<T>(
+    status: &Arc<WatchStatus>,
+    health: Option<HealthFile>,
+    listener: Option<TcpListener>,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut around = JoinSet::new();
+    if let Some(file) = health.clone() {
+        around.spawn(Arc::clone(status).keep_health_file(file));
+    }
+    if let Some(listener) = listener {
+        around.spawn(Arc::clone(status).serve(listener));
+    }
+    let result = work.await;
+    around.shutdown().await;
+    status.set_state(State::Stopped);
+    if let Some(file) = health
+        && let Err(error) = status.write_health_file(&file).await
+    {
+        tracing::warn!("{error}");
+    }
+    result
+}
+
+fn course(options: &WatchOptions) -> Course {
+    let selection = options.user.map_or(Selection::All, Selection::User);
+    Course { selection, interval: options.interval, quiet: options.quiet, grace: options.grace }
+}
+
+fn scan_config(service: &NasSyncService, options: &WatchOptions) -> Result<ScanConfig> {
+    let settings = service.settings();
+    let missing = |what: &str, solution: &str| {
+        NasSyncError::new(ErrorKind::Usage, format!("looking for new files needs {what}")).with_solution(solution)
+    };
+    let root = settings.upload_dir.clone();
+    Ok(ScanConfig {
+        root: root.ok_or_else(|| {
+            missing("UPLOAD_DIR, the root of the documents", "Set UPLOAD_DIR to the folder that holds the documents.")
+        })?,
+        db: settings.db.clone(),
+        user: options
+            .user
+            .ok_or_else(|| missing("a user, whose documents they become", "Name the user with --user ID."))?,
+        interval: options.interval,
+        quiet: options.quiet,
+        leave_out: options.health_file.iter().cloned().collect(),
+    })
+}

@@ -1,0 +1,143 @@
+//! Looking at the database: cheaply each second, closely when something has changed.
+//!
+//! Guarantees: a change by any other connection is seen; a document that was waiting is seen when it is due; the file
+//! is opened anew at every interval, so that one that was replaced is noticed. However large the table is, looking
+//! takes no more than a tenth of the time. Never: a write, except that the tables are brought up to date when they are
+//! opened.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+use super::metrics::Backlog;
+use crate::blocking;
+use crate::error::Result;
+use crate::service::lease;
+use crate::store::{Access, Deferred, NextTry, Pause, Queue, Selection, Store};
+
+/// What was seen.
+#[derive(Debug, Clone, Default)]
+pub(super) struct View {
+    /// Documents that may be sent now.
+    pub due: u64,
+    /// Documents that a worker is sending, or was when it died.
+    pub leased: u64,
+    /// When the first of those that wait may be sent.
+    pub next_due: Option<DateTime<Utc>>,
+    /// Those whose last try failed.
+    pub deferred: Vec<Deferred>,
+    /// Why nothing should be sent to this NAS.
+    pub pause: Option<Pause>,
+    /// The figures.
+    pub backlog: Backlog,
+}
+
+/// Which look is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// A close one if something may have changed.
+    Glance,
+    /// A close one in any case.
+    Close,
+}
+
+/// Looks at one database.
+pub(super) struct QueuePoller {
+    db: PathBuf,
+    selection: Selection,
+    target: String,
+    interval: Duration,
+    open: Option<Open>,
+    next_due: Option<DateTime<Utc>>,
+    /// Not before that.
+    rested: Instant,
+    /// Since when there is something to send, for tables without `created_at`.
+    pending_since: Option<DateTime<Utc>>,
+}
+
+struct Open {
+    store: Store,
+    since: Instant,
+    version: Option<i64>,
+}
+
+impl QueuePoller {
+    /// Nothing is opened yet. `target` is the NAS whose pauses matter.
+    pub fn new(db: PathBuf, selection: Selection, target: String, interval: Duration) -> Self {
+        let rested = Instant::now();
+        Self { db, selection, target, interval, open: None, next_due: None, rested, pending_since: None }
+    }
+
+    /// Looks. `None`: nothing has changed since the last view.
+    pub async fn look(&mut self, look: Look) -> Result<Option<View>> {
+        if look == Look::Glance && Instant::now() < self.rested {
+            return Ok(None);
+        }
+        let open = self.open.take().filter(|open| open.since.elapsed() < self.interval);
+        let is_due = self.next_due.is_some_and(|due| due <= Utc::now());
+        let closely = look == Look::Close || is_due || open.is_none();
+        let (db, selection, target) = (self.db.clone(), self.selection.clone(), self.target.clone());
+        let (open, seen, took) = blocking::run(move || {
+            let mut open = open.map_or_else(|| Open::new(&db), Ok)?;
+            let began = Instant::now();
+            let seen = open.look(closely, &selection, &target)?;
+            Ok((open, seen, began.elapsed()))
+        })
+        .await?;
+        self.open = Some(open);
+        let Some((queue, pause, oldest)) = seen else { return Ok(None) };
+        self.rested = Instant::now() + took * 9;
+        let view = self.view(queue, pause, oldest);
+        self.next_due = view.next_due;
+        Ok(Some(view))
+    }
+
+    fn view(&mut self, queue: Queue, pause: Option<Pause>, oldest: Option<DateTime<Utc>>) -> View {
+        let Queue { due, leased, deferred } = queue;
+        let waits = |deferred: &Deferred| match deferred.next {
+            NextTry::At(time) => Some(time),
+            NextTry::Never => None,
+        };
+        let waiting = deferred.iter().filter_map(waits).count() as u64;
+        let backlog = Backlog {
+            pending: due + leased + deferred.len() as u64,
+            waiting,
+            failed: deferred.len() as u64 - waiting,
+            oldest,
+        };
+        self.pending_since = match due + leased + waiting {
+            0 => None,
+            _ => self.pending_since.or_else(|| Some(Utc::now())),
+        };
+        let oldest = oldest.or(self.pending_since);
+        View {
+            due,
+            leased,
+            next_due: deferred.iter().filter_map(waits).min(),
+            deferred,
+            pause,
+            backlog: Backlog { oldest, ..backlog },
+        }
+    }
+}
+
+type Seen = (Queue, Option<Pause>, Option<DateTime<Utc>>);
+
+impl Open {
+    fn new(db: &Path) -> Result<Self> {
+        // Own tables of an older version are brought up to date first.
+        drop(Store::open(db, Access::Existing)?);
+        Ok(Self { store: Store::open(db, Access::ReadOnly)?, since: Instant::now(), version: None })
+    }
+
+    fn look(&mut self, closely: bool, selection: &Selection, target: &str) -> Result<Option<Seen>> {
+        // First the version: what changes while the rest is read is seen next time.
+        let version = self.store.data_version()?;
+        if self.version.replace(version) == Some(version) && !closely {
+            return Ok(None);
+        }
+        let queue = self.store.queue(selection, Utc::now(), &lease::worker())?;
+        Ok(Some((queue, self.store.pause(target)?, self.store.oldest_pending(selection)?)))
+    }
+}

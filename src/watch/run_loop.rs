@@ -1,0 +1,410 @@
+//! The loop: what to do next, and doing it.
+//!
+//! Guarantees: the NAS is left alone while nothing is due, while it asked for patience, and, until somebody says
+//! otherwise, after it refused this login; documents whose worker has died are taken over; a run that was asked to stop
+//! ends within the grace period and what it needs to record what was acknowledged.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::health_file::State;
+use super::log_on_change::LogOnChange;
+use super::poller::{Look, QueuePoller, View};
+use super::status::WatchStatus;
+use crate::error::{ErrorKind, Healing, NasSyncError, Party, Result};
+use crate::role::event::Monitor;
+use crate::service::backoff;
+use crate::service::connection::NasConnection;
+use crate::service::sync::{self, Others, Request, Stopping};
+use crate::service::{NasSyncService, SyncSummary};
+use crate::store::{DocumentId, LONGEST_WAIT, Pause, Selection};
+
+/// How often the database is glanced at.
+const POLL: Duration = Duration::from_secs(1);
+/// How long a login is kept after the last work.
+const WARM: Duration = Duration::from_secs(30);
+/// How often to look, by asking for them, whether documents under a lease can be had because their worker has died.
+const PROBE: Duration = Duration::from_secs(20);
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(2);
+/// New rows are waited out for at most so many quiet periods.
+const MOST_QUIETS: u32 = 10;
+
+/// What the loop needs to know.
+pub(super) struct Course {
+    pub selection: Selection,
+    pub interval: Duration,
+    pub quiet: Duration,
+    pub grace: Duration,
+}
+
+/// The state of the loop.
+pub(super) struct WatchLoop<'s> {
+    service: &'s NasSyncService,
+    monitor: Arc<dyn Monitor>,
+    status: Arc<WatchStatus>,
+    course: Course,
+    connection: NasConnection,
+    poller: QueuePoller,
+    view: View,
+    /// Why the database cannot be looked at.
+    blind: Option<NasSyncError>,
+    said: LogOnChange,
+    /// Pauses that were recorded before this process began do not bind it: it may try once.
+    first: Option<Pause>,
+    arrivals: Option<Arrivals>,
+    obstacle: Obstacle,
+    /// Runs in a row that ended early.
+    failures: u32,
+    /// The failed tries of each document that were told.
+    told: HashMap<DocumentId, u32>,
+    /// When to ask for documents under a lease next.
+    probe: Instant,
+    worked: Instant,
+}
+
+/// Documents become due one after the other.
+#[derive(Debug, Clone, Copy)]
+struct Arrivals {
+    first: Instant,
+    last: Instant,
+    due: u64,
+}
+
+/// What the last run met.
+#[derive(Debug)]
+enum Obstacle {
+    None,
+    /// Try again at that time.
+    Wait(Instant, ErrorKind),
+    /// It did nothing although something was due: not before that time, unless more becomes due.
+    Puzzle(Instant, u64),
+    /// Somebody has to do something; the database does not know of it.
+    Refused(ErrorKind),
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Rest,
+    Paused(DateTime<Utc>),
+    Blocked(ErrorKind),
+    Send,
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Went {
+    On,
+    Stopped,
+}
+
+impl<'s> WatchLoop<'s> {
+    pub fn new(
+        service: &'s NasSyncService,
+        course: Course,
+        connection: NasConnection,
+        monitor: Arc<dyn Monitor>,
+        status: Arc<WatchStatus>,
+    ) -> Self {
+        let db = service.settings().db.clone();
+        let poller = QueuePoller::new(db, course.selection.clone(), connection.target(), course.interval);
+        Self {
+            service,
+            monitor,
+            status,
+            course,
+            connection,
+            poller,
+            view: View::default(),
+            blind: None,
+            said: LogOnChange::default(),
+            first: None,
+            arrivals: None,
+            obstacle: Obstacle::None,
+            failures: 0,
+            told: HashMap::new(),
+            probe: Instant::now(),
+            worked: Instant::now(),
+        }
+    }
+
+    /// Goes on until it is stopped.
+    pub async fn until(&mut self, stop: &mut (impl Future<Output = ()> + Unpin)) {
+        self.look(Look::Close).await;
+        self.first = self.view.pause.clone().filter(|pause| pause.until.is_none());
+        self.told = self.tries();
+        loop {
+            let next = self.next(Instant::now(), Utc::now());
+            if next == Next::Send {
+                if self.send(stop).await == Went::Stopped {
+                    break;
+                }
+                continue;
+            }
+            self.show_foreign_trouble(next);
+            self.status.set_state(match next {
+                Next::Paused(until) => State::Paused(until),
+                Next::Blocked(kind) => State::Blocked(kind),
+                Next::Rest | Next::Send => State::Idle,
+            });
+            let is_cold = next != Next::Rest || self.worked.elapsed() >= WARM;
+            if is_cold && self.connection.is_up() {
+                tracing::info!("logging out of the NAS until there is work");
+                self.disconnect().await;
+            }
+            tokio::select! {
+                () = sleep(POLL) => self.look(Look::Glance).await,
+                () = &mut *stop => break,
+            }
+        }
+        self.status.set_state(State::Stopping);
+        self.disconnect().await;
+    }
+
+    /// One run for all that is due.
+    pub async fn once(&mut self, stop: &mut (impl Future<Output = ()> + Unpin)) -> Result<SyncSummary> {
+        self.look(Look::Close).await;
+        self.told = self.tries();
+        let (summary, _) = self.run(Others::WaitFor, stop).await;
+        self.disconnect().await;
+        self.look(Look::Close).await;
+        if let Ok(summary) = &summary {
+            self.count(summary);
+            self.tell_failures();
+        }
+        summary
+    }
+
+    async fn disconnect(&mut self) {
+        // A NAS that does not answer any more is left without.
+        let _ = timeout(GOODBYE, self.connection.disconnect()).await;
+    }
+
+    async fn look(&mut self, look: Look) {
+        match self.poller.look(look).await {
+            Ok(view) => {
+                self.blind = None;
+                self.said.say(None);
+                if let Some(view) = view {
+                    self.status.set_backlog(view.backlog);
+                    self.arrivals = Arrivals::after(self.arrivals, view.due, Instant::now());
+                    self.view = view;
+                }
+            }
+            Err(error) => {
+                self.said.say(Some(error.to_string()));
+                self.status.show_error(error.clone());
+                self.blind = Some(error);
+            }
+        }
+    }
+
+    fn next(&self, now: Instant, time: DateTime<Utc>) -> Next {
+        if let Some(error) = &self.blind {
+            return Next::Blocked(error.kind());
+        }
+        let is_probe = self.arrivals.is_none();
+        if is_probe && (self.view.leased == 0 || now < self.probe) {
+            return Next::Rest;
+        }
+        if let Some(next) = bar(self.view.pause.as_ref(), self.first.as_ref(), time) {
+            return next;
+        }
+        if self.arrivals.is_some_and(|arrivals| !arrivals.are_over(now, self.course.quiet)) {
+            return Next::Rest;
+        }
+        match self.obstacle {
+            // A health check should say that somebody has to see to it, though it is tried again.
+            Obstacle::Wait(until, kind) if now < until && needs_a_person(kind) => Next::Blocked(kind),
+            Obstacle::Wait(until, _) if now < until => Next::Paused(time + delta(until - now)),
+            Obstacle::Puzzle(until, due) if now < until && self.view.due <= due => Next::Rest,
+            Obstacle::Refused(kind) => Next::Blocked(kind),
+            Obstacle::None | Obstacle::Wait(..) | Obstacle::Puzzle(..) => Next::Send,
+        }
+    }
+
+    /// Another process may have met what keeps this one from trying.
+    fn show_foreign_trouble(&self, next: Next) {
+        if let (Next::Blocked(kind), Some(pause)) = (next, &self.view.pause)
+            && self.status.report().last_error.is_none_or(|error| error.kind() != kind)
+        {
+            self.status.show_error(NasSyncError::new(kind, &pause.failure.text));
+        }
+    }
+
+    async fn send(&mut self, stop: &mut (impl Future<Output = ()> + Unpin)) -> Went {
+        if self.view.due > 0 {
+            self.status.set_state(State::Syncing);
+            tracing::info!("{} documents are due", self.view.due);
+        }
+        self.probe = Instant::now() + PROBE;
+        let (result, went) = self.run(Others::Leave, stop).await;
+        self.worked = Instant::now();
+        self.first = None;
+        self.arrivals = None;
+        self.look(Look::Close).await;
+        let error = match result {
+            Ok(summary) => {
+                self.count(&summary);
+                if summary.synced > 0 {
+                    self.failures = 0;
+                }
+                if summary.stopped.is_none() && summary.synced == 0 && self.view.due > 0 {
+                    self.obstacle = Obstacle::Puzzle(Instant::now() + self.course.interval, self.view.due);
+                } else {
+                    self.obstacle = Obstacle::None;
+                }
+                summary.stopped
+            }
+            Err(error) => Some(error),
+        };
+        self.tell_failures();
+        match error {
+            Some(error) if went == Went::On => self.meet(&error),
+            Some(_) => {}
+            None => self.failures = 0,
+        }
+        went
+    }
+
+    /// A run, during which the figures are kept up.
+    async fn run(
+        &mut self,
+        others: Others,
+        stop: &mut (impl Future<Output = ()> + Unpin),
+    ) -> (Result<SyncSummary>, Went) {
+        let (ask, stopping) = watch::channel(Stopping::No);
+        let Self { service, monitor, status, course, connection, poller, .. } = self;
+        let request = Request { selection: course.selection.clone(), others };
+        let mut run = Box::pin(sync::run(service, connection, request, Arc::clone(monitor), stopping));
+        tokio::select! {
+            result = &mut run => return (result, Went::On),
+            () = keep_figures(poller, status) => {}
+            () = &mut *stop => {}
+        }
+        tracing::info!("asked to stop: what is being sent may take {} s to end", course.grace.as_secs());
+        status.set_state(State::Stopping);
+        ask.send_replace(Stopping::AfterBatch);
+        tokio::select! {
+            result = &mut run => return (result, Went::Stopped),
+            () = sleep(course.grace) => {}
+        }
+        ask.send_replace(Stopping::Now);
+        (run.await, Went::Stopped)
+    }
+
+    fn count(&self, summary: &SyncSummary) {
+        for warning in &summary.warnings {
+            tracing::warn!("{warning}");
+        }
+        self.status.count_bytes(summary.bytes_sent);
+        if summary.synced > 0 {
+            self.status.count_synced(summary.synced as u64);
+            self.status.set_last_success(Utc::now());
+            let (documents, bytes) = (summary.synced, summary.bytes_sent);
+            tracing::info!(
+                "{documents} documents synced; {bytes} bytes sent in {:.1} s",
+                summary.elapsed.as_secs_f64()
+            );
+        }
+    }
+
+    /// Counts and tells the tries that have failed since the last time.
+    fn tell_failures(&mut self) {
+        for deferred in &self.view.deferred {
+            if self.told.get(&deferred.id).is_none_or(|&tries| tries < deferred.tries) {
+                let kind = ErrorKind::from_name(&deferred.failure.kind).unwrap_or(ErrorKind::NotAcknowledged);
+                tracing::warn!("Document {}: {}", deferred.id, deferred.failure.text);
+                self.status.count_failure(NasSyncError::new(kind, &deferred.failure.text));
+            }
+        }
+        self.told = self.tries();
+    }
+
+    fn tries(&self) -> HashMap<DocumentId, u32> {
+        self.view.deferred.iter().map(|deferred| (deferred.id, deferred.tries)).collect()
+    }
+
+    /// What ended a run early.
+    fn meet(&mut self, error: &NasSyncError) {
+        let kind = error.kind();
+        if kind == ErrorKind::Interrupted {
+            return;
+        }
+        self.status.count_failure(error.clone());
+        self.failures = self.failures.saturating_add(1);
+        let wait = backoff::RUN.wait(self.failures);
+        match kind.healing() {
+            Healing::Permanent if kind.concerns_nas() || self.view.pause.is_some() => {
+                tracing::error!("{error}. Nothing is sent until `nas-sync retry` or a restart. {}", error.solution());
+                if self.view.pause.is_none() {
+                    self.obstacle = Obstacle::Refused(kind);
+                }
+            }
+            Healing::Pausing if self.view.pause.is_some() => tracing::warn!("{error}; trying again later"),
+            // What is permanent here was met before anybody was called: an upload folder that is not mounted.
+            Healing::Pausing | Healing::Transient | Healing::Permanent => {
+                tracing::warn!("{error}; trying again in {:.0} s", wait.as_secs_f64());
+                self.obstacle = Obstacle::Wait(Instant::now() + wait, kind);
+            }
+        }
+    }
+}
+
+/// Runs until it is dropped.
+async fn keep_figures(poller: &mut QueuePoller, status: &WatchStatus) {
+    loop {
+        sleep(POLL).await;
+        // Trouble with the database is met by the run as well.
+        if let Ok(Some(view)) = poller.look(Look::Glance).await {
+            status.set_backlog(view.backlog);
+        }
+    }
+}
+
+impl Arrivals {
+    fn after(before: Option<Self>, due: u64, now: Instant) -> Option<Self> {
+        match before {
+            _ if due == 0 => None,
+            None => Some(Self { first: now, last: now, due }),
+            Some(before) if due > before.due => Some(Self { last: now, due, ..before }),
+            Some(before) => Some(Self { due, ..before }),
+        }
+    }
+
+    fn are_over(&self, now: Instant, quiet: Duration) -> bool {
+        now >= (self.last + quiet).min(self.first + quiet * MOST_QUIETS)
+    }
+}
+
+/// What a recorded pause means.
+fn bar(pause: Option<&Pause>, first: Option<&Pause>, time: DateTime<Utc>) -> Option<Next> {
+    let pause = pause.filter(|pause| first != Some(pause))?;
+    let kind = ErrorKind::from_name(&pause.failure.kind).unwrap_or(ErrorKind::RemoteFailed);
+    match pause.until {
+        // A database that was in a bad way is simply tried again.
+        _ if kind.party() == Party::Database => None,
+        None => Some(Next::Blocked(kind)),
+        // A longer pause than there can be: the clock was put back.
+        Some(until) if until > time && until <= time + LONGEST_WAIT => Some(Next::Paused(until)),
+        Some(_) => None,
+    }
+}
+
+/// Whether a person has to see to what is tried again nevertheless.
+fn needs_a_person(kind: ErrorKind) -> bool {
+    kind == ErrorKind::DatabaseUnusable || kind.healing() == Healing::Permanent
+}
+
+fn delta(wait: Duration) -> TimeDelta {
+    TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX)
+}
+
+#[cfg(test)]
+mod tests;
