@@ -9,9 +9,9 @@ use super::console::Console;
 use super::progress::{self, Bar};
 use super::signals::{Signals, Stop};
 use super::{json, render, verify, watch};
+use crate::client::documents::{DocumentEvent, DocumentMonitor};
 use crate::config::{Environment, Flags, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::role::event::{Event, Monitor};
 use crate::service::{NasSyncService, SyncSummary};
 use crate::store::{Selection, UserId};
 
@@ -129,7 +129,7 @@ async fn sync(
 ) -> Result<u8> {
     let watcher = Arc::new(Watcher { bar: Bar::new(console.clone()), console: console.clone(), verbose });
     let (stop, stopped) = signals.into_stop();
-    let result = service.sync(selection, Arc::clone(&watcher) as Arc<dyn Monitor>, stop).await;
+    let result = service.sync(selection, Arc::clone(&watcher) as Arc<dyn DocumentMonitor>, stop).await;
     watcher.bar.finish();
     Ok(tell(&result?, stopped.get().copied(), verbose, console))
 }
@@ -176,14 +176,14 @@ struct Watcher {
     verbose: u8,
 }
 
-impl Monitor for Watcher {
-    fn event(&self, event: Event<'_>) {
+impl DocumentMonitor for Watcher {
+    fn event(&self, event: DocumentEvent<'_>) {
         if self.verbose > 0 {
             match &event {
-                Event::FileSent { entry, .. } => {
-                    self.console.note(&format!("sent {}", super::itemize::name(entry)));
+                DocumentEvent::Sent { name, .. } => {
+                    self.console.note(&format!("sent {name}"));
                 }
-                Event::Text { loudness, text } => progress::show_remote_text(&self.console, *loudness, text),
+                DocumentEvent::Text { loudness, text } => progress::show_remote_text(&self.console, *loudness, text),
                 _ => {}
             }
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::console::Console;
+use crate::client::documents::{DocumentEvent, DocumentMonitor};
 use crate::role::event::{Event, Loudness, Monitor};
 use crate::text;
 
@@ -58,33 +59,55 @@ impl Bar {
         bar.set_message(state.current.clone());
         bar
     }
+
+    /// There is more to do than was known.
+    fn add_total(&self, bytes: u64) {
+        let mut state = self.state();
+        state.total += bytes;
+        if let Some(bar) = &state.bar {
+            bar.set_length(state.total);
+        }
+    }
+
+    /// A file begins.
+    fn set_current(&self, name: &[u8]) {
+        let mut state = self.state();
+        state.current = text::escape_bytes(name);
+        if let Some(bar) = &state.bar {
+            bar.set_message(state.current.clone());
+        }
+    }
+
+    /// More bytes are done.
+    fn advance(&self, bytes: u64) {
+        let mut state = self.state();
+        state.done += bytes;
+        if state.bar.is_none() && state.started.elapsed() >= PATIENCE {
+            state.bar = Some(self.start(&state));
+        }
+        if let Some(bar) = &state.bar {
+            bar.set_position(state.done);
+        }
+    }
 }
 
 impl Monitor for Bar {
     fn event(&self, event: Event<'_>) {
-        let mut state = self.state();
         match event {
-            Event::Listed { bytes, .. } => {
-                state.total += bytes;
-                if let Some(bar) = &state.bar {
-                    bar.set_length(state.total);
-                }
-            }
-            Event::FileStarted { entry, .. } => {
-                state.current = text::escape_bytes(&entry.name);
-                if let Some(bar) = &state.bar {
-                    bar.set_message(state.current.clone());
-                }
-            }
-            Event::Progress { bytes } => {
-                state.done += bytes;
-                if state.bar.is_none() && state.started.elapsed() >= PATIENCE {
-                    state.bar = Some(self.start(&state));
-                }
-                if let Some(bar) = &state.bar {
-                    bar.set_position(state.done);
-                }
-            }
+            Event::Listed { bytes, .. } => self.add_total(bytes),
+            Event::FileStarted { entry, .. } => self.set_current(&entry.name),
+            Event::Progress { bytes } => self.advance(bytes),
+            _ => {}
+        }
+    }
+}
+
+impl DocumentMonitor for Bar {
+    fn event(&self, event: DocumentEvent<'_>) {
+        match event {
+            DocumentEvent::Planned { bytes, .. } => self.add_total(bytes),
+            DocumentEvent::Started { name, .. } => self.set_current(name.as_bytes()),
+            DocumentEvent::Progress { bytes } => self.advance(bytes),
             _ => {}
         }
     }

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use super::commands;
 use super::console::Console;
 use super::signals::{Signals, Stop};
+use crate::client::documents::Unmonitored;
 use crate::config::Settings;
 use crate::error::Result;
-use crate::role::event::Silent;
 use crate::service::NasSyncService;
 use crate::store::UserId;
 use crate::watch::health_file::{self, Checkup};
@@ -73,10 +73,10 @@ pub async fn run(
     let options = args.options(service.settings());
     let (stop, stopped) = signals.into_stop();
     if args.once {
-        let summary = service.watch_once(options, Arc::new(Silent), stop).await?;
+        let summary = service.watch_once(options, Arc::new(Unmonitored), stop).await?;
         return Ok(commands::tell(&summary, stopped.get().copied(), verbose, console));
     }
-    let summary = service.watch(options, Arc::new(Silent), stop).await?;
+    let summary = service.watch(options, Arc::new(Unmonitored), stop).await?;
     console.object(&totals(&summary));
     Ok(stopped.get().copied().map_or(0, Stop::exit_code))
 }

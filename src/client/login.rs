@@ -1,5 +1,6 @@
 //! One login, any number of rsync sessions over it. No database.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -32,10 +33,10 @@ impl ClientConfig {
     }
 }
 
-/// A login on a NAS. Sessions may run side by side.
-#[derive(Debug)]
+/// A login on a NAS. Sessions may run side by side. Clones are the same login.
+#[derive(Debug, Clone)]
 pub struct Client {
-    ssh: SshClient,
+    ssh: Arc<SshClient>,
     rsync_path: String,
     idle_limit: Duration,
 }
@@ -43,7 +44,7 @@ pub struct Client {
 impl Client {
     /// Logs in. Ends within the connect timeout; errors as [`SshClient::connect`].
     pub async fn connect(config: &ClientConfig) -> Result<Self> {
-        let ssh = SshClient::connect(&config.ssh).await?;
+        let ssh = Arc::new(SshClient::connect(&config.ssh).await?);
         Ok(Self { ssh, rsync_path: config.rsync_path.clone(), idle_limit: config.idle_limit })
     }
 

@@ -3,11 +3,12 @@
 pub(crate) mod capabilities;
 pub(crate) mod compare;
 pub(crate) mod destination;
+pub mod documents;
 pub(crate) mod file_list;
-mod login;
+pub(crate) mod login;
 pub mod nas;
 mod push;
-mod space;
+pub(crate) mod space;
 
 pub use self::login::{Client, ClientConfig};
 pub use self::push::{Files, PushReport, PushRequest, PushStats};

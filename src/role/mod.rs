@@ -4,6 +4,7 @@
 //! a recorded session, or connects the port to a real server. Roles never see a socket, a clock or a database.
 
 pub mod event;
+pub mod ledger;
 pub mod list;
 pub mod port;
 pub mod sender;

@@ -1,7 +1,5 @@
 //! The line to the NAS: a login that is kept between batches, and made anew when it was lost.
 
-use std::sync::Arc;
-
 use sha2::{Digest as _, Sha256};
 
 use crate::client::{Client, ClientConfig};
@@ -14,7 +12,7 @@ use crate::transport::ssh::Identity;
 pub(crate) struct NasConnection {
     config: ClientConfig,
     folder: String,
-    client: Option<Arc<Client>>,
+    client: Option<Client>,
 }
 
 impl NasConnection {
@@ -45,15 +43,15 @@ impl NasConnection {
     }
 
     /// The login, made where there is none.
-    pub async fn client(&mut self) -> Result<Arc<Client>> {
+    pub async fn client(&mut self) -> Result<Client> {
         if !self.is_up() {
             self.client = None;
         }
         if let Some(client) = &self.client {
-            return Ok(Arc::clone(client));
+            return Ok(client.clone());
         }
-        let client = Arc::new(Client::connect(&self.config).await?);
-        self.client = Some(Arc::clone(&client));
+        let client = Client::connect(&self.config).await?;
+        self.client = Some(client.clone());
         Ok(client)
     }
 

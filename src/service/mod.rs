@@ -26,10 +26,10 @@ use self::verify::{VerifyReport, VerifyRequest};
 use crate::blocking;
 use crate::client::ClientConfig;
 use crate::client::destination::destination_of;
+use crate::client::documents::{DocumentMonitor, FailedDocument, Unmonitored};
 use crate::config::{ConfigStatus, KeySource, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::proof::Level;
-use crate::role::event::{Monitor, Silent};
 use crate::store::{Access, DocumentId, NewDocument, Pause, Queue, Selection, Store, SyncStats, UserId};
 use crate::transport::ssh::{HostKeyPin, Identity, LegacyAlgorithms, SYSTEM_KNOWN_HOSTS, SshConfig, UnknownHostKey};
 use crate::tree::{Root, SourceFile};
@@ -54,9 +54,15 @@ pub struct DocumentError {
     pub error: NasSyncError,
 }
 
+impl From<FailedDocument> for DocumentError {
+    fn from(failed: FailedDocument) -> Self {
+        Self { id: Some(failed.id), error: failed.error }
+    }
+}
+
 impl std::fmt::Display for DocumentError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.id {
+        match &self.id {
             Some(id) => write!(f, "Document {id}: {}", self.error),
             None => write!(f, "Document without id: {}", self.error),
         }
@@ -159,14 +165,20 @@ impl NasSyncService {
 
     /// Syncs one document and says where it is. One that is synced already is left alone.
     pub async fn sync_file(&self, id: DocumentId) -> Result<SyncedFile> {
-        let summary = self.sync(Selection::Documents(vec![id]), Arc::new(Silent), std::future::pending()).await?;
+        self.sync_file_with(id, Arc::new(Unmonitored)).await
+    }
+
+    /// As [`NasSyncService::sync_file`], followed by a monitor.
+    pub async fn sync_file_with(&self, id: DocumentId, monitor: Arc<dyn DocumentMonitor>) -> Result<SyncedFile> {
+        let summary = self.sync(Selection::Documents(vec![id.clone()]), monitor, std::future::pending()).await?;
         if let Some(error) = summary.stopped {
             return Err(error);
         }
         if let Some(failed) = summary.errors.into_iter().next() {
             return Err(failed.error);
         }
-        let copy = self.with_store(Access::ReadOnly, move |store| Ok(store.history(id)?.copy)).await?;
+        let known = id.clone();
+        let copy = self.with_store(Access::ReadOnly, move |store| Ok(store.history(known)?.copy)).await?;
         let copy = copy.ok_or_else(|| {
             NasSyncError::new(
                 ErrorKind::DocumentNotFound,
@@ -178,12 +190,17 @@ impl NasSyncService {
 
     /// Syncs what is pending of one user.
     pub async fn sync_all_pending(&self, user: UserId) -> Result<SyncSummary> {
-        self.sync(Selection::User(user), Arc::new(Silent), std::future::pending()).await
+        self.sync_all_pending_with(user, Arc::new(Unmonitored)).await
+    }
+
+    /// As [`NasSyncService::sync_all_pending`], followed by a monitor.
+    pub async fn sync_all_pending_with(&self, user: UserId, monitor: Arc<dyn DocumentMonitor>) -> Result<SyncSummary> {
+        self.sync(Selection::User(user), monitor, std::future::pending()).await
     }
 
     /// Syncs what is pending of everyone.
     pub async fn sync_everything(&self) -> Result<SyncSummary> {
-        self.sync(Selection::All, Arc::new(Silent), std::future::pending()).await
+        self.sync(Selection::All, Arc::new(Unmonitored), std::future::pending()).await
     }
 
     /// Syncs a selection over one login; a login that is lost is made anew. When `stop` is ready, what was acknowledged is
@@ -195,7 +212,7 @@ impl NasSyncService {
     pub async fn sync(
         &self,
         selection: Selection,
-        monitor: Arc<dyn Monitor>,
+        monitor: Arc<dyn DocumentMonitor>,
         stop: impl Future<Output = ()>,
     ) -> Result<SyncSummary> {
         let mut connection = self.connection()?;
@@ -308,12 +325,12 @@ impl NasSyncService {
         Ok(NasConnection::new(self.client_config()?, self.nas_path()?))
     }
 
-    fn nas_path(&self) -> Result<&str> {
+    pub(crate) fn nas_path(&self) -> Result<&str> {
         let missing = || NasSyncError::new(ErrorKind::NotConfigured, "not configured, missing: NAS_PATH");
         self.settings.path.as_deref().ok_or_else(missing)
     }
 
-    fn root(&self) -> Result<Option<Arc<Root>>> {
+    pub(crate) fn root(&self) -> Result<Option<Arc<Root>>> {
         self.settings.upload_dir.as_deref().map(|path| Root::open(path).map(Arc::new)).transpose()
     }
 

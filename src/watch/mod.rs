@@ -31,10 +31,10 @@ use self::run_loop::{Course, WatchLoop};
 use self::scan::{Scan, ScanConfig, scan_once};
 use self::status::WatchStatus;
 use crate::blocking;
+use crate::client::documents::DocumentMonitor;
+use crate::client::documents::interrupted;
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::role::event::Monitor;
 use crate::service::connection::NasConnection;
-use crate::service::sync::interrupted;
 use crate::service::{NasSyncService, SyncSummary};
 use crate::store::{Selection, UserId};
 
@@ -89,7 +89,7 @@ impl NasSyncService {
     pub async fn watch(
         &self,
         options: WatchOptions,
-        monitor: Arc<dyn Monitor>,
+        monitor: Arc<dyn DocumentMonitor>,
         stop: impl Future<Output = ()>,
     ) -> Result<WatchSummary> {
         let began = Instant::now();
@@ -107,7 +107,7 @@ impl NasSyncService {
     pub async fn watch_once(
         &self,
         options: WatchOptions,
-        monitor: Arc<dyn Monitor>,
+        monitor: Arc<dyn DocumentMonitor>,
         stop: impl Future<Output = ()>,
     ) -> Result<SyncSummary> {
         let Attendance { status, health, listener, connection, scan } = Attendance::new(self, &options).await?;

@@ -16,8 +16,8 @@ use super::health_file::State;
 use super::log_on_change::LogOnChange;
 use super::poller::{Look, QueuePoller, View};
 use super::status::WatchStatus;
+use crate::client::documents::DocumentMonitor;
 use crate::error::{ErrorKind, Healing, NasSyncError, Party, Result};
-use crate::role::event::Monitor;
 use crate::service::backoff;
 use crate::service::connection::NasConnection;
 use crate::service::sync::{self, Others, Request, Stopping};
@@ -46,7 +46,7 @@ pub(super) struct Course {
 /// The state of the loop.
 pub(super) struct WatchLoop<'s> {
     service: &'s NasSyncService,
-    monitor: Arc<dyn Monitor>,
+    monitor: Arc<dyn DocumentMonitor>,
     status: Arc<WatchStatus>,
     course: Course,
     connection: NasConnection,
@@ -109,7 +109,7 @@ impl<'s> WatchLoop<'s> {
         service: &'s NasSyncService,
         course: Course,
         connection: NasConnection,
-        monitor: Arc<dyn Monitor>,
+        monitor: Arc<dyn DocumentMonitor>,
         status: Arc<WatchStatus>,
     ) -> Self {
         let db = service.settings().db.clone();

@@ -1,171 +1,164 @@
-//! What a run writes down: what became of documents, what the NAS refuses, and when it goes on.
+//! What a run writes down: what became of documents, and what the NAS refuses.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 
-use super::verdicts::{self, Verdicts};
-use super::{Others, Run, Stopping, interrupted};
-use crate::client::capabilities::{self, Capabilities};
-use crate::error::{ErrorKind, Healing, NasSyncError, Result};
-use crate::proof::Capability;
+use super::state::{Context, State};
+use crate::client::documents::{Attempt, AttemptEnd, DocumentEvent, DocumentSender, StoredDocument};
+use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::service::lease::LeaseGuard;
-use crate::service::{DocumentError, backoff, lease};
-use crate::store::{BadRow, Deferred, DocumentId, FailedTry, Failure, MarkOutcome, NextTry, Pause, Queue, Settlement};
+use crate::service::{DocumentError, backoff};
+use crate::store::{self, DocumentId, FailedTry, MarkOutcome, Pause, Settlement, StoredCopy, SyncedRecord};
+use crate::tree::{Root, SourceFile, Stamp};
 
-impl Run<'_> {
-    /// Remembers what this NAS refuses, and says what changes by that: once, because from now on it is known.
-    pub(super) async fn learn(&mut self, asked: &Capabilities) -> Result<()> {
-        let news: Vec<Capability> = self.capabilities.refused().difference(asked.refused()).copied().collect();
-        for capability in news {
-            if self.service.settings().durability.is_none()
-                && let Some(warning) = capabilities::warning(capability)
-                && !self.summary.warnings.iter().any(|said| said == warning)
-            {
-                self.summary.warnings.push(warning.to_owned());
-            }
-        }
-        let (target, refused) = (self.connection.target(), self.capabilities.refused().clone());
-        self.store.with(move |store| store.remember_refused(&target, &refused, Utc::now())).await
+/// What became of documents.
+#[derive(Debug, Default)]
+pub(super) struct Outcomes {
+    pub stored: Vec<StoredDocument>,
+    pub failed: Vec<DocumentError>,
+    pub attempts: Vec<Attempt>,
+}
+
+impl Outcomes {
+    /// Documents that were not even sent.
+    pub fn failures(failed: Vec<DocumentError>) -> Self {
+        Self { failed, ..Self::default() }
     }
+}
 
-    /// Records verdicts and takes their documents out of the lease, in one commit.
-    pub(super) async fn record(&mut self, guard: &LeaseGuard, verdicts: Verdicts) -> Result<()> {
-        let Verdicts { synced, stamps, failed, attempts, .. } = verdicts;
-        let settlement =
-            Settlement { synced: synced.clone(), failed: failed.iter().filter_map(failed_try).collect(), attempts };
-        let root = self.root.clone();
-        let (fence, retries) = (guard.fence(), self.service.settings().retries);
-        let (marked, renamed, unmarkable) = self
-            .store
-            .with(move |store| {
-                let now = Utc::now();
-                let is_still = |record: &_| verdicts::is_still(root.as_deref(), record, &stamps);
-                let next = |kind, tries| backoff::next_try(kind, tries, retries, now);
-                let outcomes = store.settle(fence, &settlement, now, &next, &is_still)?;
-                let (mut marked, mut renamed, mut unmarkable) = (Vec::new(), Vec::new(), Vec::new());
-                for (record, outcome) in synced.iter().zip(outcomes) {
-                    match outcome {
-                        MarkOutcome::Marked => marked.push(record.id),
-                        MarkOutcome::Changed => renamed.push(record.id),
-                        outcome => unmarkable.extend(cannot_be_marked(record.id, outcome)),
-                    }
+/// What the database says about records.
+#[derive(Default)]
+struct Marks {
+    marked: HashSet<DocumentId>,
+    /// Their rows name other files now.
+    renamed: Vec<DocumentId>,
+    unmarkable: Vec<DocumentError>,
+}
+
+/// Remembers what this NAS refuses, and takes over what people should know.
+pub(super) async fn remember_refusals(context: &Context, state: &mut State, sender: &mut DocumentSender) -> Result<()> {
+    state.warn(sender.take_warnings());
+    let Some(refused) = sender.take_news() else { return Ok(()) };
+    let target = context.target.clone();
+    context.store.with(move |store| store.remember_refused(&target, &refused, Utc::now())).await
+}
+
+/// Records outcomes and takes their documents out of the lease, in one commit.
+pub(super) async fn record(context: &Context, state: &mut State, guard: &LeaseGuard, outcomes: Outcomes) -> Result<()> {
+    let Outcomes { stored, failed, attempts } = outcomes;
+    let Marks { marked, renamed, unmarkable } = write(context, guard, &stored, &failed, attempts).await?;
+    for document in stored.iter().filter(|document| marked.contains(&document.id)) {
+        let (id, level, bytes) = (&document.id, document.level, document.bytes);
+        context.monitor.event(DocumentEvent::Recorded { id, level, bytes });
+    }
+    if !marked.is_empty() {
+        state.summary.errors.retain(|failed| failed.id.as_ref().is_none_or(|id| !marked.contains(id)));
+        state.summary.synced += marked.len();
+        state.reconnects_without_progress = 0;
+    }
+    state.asked.again(renamed);
+    for error in failed.into_iter().chain(unmarkable) {
+        context.monitor.event(DocumentEvent::Failed { id: error.id.as_ref(), error: &error.error });
+        state.fail(error);
+    }
+    if state.summary.synced > 0 && state.pause.take().is_some() {
+        set_pause(context, None).await?;
+    }
+    Ok(())
+}
+
+async fn write(
+    context: &Context,
+    guard: &LeaseGuard,
+    stored: &[StoredDocument],
+    failed: &[DocumentError],
+    attempts: Vec<Attempt>,
+) -> Result<Marks> {
+    let synced: Vec<SyncedRecord> = stored.iter().map(record_of).collect();
+    let stamps: HashMap<DocumentId, Stamp> =
+        stored.iter().map(|document| (document.id.clone(), document.stamp)).collect();
+    let settlement = Settlement {
+        synced: synced.clone(),
+        failed: failed.iter().filter_map(failed_try).collect(),
+        attempts: attempts.into_iter().map(attempt_row).collect(),
+    };
+    let root = context.root.clone();
+    let (fence, retries) = (guard.fence(), context.retries);
+    context
+        .store
+        .with(move |store| {
+            let now = Utc::now();
+            let is_still = |record: &_| is_still(root.as_deref(), record, &stamps);
+            let next = |kind, tries| backoff::next_try(kind, tries, retries, now);
+            let outcomes = store.settle(fence, &settlement, now, &next, &is_still)?;
+            let mut marks = Marks::default();
+            for (record, outcome) in synced.iter().zip(outcomes) {
+                match outcome {
+                    MarkOutcome::Marked => drop(marks.marked.insert(record.id.clone())),
+                    MarkOutcome::Changed => marks.renamed.push(record.id.clone()),
+                    outcome => marks.unmarkable.extend(cannot_be_marked(&record.id, outcome)),
                 }
-                if !unmarkable.is_empty() {
-                    let failed = unmarkable.iter().filter_map(failed_try).collect();
-                    let failed = Settlement { failed, ..Settlement::default() };
-                    store.settle(fence, &failed, now, &next, &is_still)?;
-                }
-                Ok((marked, renamed, unmarkable))
-            })
-            .await?;
-        if !marked.is_empty() {
-            let marked: HashSet<_> = marked.into_iter().map(Some).collect();
-            self.summary.errors.retain(|failed| !marked.contains(&failed.id));
-            self.summary.synced += marked.len();
-            self.reconnects_without_progress = 0;
-        }
-        // Their rows name other files now.
-        self.ask_again(renamed);
-        for error in failed.into_iter().chain(unmarkable) {
-            self.fail(error);
-        }
-        if self.summary.synced > 0 && self.pause.take().is_some() {
-            self.set_pause(None).await?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn refuse(&mut self, rows: Vec<BadRow>) {
-        self.summary.errors.extend(rows.into_iter().map(|row| DocumentError { id: row.id, error: row.error }));
-    }
-
-    /// The last error of a document counts.
-    fn fail(&mut self, error: DocumentError) {
-        self.summary.errors.retain(|failed| failed.id.is_none() || failed.id != error.id);
-        self.summary.errors.push(error);
-    }
-
-    async fn set_pause(&self, pause: Option<Pause>) -> Result<()> {
-        let target = self.connection.target();
-        self.store.with(move |store| store.set_pause(&target, pause.as_ref())).await
-    }
-
-    /// Counts what is left, and says when things go on.
-    pub(super) async fn finish(&mut self) {
-        let (selection, began) = (self.request.selection.clone(), self.began);
-        let queue = self.store.with(move |store| store.queue(&selection, began, &lease::worker())).await;
-        let Queue { due, leased, deferred } = queue.unwrap_or_else(|error| {
-            self.stop(error);
-            Queue::default()
-        });
-        for deferred in deferred {
-            if !self.summary.errors.iter().any(|failed| failed.id == Some(deferred.id)) {
-                self.summary.errors.push(still_deferred(&deferred));
             }
-        }
-        self.summary.errors.sort_by_key(|failed| failed.id);
-        self.summary.failed = self.summary.errors.len();
-        self.summary.pending = usize::try_from(due + leased).unwrap_or(usize::MAX);
-        self.summary.total = self.summary.synced + self.summary.failed + self.summary.pending;
-        if self.summary.pending > 0 && *self.stopping.borrow() != Stopping::No {
-            // Asked between two batches.
-            self.stop(interrupted());
-        }
-        let all_done = self.summary.failed == 0 && self.summary.pending == 0 && self.summary.synced > 0;
-        if let Some(error) = self.summary.stopped.take_if(|error| all_done && error.kind().concerns_nas()) {
-            // Such as a connection that was cut behind the last acknowledgement.
-            self.summary.warnings.push(format!("everything is on the NAS, but it ended badly: {error}"));
-        }
-        if let Some(error) = self.summary.stopped.clone() {
-            self.pause_for(&error).await;
-        }
-    }
+            if !marks.unmarkable.is_empty() {
+                let failed = marks.unmarkable.iter().filter_map(failed_try).collect();
+                store.settle(fence, &Settlement { failed, ..Settlement::default() }, now, &next, &is_still)?;
+            }
+            Ok(marks)
+        })
+        .await
+}
 
-    /// When the NAS takes nothing, or somebody has to do something first, that is recorded for `watch` and `status`.
-    async fn pause_for(&mut self, error: &NasSyncError) {
-        let count = self.pause.as_ref().map_or(1, |pause| pause.count.saturating_add(1));
-        let until = match error.kind().healing() {
-            Healing::Pausing => Some(backoff::pause_until(count, Utc::now())),
-            // A run by hand, with settings that may be its own, must not stop a `watch` that works.
-            Healing::Permanent if self.request.others == Others::Leave => None,
-            Healing::Permanent | Healing::Transient => return,
-        };
-        let failure = Failure { kind: error.kind().as_str().to_owned(), text: error.message().to_owned() };
-        if let Err(error) = self.set_pause(Some(Pause { until, failure, count })).await {
-            tracing::warn!(%error, "a pause could not be recorded");
-        }
-        self.summary.paused_until = until;
+pub(super) async fn set_pause(context: &Context, pause: Option<Pause>) -> Result<()> {
+    let target = context.target.clone();
+    context.store.with(move |store| store.set_pause(&target, pause.as_ref())).await
+}
+
+/// Whether the file of a record is still the one that was read. One that is gone or closed to us was stored all the same.
+fn is_still(root: Option<&Root>, record: &SyncedRecord, stamps: &HashMap<DocumentId, Stamp>) -> bool {
+    SourceFile::open_document(root, &record.file_path).map_or(true, |file| stamps.get(&record.id) == Some(file.stamp()))
+}
+
+fn record_of(document: &StoredDocument) -> SyncedRecord {
+    SyncedRecord {
+        id: document.id.clone(),
+        file_path: document.path.clone(),
+        copy: StoredCopy {
+            remote_name: document.name.as_bytes().to_vec(),
+            bytes: document.bytes,
+            mtime_seconds: document.mtime.0,
+            mtime_nanoseconds: document.mtime.1,
+            level: document.level,
+            sha256: document.sha256,
+        },
+    }
+}
+
+fn attempt_row(attempt: Attempt) -> store::Attempt {
+    store::Attempt {
+        id: attempt.id,
+        remote_name: attempt.name.as_bytes().to_vec(),
+        sha256: attempt.sha256,
+        started: attempt.started,
+        took: attempt.took,
+        bytes: attempt.bytes,
+        end: match attempt.end {
+            AttemptEnd::Stored => store::AttemptEnd::Synced,
+            AttemptEnd::Failed => store::AttemptEnd::Failed,
+            AttemptEnd::Cut => store::AttemptEnd::Cut,
+        },
+        failure: attempt.failure.map(|error| (error.kind(), error.message().to_owned())),
     }
 }
 
 fn failed_try(failed: &DocumentError) -> Option<FailedTry> {
     let text = failed.error.message().to_owned();
-    failed.id.map(|id| FailedTry { id, kind: failed.error.kind(), text })
-}
-
-/// A document that was not tried in this run, because its last try failed.
-fn still_deferred(deferred: &Deferred) -> DocumentError {
-    let kind = ErrorKind::from_name(&deferred.failure.kind).unwrap_or(ErrorKind::NotAcknowledged);
-    let text = &deferred.failure.text;
-    let (message, solution) = match deferred.next {
-        NextTry::At(time) => (format!("{text} (next try at {})", shown(time)), "`nas-sync retry` tries again at once."),
-        NextTry::Never => (
-            format!("{text} (failed for good, tries: {})", deferred.tries),
-            "See to the cause, then run `nas-sync retry`; the next sync tries again.",
-        ),
-    };
-    let solution = format!("{} {solution}", kind.solution());
-    DocumentError { id: Some(deferred.id), error: NasSyncError::new(kind, message).with_solution(solution) }
-}
-
-fn shown(time: DateTime<Utc>) -> impl std::fmt::Display {
-    time.format("%Y-%m-%d %H:%M:%S UTC")
+    failed.id.clone().map(|id| FailedTry { id, kind: failed.error.kind(), text })
 }
 
 /// Why a document that is stored cannot be marked all the same; `None` where it is no longer the affair of this run: it
 /// is synced already, its row is gone or names another file now, or another worker has taken it over.
-fn cannot_be_marked(id: DocumentId, outcome: MarkOutcome) -> Option<DocumentError> {
+fn cannot_be_marked(id: &DocumentId, outcome: MarkOutcome) -> Option<DocumentError> {
     let error = match outcome {
         MarkOutcome::Rewritten => NasSyncError::new(ErrorKind::SourceChanged, "it changed after it had been sent"),
         MarkOutcome::NameTaken(other) => {
@@ -177,5 +170,5 @@ fn cannot_be_marked(id: DocumentId, outcome: MarkOutcome) -> Option<DocumentErro
         ),
         _ => return None,
     };
-    Some(DocumentError { id: Some(id), error })
+    Some(DocumentError { id: Some(id.clone()), error })
 }

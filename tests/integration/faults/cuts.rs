@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use nas_sync::client::documents::{DocumentEvent, DocumentMonitor, Unmonitored};
 use nas_sync::error::Party;
-use nas_sync::role::event::{Event, Monitor, Silent};
 use nas_sync::transport::ssh::{HostKeyPin, SshClient};
 use nas_sync::{DocumentId, ErrorKind, Selection};
 use tokio::sync::Semaphore;
@@ -172,13 +172,13 @@ struct Stages {
     seen: Mutex<Vec<(Stage, (u64, u64))>>,
 }
 
-impl Monitor for Stages {
-    fn event(&self, event: Event<'_>) {
+impl DocumentMonitor for Stages {
+    fn event(&self, event: DocumentEvent<'_>) {
         let stage = match event {
-            Event::Listed { .. } => Stage::Listed,
-            Event::FileStarted { .. } => Stage::Started,
-            Event::FileSent { .. } => Stage::Sent,
-            Event::Acknowledged { .. } => Stage::Acknowledged,
+            DocumentEvent::Listed { .. } => Stage::Listed,
+            DocumentEvent::Started { .. } => Stage::Started,
+            DocumentEvent::Sent { .. } => Stage::Sent,
+            DocumentEvent::Acknowledged { .. } => Stage::Acknowledged,
             _ => return,
         };
         self.seen.lock().expect("no listener panics").push((stage, passed(&self.chaos)));
@@ -209,7 +209,7 @@ async fn run(trial: Trial, cut: Cut) -> Seen {
         Stop::Fin | Stop::Reset => Patience::Usual,
         Stop::Silence | Stop::HalfSilence => Patience::Short,
     };
-    let summary = trial.sync(patience, Selection::All, Arc::new(Silent)).await;
+    let summary = trial.sync(patience, Selection::All, Arc::new(Unmonitored)).await;
     let marked = trial.check(&summary);
     assert_eq!((summary.total, summary.synced), (DOCUMENTS.len(), marked), "{summary:?}");
     if let Some(error) = &summary.stopped {
@@ -220,7 +220,7 @@ async fn run(trial: Trial, cut: Cut) -> Seen {
     assert!(connections[0].bytes(cut.way) <= cut.after, "{connections:?}");
     // By name, because documents that met a fault may have to wait otherwise.
     let left: Vec<_> = trial.rows().iter().filter(|row| !row.1).map(|row| DocumentId(row.0)).collect();
-    let next = trial.sync(Patience::Usual, Selection::Documents(left), Arc::new(Silent)).await;
+    let next = trial.sync(Patience::Usual, Selection::Documents(left), Arc::new(Unmonitored)).await;
     trial.check_all(&next);
     Seen {
         cut,
@@ -304,7 +304,7 @@ async fn slow_and_chopped_connections_only_cost_time() {
         let trial = ground.trial(&format!("pace {number}"), random.next());
         trial.chaos.plan(move |_| Fault::pace(pace));
         runs.spawn(async move {
-            trial.check_all(&trial.sync(Patience::Usual, Selection::All, Arc::new(Silent)).await);
+            trial.check_all(&trial.sync(Patience::Usual, Selection::All, Arc::new(Unmonitored)).await);
             assert_eq!(trial.chaos.connections().len(), 1, "{pace:?}");
         });
     }
@@ -322,7 +322,8 @@ async fn a_connection_that_is_always_cut_gets_there_in_the_end() {
     trial.chaos.plan(move |number| Fault::stop(Way::ToServer, (number as u64 + 1) * step, Stop::Reset));
     let mut marked = 0;
     for _ in 0..40 {
-        let summary = trial.sync(Patience::Usual, Selection::Documents(ground.ids.clone()), Arc::new(Silent)).await;
+        let summary =
+            trial.sync(Patience::Usual, Selection::Documents(ground.ids.clone()), Arc::new(Unmonitored)).await;
         let now = trial.check(&summary);
         assert!(now >= marked, "{summary:?}");
         marked = now;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nas_sync::role::event::Monitor;
+use nas_sync::client::documents::DocumentMonitor;
 use nas_sync::store::{Access, Store};
 use nas_sync::{DocumentId, NasSyncService, Selection, SyncSummary, UserId};
 
@@ -139,7 +139,12 @@ impl Trial {
     }
 
     /// Syncs, and ends by a deadline (I4).
-    pub async fn sync(&self, patience: Patience, selection: Selection, monitor: Arc<dyn Monitor>) -> SyncSummary {
+    pub async fn sync(
+        &self,
+        patience: Patience,
+        selection: Selection,
+        monitor: Arc<dyn DocumentMonitor>,
+    ) -> SyncSummary {
         let service = self.service(patience);
         let sync = service.sync(selection, monitor, std::future::pending());
         let summary = tokio::time::timeout(DEADLINE, sync).await.expect("it ends");

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nas_sync::role::event::{Event, Monitor, Silent};
+use nas_sync::client::documents::{DocumentEvent, DocumentMonitor, Unmonitored};
 use nas_sync::store::{Access, Store};
 use nas_sync::{DocumentId, ErrorKind, Selection, SyncSummary};
 
@@ -93,13 +93,15 @@ struct Meddler {
     done: AtomicBool,
 }
 
-impl Monitor for Meddler {
-    fn event(&self, event: Event<'_>) {
+impl DocumentMonitor for Meddler {
+    fn event(&self, event: DocumentEvent<'_>) {
         let now = match event {
-            Event::FileStarted { .. } => self.moment == Moment::Asked,
-            Event::Progress { .. } => self.moment == Moment::Reading && self.read.fetch_add(1, Ordering::Relaxed) == 1,
-            Event::FileSent { .. } => self.moment == Moment::Sent,
-            Event::Acknowledged { .. } => self.moment == Moment::Stored,
+            DocumentEvent::Started { .. } => self.moment == Moment::Asked,
+            DocumentEvent::Progress { .. } => {
+                self.moment == Moment::Reading && self.read.fetch_add(1, Ordering::Relaxed) == 1
+            }
+            DocumentEvent::Sent { .. } => self.moment == Moment::Sent,
+            DocumentEvent::Acknowledged { .. } => self.moment == Moment::Stored,
             _ => false,
         };
         if now && !self.done.swap(true, Ordering::Relaxed) {
@@ -128,7 +130,7 @@ async fn a_document_that_changes_on_its_way_is_not_marked() {
             }
             // The next run sends what is there then.
             if path.exists() {
-                let next = sync(&site, &[id], Arc::new(Silent)).await;
+                let next = sync(&site, &[id], Arc::new(Unmonitored)).await;
                 assert_eq!((next.failed, next.pending), (0, 0), "{change:?} {moment:?}: {next:?}");
                 if summary.synced == 0 {
                     assert_eq!(site.stored(&name), fs::read(&path).ok(), "{change:?} {moment:?}");
@@ -141,7 +143,7 @@ async fn a_document_that_changes_on_its_way_is_not_marked() {
 }
 
 /// Syncs these documents.
-async fn sync(site: &Site, ids: &[DocumentId], monitor: Arc<dyn Monitor>) -> SyncSummary {
+async fn sync(site: &Site, ids: &[DocumentId], monitor: Arc<dyn DocumentMonitor>) -> SyncSummary {
     site.service().sync(Selection::Documents(ids.to_vec()), monitor, std::future::pending()).await.unwrap()
 }
 
@@ -258,7 +260,7 @@ async fn documents_under_a_writer_that_never_rests() {
     });
     let (mut marks, mut refusals) = (0, 0);
     for _ in 0..rounds {
-        let summary = sync(&site, &ids, Arc::new(Silent)).await;
+        let summary = sync(&site, &ids, Arc::new(Unmonitored)).await;
         assert!(summary.stopped.is_none() && summary.pending == 0, "{summary:?}");
         refusals += summary.failed;
         marks += check_marks(&site, &ids, &writer.history);
@@ -270,7 +272,7 @@ async fn documents_under_a_writer_that_never_rests() {
     let changes = thread.join().unwrap();
     println!("{rounds} rounds, {changes} changes: {marks} marks, {refusals} documents refused");
     // Now that it rests all documents arrive as they are.
-    let last = sync(&site, &ids, Arc::new(Silent)).await;
+    let last = sync(&site, &ids, Arc::new(Unmonitored)).await;
     assert_eq!((last.synced, last.failed, last.pending), (12, 0, 0), "{last:?}");
     check_marks(&site, &ids, &writer.history);
     for (number, path) in writer.paths.iter().enumerate() {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use nas_sync::role::event::Silent;
+use nas_sync::client::documents::Unmonitored;
 use nas_sync::{
     DocumentId, Environment, Flags, NasSyncError, NasSyncService, Selection, Settings, SyncSummary, UserId,
 };
@@ -112,7 +112,7 @@ impl Site {
 
     /// Syncs everything, when the database or the settings may be wrong.
     pub async fn try_sync(&self) -> Result<SyncSummary, NasSyncError> {
-        self.service().sync(Selection::All, Arc::new(Silent), std::future::pending()).await
+        self.service().sync(Selection::All, Arc::new(Unmonitored), std::future::pending()).await
     }
 
     /// What lies on the NAS under a name.

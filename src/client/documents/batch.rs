@@ -1,0 +1,125 @@
+//! The documents of one session: their file list, their contents, and who follows them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::events::{DocumentEvent, DocumentMonitor};
+use super::prepared::Prepared;
+use crate::client::capabilities::{Capabilities, Folders, Proof};
+use crate::client::file_list;
+use crate::error::Result;
+use crate::role::event::{Event, Monitor};
+use crate::role::ledger::Ledger;
+use crate::role::list::{SendList, Sources};
+use crate::role::sender::{ChangedFile, Mode};
+use crate::session::{Contents, Push, Receipts};
+use crate::store::DocumentId;
+use crate::tree::{FileMeta, RemoteName, Root, SourceFile, Stamp};
+use crate::wire::flist::FileEntry;
+use crate::wire::handshake::Offer;
+
+/// Modes never travel with a document; this is what a new file gets before the NAS's own mask.
+const FILE_MODE: u32 = 0o644;
+
+/// The documents of one session, and what it was asked for; the sender may have learnt meanwhile to ask for less.
+pub(super) struct Batch {
+    pub documents: Vec<Prepared>,
+    pub asked: Capabilities,
+    /// What the session tells about each of them; it outlives a session that is cut off.
+    pub ledger: Arc<Ledger>,
+}
+
+impl Batch {
+    pub fn new(documents: Vec<Prepared>, asked: Capabilities, monitor: &Arc<dyn DocumentMonitor>) -> Self {
+        let name = |document: &Prepared| (document.id.clone(), document.name.clone(), document.bytes());
+        let keyed = Keyed { documents: documents.iter().map(name).collect(), monitor: Arc::clone(monitor) };
+        let ledger = Arc::new(Ledger::new(Arc::new(keyed), documents.len()));
+        Self { documents, asked, ledger }
+    }
+
+    /// Whether names of this batch lie in folders, which then travel too.
+    pub fn folders(&self) -> Folders {
+        let in_folders = file_list::has_folders(self.documents.iter().map(|document| &document.name));
+        if in_folders { Folders::OnTheWay } else { Folders::None }
+    }
+
+    /// What the session is to do.
+    pub fn push(&self, root: Option<&Arc<Root>>, idle_limit: std::time::Duration) -> Push {
+        let file = |document: &Prepared| (document.path.clone(), document.stamp);
+        let contents = DocumentContents { files: self.documents.iter().map(file).collect(), root: root.cloned() };
+        Push {
+            offer: Offer::default(),
+            list: self.list(),
+            sources: Arc::new(contents),
+            contents: Contents::Unsummed,
+            receipts: match self.asked.proof() {
+                Proof::Acknowledgements => Receipts::Asked,
+                Proof::CleanEnd => Receipts::NotAsked,
+            },
+            changed: ChangedFile::Spoil,
+            mode: Mode::Transfer,
+            idle_limit,
+            monitor: Arc::clone(&self.ledger) as Arc<dyn Monitor>,
+        }
+    }
+
+    /// Each document at its position in the batch, then the folders on the way to them.
+    fn list(&self) -> SendList {
+        let file = |document: &'_ Prepared| FileMeta { mode: FILE_MODE, ..document.meta };
+        let files = self.documents.iter().map(|document| (&document.name, file(document)));
+        SendList { entries: file_list::entries(files), ..SendList::default() }
+    }
+}
+
+/// The files of a session.
+struct DocumentContents {
+    files: Vec<(PathBuf, Stamp)>,
+    root: Option<Arc<Root>>,
+}
+
+impl Sources for DocumentContents {
+    fn open(&self, index: usize, _entry: &FileEntry) -> Result<SourceFile> {
+        let (path, stamp) = &self.files[index];
+        Prepared::open(self.root.as_ref(), path, stamp)
+    }
+}
+
+/// Gives what a session tells about its files the keys of their documents.
+struct Keyed {
+    documents: Vec<(DocumentId, RemoteName, u64)>,
+    monitor: Arc<dyn DocumentMonitor>,
+}
+
+impl Monitor for Keyed {
+    fn event(&self, event: Event<'_>) {
+        let told = match event {
+            Event::Listed { .. } => DocumentEvent::Listed { documents: self.documents.len() as u64 },
+            Event::FileStarted { index, .. } => {
+                let Some((id, name, bytes)) = self.documents.get(index) else { return };
+                DocumentEvent::Started { id, name, bytes: *bytes }
+            }
+            Event::FileSent { index, .. } => {
+                let Some((id, name, _)) = self.documents.get(index) else { return };
+                DocumentEvent::Sent { id, name }
+            }
+            Event::Acknowledged { index } => {
+                let Some((id, ..)) = self.documents.get(index) else { return };
+                DocumentEvent::Acknowledged { id }
+            }
+            Event::Progress { bytes } => DocumentEvent::Progress { bytes },
+            Event::Text { loudness, text } => DocumentEvent::Text { loudness, text },
+            _ => return,
+        };
+        self.monitor.event(told);
+    }
+}
+
+/// Deals documents out to sessions in turn, so that each gets its share of large ones.
+pub(super) fn distribute(documents: Vec<Prepared>, sessions: usize) -> Vec<Vec<Prepared>> {
+    let mut parts = vec![Vec::new(); sessions.clamp(1, documents.len().max(1))];
+    let count = parts.len();
+    for (position, document) in documents.into_iter().enumerate() {
+        parts[position % count].push(document);
+    }
+    parts
+}

@@ -1,0 +1,91 @@
+//! A document whose file was looked at, so that it can be sent.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::delta::SumHead;
+use crate::delta::strong::MAX_DIGEST_LEN;
+use crate::delta::sum_head::MAX_BLOCK_LEN;
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::store::DocumentId;
+use crate::tree::{FileMeta, RemoteName, Root, SourceFile, Stamp};
+use crate::wire::server_args::PARTIAL_DIR;
+
+/// A document to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutgoingDocument {
+    /// The caller's own key for it, a number or text; what is told about it carries this.
+    pub id: DocumentId,
+    /// Its file. Relative to the upload folder where there is one, else to the working directory.
+    pub path: PathBuf,
+    /// What it is called below the destination folder.
+    pub name: RemoteName,
+}
+
+/// A document whose file was looked at.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The caller's key.
+    pub id: DocumentId,
+    /// Its file.
+    pub path: PathBuf,
+    /// What it is called below the destination folder.
+    pub name: RemoteName,
+    /// Size and time of the file when it was looked at.
+    pub meta: FileMeta,
+    /// What tells whether it is still the same.
+    pub stamp: Stamp,
+}
+
+impl Prepared {
+    /// Looks at a document's file, below `root` where there is one.
+    ///
+    /// Fails like [`SourceFile::open_document`], and with `NameUnsendable` for a name that rsync needs for itself.
+    pub fn look(document: OutgoingDocument, root: Option<&Root>) -> Result<Self> {
+        let file = SourceFile::open_document(root, &document.path)?;
+        Self::new(document, *file.meta(), *file.stamp())
+    }
+
+    /// A document whose file the caller has looked at. Fails with `NameUnsendable` for a name that rsync needs for itself.
+    pub fn new(document: OutgoingDocument, meta: FileMeta, stamp: Stamp) -> Result<Self> {
+        let OutgoingDocument { id, path, name } = document;
+        refuse_partial_dir(&name)?;
+        Ok(Self { id, path, name, meta, stamp })
+    }
+
+    /// Its folder below the destination; empty for the destination itself.
+    pub(super) fn folder(&self) -> &[u8] {
+        let name = self.name.as_bytes();
+        &name[..name.len() - self.name.file_name().len()]
+    }
+
+    /// How many bytes of block sums a copy of the same length on the NAS amounts to.
+    pub(super) fn most_sums(&self) -> u64 {
+        SumHead::for_basis(self.meta.size, MAX_BLOCK_LEN, MAX_DIGEST_LEN).sums_len()
+    }
+
+    /// The length of its file in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.meta.size
+    }
+
+    /// Opens its file for sending. Fails with `SourceChanged` when it is no longer the one that was looked at: another
+    /// one must not arrive under what is recorded.
+    pub(super) fn open(root: Option<&Arc<Root>>, path: &Path, stamp: &Stamp) -> Result<SourceFile> {
+        let file = SourceFile::open_document(root.map(AsRef::as_ref), path)?;
+        if file.stamp() == stamp {
+            Ok(file.hashed())
+        } else {
+            Err(NasSyncError::new(ErrorKind::SourceChanged, format!("{} changed before it was sent", path.display())))
+        }
+    }
+}
+
+/// rsync keeps interrupted files in a folder of this name, and removes what stands in its way.
+fn refuse_partial_dir(name: &RemoteName) -> Result<()> {
+    if name.as_bytes().split(|&byte| byte == b'/').any(|part| part == PARTIAL_DIR.as_bytes()) {
+        let message = format!("its name on the NAS holds {PARTIAL_DIR}, which rsync needs for itself");
+        return Err(NasSyncError::new(ErrorKind::NameUnsendable, message));
+    }
+    Ok(())
+}

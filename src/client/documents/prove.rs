@@ -1,0 +1,122 @@
+//! What is done about documents that the NAS acknowledged, so that a stronger level holds
+//! (`protocol-notes/15-levels-of-proof.md`).
+//!
+//! Guarantees: a level is told only when all of it was done; what could have been proved and was not, because the
+//! connection was lost or the batch was cut off, counts as not stored.
+
+use std::time::Duration;
+
+use super::report::{BatchReport, StoredDocument};
+use super::sender::{Cancelled, DocumentSender, Judged, interrupted};
+use crate::client::capabilities::Folders;
+use crate::client::compare::{self, Comparison, Item, Method};
+use crate::client::login::Client;
+use crate::client::nas::{self, Flush, Flushed};
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::proof::{Capability, Level};
+
+/// How long the last flush may take when somebody waits for the end.
+const LAST_FLUSH: Duration = Duration::from_secs(5);
+
+impl DocumentSender {
+    /// Lets the NAS flush its folders, so that what it acknowledged survives a power cut there
+    /// (`protocol-notes/15-levels-of-proof.md#durable`). What it could flush and did not is taken back: the power may
+    /// just have been cut.
+    pub(super) async fn make_durable(
+        &mut self,
+        client: &Client,
+        judged: &mut [Judged],
+        cancelled: Option<Cancelled>,
+        report: &mut BatchReport,
+    ) {
+        let flushable = |part: &Judged| part.asked.durable() && !part.verdicts.stored.is_empty();
+        if !judged.iter().any(flushable) {
+            return;
+        }
+        let in_folders = judged.iter().any(|part| part.folders == Folders::OnTheWay);
+        let scope = if in_folders { Flush::Everything } else { Flush::Folder };
+        let unproved = match self.flush(client, scope, cancelled).await {
+            Ok(Flushed::Yes) => {
+                let durable = judged.iter_mut().filter(|part| part.asked.durable());
+                durable.for_each(|part| part.verdicts.raise_to(Level::Durable));
+                return;
+            }
+            Ok(Flushed::Refused(why)) => {
+                self.refuse(Capability::Flush);
+                match self.capabilities.check() {
+                    Ok(()) => return,
+                    Err(error) => error.with_details(why),
+                }
+            }
+            Err(error) => error,
+        };
+        take_back(judged, unproved, report);
+    }
+
+    /// One flush. It has to come over the login of the sessions: behind a lost one there may be a NAS that has started
+    /// anew, and has nothing left to flush.
+    async fn flush(&self, client: &Client, scope: Flush, cancelled: Option<Cancelled>) -> Result<Flushed> {
+        let is_last = cancelled == Some(Cancelled::Interrupted);
+        let limit = if is_last { LAST_FLUSH } else { client.idle_limit() };
+        let flush = nas::flush(client, &self.settings.folder, scope, limit);
+        if !is_last {
+            return flush.await;
+        }
+        // Whoever asked for the end does not want to wait for slow disks; the documents go again next time.
+        tokio::time::timeout(LAST_FLUSH, flush).await.unwrap_or_else(|_| Err(interrupted()))
+    }
+
+    /// Where the level `verified` is asked for, lets the NAS read again what it stored.
+    pub(super) async fn read_back(&mut self, client: &Client, judged: &mut [Judged], report: &mut BatchReport) {
+        if self.capabilities.best() < Level::Verified {
+            return;
+        }
+        let (folder, root) = (&self.settings.folder, self.settings.root.as_ref());
+        for at in 0..judged.len() {
+            let items: Vec<Item> = judged[at].verdicts.stored.iter().map(item).collect();
+            if items.is_empty() {
+                continue;
+            }
+            match compare::compare(client, folder, root, &items, Method::DryRun).await {
+                Ok(found) => judged[at].verdicts.read_back(found.into_iter().map(read_back_error).collect()),
+                Err(error) => return take_back(judged, error, report),
+            }
+        }
+    }
+}
+
+/// Takes back what was acknowledged and should have been proved further.
+fn take_back(judged: &mut [Judged], cause: NasSyncError, report: &mut BatchReport) {
+    for part in judged.iter_mut().filter(|part| part.asked.durable()) {
+        report.unproved.extend(part.verdicts.take_back_all(&cause));
+    }
+    if cause.kind() == ErrorKind::ConnectionLost && report.stopped.is_none() {
+        report.connection_lost.get_or_insert(cause);
+    } else {
+        report.stop(cause);
+    }
+}
+
+fn item(document: &StoredDocument) -> Item {
+    Item {
+        name: document.name.clone(),
+        path: document.path.clone(),
+        bytes: document.bytes,
+        mtime: document.mtime,
+        sha256: document.sha256,
+    }
+}
+
+/// Why a document that was read back is not verified; `None` when it is.
+fn read_back_error(comparison: Comparison) -> Option<NasSyncError> {
+    let error = |message| NasSyncError::new(ErrorKind::NotAcknowledged, message);
+    match comparison {
+        Comparison::Equal => None,
+        Comparison::Differs => Some(error("what the NAS reads back is not what was sent")),
+        Comparison::Missing => Some(error("the NAS acknowledged it, but it is not there")),
+        Comparison::ChangedHere => {
+            Some(NasSyncError::new(ErrorKind::SourceChanged, "it changed before it could be read back and compared"))
+        }
+        Comparison::Unknown(error) => Some(error),
+    }
+}

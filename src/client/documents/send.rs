@@ -1,0 +1,182 @@
+//! All of it in one call: look at the files, check the names, send batch by batch.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::events::{DocumentEvent, DocumentMonitor};
+use super::names;
+use super::prepared::{OutgoingDocument, Prepared};
+use super::report::{BatchReport, FailedDocument, StoredDocument};
+use super::sender::{DocumentSender, SendSettings};
+use crate::blocking;
+use crate::client::login::Client;
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::proof::Level;
+use crate::store::DocumentId;
+use crate::tree::Root;
+
+/// Documents to send, and how.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SendDocuments {
+    /// The documents. Keys and names must differ from one another.
+    pub documents: Vec<OutgoingDocument>,
+    /// The destination folder on the NAS. It must exist.
+    pub folder: String,
+    /// The folder that all files must lie below, if any; then no symlink is followed on the way to them.
+    pub upload_dir: Option<PathBuf>,
+    /// The level of proof that is required; `None`: the best the NAS can do, up to durable.
+    pub required: Option<Level>,
+    /// Sessions side by side, from 1 to 64.
+    pub jobs: u16,
+}
+
+impl SendDocuments {
+    /// These documents to this folder, with one session at a time and the best level that the NAS can prove.
+    pub fn new(folder: impl Into<String>, documents: Vec<OutgoingDocument>) -> Self {
+        Self { documents, folder: folder.into(), upload_dir: None, required: None, jobs: 1 }
+    }
+
+    /// Refuses what lies outside this folder.
+    #[must_use]
+    pub fn below(self, upload_dir: impl Into<PathBuf>) -> Self {
+        Self { upload_dir: Some(upload_dir.into()), ..self }
+    }
+
+    /// Requires a level of proof.
+    #[must_use]
+    pub fn require(self, level: Level) -> Self {
+        Self { required: Some(level), ..self }
+    }
+
+    /// Sends over so many sessions side by side, from 1 to 64.
+    #[must_use]
+    pub fn jobs(self, jobs: u16) -> Self {
+        Self { jobs: jobs.clamp(1, 64), ..self }
+    }
+}
+
+/// What became of one document.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DocumentOutcome {
+    /// The caller's key.
+    pub id: DocumentId,
+    /// The copy on the NAS, or why there is none that is proved. An error whose [`kind`](NasSyncError::kind) heals by
+    /// itself is worth another try.
+    pub result: Result<StoredDocument>,
+}
+
+impl Client {
+    /// Sends documents to a folder on the NAS and says about each what is proved: the same checks, levels, resumption of
+    /// interrupted files and session limits as the service, without a database. The outcomes are in the order of the
+    /// documents; each is told to the monitor as soon as it is settled.
+    ///
+    /// Fails only when nothing could be tried: with `Usage` for an upload folder that cannot be
+    /// opened, or a key that stands for two documents. Dropping the
+    /// future ends the sessions; what the NAS has stored by then stays there.
+    pub async fn send_documents(
+        &self,
+        request: SendDocuments,
+        monitor: Arc<dyn DocumentMonitor>,
+    ) -> Result<Vec<DocumentOutcome>> {
+        let SendDocuments { documents, folder, upload_dir, required, jobs } = request;
+        refuse_repeated_keys(&documents)?;
+        let order: Vec<DocumentId> = documents.iter().map(|document| document.id.clone()).collect();
+        let (root, prepared, refused) = blocking::run(move || prepare(documents, upload_dir)).await?;
+        let mut outcomes = Outcomes { monitor: &*monitor, settled: HashMap::new() };
+        outcomes.fail(refused);
+        let bytes = prepared.iter().map(Prepared::bytes).sum();
+        monitor.event(DocumentEvent::Planned { documents: prepared.len() as u64, bytes });
+        let mut sender = DocumentSender::new(SendSettings { folder, root, required, jobs }, BTreeSet::new());
+        let rest = self.send_all(&mut sender, prepared, &monitor, &mut outcomes).await;
+        for warning in sender.take_warnings() {
+            tracing::warn!("{warning}");
+        }
+        let stopped = rest.err().unwrap_or_else(|| NasSyncError::new(ErrorKind::NotAcknowledged, "it was not reached"));
+        Ok(order
+            .into_iter()
+            .map(|id| {
+                let result = outcomes.settled.remove(&id).unwrap_or_else(|| Err(stopped.clone()));
+                DocumentOutcome { id, result }
+            })
+            .collect())
+    }
+
+    /// Sends all that waits. Fails with what keeps the rest from being sent.
+    async fn send_all(
+        &self,
+        sender: &mut DocumentSender,
+        mut waiting: Vec<Prepared>,
+        monitor: &Arc<dyn DocumentMonitor>,
+        outcomes: &mut Outcomes<'_>,
+    ) -> Result<()> {
+        while !waiting.is_empty() {
+            let room = sender.room(self).await;
+            let (batch, too_large) = sender.next_batch(&mut waiting, room).map_err(|(error, _)| error)?;
+            outcomes.fail(too_large);
+            let report = sender.send_batch(self, batch, monitor, std::future::pending()).await;
+            let BatchReport { stored, failed, again, connection_lost, stopped, .. } = report;
+            outcomes.store(stored);
+            outcomes.fail(failed);
+            if let Some(error) = stopped.or(connection_lost) {
+                return Err(error);
+            }
+            waiting.splice(0..0, again);
+        }
+        Ok(())
+    }
+}
+
+/// What is settled, and who is told.
+struct Outcomes<'m> {
+    monitor: &'m dyn DocumentMonitor,
+    settled: HashMap<DocumentId, Result<StoredDocument>>,
+}
+
+impl Outcomes<'_> {
+    fn fail(&mut self, failed: Vec<FailedDocument>) {
+        for FailedDocument { id, error } in failed {
+            self.monitor.event(DocumentEvent::Failed { id: Some(&id), error: &error });
+            self.settled.insert(id, Err(error));
+        }
+    }
+
+    fn store(&mut self, stored: Vec<StoredDocument>) {
+        for document in stored {
+            let (level, bytes) = (document.level, document.bytes);
+            self.monitor.event(DocumentEvent::Recorded { id: &document.id, level, bytes });
+            self.settled.insert(document.id.clone(), Ok(document));
+        }
+    }
+}
+
+/// Each outcome is told by its key.
+fn refuse_repeated_keys(documents: &[OutgoingDocument]) -> Result<()> {
+    let mut seen = HashSet::new();
+    match documents.iter().find(|document| !seen.insert(&document.id)) {
+        None => Ok(()),
+        Some(twice) => {
+            let message = format!("the key {} stands for two documents", twice.id);
+            Err(NasSyncError::new(ErrorKind::Usage, message).with_solution("Give each document a key of its own."))
+        }
+    }
+}
+
+type Preparation = (Option<Arc<Root>>, Vec<Prepared>, Vec<FailedDocument>);
+
+fn prepare(documents: Vec<OutgoingDocument>, upload_dir: Option<PathBuf>) -> Result<Preparation> {
+    let root = upload_dir.map(|path| Root::open(&path).map(Arc::new)).transpose()?;
+    let (mut prepared, mut refused) = (Vec::with_capacity(documents.len()), Vec::new());
+    for document in documents {
+        let id = document.id.clone();
+        match Prepared::look(document, root.as_deref()) {
+            Ok(document) => prepared.push(document),
+            Err(error) => refused.push(FailedDocument { id, error }),
+        }
+    }
+    let (prepared, clashes) = names::refuse_clashes(prepared);
+    refused.extend(clashes);
+    Ok((root, prepared, refused))
+}

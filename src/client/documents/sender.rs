@@ -1,0 +1,309 @@
+//! Sends prepared documents batch by batch over one login, and keeps between batches what it has learnt about the NAS.
+//!
+//! One batch goes in one session or in several side by side; each is judged (`judge`), and what they proved is made to
+//! last (`prove`).
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::task::JoinSet;
+
+use super::batch::{Batch, distribute};
+use super::events::DocumentMonitor;
+use super::judge::{self, SessionEnd};
+use super::limits::{self, BatchLimits};
+use super::prepared::Prepared;
+use super::report::{BatchReport, FailedDocument, Verdicts};
+use crate::client::capabilities::{self, Capabilities, Folders, Proof};
+use crate::client::destination::destination_of;
+use crate::client::login::Client;
+use crate::client::nas::{self, Space};
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::proof::{Capability, Level};
+use crate::session::Outcome;
+use crate::tree::Root;
+
+/// What a [`DocumentSender`] needs to know beside the login.
+#[derive(Debug, Clone)]
+pub struct SendSettings {
+    /// The destination folder on the NAS, as a person writes it.
+    pub folder: String,
+    /// The folder that the documents must lie below, if any.
+    pub root: Option<Arc<Root>>,
+    /// The level of proof that is required; `None`: the best up to durable.
+    pub required: Option<Level>,
+    /// Sessions side by side, at least one.
+    pub jobs: u16,
+}
+
+/// Why a batch is cut off from this side. What the NAS has acknowledged until then still counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// Somebody asked for the end and does not want to wait.
+    Interrupted,
+    /// Somebody else may send these documents by now.
+    TakenOver,
+}
+
+/// Sends documents to one folder of one NAS.
+#[derive(Debug)]
+pub struct DocumentSender {
+    pub(super) settings: SendSettings,
+    pub(super) capabilities: Capabilities,
+    limits: BatchLimits,
+    low_room_said: bool,
+    /// What was refused when somebody last asked for news.
+    told: BTreeSet<Capability>,
+    warnings: Vec<String>,
+}
+
+/// What became of the part of a batch that went in one session.
+pub(super) struct Judged {
+    pub verdicts: Verdicts,
+    /// What its session was asked for.
+    pub asked: Capabilities,
+    pub folders: Folders,
+    /// Documents that go again.
+    pub again: Vec<Prepared>,
+}
+
+impl DocumentSender {
+    /// A sender that knows what this NAS has refused before.
+    pub fn new(settings: SendSettings, refused: BTreeSet<Capability>) -> Self {
+        Self {
+            capabilities: Capabilities::without(refused.clone(), settings.required),
+            settings,
+            limits: BatchLimits::default(),
+            low_room_said: false,
+            told: refused,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Fails with `DurabilityUnavailable` when this NAS is known not to prove the level that is required.
+    pub fn check(&self) -> Result<()> {
+        self.capabilities.check()
+    }
+
+    /// All that this NAS refuses, if more is known than when this was asked last.
+    pub fn take_news(&mut self) -> Option<BTreeSet<Capability>> {
+        let refused = self.capabilities.refused();
+        (*refused != self.told).then(|| {
+            self.told.clone_from(refused);
+            refused.clone()
+        })
+    }
+
+    /// What people should know, once each.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// How much room the NAS has, where it says so. Low room is said once. Dropping the future loses nothing.
+    pub async fn room(&mut self, client: &Client) -> Option<Space> {
+        if !self.capabilities.has(Capability::Space) {
+            return None;
+        }
+        let Some(space) = nas::free_space(client, &self.settings.folder).await else {
+            // A connection that was just lost says nothing about what the NAS would answer.
+            if client.ssh().lost().is_none() {
+                self.refuse(Capability::Space);
+            }
+            return None;
+        };
+        if let Some(warning) = limits::low_room(space).filter(|_| !self.low_room_said) {
+            self.low_room_said = true;
+            self.warnings.push(warning);
+        }
+        Some(space)
+    }
+
+    /// Takes the next batch out of what waits, and those documents for which the NAS has no room. Fails with `DiskFull`
+    /// when it has room for none; nothing waits any more then.
+    pub fn next_batch(
+        &self,
+        waiting: &mut Vec<Prepared>,
+        room: Option<Space>,
+    ) -> Result<(Vec<Prepared>, Vec<FailedDocument>), (NasSyncError, Vec<Prepared>)> {
+        let too_large = limits::set_aside_too_large(waiting, room)?;
+        let later = waiting.split_off(self.limits.batch_len(waiting, room));
+        Ok((std::mem::replace(waiting, later), too_large))
+    }
+
+    /// Sends a batch to its end, or until `cancel` is ready: what was acknowledged until then is told in any case.
+    pub async fn send_batch(
+        &mut self,
+        client: &Client,
+        documents: Vec<Prepared>,
+        monitor: &Arc<dyn DocumentMonitor>,
+        cancel: impl Future<Output = Cancelled>,
+    ) -> BatchReport {
+        let began = Instant::now();
+        let bytes = documents.iter().map(Prepared::bytes).sum();
+        let mut report = BatchReport::default();
+        let (sessions, cancelled) = self.run_sessions(client, documents, monitor, cancel, &mut report).await;
+        let judge = |(batch, outcome)| self.judge(client, batch, outcome, &mut report);
+        let mut judged: Vec<Judged> = sessions.into_iter().map(judge).collect();
+        self.limits.learn(bytes, began.elapsed());
+        self.make_durable(client, &mut judged, cancelled, &mut report).await;
+        self.read_back(client, &mut judged, &mut report).await;
+        for part in judged {
+            report.again.extend(part.again);
+            report.stored.extend(part.verdicts.stored);
+            report.failed.extend(part.verdicts.failed);
+            report.attempts.extend(part.verdicts.attempts);
+            report.open.extend(part.verdicts.open.into_iter().map(|document| document.id));
+        }
+        report
+    }
+
+    /// Runs the sessions of a batch side by side. Gives each one's outcome, `None` where it was cut off.
+    async fn run_sessions(
+        &self,
+        client: &Client,
+        documents: Vec<Prepared>,
+        monitor: &Arc<dyn DocumentMonitor>,
+        cancel: impl Future<Output = Cancelled>,
+        report: &mut BatchReport,
+    ) -> (Vec<(Batch, Option<Result<Outcome>>)>, Option<Cancelled>) {
+        let (mut sessions, mut running) = (Vec::new(), JoinSet::new());
+        for share in distribute(documents, usize::from(self.settings.jobs)) {
+            let batch = Batch::new(share, self.capabilities.clone(), monitor);
+            let options = batch.asked.options(batch.folders());
+            let push = batch.push(self.settings.root.as_ref(), client.idle_limit());
+            let (client, destination, slot) = (client.clone(), destination_of(&self.settings.folder), sessions.len());
+            running.spawn(async move { (slot, client.session(&destination, &options, push).await) });
+            sessions.push((batch, None));
+        }
+        let mut cancel = pin!(cancel);
+        let cancelled = loop {
+            tokio::select! {
+                joined = running.join_next() => match joined {
+                    Some(Ok((slot, outcome))) => sessions[slot].1 = Some(outcome),
+                    Some(Err(error)) => report.stop(
+                        NasSyncError::new(ErrorKind::Internal, "a session stopped unexpectedly").with_source(error),
+                    ),
+                    None => break None,
+                },
+                cancelled = &mut cancel => {
+                    if cancelled == Cancelled::Interrupted {
+                        report.stop(interrupted());
+                    }
+                    running.shutdown().await;
+                    break Some(cancelled);
+                }
+            }
+        };
+        (sessions, cancelled)
+    }
+
+    /// What a session proved about each document, and which of them go again.
+    fn judge(
+        &mut self,
+        client: &Client,
+        batch: Batch,
+        outcome: Option<Result<Outcome>>,
+        report: &mut BatchReport,
+    ) -> Judged {
+        let (folders, asked) = (batch.folders(), batch.asked.clone());
+        let outcome =
+            outcome.and_then(|outcome| outcome.map_err(|error| note_end(client, error, Heard::Nothing, report)).ok());
+        report.bytes_sent += outcome.as_ref().map_or_else(|| batch.ledger.bytes(), |outcome| outcome.sent);
+        if let Some(outcome) = &outcome
+            && outcome.refused_an_option()
+            && self.can_do_with_less(&asked, outcome, report)
+        {
+            return Judged { verdicts: Verdicts::default(), asked, folders, again: batch.documents };
+        }
+        let jammed = outcome.as_ref().is_some_and(|outcome| outcome.jammed);
+        if let Some(outcome) = &outcome
+            && let Err(error) = &outcome.result
+            && !jammed
+        {
+            let heard = if outcome.protocol.is_some() { Heard::Handshake } else { Heard::Nothing };
+            note_end(client, error.clone(), heard, report);
+        }
+        let mut verdicts = judge::judge(&batch, &SessionEnd { proof: asked.proof(), outcome: outcome.as_ref() });
+        if jammed {
+            verdicts.spread_refusals();
+        }
+        if let Some(error) = verdicts.trouble_of_the_nas() {
+            report.stop(error);
+        }
+        let complained = asked.proof() == Proof::CleanEnd && outcome.as_ref().is_some_and(|end| end.result.is_ok());
+        if jammed && verdicts.failed.is_empty() {
+            // Nothing is out of the way: the next session would end like this one.
+            outcome.and_then(|outcome| outcome.result.err()).into_iter().for_each(|error| report.stop(error));
+        }
+        if complained && verdicts.failed.is_empty() {
+            // Smaller sessions show whom the complaint is about.
+            self.limits.halve(verdicts.open.len());
+        }
+        let goes_on = jammed || complained || report.connection_lost.is_some();
+        let again = if goes_on { std::mem::take(&mut verdicts.open) } else { Vec::new() };
+        Judged { verdicts, asked, folders, again }
+    }
+
+    /// After a server refused its arguments: whether the documents can go again with fewer.
+    fn can_do_with_less(&mut self, asked: &Capabilities, outcome: &Outcome, report: &mut BatchReport) -> bool {
+        // A session beside this one may have found out already.
+        if self.capabilities == *asked && !self.capabilities.learn_from(asked, outcome.text.as_bytes()) {
+            return false;
+        }
+        self.warn_of_news(asked);
+        match self.capabilities.check() {
+            Ok(()) => true,
+            Err(error) => {
+                report.stop(error);
+                false
+            }
+        }
+    }
+
+    pub(super) fn refuse(&mut self, capability: Capability) {
+        let known = self.capabilities.clone();
+        self.capabilities.refuse(capability);
+        self.warn_of_news(&known);
+    }
+
+    /// Says what changes by what was learnt: once, because from now on it is known.
+    fn warn_of_news(&mut self, known: &Capabilities) {
+        if self.settings.required.is_some() {
+            return;
+        }
+        for capability in self.capabilities.refused().difference(known.refused()) {
+            if let Some(warning) = capabilities::warning(*capability)
+                && !self.warnings.iter().any(|said| said == warning)
+            {
+                self.warnings.push(warning.to_owned());
+            }
+        }
+    }
+}
+
+/// How far a session came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    /// The other side never answered as rsync does.
+    Nothing,
+    /// It did.
+    Handshake,
+}
+
+/// A session that did not come to its end: nothing more is sent, or it goes on when only the connection was lost.
+fn note_end(client: &Client, error: NasSyncError, heard: Heard, report: &mut BatchReport) {
+    // A server that ends at once over a connection that lives is not set up; asking again would not help.
+    let set_up = heard == Heard::Handshake || client.ssh().lost().is_some();
+    if error.kind() == ErrorKind::ConnectionLost && set_up {
+        report.connection_lost = Some(error);
+    } else {
+        report.stop(error);
+    }
+}
+
+/// The error of a run that somebody ended.
+pub(crate) fn interrupted() -> NasSyncError {
+    NasSyncError::new(ErrorKind::Interrupted, "interrupted; what the NAS had acknowledged is recorded")
+}

@@ -1,0 +1,77 @@
+//! The end of a run: what is left, why, and when it goes on.
+
+use chrono::{DateTime, Utc};
+
+use super::record::set_pause;
+use super::state::{Context, Others, State};
+use crate::client::documents::interrupted;
+use crate::error::{ErrorKind, Healing, NasSyncError};
+use crate::service::{DocumentError, backoff, lease};
+use crate::store::{Deferred, Failure, NextTry, Pause, Queue};
+
+/// Counts what is left, and says when things go on.
+pub(super) async fn finish(context: &Context, state: &mut State) {
+    let (selection, began) = (context.selection.clone(), context.began);
+    let queue = context.store.with(move |store| store.queue(&selection, began, &lease::worker())).await;
+    let Queue { due, leased, deferred } = queue.unwrap_or_else(|error| {
+        state.stop(error);
+        Queue::default()
+    });
+    for deferred in deferred {
+        if !state.summary.errors.iter().any(|failed| failed.id.as_ref() == Some(&deferred.id)) {
+            state.summary.errors.push(still_deferred(deferred));
+        }
+    }
+    let summary = &mut state.summary;
+    summary.errors.sort_by(|one, other| one.id.cmp(&other.id));
+    summary.failed = summary.errors.len();
+    summary.pending = usize::try_from(due + leased).unwrap_or(usize::MAX);
+    summary.total = summary.synced + summary.failed + summary.pending;
+    if summary.pending > 0 && context.is_asked_to_stop() {
+        // Asked between two batches.
+        summary.stopped.get_or_insert_with(interrupted);
+    }
+    let all_done = summary.failed == 0 && summary.pending == 0 && summary.synced > 0;
+    if let Some(error) = summary.stopped.take_if(|error| all_done && error.kind().concerns_nas()) {
+        // Such as a connection that was cut behind the last acknowledgement.
+        summary.warnings.push(format!("everything is on the NAS, but it ended badly: {error}"));
+    }
+    if let Some(error) = state.summary.stopped.clone() {
+        pause_for(context, state, &error).await;
+    }
+}
+
+/// When the NAS takes nothing, or somebody has to do something first, that is recorded for `watch` and `status`.
+async fn pause_for(context: &Context, state: &mut State, error: &NasSyncError) {
+    let count = state.pause.as_ref().map_or(1, |pause| pause.count.saturating_add(1));
+    let until = match error.kind().healing() {
+        Healing::Pausing => Some(backoff::pause_until(count, Utc::now())),
+        // A run by hand, with settings that may be its own, must not stop a `watch` that works.
+        Healing::Permanent if context.others == Others::Leave => None,
+        Healing::Permanent | Healing::Transient => return,
+    };
+    let failure = Failure { kind: error.kind().as_str().to_owned(), text: error.message().to_owned() };
+    if let Err(error) = set_pause(context, Some(Pause { until, failure, count })).await {
+        tracing::warn!(%error, "a pause could not be recorded");
+    }
+    state.summary.paused_until = until;
+}
+
+/// A document that was not tried in this run, because its last try failed.
+fn still_deferred(deferred: Deferred) -> DocumentError {
+    let kind = ErrorKind::from_name(&deferred.failure.kind).unwrap_or(ErrorKind::NotAcknowledged);
+    let text = &deferred.failure.text;
+    let (message, solution) = match deferred.next {
+        NextTry::At(time) => (format!("{text} (next try at {})", shown(time)), "`nas-sync retry` tries again at once."),
+        NextTry::Never => (
+            format!("{text} (failed for good, tries: {})", deferred.tries),
+            "See to the cause, then run `nas-sync retry`; the next sync tries again.",
+        ),
+    };
+    let solution = format!("{} {solution}", kind.solution());
+    DocumentError { id: Some(deferred.id), error: NasSyncError::new(kind, message).with_solution(solution) }
+}
+
+fn shown(time: DateTime<Utc>) -> impl std::fmt::Display {
+    time.format("%Y-%m-%d %H:%M:%S UTC")
+}

@@ -1,0 +1,276 @@
+//! The run itself: the one place that decides what happens next.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use tokio::sync::watch;
+
+use super::finish;
+use super::plan::{self, Plan};
+use super::record::{self, Outcomes};
+use super::state::{Asked, Context, Others, Request, State};
+use super::stopping::{Stopping, asked_to};
+use crate::client::Client;
+use crate::client::documents::{
+    BatchReport, Cancelled, DocumentEvent, DocumentMonitor, DocumentSender, Prepared, SendSettings, interrupted,
+};
+use crate::error::{ErrorKind, Healing, NasSyncError, Result};
+use crate::service::connection::NasConnection;
+use crate::service::layout::Layout;
+use crate::service::lease::{self, LeaseGuard};
+use crate::service::shared_store::SharedStore;
+use crate::service::{DocumentError, NasSyncService, SyncSummary, backoff};
+use crate::store::{Access, BadRow, Document, Fence};
+
+/// The most documents of one lease: each is looked at before it is sent, and held in memory.
+const MAX_CLAIM: usize = 2_000;
+/// How long to wait for documents that another worker is sending, before looking again.
+const OTHERS_NAP: Duration = Duration::from_millis(250);
+
+/// Runs a sync to its end. Fails only when nothing could be looked at.
+pub(crate) async fn run(
+    service: &NasSyncService,
+    connection: &mut NasConnection,
+    request: Request,
+    monitor: Arc<dyn DocumentMonitor>,
+    stopping: watch::Receiver<Stopping>,
+) -> Result<SyncSummary> {
+    let started = Instant::now();
+    let (context, mut state, mut sender) = begin(service, connection, request, monitor, stopping).await?;
+    let drained = match sender.check() {
+        Ok(()) => drain(&context, &mut state, &mut sender, connection).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = drained {
+        state.stop(error);
+    }
+    finish::finish(&context, &mut state).await;
+    state.summary.elapsed = started.elapsed();
+    Ok(state.summary)
+}
+
+async fn begin(
+    service: &NasSyncService,
+    connection: &NasConnection,
+    request: Request,
+    monitor: Arc<dyn DocumentMonitor>,
+    stopping: watch::Receiver<Stopping>,
+) -> Result<(Context, State, DocumentSender)> {
+    let settings = service.settings();
+    let layout = Layout::parse(&settings.layout)?;
+    if layout.needs_root() && settings.upload_dir.is_none() {
+        return Err(NasSyncError::new(ErrorKind::Usage, "this layout needs UPLOAD_DIR, the root of the documents")
+            .with_solution("Set UPLOAD_DIR to the folder that holds the documents, or choose another NAS_LAYOUT."));
+    }
+    let root = service.root()?;
+    let (target, selection, others) = (connection.target(), request.selection, request.others);
+    let store = SharedStore::open(&settings.db, Access::Existing).await?;
+    let (began, asked) = (Utc::now(), Asked::of(&selection));
+    let known = target.clone();
+    let (selection, unusable, refused, pause) = store
+        .with(move |store| {
+            let unusable = store.unusable(&selection)?;
+            // So that the run ends although new documents come.
+            let selection = store.as_of_now(&selection)?;
+            Ok((selection, unusable, store.refused(&known, began)?, store.pause(&known)?))
+        })
+        .await?;
+    let send = SendSettings {
+        folder: service.nas_path()?.to_owned(),
+        root: root.clone(),
+        required: settings.durability,
+        jobs: settings.jobs,
+    };
+    let sender = DocumentSender::new(send, refused);
+    let retries = settings.retries;
+    let layout = Arc::new(layout);
+    let context = Context { store, target, root, layout, retries, monitor, stopping, selection, others, began };
+    let mut state = State {
+        asked,
+        pause,
+        connected: false,
+        reconnects_without_progress: 0,
+        connection_lost: None,
+        summary: SyncSummary::default(),
+    };
+    state.summary.errors.extend(unusable.into_iter().map(|row| DocumentError { id: row.id, error: row.error }));
+    Ok((context, state, sender))
+}
+
+/// Takes documents and sends them until there are none, or nothing can be sent.
+async fn drain(
+    context: &Context,
+    state: &mut State,
+    sender: &mut DocumentSender,
+    connection: &mut NasConnection,
+) -> Result<()> {
+    let mut has_waited = false;
+    while !state.is_over(context) {
+        let (fence, rows) = match claim(context, state).await? {
+            Claim::Leased(fence, rows) => (fence, rows),
+            Claim::WithOthers(documents) => {
+                if !std::mem::replace(&mut has_waited, true) {
+                    tracing::warn!("another worker is sending {documents} of the documents; waiting for them");
+                }
+                nap(context, OTHERS_NAP).await;
+                continue;
+            }
+            Claim::Nothing => break,
+        };
+        let mut guard = LeaseGuard::new(context.store.clone(), fence);
+        let sent = send(context, state, sender, connection, &mut guard, rows).await;
+        let given_back = guard.give_back().await;
+        sent?;
+        given_back?;
+    }
+    Ok(())
+}
+
+/// What a claim gave.
+enum Claim {
+    Leased(Fence, Vec<Result<Document, BadRow>>),
+    /// So many are left, and others have them.
+    WithOthers(u64),
+    Nothing,
+}
+
+async fn claim(context: &Context, state: &mut State) -> Result<Claim> {
+    let (selection, due) = state.asked.next(context);
+    let others = context.others;
+    let (claimed, leased) = context
+        .store
+        .with(move |store| {
+            let claimed = store.claim(&selection, &due, MAX_CLAIM, &lease::worker())?;
+            let look = claimed.fence.is_none() && others == Others::WaitFor;
+            let leased = if look { store.leased(&selection)? } else { 0 };
+            Ok((claimed, leased))
+        })
+        .await?;
+    for row in &claimed.documents {
+        if let Some(id) = row.as_ref().map_or_else(|bad| bad.id.as_ref(), |document| Some(&document.id)) {
+            state.asked.leased(id);
+        }
+    }
+    Ok(match claimed.fence {
+        Some(fence) => Claim::Leased(fence, claimed.documents),
+        None if leased > 0 => Claim::WithOthers(leased),
+        None => Claim::Nothing,
+    })
+}
+
+/// Sends what was leased, batch by batch: plan, send and prove, record.
+async fn send(
+    context: &Context,
+    state: &mut State,
+    sender: &mut DocumentSender,
+    connection: &mut NasConnection,
+    guard: &mut LeaseGuard,
+    rows: Vec<Result<Document, BadRow>>,
+) -> Result<()> {
+    let Plan { prepared: mut waiting, refused } = plan::make(context, rows).await?;
+    record::record(context, state, guard, Outcomes::failures(refused)).await?;
+    let bytes = waiting.iter().map(Prepared::bytes).sum();
+    context.monitor.event(DocumentEvent::Planned { documents: waiting.len() as u64, bytes });
+    while !waiting.is_empty() && !state.is_over(context) && !guard.is_lost() {
+        let Some(client) = connect(context, state, connection).await else { break };
+        let room = tokio::select! {
+            room = sender.room(&client) => room,
+            () = asked_to(context.stopping.clone(), Stopping::AfterBatch) => None,
+        };
+        record::remember_refusals(context, state, sender).await?;
+        if state.is_over(context) {
+            break;
+        }
+        let (batch, too_large) = match sender.next_batch(&mut waiting, room) {
+            Ok(next) => next,
+            Err((error, documents)) => {
+                state.stop(error);
+                state.asked.again(documents.into_iter().map(|document| document.id));
+                break;
+            }
+        };
+        record::record(context, state, guard, Outcomes::failures(too_large.into_iter().map(Into::into).collect()))
+            .await?;
+        let report = sender.send_batch(&client, batch, &context.monitor, cancelled(context, guard)).await;
+        record::remember_refusals(context, state, sender).await?;
+        let again = settle(context, state, guard, report).await?;
+        waiting.splice(0..0, again);
+        wait_before_reconnect(context, state).await;
+    }
+    state.asked.again(waiting.into_iter().map(|document| document.id));
+    Ok(())
+}
+
+/// Takes in what became of a batch. Gives the documents that go again.
+async fn settle(
+    context: &Context,
+    state: &mut State,
+    guard: &LeaseGuard,
+    report: BatchReport,
+) -> Result<Vec<Prepared>> {
+    state.summary.bytes_sent += report.bytes_sent;
+    if let Some(error) = report.stopped {
+        state.stop(error);
+    }
+    state.connection_lost = report.connection_lost;
+    state.asked.again(report.unproved);
+    let failed = report.failed.into_iter().map(Into::into).collect();
+    let outcomes = Outcomes { stored: report.stored, failed, attempts: report.attempts };
+    record::record(context, state, guard, outcomes).await?;
+    Ok(report.again)
+}
+
+/// Returns when the batch that is being sent has to end at once.
+async fn cancelled(context: &Context, guard: &mut LeaseGuard) -> Cancelled {
+    tokio::select! {
+        () = asked_to(context.stopping.clone(), Stopping::Now) => Cancelled::Interrupted,
+        () = guard.lost() => Cancelled::TakenOver,
+    }
+}
+
+/// The login. The first of a run is tried once; one that was lost is made anew, with growing waits.
+async fn connect(context: &Context, state: &mut State, connection: &mut NasConnection) -> Option<Client> {
+    loop {
+        let connected = tokio::select! {
+            connected = connection.client() => connected,
+            () = asked_to(context.stopping.clone(), Stopping::AfterBatch) => Err(interrupted()),
+        };
+        match connected {
+            Ok(client) => {
+                state.connected = true;
+                return Some(client);
+            }
+            Err(error)
+                if state.connected && error.kind().healing() == Healing::Transient && !state.is_over(context) =>
+            {
+                state.connection_lost = Some(error);
+                wait_before_reconnect(context, state).await;
+            }
+            Err(error) => state.stop(error),
+        }
+        if state.is_over(context) {
+            return None;
+        }
+    }
+}
+
+/// After a lost connection: waits before the next, or gives up.
+async fn wait_before_reconnect(context: &Context, state: &mut State) {
+    let Some(error) = state.connection_lost.take() else { return };
+    state.reconnects_without_progress += 1;
+    if state.reconnects_without_progress > context.retries {
+        state.stop(error);
+        return;
+    }
+    let wait = backoff::RECONNECT.wait(state.reconnects_without_progress);
+    tracing::warn!(%error, ?wait, "going on after a lost connection");
+    nap(context, wait).await;
+}
+
+async fn nap(context: &Context, length: Duration) {
+    tokio::select! {
+        () = tokio::time::sleep(length) => {}
+        () = asked_to(context.stopping.clone(), Stopping::AfterBatch) => {}
+    }
+}

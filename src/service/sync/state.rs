@@ -1,0 +1,143 @@
+//! What a run is about, and what it knows at each moment.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::watch;
+
+use super::stopping::Stopping;
+use crate::client::documents::DocumentMonitor;
+use crate::error::NasSyncError;
+use crate::service::SyncSummary;
+use crate::service::layout::Layout;
+use crate::service::shared_store::SharedStore;
+use crate::store::{DocumentId, Due, Pause, Selection};
+use crate::tree::Root;
+
+/// What a run is about.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub selection: Selection,
+    pub others: Others,
+}
+
+/// What a run does about documents that another worker is sending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// It waits until they are sent, or can be had.
+    WaitFor,
+    /// It ends without them.
+    Leave,
+}
+
+/// What stays the same during a run.
+pub(super) struct Context {
+    pub store: SharedStore,
+    /// The NAS, as the store knows it.
+    pub target: String,
+    pub root: Option<Arc<Root>>,
+    pub layout: Arc<Layout>,
+    /// Tries of one document after the first, and reconnections without progress.
+    pub retries: u32,
+    pub monitor: Arc<dyn DocumentMonitor>,
+    pub stopping: watch::Receiver<Stopping>,
+    /// Bounded by the last document that was there when the run began.
+    pub selection: Selection,
+    pub others: Others,
+    /// When the run began; what is due or waits is judged by that.
+    pub began: DateTime<Utc>,
+}
+
+/// What changes during a run.
+pub(super) struct State {
+    pub asked: Asked,
+    pub pause: Option<Pause>,
+    /// Whether this run has had a login.
+    pub connected: bool,
+    /// Lost connections in a row without a document that was stored.
+    pub reconnects_without_progress: u32,
+    /// Why the last login was lost, if going on may help.
+    pub connection_lost: Option<NasSyncError>,
+    pub summary: SyncSummary,
+}
+
+/// Which documents may still be leased in this run.
+pub(super) enum Asked {
+    /// Those that were due when the run began: what fails in a run is not tried again in it.
+    Due,
+    /// These, which were asked for by name, whether they wait or not: each once.
+    Named(HashSet<DocumentId>),
+}
+
+impl Asked {
+    pub fn of(selection: &Selection) -> Self {
+        match selection {
+            Selection::All | Selection::User(_) | Selection::AllUpTo(_) | Selection::UserUpTo(..) => Self::Due,
+            Selection::Documents(ids) | Selection::UserDocuments(_, ids) => Self::Named(ids.iter().cloned().collect()),
+        }
+    }
+
+    /// What to lease next.
+    pub fn next(&self, context: &Context) -> (Selection, Due) {
+        match self {
+            Self::Due => (context.selection.clone(), Due::At(context.began)),
+            Self::Named(ids) => (narrowed(&context.selection, ids), Due::Any),
+        }
+    }
+
+    /// A document was leased.
+    pub fn leased(&mut self, id: &DocumentId) {
+        if let Self::Named(ids) = self {
+            ids.remove(id);
+        }
+    }
+
+    /// Documents that may be leased once more in this run.
+    pub fn again(&mut self, documents: impl IntoIterator<Item = DocumentId>) {
+        if let Self::Named(ids) = self {
+            ids.extend(documents);
+        }
+    }
+}
+
+fn narrowed(selection: &Selection, ids: &HashSet<DocumentId>) -> Selection {
+    let ids = ids.iter().cloned().collect();
+    match selection {
+        Selection::User(user) | Selection::UserDocuments(user, _) | Selection::UserUpTo(user, _) => {
+            Selection::UserDocuments(user.clone(), ids)
+        }
+        Selection::All | Selection::Documents(_) | Selection::AllUpTo(_) => Selection::Documents(ids),
+    }
+}
+
+impl Context {
+    pub fn is_asked_to_stop(&self) -> bool {
+        *self.stopping.borrow() != Stopping::No
+    }
+}
+
+impl State {
+    pub fn is_over(&self, context: &Context) -> bool {
+        self.summary.stopped.is_some() || context.is_asked_to_stop()
+    }
+
+    /// The first reason to stop counts.
+    pub fn stop(&mut self, error: NasSyncError) {
+        self.summary.stopped.get_or_insert(error);
+    }
+
+    /// The last error of a document counts.
+    pub fn fail(&mut self, error: crate::service::DocumentError) {
+        self.summary.errors.retain(|failed| failed.id.is_none() || failed.id != error.id);
+        self.summary.errors.push(error);
+    }
+
+    pub fn warn(&mut self, warnings: Vec<String>) {
+        for warning in warnings {
+            if !self.summary.warnings.contains(&warning) {
+                self.summary.warnings.push(warning);
+            }
+        }
+    }
+}
