@@ -4,11 +4,13 @@
 //! a process id that was given out again nor a container next door is taken for it. The clock counts suspended time.
 
 use std::fs;
-use std::sync::OnceLock;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use rustix::process::Pid;
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::blocking;
 
 /// A process that sends documents, told apart from every other one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,22 +43,31 @@ pub fn now() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// This process.
+/// This process. A process that was forked off another one that had asked already is told apart from it.
 pub fn this_process() -> &'static Holder {
-    static HOLDER: OnceLock<Holder> = OnceLock::new();
-    HOLDER.get_or_init(|| {
-        let process = rustix::process::getpid();
-        let known = || {
-            let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-            let clock = format!("{} {}", boot.trim(), link("/proc/self/ns/time").unwrap_or_default());
-            let space = format!("{} {}", boot.trim(), link("/proc/self/ns/pid")?);
-            Some(Holder { clock, space, process: number(process), started: start_of(process)?.0 })
-        };
-        // Without /proc nobody can tell whether this process lives: others then wait until its leases run out.
-        known().unwrap_or_else(|| {
-            let unique = format!("{UNKNOWN}{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-            Holder { clock: unique.clone(), space: unique, process: number(process), started: 0 }
-        })
+    static KNOWN: Mutex<Option<&'static Holder>> = Mutex::new(None);
+    let mut known = blocking::lock(&KNOWN);
+    let holder = current(*known, rustix::process::getpid());
+    *known = Some(holder);
+    holder
+}
+
+/// What is known, as long as it is about this process. One is kept for each process, until it ends.
+fn current(known: Option<&'static Holder>, process: Pid) -> &'static Holder {
+    known.filter(|known| known.process == number(process)).unwrap_or_else(|| Box::leak(Box::new(look(process))))
+}
+
+fn look(process: Pid) -> Holder {
+    let known = || {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let clock = format!("{} {}", boot.trim(), link("/proc/self/ns/time").unwrap_or_default());
+        let space = format!("{} {}", boot.trim(), link("/proc/self/ns/pid")?);
+        Some(Holder { clock, space, process: number(process), started: start_of(process)?.0 })
+    };
+    // Without /proc nobody can tell whether this process lives: others then wait until its leases run out.
+    known().unwrap_or_else(|| {
+        let unique = format!("{UNKNOWN}{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        Holder { clock: unique.clone(), space: unique, process: number(process), started: 0 }
     })
 }
 
@@ -118,6 +129,19 @@ mod tests {
         let other = Holder { process: child.id(), started: 0, ..me.clone() };
         child.wait().unwrap();
         assert_eq!(life_of(&other), Life::Over);
+    }
+
+    #[test]
+    fn a_forked_process_is_another_one() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let me = current(None, rustix::process::getpid());
+        assert!(std::ptr::eq(current(Some(me), rustix::process::getpid()), me), "one is kept");
+        // As in a child whose memory is a copy of its parent's.
+        let other = current(Some(me), Pid::from_child(&child));
+        assert_eq!((other.process, &other.space), (child.id(), &me.space));
+        assert!(other.started >= me.started);
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

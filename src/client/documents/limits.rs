@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::prepared::Prepared;
 use super::report::FailedDocument;
 use crate::client::space::Space;
-use crate::error::{ErrorKind, NasSyncError};
+use crate::error::{ErrorKind, NasSyncError, Result};
 
 /// The most documents of one batch: each is looked at before it is sent, and held in memory.
 pub(super) const MAX_BATCH: usize = 2_000;
@@ -67,22 +67,20 @@ pub(super) fn low_room(space: Space) -> Option<String> {
 }
 
 /// Takes out documents for which the NAS has no room, so that they do not hold up smaller ones. When it has room for
-/// none of them, that is no document's matter, and the error of all.
-pub(super) fn set_aside_too_large(
-    waiting: &mut Vec<Prepared>,
-    room: Option<Space>,
-) -> Result<Vec<FailedDocument>, (NasSyncError, Vec<Prepared>)> {
+/// none of them, that is no document's matter: then it fails, and all of them still wait.
+pub(super) fn set_aside_too_large(waiting: &mut Vec<Prepared>, room: Option<Space>) -> Result<Vec<FailedDocument>> {
     let available = room.map_or(u64::MAX, |space| space.available);
-    let too_large: Vec<_> = waiting.extract_if(.., |document| document.bytes() > available).collect();
     let no_room = |document: &Prepared| {
         let (left, needs) = (size(available), size(document.bytes()));
         let message = format!("the NAS has {left} left, and document {} needs {needs}", document.id);
         NasSyncError::new(ErrorKind::DiskFull, message)
     };
-    if let Some(first) = too_large.first().filter(|_| waiting.is_empty()) {
-        return Err((no_room(first), too_large));
+    let is_too_large = |document: &Prepared| document.bytes() > available;
+    if let Some(first) = waiting.first().filter(|_| waiting.iter().all(is_too_large)) {
+        return Err(no_room(first));
     }
-    Ok(too_large.into_iter().map(|document| FailedDocument { error: no_room(&document), id: document.id }).collect())
+    let too_large = waiting.extract_if(.., |document| is_too_large(document));
+    Ok(too_large.map(|document| FailedDocument { error: no_room(&document), id: document.id }).collect())
 }
 
 /// A number of bytes as people say it.

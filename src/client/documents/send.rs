@@ -114,7 +114,7 @@ impl Client {
     ) -> Result<()> {
         while !waiting.is_empty() {
             let room = sender.room(self).await;
-            let (batch, too_large) = sender.next_batch(&mut waiting, room).map_err(|(error, _)| error)?;
+            let (batch, too_large) = sender.next_batch(&mut waiting, room)?;
             outcomes.fail(too_large);
             let report = sender.send_batch(self, batch, monitor, std::future::pending()).await;
             let BatchReport { stored, failed, again, connection_lost, stopped, .. } = report;

@@ -121,12 +121,12 @@ impl DocumentSender {
     }
 
     /// Takes the next batch out of what waits, and those documents for which the NAS has no room. Fails with `DiskFull`
-    /// when it has room for none; nothing waits any more then.
+    /// when it has room for none; all of them still wait then.
     pub fn next_batch(
         &self,
         waiting: &mut Vec<Prepared>,
         room: Option<Space>,
-    ) -> Result<(Vec<Prepared>, Vec<FailedDocument>), (NasSyncError, Vec<Prepared>)> {
+    ) -> Result<(Vec<Prepared>, Vec<FailedDocument>)> {
         let too_large = limits::set_aside_too_large(waiting, room)?;
         let later = waiting.split_off(self.limits.batch_len(waiting, room));
         Ok((std::mem::replace(waiting, later), too_large))

@@ -184,9 +184,8 @@ async fn send(
         }
         let (batch, too_large) = match sender.next_batch(&mut waiting, room) {
             Ok(next) => next,
-            Err((error, documents)) => {
+            Err(error) => {
                 state.stop(error);
-                state.asked.again(documents.into_iter().map(|document| document.id));
                 break;
             }
         };
