@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use nas_sync::delta::{
+use nas_sync::internal::delta::{
     BasisUse, BlockIndex, BlockSums, Op, Search, SearchTotals, SeedPlacement, StrongAlgorithm, StrongSum, SumHead,
     weak_sum,
 };

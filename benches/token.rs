@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use nas_sync::wire::reader::{DecodeError, Reader};
-use nas_sync::wire::token::{Token, TokenCoding, TokenDecoder, TokenEncoder, ZlibHistory};
+use nas_sync::internal::wire::reader::{DecodeError, Reader};
+use nas_sync::internal::wire::token::{Token, TokenCoding, TokenDecoder, TokenEncoder, ZlibHistory};
 
 const SIZE: usize = 16 << 20;
 /// What a sender reads and hands over at a time.

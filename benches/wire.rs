@@ -3,12 +3,14 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use nas_sync::role::list::SendList;
-use nas_sync::wire::Reader;
-use nas_sync::wire::flist::{Content, EndOfList, EntryKind, FileEntry, ListCoder, ListCoding, ListFields, XflagCoding};
-use nas_sync::wire::flist_order::ListOrder;
-use nas_sync::wire::int::IntCoding;
-use nas_sync::wire::ndx::{NdxCoder, NdxCoding};
+use nas_sync::internal::role::list::SendList;
+use nas_sync::internal::wire::Reader;
+use nas_sync::internal::wire::flist::{
+    Content, EndOfList, EntryKind, FileEntry, ListCoder, ListCoding, ListFields, XflagCoding,
+};
+use nas_sync::internal::wire::flist_order::ListOrder;
+use nas_sync::internal::wire::int::IntCoding;
+use nas_sync::internal::wire::ndx::{NdxCoder, NdxCoding};
 
 const ENTRIES: usize = 100_000;
 const FILES_IN_A_FOLDER: usize = 500;

@@ -1,25 +1,30 @@
-//! Sends documents to a NAS by rsync over SSH and records in SQLite what is stored there.
+//! Sends documents to a NAS by rsync over SSH and says what is stored there, by proof.
 //!
 //! Neither rsync nor ssh is needed on this side: the crate speaks both protocols itself. On the NAS it starts
 //! `rsync --server` and asks it to acknowledge each file.
 //!
-//! # What to start with
+//! There are three ways in:
 //!
-//! - [`NasSyncService`] syncs the documents of one database with one NAS. It takes [`Settings`], which come from flags, the
-//!   environment and a `.env` file, or are filled in by the caller.
-//! - [`Client`] has no database: one login, any number of pushes over it, side by side if wanted.
-//! - [`NasSyncError`] is the error of everything. Programs match its [`kind`](NasSyncError::kind); people read its message,
-//!   cause and solution.
+//! | you have | use | what you get |
+//! | --- | --- | --- |
+//! | a database with a table of documents | [`NasSyncService`] | pending rows are sent, and marked when it is proved that they are stored |
+//! | files, and a record of your own | [`Client::send_documents`] | for each file, by a key of yours: its level of proof and SHA-256, or an error |
+//! | folders | [`Client::push`] | rsync's own push, with rsync's options, report and exit status |
+//!
+//! # A database with documents
+//!
+//! [`NasSyncService`] syncs the documents of one database with one NAS. It takes [`Settings`], which are made here or come
+//! from flags, the environment and a `.env` file ([`Settings::resolve`]).
 //!
 //! ```no_run
-//! use nas_sync::{Environment, Flags, NasSyncError, NasSyncService, Settings, UserId};
+//! use nas_sync::{NasSyncError, NasSyncService, Settings, UserId};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), NasSyncError> {
-//! let settings = Settings::resolve(&Flags::default(), &Environment::of_process()?)?;
+//! let settings = Settings::new("192.168.1.100", "backup", "/volume1/invoices").database("/srv/app/app.db");
 //! let nas = NasSyncService::new(settings);
-//! nas.add(UserId(7), vec!["/srv/uploads/invoice.pdf".into()]).await?;
-//! let summary = nas.sync_all_pending(UserId(7)).await?;
+//! nas.add(UserId::from(7), vec!["/srv/uploads/invoice.pdf".into()]).await?;
+//! let summary = nas.sync_all_pending(UserId::from(7)).await?;
 //! for failed in &summary.errors {
 //!     eprintln!("{failed}: {}", failed.error.solution());
 //! }
@@ -27,25 +32,55 @@
 //! # }
 //! ```
 //!
-//! Without a database:
+//! [`NasSyncService::test_connection`] says whether the NAS can be used, [`NasSyncService::sync_stats`] how far the documents
+//! are, [`NasSyncService::queue`] what waits and why ([`Queue`], [`Deferred`], [`Failure`], [`NextTry`]; a whole NAS that
+//! takes nothing has a [`Pause`]), [`NasSyncService::retry`] ends the waits ([`Retried`]), and [`NasSyncService::verify`]
+//! compares the copies with what was recorded ([`VerifyRequest`], [`Sample`], [`Method`], [`Requeue`], [`VerifyReport`]).
+//! [`SyncSummary`], [`SyncedFile`], [`DocumentError`], [`SyncStats`], [`ConnectionReport`] and [`ConfigStatus`] are what they give.
+//! Rows are named by [`DocumentId`] and [`UserId`], and chosen by a [`Selection`].
+//!
+//! Every long operation has a form with a [`DocumentMonitor`], which hears [`DocumentEvent`]s that carry the document's id,
+//! the totals, and when a row is recorded; [`Unmonitored`] hears nothing, and [`RecordingMonitor`] keeps
+//! [`RecordedEvent`]s, for tests. Dropping the future of an operation cancels it: what was not recorded goes again.
+//!
+//! # Documents without a database
 //!
 //! ```no_run
 //! use std::sync::Arc;
 //!
-//! use nas_sync::role::event::Silent;
-//! use nas_sync::transport::ssh::SshConfig;
-//! use nas_sync::wire::{handshake::Offer, server_args::PushOptions};
-//! use nas_sync::{Client, ClientConfig, Files, NasSyncError, PushRequest};
+//! use nas_sync::{Client, ClientConfig, DocumentId, NasSyncError, OutgoingDocument, RemoteName, SendDocuments};
+//! use nas_sync::{Settings, Unmonitored};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), NasSyncError> {
-//! let client = Client::connect(&ClientConfig::new(SshConfig::new("192.168.1.100", "backup"))).await?;
-//! let request = PushRequest {
-//!     files: Files::Operands(vec!["photos/".into()]),
-//!     destination: b"/volume1/photos/".to_vec(),
-//!     options: PushOptions { recursive: true, times: true, ..PushOptions::default() },
-//!     offer: Offer::default(),
-//! };
+//! let settings = Settings::new("192.168.1.100", "backup", "/volume1/invoices");
+//! let client = Client::connect(&ClientConfig::of(&settings)?).await?;
+//! let invoice = OutgoingDocument::new(DocumentId::from(42), "/srv/uploads/a.pdf", RemoteName::new("2024/a.pdf")?);
+//! for outcome in client.send_documents(SendDocuments::new("/volume1/invoices", vec![invoice]), Arc::new(Unmonitored)).await? {
+//!     let stored = outcome.result?;
+//!     println!("{}: {}", outcome.id, stored.level.as_str());
+//! }
+//! client.disconnect().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`Client`] is one login. [`SendDocuments`] holds what to send, each an [`OutgoingDocument`] with a key of the caller's.
+//! A [`DocumentOutcome`] holds a [`StoredDocument`] with its [`Level`], or the error. Names on the NAS are [`RemoteName`]s;
+//! a [`NameFault`] says which rule one breaks.
+//!
+//! # Folders, as rsync pushes them
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use nas_sync::{Client, ClientConfig, Files, NasSyncError, PushOptions, PushRequest, Settings, Silent};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), NasSyncError> {
+//! let client = Client::connect(&ClientConfig::of(&Settings::new("192.168.1.100", "backup", "."))?).await?;
+//! let options = PushOptions { recursive: true, times: true, ..PushOptions::default() };
+//! let request = PushRequest::new(Files::Operands(vec!["photos/".into()]), "/volume1/photos/", options);
 //! let report = client.push(request, Arc::new(Silent)).await?;
 //! println!("{} files sent, exit status {}", report.stats.transferred, report.exit_code);
 //! client.disconnect().await;
@@ -53,56 +88,125 @@
 //! # }
 //! ```
 //!
-//! # The floors
+//! A [`PushRequest`] has [`Files`], [`PushOptions`] and an [`Offer`] of what to negotiate ([`Protocol`], [`ChecksumChoice`] of
+//! [`StrongAlgorithm`]s, [`CompressionChoice`] of [`TokenCoding`]s). A [`Monitor`] hears its [`Event`]s ([`Silent`] hears
+//! nothing), each about a [`FileEntry`] of an [`EntryKind`] (for a folder, its [`Content`]) with [`ItemFlags`], [`FileStats`],
+//! [`Stability`] and texts of a [`Loudness`]. A [`PushReport`] has [`PushStats`], and a [`WalkWarning`] with [`Reason`] and
+//! [`Effect`] for whatever was left out.
 //!
-//! Modules import downward only. Those on one floor do not know each other.
+//! # Keys and settings
+//!
+//! A [`ClientConfig`] holds an [`SshConfig`]: an [`Identity`], what to do about an [`UnknownHostKey`], a [`HostKeyPin`],
+//! [`LegacyAlgorithms`], a [`CipherList`]. [`Settings`] say the same in a simpler way ([`KeySource`], [`Secret`]) and are read
+//! from [`Flags`] and an [`Environment`].
+//!
+//! # Errors
+//!
+//! [`NasSyncError`] is the error of everything. Programs match its [`kind`](NasSyncError::kind), an [`ErrorKind`] with the
+//! [`Party`] that has to act and its [`Healing`]; people read its message, cause and solution. [`Result`] is short for it.
+//!
+//! # Watching
+//!
+//! With the feature `watch`, [`NasSyncService::watch`] syncs what becomes pending until it is stopped: [`WatchOptions`],
+//! [`NewFiles`], [`WatchSummary`].
+//!
+//! # Features
+//!
+//! `sqlite` (default) is the service and its database, `watch` its loop, `cli` (default) the program. Without features only
+//! the client is there.
+//!
+//! # How it is built
+//!
+//! Modules import downward only; those on one floor do not know each other. The protocol is described topic by topic in
+//! `protocol-notes/` of the repository, which begins with the way of one document through the code.
 //!
 //! | floor | module | what it is |
 //! | --- | --- | --- |
-//! | 8 | `cli` | the command line (feature `cli`): words become calls, events become text, bars or JSON |
+//! | 8 | `cli` | the command line: words become calls, events become text, bars or JSON |
 //! | 7 | `watch` | the loop that keeps syncing |
-//! | 6 | [`service`] | documents in, outcomes out: plan, send, prove, record |
-//! | 5 | [`client`] | one login, no database: pushes, questions to the NAS |
-//! | 4 | [`config`] | settings |
-//! | 4 | [`session`] | one rsync session over one transport: pumps bytes between it and the roles, and judges the end |
-//! | 3 | [`role`] | the sender: straight-line blocking code that reads like the protocol |
-//! | 2 | [`tree`] | local files: names, walking, reading, attributes |
-//! | 2 | [`transport`] | where bytes come from: SSH, or a local child process |
-//! | 2 | [`store`] | SQLite: documents, attempts, names |
-//! | 1 | [`wire`] | pure: bytes to values and back |
-//! | 0 | [`delta`] | pure: rolling and strong sums, block geometry, search, patch |
-//! | 0 | [`error`], [`mod@text`], [`secret`], [`proof`], [`blocking`], [`process`] | what everybody uses |
-//!
-//! Floors 0 and 1 never touch a file, a socket or a clock; only `transport`, `session` and what stands above are asynchronous. The
-//! protocol is described topic by topic in `protocol-notes/` of the repository.
+//! | 6 | `service` | documents in, outcomes out: plan, send, prove, record |
+//! | 5 | `client` | one login, no database: pushes, documents, questions to the NAS |
+//! | 4 | `session` | one rsync session over one command |
+//! | 4 | `config` | settings: one table, one row a setting |
+//! | 3 | `role` | the sender: straight-line blocking code that reads like the protocol |
+//! | 2 | `tree`, `transport`, `store` | local files; where bytes come from; what is remembered |
+//! | 1 | `wire` | pure: bytes to values and back |
+//! | 0 | `delta`, `error`, `text`, `secret`, `proof`, `blocking`, `process` | what everybody uses |
 
-pub mod blocking;
+mod blocking;
 #[cfg(feature = "cli")]
 pub mod cli;
-pub mod client;
-pub mod config;
-pub mod delta;
-pub mod error;
-pub mod process;
-pub mod proof;
-pub mod role;
-pub mod secret;
-pub mod service;
-pub mod session;
-pub mod store;
-pub mod text;
-pub mod transport;
-pub mod tree;
+mod client;
+mod config;
+mod delta;
+mod error;
+mod process;
+mod proof;
+mod role;
+mod secret;
+mod service;
+mod session;
+mod store;
+mod text;
+mod transport;
+mod tree;
 #[cfg(feature = "cli")]
-pub mod watch;
-pub mod wire;
+mod watch;
+mod wire;
 
-pub use client::{Client, ClientConfig, Files, PushReport, PushRequest};
-pub use config::{Environment, Flags, Settings};
-pub use error::{ErrorKind, NasSyncError};
-pub use service::{ConnectionReport, DocumentError, NasSyncService, SyncSummary, SyncedFile};
-pub use store::{DocumentId, Selection, SyncStats, UserId};
-pub use tree::RemoteName;
+pub use client::documents::{
+    DocumentEvent, DocumentMonitor, DocumentOutcome, OutgoingDocument, RecordedEvent, RecordingMonitor, SendDocuments,
+    StoredDocument, Unmonitored,
+};
+pub use client::{Client, ClientConfig, Files, PushReport, PushRequest, PushStats};
+pub use config::{ConfigStatus, Environment, Flags, KeySource, Settings};
+pub use delta::StrongAlgorithm;
+pub use error::{ErrorKind, Healing, NasSyncError, Party, Result};
+pub use proof::Level;
+pub use role::event::{Event, FileStats, Loudness, Monitor, Silent, Stability};
+pub use secret::Secret;
+pub use service::verify::{Method, Requeue, Sample, VerifyReport, VerifyRequest};
+pub use service::{ConnectionReport, DocumentError, NasSyncService, Retried, SyncSummary, SyncedFile};
+pub use store::{Deferred, DocumentId, Failure, NextTry, Pause, Queue, Selection, SyncStats, UserId};
+pub use transport::ssh::{CipherList, HostKeyPin, Identity, LegacyAlgorithms, SshConfig, UnknownHostKey};
+pub use tree::{Effect, NameFault, Reason, RemoteName, WalkWarning};
+#[cfg(feature = "cli")]
+pub use watch::{NewFiles, WatchOptions, WatchSummary};
+pub use wire::flist::{Content, EntryKind, FileEntry};
+pub use wire::handshake::{ChecksumChoice, CompressionChoice, Offer, Protocol};
+pub use wire::iflags::ItemFlags;
+pub use wire::server_args::PushOptions;
+pub use wire::token::TokenCoding;
+
+/// What the tests, benchmarks and fuzz targets of this repository take apart. No part of the interface: any of it may change
+/// with any version.
+#[doc(hidden)]
+pub mod internal {
+    pub mod client {
+        pub use crate::client::{documents, nas};
+    }
+    pub mod delta {
+        pub use crate::delta::*;
+    }
+    pub mod role {
+        pub use crate::role::*;
+    }
+    pub mod session {
+        pub use crate::session::*;
+    }
+    pub mod store {
+        pub use crate::store::*;
+    }
+    pub mod transport {
+        pub use crate::transport::*;
+    }
+    pub mod tree {
+        pub use crate::tree::*;
+    }
+    pub mod wire {
+        pub use crate::wire::*;
+    }
+}
 
 /// The examples of the README are compiled like those of this page.
 #[cfg(doctest)]

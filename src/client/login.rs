@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::config::ClientConfig;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::session::{self, Outcome, Push};
 use crate::text;
-use crate::transport::ssh::{SshClient, SshConfig};
+use crate::transport::ssh::SshClient;
 use crate::transport::{Exec, ExecEvent, ExitStatus};
 use crate::wire::server_args::{PushOptions, command_line};
 
@@ -14,24 +15,6 @@ use crate::wire::server_args::{PushOptions, command_line};
 const VERSION_WAIT: Duration = Duration::from_secs(10);
 /// The most bytes of that answer that are read.
 const VERSION_LEN: usize = 16 * 1024;
-
-/// What a [`Client`] needs to know.
-#[derive(Debug, Clone)]
-pub struct ClientConfig {
-    /// The login.
-    pub ssh: SshConfig,
-    /// The program started on the NAS; usually `rsync`.
-    pub rsync_path: String,
-    /// How long a session may go without progress.
-    pub idle_limit: Duration,
-}
-
-impl ClientConfig {
-    /// The defaults around a login: `rsync`, five minutes.
-    pub fn new(ssh: SshConfig) -> Self {
-        Self { ssh, rsync_path: String::from("rsync"), idle_limit: Duration::from_secs(300) }
-    }
-}
 
 /// A login on a NAS. Sessions may run side by side. Clones are the same login.
 #[derive(Debug, Clone)]

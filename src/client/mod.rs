@@ -2,6 +2,7 @@
 
 pub(crate) mod capabilities;
 pub(crate) mod compare;
+mod config;
 pub(crate) mod destination;
 pub mod documents;
 pub(crate) mod file_list;
@@ -10,5 +11,6 @@ pub mod nas;
 mod push;
 pub(crate) mod space;
 
-pub use self::login::{Client, ClientConfig};
+pub use self::config::ClientConfig;
+pub use self::login::Client;
 pub use self::push::{Files, PushReport, PushRequest, PushStats};

@@ -22,6 +22,7 @@ use crate::wire::server_args::PushOptions;
 
 /// What to send and how.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct PushRequest {
     /// The files.
     pub files: Files,
@@ -31,6 +32,14 @@ pub struct PushRequest {
     pub options: PushOptions,
     /// Protocol, sums and compression.
     pub offer: Offer,
+}
+
+impl PushRequest {
+    /// These files to a destination as a person writes it behind the colon of `HOST:DEST`, with the newest protocol and
+    /// no compression.
+    pub fn new(files: Files, destination: impl Into<Vec<u8>>, options: PushOptions) -> Self {
+        Self { files, destination: destination.into(), options, offer: Offer::default() }
+    }
 }
 
 /// Which files a push sends.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::Result;
@@ -72,6 +72,7 @@ pub enum KeySource {
 
 /// The checked configuration. Of host, user and path any may still be missing: see [`Settings::missing`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Settings {
     /// Name or address of the NAS, an IPv6 address without brackets. No blanks, control characters, `@` or `/`.
     pub host: Option<String>,
@@ -134,41 +135,123 @@ pub struct ConfigStatus {
 }
 
 impl Settings {
+    /// The defaults around a NAS: port 22, the keys and known hosts in `~/.ssh`, the database `nas-sync.db`, flat names, the
+    /// best level that can be proved. Nothing is read from the environment but `HOME`. The fields can be changed.
+    pub fn new(host: impl Into<String>, user: impl Into<String>, path: impl Into<String>) -> Self {
+        Self {
+            host: Some(host.into()),
+            user: Some(user.into()),
+            path: Some(path.into()),
+            ..Self::defaults(std::env::home_dir().filter(|home| !home.as_os_str().is_empty()).as_deref())
+        }
+    }
+
+    /// With another NAS.
+    #[must_use]
+    pub fn nas(self, host: impl Into<String>, user: impl Into<String>, path: impl Into<String>) -> Self {
+        Self { host: Some(host.into()), user: Some(user.into()), path: Some(path.into()), ..self }
+    }
+
+    /// With the SQLite database that holds the documents.
+    #[must_use]
+    pub fn database(self, db: impl Into<PathBuf>) -> Self {
+        Self { db: db.into(), ..self }
+    }
+
+    /// With a folder that all documents must lie below; relative paths are below it.
+    #[must_use]
+    pub fn upload_dir(self, folder: impl Into<PathBuf>) -> Self {
+        Self { upload_dir: Some(folder.into()), ..self }
+    }
+
+    /// With a private key file.
+    #[must_use]
+    pub fn key_file(self, path: impl Into<PathBuf>) -> Self {
+        Self { key: KeySource::File(path.into()), ..self }
+    }
+
+    /// With a known_hosts file.
+    #[must_use]
+    pub fn known_hosts_file(self, path: impl Into<PathBuf>) -> Self {
+        Self { known_hosts: Some(path.into()), ..self }
+    }
+
+    /// With another SSH port.
+    #[must_use]
+    pub fn port(self, port: u16) -> Self {
+        Self { port, ..self }
+    }
+
+    /// With names on the NAS by this layout: `flat`, `tree` or a template.
+    #[must_use]
+    pub fn layout(self, layout: impl Into<String>) -> Self {
+        Self { layout: layout.into(), ..self }
+    }
+
+    /// With a level of proof that is required.
+    #[must_use]
+    pub fn require(self, level: Level) -> Self {
+        Self { durability: Some(level), ..self }
+    }
+
+    fn defaults(home: Option<&Path>) -> Self {
+        Self {
+            host: None,
+            user: None,
+            path: None,
+            port: 22,
+            key: default_keys(home),
+            key_passphrase: None,
+            known_hosts: home.map(|home| home.join(".ssh/known_hosts")),
+            host_key: None,
+            accept_new_host_key: false,
+            legacy_ssh: false,
+            db: PathBuf::from("nas-sync.db"),
+            upload_dir: None,
+            layout: "flat".to_owned(),
+            connect_timeout: Duration::from_secs(30),
+            file_timeout: Duration::from_secs(300),
+            rsync_path: "rsync".to_owned(),
+            durability: None,
+            retries: 5,
+            jobs: 1,
+            metrics_addr: None,
+        }
+    }
+
     /// Reads and checks everything. Fails with `Usage`; what is merely missing is no error here.
     pub fn resolve(flags: &Flags, environment: &Environment) -> Result<Self> {
         let find = |setting, flag: &Option<OsString>| environment.find(setting, flag.as_ref());
         let unflagged = |setting| environment.find(setting, None);
         let local = |value: &Found| values::local_path(value, environment.home());
-        let default_db = || PathBuf::from("nas-sync.db");
+        let default = Self::defaults(environment.home());
         Ok(Self {
             host: find(HOST, &flags.nas_host)?.as_ref().map(values::host).transpose()?,
             user: find(USER, &flags.nas_user)?.as_ref().map(values::user).transpose()?,
             path: find(PATH, &flags.nas_path)?.as_ref().map(values::line).transpose()?,
-            port: find(PORT, &flags.port)?.as_ref().map_or(Ok(22), |value| values::number(value, 1..=65_535))?,
-            key: key_source(flags, environment)?,
+            port: or(find(PORT, &flags.port)?, default.port, |value| values::number(value, 1..=65_535))?,
+            key: key_source(flags, environment)?.unwrap_or(default.key),
             key_passphrase: unflagged(KEY_PASSPHRASE)?.map(values::secret).transpose()?,
             known_hosts: match find(KNOWN_HOSTS, &flags.known_hosts)? {
                 Some(value) => Some(local(&value)?),
-                None => environment.home().map(|home| home.join(".ssh/known_hosts")),
+                None => default.known_hosts,
             },
             host_key: unflagged(HOST_KEY)?.as_ref().map(values::fingerprint).transpose()?,
             accept_new_host_key: switch(ACCEPT_NEW_HOST_KEY, flags.accept_new_host_key, environment)?,
             legacy_ssh: switch(LEGACY_SSH, flags.legacy_ssh, environment)?,
-            db: find(DB, &flags.db)?.as_ref().map_or_else(|| Ok(default_db()), local)?,
+            db: or(find(DB, &flags.db)?, default.db, local)?,
             upload_dir: find(UPLOAD_DIR, &flags.upload_dir)?.as_ref().map(local).transpose()?,
-            layout: find(LAYOUT, &flags.layout)?.as_ref().map_or_else(|| Ok("flat".to_owned()), values::line)?,
-            connect_timeout: find(CONNECT_TIMEOUT, &flags.connect_timeout)?
-                .as_ref()
-                .map_or(Ok(Duration::from_secs(30)), values::seconds)?,
-            file_timeout: find(FILE_TIMEOUT, &flags.file_timeout)?
-                .as_ref()
-                .map_or(Ok(Duration::from_secs(300)), values::seconds)?,
-            rsync_path: find(RSYNC_PATH, &flags.rsync_path)?
-                .as_ref()
-                .map_or_else(|| Ok("rsync".to_owned()), values::line)?,
+            layout: or(find(LAYOUT, &flags.layout)?, default.layout, values::line)?,
+            connect_timeout: or(
+                find(CONNECT_TIMEOUT, &flags.connect_timeout)?,
+                default.connect_timeout,
+                values::seconds,
+            )?,
+            file_timeout: or(find(FILE_TIMEOUT, &flags.file_timeout)?, default.file_timeout, values::seconds)?,
+            rsync_path: or(find(RSYNC_PATH, &flags.rsync_path)?, default.rsync_path, values::line)?,
             durability: find(DURABILITY, &flags.durability)?.as_ref().map(values::level).transpose()?,
-            retries: find(RETRIES, &flags.retries)?.as_ref().map_or(Ok(5), |value| values::number(value, 0..=1_000))?,
-            jobs: find(JOBS, &flags.jobs)?.as_ref().map_or(Ok(1), |value| values::number(value, 1..=64))?,
+            retries: or(find(RETRIES, &flags.retries)?, default.retries, |value| values::number(value, 0..=1_000))?,
+            jobs: or(find(JOBS, &flags.jobs)?, default.jobs, |value| values::number(value, 1..=64))?,
             metrics_addr: find(METRICS_ADDR, &flags.metrics)?.as_ref().map(values::socket_address).transpose()?,
         })
     }
@@ -208,19 +291,27 @@ fn switch(setting: Setting, flag: bool, environment: &Environment) -> Result<boo
     environment.find(setting, None)?.as_ref().map_or(Ok(false), values::boolean)
 }
 
-fn key_source(flags: &Flags, environment: &Environment) -> Result<KeySource> {
+/// The value that was found, checked, or else the default.
+fn or<T>(found: Option<Found>, default: T, check: impl Fn(&Found) -> Result<T>) -> Result<T> {
+    found.as_ref().map_or(Ok(default), check)
+}
+
+fn key_source(flags: &Flags, environment: &Environment) -> Result<Option<KeySource>> {
     // Both are one setting: of the text and the path the one that stands higher counts.
     let text = environment.find(KEY, None)?;
     let file = environment.find(KEY_FILE, flags.identity.as_ref())?;
-    Ok(match (text, file) {
+    Ok(Some(match (text, file) {
         (Some(text), Some(file)) if text.origin.layer() == file.origin.layer() => {
             return Err(environment::both_set(&text, &file));
         }
         (Some(text), Some(file)) if text.origin.layer() > file.origin.layer() => KeySource::Text(values::secret(text)?),
         (_, Some(file)) => KeySource::File(values::local_path(&file, environment.home())?),
         (Some(text), None) => KeySource::Text(values::secret(text)?),
-        (None, None) => KeySource::FirstOf(environment.home().map_or_else(Vec::new, |home| {
-            ["id_ed25519", "id_ecdsa", "id_rsa"].map(|name| home.join(".ssh").join(name)).to_vec()
-        })),
-    })
+        (None, None) => return Ok(None),
+    }))
+}
+
+fn default_keys(home: Option<&Path>) -> KeySource {
+    let keys = |home: &Path| ["id_ed25519", "id_ecdsa", "id_rsa"].map(|name| home.join(".ssh").join(name)).to_vec();
+    KeySource::FirstOf(home.map_or_else(Vec::new, keys))
 }

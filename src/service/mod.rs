@@ -27,11 +27,10 @@ use crate::blocking;
 use crate::client::ClientConfig;
 use crate::client::destination::destination_of;
 use crate::client::documents::{DocumentMonitor, FailedDocument, Unmonitored};
-use crate::config::{ConfigStatus, KeySource, Settings};
+use crate::config::{ConfigStatus, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::proof::Level;
 use crate::store::{Access, DocumentId, NewDocument, Pause, Queue, Selection, Store, SyncStats, UserId};
-use crate::transport::ssh::{HostKeyPin, Identity, LegacyAlgorithms, SYSTEM_KNOWN_HOSTS, SshConfig, UnknownHostKey};
 use crate::tree::{Root, SourceFile};
 
 pub use self::connection_test::ConnectionReport;
@@ -287,32 +286,7 @@ impl NasSyncService {
 
     /// What a [`Client`](crate::Client) for this NAS needs. Fails with `NotConfigured`, naming what is missing.
     pub fn client_config(&self) -> Result<ClientConfig> {
-        let settings = &self.settings;
-        let (Some(host), Some(user), true) = (&settings.host, &settings.user, settings.is_configured()) else {
-            let missing = settings.missing().join(", ");
-            return Err(NasSyncError::new(ErrorKind::NotConfigured, format!("not configured, missing: {missing}")));
-        };
-        let mut ssh = SshConfig::new(host.clone(), user.clone());
-        ssh.port = settings.port;
-        ssh.identity = match &settings.key {
-            KeySource::Text(text) => Identity::Text(text.clone()),
-            KeySource::File(path) => Identity::Files(vec![path.clone()]),
-            KeySource::FirstOf(_) => Identity::Default,
-        };
-        ssh.passphrase.clone_from(&settings.key_passphrase);
-        if let Some(known_hosts) = &settings.known_hosts {
-            // In place of the user's own file; what the machine's administrator recorded still counts.
-            ssh.known_hosts = vec![known_hosts.clone(), PathBuf::from(SYSTEM_KNOWN_HOSTS)];
-        }
-        ssh.host_key = settings.host_key.as_deref().map(HostKeyPin::parse).transpose()?;
-        if settings.accept_new_host_key {
-            ssh.unknown_host_key = UnknownHostKey::Accept;
-        }
-        if settings.legacy_ssh {
-            ssh.legacy = LegacyAlgorithms::Allow;
-        }
-        ssh.connect_timeout = settings.connect_timeout;
-        Ok(ClientConfig { ssh, rsync_path: settings.rsync_path.clone(), idle_limit: settings.file_timeout })
+        ClientConfig::of(&self.settings)
     }
 
     /// The destination as rsync gets it.

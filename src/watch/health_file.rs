@@ -93,11 +93,6 @@ impl HealthFile {
         Self { path }
     }
 
-    /// Its path.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Replaces the file: a sign of life. Blocks. Fails with `LocalFile`.
     pub fn write(&self, report: &Report) -> Result<()> {
         // Hidden, and one for each process, so that two that share a name by mistake do not mix their lines.

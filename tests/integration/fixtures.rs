@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use nas_sync::NasSyncError;
-use nas_sync::delta::StrongAlgorithm;
-use nas_sync::role::event::{Event, FileStats, Monitor};
-use nas_sync::role::list::{IdNames, SendList, Sources};
-use nas_sync::role::sender::Mode;
-use nas_sync::tree::SourceFile;
-use nas_sync::wire::flist::{Content, EntryKind, FileEntry, ListFields};
-use nas_sync::wire::handshake::{ChecksumChoice, CompressionChoice, Offer, Protocol};
-use nas_sync::wire::idlist::NamedId;
-use nas_sync::wire::server_args::PushOptions;
-use nas_sync::wire::token::TokenCoding;
+use nas_sync::internal::delta::StrongAlgorithm;
+use nas_sync::internal::role::list::{IdNames, SendList, Sources};
+use nas_sync::internal::role::sender::Mode;
+use nas_sync::internal::tree::SourceFile;
+use nas_sync::internal::wire::flist::{Content, EntryKind, FileEntry, ListFields};
+use nas_sync::internal::wire::handshake::{ChecksumChoice, CompressionChoice, Offer, Protocol};
+use nas_sync::internal::wire::idlist::NamedId;
+use nas_sync::internal::wire::server_args::PushOptions;
+use nas_sync::internal::wire::token::TokenCoding;
+use nas_sync::{Event, FileStats, Monitor};
 
 /// The folder of all recorded sessions.
 pub fn root() -> PathBuf {

@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nas_sync::NasSyncError;
-use nas_sync::role::event::{Event, FileStats, Monitor};
-use nas_sync::role::list::{SendList, Sources};
-use nas_sync::role::sender::{ChangedFile, Mode};
-use nas_sync::session::{self, Contents, Outcome, Push, Receipts};
-use nas_sync::transport::local;
-use nas_sync::tree::SourceFile;
-use nas_sync::wire::flist::{EntryKind, FileEntry};
-use nas_sync::wire::handshake::{ChecksumChoice, CompressionChoice, Offer, Protocol};
-use nas_sync::wire::server_args::PushOptions;
-use nas_sync::wire::token::TokenCoding;
+use nas_sync::internal::role::list::{SendList, Sources};
+use nas_sync::internal::role::sender::{ChangedFile, Mode};
+use nas_sync::internal::session::{self, Contents, Outcome, Push, Receipts};
+use nas_sync::internal::transport::local;
+use nas_sync::internal::tree::SourceFile;
+use nas_sync::internal::wire::flist::{EntryKind, FileEntry};
+use nas_sync::internal::wire::handshake::{ChecksumChoice, CompressionChoice, Offer, Protocol};
+use nas_sync::internal::wire::server_args::PushOptions;
+use nas_sync::internal::wire::token::TokenCoding;
+use nas_sync::{Event, FileStats, Monitor};
 
 use crate::support::noise;
 
@@ -116,7 +116,7 @@ fn offers() -> Vec<Offer> {
         offers.push(Offer { protocol, compression, ..Offer::default() });
     }
     for name in ["xxh128", "xxh3", "xxh64", "md5", "md4", "sha1"] {
-        let sum = nas_sync::delta::StrongAlgorithm::from_name(name).unwrap();
+        let sum = nas_sync::internal::delta::StrongAlgorithm::from_name(name).unwrap();
         let checksum = ChecksumChoice::Fixed { transfer: sum, list: sum };
         offers.push(Offer { checksum, ..Offer::default() });
     }

@@ -7,9 +7,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nas_sync::role::event::Silent;
-use nas_sync::wire::handshake::Offer;
-use nas_sync::wire::server_args::PushOptions;
+use nas_sync::Silent;
+use nas_sync::internal::wire::server_args::PushOptions;
 use nas_sync::{Client, ClientConfig, Files, PushRequest};
 use tempfile::TempDir;
 
@@ -110,12 +109,11 @@ async fn new_session_keys_in_the_middle_of_a_file_lose_nothing() {
     let mut config = ClientConfig::new(sshd.config());
     config.ssh.rekey_bytes = 8 << 20;
     let client = Client::connect(&config).await.unwrap();
-    let request = PushRequest {
-        files: Files::Operands(vec![source.clone()]),
-        destination: to.as_os_str().as_encoded_bytes().to_vec(),
-        options: PushOptions { times: true, ..PushOptions::default() },
-        offer: Offer::default(),
-    };
+    let request = PushRequest::new(
+        Files::Operands(vec![source.clone()]),
+        to.as_os_str().as_encoded_bytes().to_vec(),
+        PushOptions { times: true, ..PushOptions::default() },
+    );
     let report = client.push(request, Arc::new(Silent)).await.unwrap();
     client.disconnect().await;
     assert_eq!(report.exit_code, 0, "{report:?}");

@@ -6,13 +6,16 @@
 
 mod backend;
 mod cli;
+mod documents;
 mod durability;
+mod examples;
 mod faults;
 mod faults_kill;
 mod faults_late;
 mod faults_power;
 mod fixtures;
 mod hostile;
+mod interface;
 mod interop;
 mod large;
 mod nas_cli;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use nas_sync::wire::server_args::command_line;
+use nas_sync::internal::wire::server_args::command_line;
 
 use super::fixtures::{CASES, Case};
 

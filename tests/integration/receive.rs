@@ -1,15 +1,15 @@
 //! The recorded clients read as a receiver would: proves the decoders of the receiving side on what a real server
 //! accepted, and our sums on those that a real server computed.
 
-use nas_sync::delta::{BlockSums, Patch, PatchOp, SumHead};
-use nas_sync::wire::Reader;
-use nas_sync::wire::flist::{EndOfList, ListCoder, Listed};
-use nas_sync::wire::idlist;
-use nas_sync::wire::iflags::{Item, ItemFlags};
-use nas_sync::wire::ndx::{self, NdxCoder};
-use nas_sync::wire::negotiated::{Goodbye, Negotiated};
-use nas_sync::wire::sums::{self, HeadLimits};
-use nas_sync::wire::token::{Token, TokenDecoder};
+use nas_sync::internal::delta::{BlockSums, Patch, PatchOp, SumHead};
+use nas_sync::internal::wire::Reader;
+use nas_sync::internal::wire::flist::{EndOfList, ListCoder, Listed};
+use nas_sync::internal::wire::idlist;
+use nas_sync::internal::wire::iflags::{Item, ItemFlags};
+use nas_sync::internal::wire::ndx::{self, NdxCoder};
+use nas_sync::internal::wire::negotiated::{Goodbye, Negotiated};
+use nas_sync::internal::wire::sums::{self, HeadLimits};
+use nas_sync::internal::wire::token::{Token, TokenDecoder};
 
 use super::fixtures::{CASES, Case};
 use super::replay::{arriving, errors_in_list_end, recorded_client, shake_hands};

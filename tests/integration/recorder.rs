@@ -15,11 +15,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nas_sync::role::event::Monitor;
-use nas_sync::role::sender::ChangedFile;
-use nas_sync::session::{self, Contents, Push, Receipts};
-use nas_sync::transport::local;
-use nas_sync::wire::flist::EntryKind;
+use nas_sync::Monitor;
+use nas_sync::internal::role::sender::ChangedFile;
+use nas_sync::internal::session::{self, Contents, Push, Receipts};
+use nas_sync::internal::transport::local;
+use nas_sync::internal::wire::flist::EntryKind;
 
 use super::fixtures::{CASES, Case, Files, Tally};
 

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nas_sync::client::nas::{Flush, Flushed, Sum, Sums, flush, free_space, sha256_of};
+use nas_sync::internal::client::nas::{Flush, Flushed, Sum, Sums, flush, free_space, sha256_of};
 use nas_sync::{Client, ClientConfig, ErrorKind, NasSyncError, RemoteName};
 use sha2::{Digest as _, Sha256};
 

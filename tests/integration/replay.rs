@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use nas_sync::role::list::Sources;
-use nas_sync::role::port::Port;
-use nas_sync::role::sender::{self, ChangedFile, SendJob};
-use nas_sync::wire::flist::{EndOfList, EntryKind, FileEntry};
-use nas_sync::wire::handshake::Handshake;
-use nas_sync::wire::mux::{Demultiplexer, Frame, Framing, Message};
-use nas_sync::wire::negotiated::Negotiated;
+use nas_sync::internal::role::list::Sources;
+use nas_sync::internal::role::port::Port;
+use nas_sync::internal::role::sender::{self, ChangedFile, SendJob};
+use nas_sync::internal::wire::flist::{EndOfList, EntryKind, FileEntry};
+use nas_sync::internal::wire::handshake::Handshake;
+use nas_sync::internal::wire::mux::{Demultiplexer, Frame, Framing, Message};
+use nas_sync::internal::wire::negotiated::Negotiated;
 use tokio::sync::mpsc;
 
 use super::fixtures::{CASES, Case, Files, Tally, root};

@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use nas_sync::role::event::{Event, FileStats, Monitor};
-use nas_sync::role::list::{SendList, Sources};
-use nas_sync::role::sender::{ChangedFile, Mode};
-use nas_sync::session::{self, Contents, Outcome, Push, Receipts};
-use nas_sync::transport::local;
-use nas_sync::tree::SourceFile;
-use nas_sync::wire::flist::{EntryKind, FileEntry};
-use nas_sync::wire::handshake::{CompressionChoice, Offer, Protocol};
-use nas_sync::wire::server_args::{PARTIAL_DIR, PushOptions, command_line};
-use nas_sync::wire::token::TokenCoding;
+use nas_sync::internal::role::list::{SendList, Sources};
+use nas_sync::internal::role::sender::{ChangedFile, Mode};
+use nas_sync::internal::session::{self, Contents, Outcome, Push, Receipts};
+use nas_sync::internal::transport::local;
+use nas_sync::internal::tree::SourceFile;
+use nas_sync::internal::wire::flist::{EntryKind, FileEntry};
+use nas_sync::internal::wire::handshake::{CompressionChoice, Offer, Protocol};
+use nas_sync::internal::wire::server_args::{PARTIAL_DIR, PushOptions, command_line};
+use nas_sync::internal::wire::token::TokenCoding;
 use nas_sync::{Client, ClientConfig, Files, NasSyncError, PushRequest};
+use nas_sync::{Event, FileStats, Monitor};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -269,12 +269,11 @@ async fn what_is_read_is_summed_on_every_way_to_send_it() {
 }
 
 fn request(place: &Place) -> PushRequest {
-    PushRequest {
-        files: Files::Operands(vec![place.file.clone()]),
-        destination: place.nas("").as_os_str().as_bytes().to_vec(),
-        options: PushOptions { fsync: true, ..resumable() },
-        offer: Offer::default(),
-    }
+    PushRequest::new(
+        Files::Operands(vec![place.file.clone()]),
+        place.nas("").as_os_str().as_bytes().to_vec(),
+        PushOptions { fsync: true, ..resumable() },
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]

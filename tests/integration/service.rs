@@ -3,9 +3,8 @@
 use std::fs;
 use std::sync::Arc;
 
-use nas_sync::role::event::Silent;
-use nas_sync::wire::handshake::Offer;
-use nas_sync::wire::server_args::PushOptions;
+use nas_sync::Silent;
+use nas_sync::internal::wire::server_args::PushOptions;
 use nas_sync::{Client, ErrorKind, Files, PushRequest, RemoteName, UserId};
 
 use crate::support::{Site, Sshd};
@@ -216,11 +215,12 @@ async fn a_client_pushes_named_files_and_trees_over_one_login() {
         .chain([(site.path("gone"), RemoteName::new("gone").unwrap())])
         .collect();
     let client = Client::connect(&site.service().client_config().unwrap()).await.unwrap();
-    let request = |files| PushRequest {
-        files,
-        destination: site.path("nas").into_os_string().into_encoded_bytes(),
-        options: PushOptions { times: true, recursive: true, ..PushOptions::default() },
-        offer: Offer::default(),
+    let request = |files| {
+        PushRequest::new(
+            files,
+            site.path("nas").into_os_string().into_encoded_bytes(),
+            PushOptions { times: true, recursive: true, ..PushOptions::default() },
+        )
     };
     let report = client.push(request(Files::Named(files)), Arc::new(Silent)).await.unwrap();
     assert_eq!((report.exit_code, report.stats.transferred), (23, 2), "{report:?}");

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nas_sync::secret::Secret;
-use nas_sync::transport::ssh::{
+use nas_sync::Secret;
+use nas_sync::internal::transport::ssh::{
     CipherList, HostKeyPin, Identity, LegacyAlgorithms, SshClient, SshConfig, UnknownHostKey,
 };
 use nas_sync::{ErrorKind, NasSyncError};

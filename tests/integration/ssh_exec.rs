@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use nas_sync::ErrorKind;
-use nas_sync::transport::{Exec, ExecEvent, ExitStatus};
+use nas_sync::internal::transport::{Exec, ExecEvent, ExitStatus};
 
 use crate::ssh::connect;
 use crate::support::Sshd;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use nas_sync::transport::ssh::{Identity, SshClient, SshConfig, UnknownHostKey};
+use nas_sync::internal::transport::ssh::{Identity, SshClient, SshConfig, UnknownHostKey};
 use nas_sync::{ErrorKind, NasSyncError};
 use russh::keys::load_secret_key;
 use russh::server::{Auth, Config, Handler, VerifiedPublicKey, run_stream};

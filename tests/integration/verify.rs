@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use nas_sync::service::verify::{Method, Requeue, VerifyReport, VerifyRequest};
 use nas_sync::{DocumentId, ErrorKind, Selection, UserId};
+use nas_sync::{Method, Requeue, VerifyReport, VerifyRequest};
 use serde_json::json;
 
 use crate::support::{Cli, Site, Sshd, noise};

@@ -1,8 +1,8 @@
 //! Documents to the NAS, each with a key of the caller's, and what was proved about each. No database.
 //!
 //! A [`Prepared`] document is one whose file was looked at. A [`DocumentSender`] sends prepared ones batch by batch:
-//! [`limits`] cuts the batch, [`batch`] makes sessions of it, [`judge`] says what each session proved about each document,
-//! [`prove`] has the NAS make it last. [`send`] is all of that in one call.
+//! `limits` cuts the batch, `batch` makes sessions of it, `judge` says what each session proved about each document,
+//! `prove` has the NAS make it last. `send` is all of that in one call.
 //!
 //! Guarantees: a document counts as stored only if its file stayed the same and the NAS proved it at the level that is
 //! told; two documents never land on one name; what was proved is told whatever happens next.

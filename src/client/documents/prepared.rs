@@ -22,6 +22,13 @@ pub struct OutgoingDocument {
     pub name: RemoteName,
 }
 
+impl OutgoingDocument {
+    /// A document with the caller's key, its file, and its name below the destination folder.
+    pub fn new(id: impl Into<DocumentId>, path: impl Into<PathBuf>, name: RemoteName) -> Self {
+        Self { id: id.into(), path: path.into(), name }
+    }
+}
+
 /// A document whose file was looked at.
 #[derive(Debug, Clone)]
 pub struct Prepared {

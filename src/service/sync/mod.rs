@@ -1,7 +1,7 @@
 //! One sync run: lease documents, plan, send and prove, record, until nothing is left.
 //!
-//! [`run`] decides what happens next; [`plan`] makes of rows what can be sent; sending and proving is the client's
-//! ([`crate::client::documents`]); [`record`] turns what was proved into rows; [`finish`] counts what is left. [`state`] is
+//! `run` decides what happens next; `plan` makes of rows what can be sent; sending and proving is the client's
+//! ([`crate::client::documents`]); `record` turns what was proved into rows; `finish` counts what is left. `state` is
 //! what a run knows.
 //!
 //! Guarantees: a document is sent only under a lease; what became of a batch is recorded in one commit before the next

@@ -14,14 +14,14 @@ fn place() -> (tempfile::TempDir, HealthFile) {
 }
 
 fn verdict(file: &HealthFile) -> Option<String> {
-    check(file.path(), MAX_AGE).fault
+    check(&file.path, MAX_AGE).fault
 }
 
 /// Writes the file as another one would have.
 fn altered(file: &HealthFile, from: &str, to: &str) {
-    let text = fs::read_to_string(file.path()).unwrap();
+    let text = fs::read_to_string(&file.path).unwrap();
     let line = text.lines().find(|line| line.starts_with(from)).unwrap();
-    fs::write(file.path(), text.replace(line, to)).unwrap();
+    fs::write(&file.path, text.replace(line, to)).unwrap();
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn what_goes_on_by_itself_is_healthy() {
     let noon = Utc.with_ymd_and_hms(2024, 1, 15, 12, 0, 0).unwrap();
     for state in [State::Starting, State::Idle, State::Syncing, State::Paused(noon), State::Stopping] {
         file.write(&report(state.clone())).unwrap();
-        let checkup = check(file.path(), MAX_AGE);
+        let checkup = check(&file.path, MAX_AGE);
         assert_eq!(checkup.fault, None, "{state:?}");
         let beat = checkup.beat.unwrap();
         assert_eq!((beat.state.as_str(), beat.pid), (state.as_str(), std::process::id()));
@@ -53,7 +53,7 @@ fn what_needs_a_person_is_not() {
     let error = NasSyncError::new(ErrorKind::LoginRefused, "the NAS refused\npid=1\u{202e}");
     let blocked = Report { last_error: Some(error), ..report(State::Blocked(ErrorKind::LoginRefused)) };
     file.write(&blocked).unwrap();
-    let checkup = check(file.path(), MAX_AGE);
+    let checkup = check(&file.path, MAX_AGE);
     let fault = checkup.fault.unwrap();
     assert_eq!(fault, "it cannot go on by itself (login_refused): the NAS refused\\npid=1\\u{202e}");
     assert_eq!(checkup.beat.unwrap().pid, std::process::id(), "an error's text is not a line of its own");
@@ -70,7 +70,7 @@ fn no_file_and_another_file_are_not_healthy() {
     assert!(verdict(&file).unwrap().contains("does not run"));
     for text in ["", "state=idle\n", "nas-sync-health=2\nstate=idle\n", "nas-sync-health=1\nstate=idle\n", "\0\x1b[2J"]
     {
-        fs::write(file.path(), text).unwrap();
+        fs::write(&file.path, text).unwrap();
         assert!(verdict(&file).unwrap().contains("is not a health file"), "{text:?}");
     }
     let odd = folder.path().join("a\x1b[2J");
@@ -87,7 +87,7 @@ fn an_old_sign_of_life_counts_by_the_clock_that_nobody_sets() {
     assert_eq!(verdict(&file), None);
     altered(&file, "beat_ms=", &format!("beat_ms={}", ago(30)));
     assert_eq!(verdict(&file), None);
-    assert!(check(file.path(), Duration::from_secs(20)).fault.unwrap().contains("more than 20 s"));
+    assert!(check(&file.path, Duration::from_secs(20)).fault.unwrap().contains("more than 20 s"));
     altered(&file, "beat_ms=", &format!("beat_ms={}", now().as_millis() + 100_000));
     assert!(verdict(&file).unwrap().contains("another one"));
 }

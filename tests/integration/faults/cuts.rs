@@ -9,9 +9,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nas_sync::client::documents::{DocumentEvent, DocumentMonitor, Unmonitored};
-use nas_sync::error::Party;
-use nas_sync::transport::ssh::{HostKeyPin, SshClient};
+use nas_sync::Party;
+use nas_sync::internal::transport::ssh::{HostKeyPin, SshClient};
+use nas_sync::{DocumentEvent, DocumentMonitor, Unmonitored};
 use nas_sync::{DocumentId, ErrorKind, Selection};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;

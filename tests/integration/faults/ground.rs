@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nas_sync::client::documents::DocumentMonitor;
-use nas_sync::store::{Access, Store};
+use nas_sync::DocumentMonitor;
+use nas_sync::internal::store::{Access, Store};
 use nas_sync::{DocumentId, NasSyncService, Selection, SyncSummary, UserId};
 
 use crate::support::{Chaos, Site, noise};

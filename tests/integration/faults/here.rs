@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nas_sync::client::documents::{DocumentEvent, DocumentMonitor, Unmonitored};
-use nas_sync::store::{Access, Store};
+use nas_sync::internal::store::{Access, Store};
+use nas_sync::{DocumentEvent, DocumentMonitor, Unmonitored};
 use nas_sync::{DocumentId, ErrorKind, Selection, SyncSummary};
 
 use crate::support::random::{Random, long};

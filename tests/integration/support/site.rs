@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use nas_sync::client::documents::Unmonitored;
+use nas_sync::Unmonitored;
 use nas_sync::{
     DocumentId, Environment, Flags, NasSyncError, NasSyncService, Selection, Settings, SyncSummary, UserId,
 };

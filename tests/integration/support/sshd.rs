@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nas_sync::transport::ssh::{Identity, SshClient, SshConfig};
-use nas_sync::transport::{Exec, ExecEvent, ExitStatus};
+use nas_sync::internal::transport::ssh::{Identity, SshClient, SshConfig};
+use nas_sync::internal::transport::{Exec, ExecEvent, ExitStatus};
 use tempfile::TempDir;
 
 const PROGRAM: &str = "/usr/sbin/sshd";
