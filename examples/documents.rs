@@ -27,7 +27,7 @@ async fn main() -> Result<(), NasSyncError> {
     for outcome in client.send_documents(SendDocuments::new(folder, documents), Arc::new(Unmonitored)).await? {
         match outcome.result {
             Ok(stored) => {
-                println!("{}: {} is {}, {} bytes", outcome.id, stored.name, stored.level.as_str(), stored.bytes)
+                println!("{}: {} is {}, {} bytes", outcome.id, stored.name, stored.level.as_str(), stored.bytes);
             }
             Err(error) => println!("{}: {error}", outcome.id),
         }

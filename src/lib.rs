@@ -131,7 +131,7 @@
 //! | 3 | `role` | the sender: straight-line blocking code that reads like the protocol |
 //! | 2 | `tree`, `transport`, `store` | local files; where bytes come from; what is remembered |
 //! | 1 | `wire` | pure: bytes to values and back |
-//! | 0 | `delta`, `error`, `text`, `secret`, `proof`, `blocking`, `process` | what everybody uses |
+//! | 0 | `delta`, `error`, `id`, `text`, `secret`, `proof`, `blocking`, `process` | what everybody uses |
 
 mod blocking;
 #[cfg(feature = "cli")]
@@ -140,6 +140,7 @@ mod client;
 mod config;
 mod delta;
 mod error;
+mod id;
 mod process;
 mod proof;
 mod role;
@@ -162,12 +163,13 @@ pub use client::{Client, ClientConfig, Files, PushReport, PushRequest, PushStats
 pub use config::{ConfigStatus, Environment, Flags, KeySource, Settings};
 pub use delta::StrongAlgorithm;
 pub use error::{ErrorKind, Healing, NasSyncError, Party, Result};
+pub use id::{DocumentId, UserId};
 pub use proof::Level;
 pub use role::event::{Event, FileStats, Loudness, Monitor, Silent, Stability};
 pub use secret::Secret;
 pub use service::verify::{Method, Requeue, Sample, VerifyReport, VerifyRequest};
 pub use service::{ConnectionReport, DocumentError, NasSyncService, Retried, SyncSummary, SyncedFile};
-pub use store::{Deferred, DocumentId, Failure, NextTry, Pause, Queue, Selection, SyncStats, UserId};
+pub use store::{Deferred, Failure, NextTry, Pause, Queue, Selection, SyncStats};
 pub use transport::ssh::{CipherList, HostKeyPin, Identity, LegacyAlgorithms, SshConfig, UnknownHostKey};
 pub use tree::{Effect, NameFault, Reason, RemoteName, WalkWarning};
 #[cfg(feature = "cli")]

@@ -12,7 +12,8 @@ use clap::{Args, Parser, Subcommand};
 use super::verify::VerifyArgs;
 use super::watch::{HealthArgs, WatchArgs};
 use crate::config::Flags;
-use crate::store::{DocumentId, Selection, UserId};
+use crate::id::DocumentId;
+use crate::store::Selection;
 
 /// Sends pending documents to a NAS by rsync over SSH, and records in SQLite what is stored there.
 ///
@@ -191,13 +192,8 @@ impl From<ConfigArgs> for Flags {
 
 /// The documents that `sync` and `retry` are about.
 pub fn selection(user: Option<i64>, documents: &[i64]) -> Selection {
-    let documents: Vec<_> = documents.iter().copied().map(DocumentId).collect();
-    match (user.map(UserId), documents.is_empty()) {
-        (None, true) => Selection::All,
-        (Some(user), true) => Selection::User(user),
-        (None, false) => Selection::Documents(documents),
-        (Some(user), false) => Selection::UserDocuments(user, documents),
-    }
+    let selection = user.map_or_else(Selection::all, Selection::of_user);
+    if documents.is_empty() { selection } else { selection.only(documents.iter().copied().map(DocumentId::from)) }
 }
 
 /// Reads a command line whose first word is the program's name. What follows `push` is rsync's language and left to
@@ -250,10 +246,10 @@ mod tests {
 
     #[test]
     fn selections() {
-        assert_eq!(selection(None, &[]), Selection::All);
-        assert_eq!(selection(Some(3), &[]), Selection::User(UserId(3)));
-        assert_eq!(selection(None, &[4]), Selection::Documents(vec![DocumentId(4)]));
-        assert_eq!(selection(Some(3), &[4]), Selection::UserDocuments(UserId(3), vec![DocumentId(4)]));
+        assert_eq!(selection(None, &[]), Selection::all());
+        assert_eq!(selection(Some(3), &[]), Selection::of_user(3));
+        assert_eq!(selection(None, &[4]), Selection::documents([DocumentId::from(4)]));
+        assert_eq!(selection(Some(3), &[4]), Selection::of_user(3).only([DocumentId::from(4)]));
     }
 
     #[test]

@@ -12,8 +12,9 @@ use super::{json, render, verify, watch};
 use crate::client::documents::{DocumentEvent, DocumentMonitor};
 use crate::config::{Environment, Flags, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::id::UserId;
 use crate::service::{NasSyncService, SyncSummary};
-use crate::store::{Selection, UserId};
+use crate::store::Selection;
 
 /// The exit status when something required is missing.
 const NOT_CONFIGURED: u8 = ErrorKind::NotConfigured.exit_code();
@@ -69,9 +70,9 @@ async fn brief(command: Command, service: &NasSyncService, console: &Console) ->
     match command {
         Command::Config => Ok(config(service.settings(), console)),
         Command::Test => test(service, console).await,
-        Command::Add { paths, user } => add(service, UserId(user), paths, console).await,
+        Command::Add { paths, user } => add(service, UserId::from(user), paths, console).await,
         Command::Retry { user, document } => retry(service, args::selection(user, &document), console).await,
-        Command::Status { user } => status(service, user.map(UserId), console).await,
+        Command::Status { user } => status(service, user.map(UserId::from), console).await,
         Command::Verify(args) => verify::run(service, &args, console).await,
         Command::Health(args) => Ok(watch::check(&args, service.settings(), console)),
         Command::Sync { .. } | Command::Watch(_) | Command::Push { .. } => {
@@ -104,8 +105,8 @@ async fn add(service: &NasSyncService, user: UserId, paths: Vec<PathBuf>, consol
 }
 
 async fn status(service: &NasSyncService, user: Option<UserId>, console: &Console) -> Result<u8> {
-    let stats = service.stats(user).await?;
-    let queue = service.queue(user.map_or(Selection::All, Selection::User)).await?;
+    let stats = service.stats(user.clone()).await?;
+    let queue = service.queue(user.clone().map_or_else(Selection::all, Selection::of_user)).await?;
     let pause = service.pause().await?;
     let configured = service.is_configured();
     console.line(&render::status(&stats, &queue, pause.as_ref(), configured));

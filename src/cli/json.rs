@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use crate::client::PushReport;
 use crate::config::Settings;
 use crate::error::{ErrorKind, NasSyncError};
+use crate::id::DocumentId;
 use crate::service::{ConnectionReport, Retried, SyncSummary};
-use crate::store::{Deferred, DocumentId, NextTry, Pause, Queue, SyncStats};
+use crate::store::{Deferred, NextTry, Pause, Queue, SyncStats};
 use crate::text;
 
 /// What every object says about an error.
@@ -64,7 +65,7 @@ pub fn test_failed(cause: &NasSyncError) -> Value {
 
 /// `add`
 pub fn add(ids: &[DocumentId]) -> Value {
-    json!({ "ids": ids.iter().map(|id| id.0).collect::<Vec<_>>() })
+    json!({ "ids": ids.iter().map(id).collect::<Vec<_>>() })
 }
 
 /// `sync`; `error` stands there only when something ended the run early.
@@ -72,7 +73,7 @@ pub fn sync(summary: &SyncSummary) -> Value {
     let failures: Vec<_> = summary
         .errors
         .iter()
-        .map(|failed| json!({ "id": failed.id.map(|id| id.0), "error": error(&failed.error) }))
+        .map(|failed| json!({ "id": failed.id.as_ref().map(id), "error": error(&failed.error) }))
         .collect();
     let mut object = json!({
         "total": summary.total,
@@ -134,7 +135,7 @@ fn deferred(deferred: &Deferred) -> Value {
         NextTry::Never => None,
     };
     json!({
-        "id": deferred.id.0,
+        "id": id(&deferred.id),
         "kind": deferred.failure.kind,
         "message": deferred.failure.text,
         "solution": ErrorKind::from_name(&deferred.failure.kind).map(ErrorKind::solution),
@@ -145,6 +146,11 @@ fn deferred(deferred: &Deferred) -> Value {
 
 fn time(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// A number where it is one.
+pub fn id(id: &DocumentId) -> Value {
+    id.as_integer().map_or_else(|| Value::from(id.as_text()), Value::from)
 }
 
 /// `push`
@@ -203,7 +209,7 @@ mod tests {
     #[test]
     fn sync_keeps_its_keys_and_types() {
         let error = NasSyncError::new(ErrorKind::SourceMissing, "gone");
-        let failed = DocumentError { id: Some(DocumentId(42)), error };
+        let failed = DocumentError { id: Some(DocumentId::from(42)), error };
         let mut summary =
             SyncSummary { total: 8, synced: 7, failed: 1, errors: vec![failed], ..SyncSummary::default() };
         summary.elapsed = Duration::from_millis(1500);

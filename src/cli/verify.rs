@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 
 use super::args;
 use super::console::Console;
-use super::json::error;
+use super::json::{error, id};
 use crate::error::Result;
+use crate::id::DocumentId;
 use crate::service::NasSyncService;
 use crate::service::verify::{Method, Requeue, Sample, VerifyReport, VerifyRequest};
-use crate::store::DocumentId;
 
 /// The exit status when something is not equal, or could not be compared.
 const NOT_EQUAL: u8 = 1;
@@ -100,11 +100,11 @@ fn line(report: &VerifyReport) -> String {
 
 /// The result for `--json`; `error` stands there only when something ended it early.
 fn object(report: &VerifyReport) -> Value {
-    let ids = |ids: &[DocumentId]| ids.iter().map(|id| id.0).collect::<Vec<_>>();
+    let ids = |ids: &[DocumentId]| ids.iter().map(id).collect::<Vec<_>>();
     let unknown: Vec<_> = report
         .unknown
         .iter()
-        .map(|failed| json!({ "id": failed.id.map(|id| id.0), "error": error(&failed.error) }))
+        .map(|failed| json!({ "id": failed.id.as_ref().map(id), "error": error(&failed.error) }))
         .collect();
     let mut object = json!({
         "total": report.total,
@@ -131,7 +131,7 @@ mod tests {
     fn exit_status_and_line() {
         let clean = VerifyReport { total: 3, checked: 3, equal: 3, ..VerifyReport::default() };
         assert_eq!((exit(&clean), line(&clean).as_str()), (0, "3 of 3 documents equal"));
-        let missing = VerifyReport { equal: 2, missing: vec![DocumentId(7)], requeued: 1, ..clean.clone() };
+        let missing = VerifyReport { equal: 2, missing: vec![DocumentId::from(7)], requeued: 1, ..clean.clone() };
         assert_eq!(
             (exit(&missing), line(&missing).as_str()),
             (1, "2 of 3 documents equal, 1 missing, 1 pending again")

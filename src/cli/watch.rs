@@ -14,8 +14,8 @@ use super::signals::{Signals, Stop};
 use crate::client::documents::Unmonitored;
 use crate::config::Settings;
 use crate::error::Result;
+use crate::id::UserId;
 use crate::service::NasSyncService;
-use crate::store::UserId;
 use crate::watch::health_file::{self, Checkup};
 use crate::watch::{NewFiles, WatchOptions, WatchSummary};
 
@@ -51,7 +51,7 @@ pub struct WatchArgs {
 impl WatchArgs {
     fn options(&self, settings: &Settings) -> WatchOptions {
         WatchOptions {
-            user: self.user.map(UserId),
+            user: self.user.map(UserId::from),
             new_files: if self.scan { NewFiles::Registered } else { NewFiles::Ignored },
             interval: Duration::from_secs(self.interval),
             quiet: Duration::from_secs(self.quiet_period),

@@ -292,8 +292,8 @@ fn switch(setting: Setting, flag: bool, environment: &Environment) -> Result<boo
 }
 
 /// The value that was found, checked, or else the default.
-fn or<T>(found: Option<Found>, default: T, check: impl Fn(&Found) -> Result<T>) -> Result<T> {
-    found.as_ref().map_or(Ok(default), check)
+fn or<T>(found: Option<Found>, default: T, check: impl FnOnce(&Found) -> Result<T>) -> Result<T> {
+    found.map_or(Ok(default), |found| check(&found))
 }
 
 fn key_source(flags: &Flags, environment: &Environment) -> Result<Option<KeySource>> {

@@ -11,6 +11,7 @@ use std::path::Path;
 use chrono::{Datelike as _, NaiveDate};
 
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::id::{DocumentId, UserId};
 use crate::tree::RemoteName;
 use crate::wire::server_args::PARTIAL_DIR;
 
@@ -21,9 +22,9 @@ const ACCEPTED: &str = "flat, tree, or a template of {id} {user_id} {year} {mont
 #[derive(Debug, Clone, Copy)]
 pub struct DocumentFacts<'a> {
     /// `documents.id`.
-    pub id: i64,
+    pub id: &'a DocumentId,
     /// `documents.user_id`.
-    pub user_id: i64,
+    pub user_id: &'a UserId,
     /// `documents.file_path`, absolute or relative.
     pub path: &'a Path,
     /// The same relative to `UPLOAD_DIR`, when that is set; see [`crate::tree::Root::relative`].
@@ -253,11 +254,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::ffi::OsStr;
+    use std::sync::LazyLock;
+
+    static ID: LazyLock<DocumentId> = LazyLock::new(|| 42.into());
+    static USER: LazyLock<UserId> = LazyLock::new(|| 7.into());
 
     fn facts<'a>() -> DocumentFacts<'a> {
         DocumentFacts {
-            id: 42,
-            user_id: 7,
+            id: &ID,
+            user_id: &USER,
             path: Path::new("/srv/up/2024/scan 1.pdf"),
             below_root: Some(Path::new("2024/scan 1.pdf")),
             original_name: None,
@@ -405,7 +410,7 @@ mod tests {
             id in any::<i64>(), user_id in any::<i64>(),
         ) {
             let facts = DocumentFacts {
-                id, user_id, original_name: original.as_deref(), doc_type: doc_type.as_deref(), ..facts()
+                id: &id.into(), user_id: &user_id.into(), original_name: original.as_deref(), doc_type: doc_type.as_deref(), ..facts()
             };
             let layout = Layout::parse("{year}/{user_id}/{type}/{id} {name}").unwrap();
             if let Ok(name) = layout.name_for(&facts) {

@@ -29,8 +29,9 @@ use crate::client::destination::destination_of;
 use crate::client::documents::{DocumentMonitor, FailedDocument, Unmonitored};
 use crate::config::{ConfigStatus, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::id::{DocumentId, UserId};
 use crate::proof::Level;
-use crate::store::{Access, DocumentId, NewDocument, Pause, Queue, Selection, Store, SyncStats, UserId};
+use crate::store::{Access, NewDocument, Pause, Queue, Selection, Store, SyncStats};
 use crate::tree::{Root, SourceFile};
 
 pub use self::connection_test::ConnectionReport;
@@ -157,7 +158,7 @@ impl NasSyncService {
                     Ok(NewDocument { file_path, original_name })
                 })
                 .collect::<Result<_>>()?;
-            store.add_documents(user, &documents, Utc::now())
+            store.add_documents(&user, &documents, Utc::now())
         })
         .await
     }
@@ -169,7 +170,7 @@ impl NasSyncService {
 
     /// As [`NasSyncService::sync_file`], followed by a monitor.
     pub async fn sync_file_with(&self, id: DocumentId, monitor: Arc<dyn DocumentMonitor>) -> Result<SyncedFile> {
-        let summary = self.sync(Selection::Documents(vec![id.clone()]), monitor, std::future::pending()).await?;
+        let summary = self.sync(Selection::documents(vec![id.clone()]), monitor, std::future::pending()).await?;
         if let Some(error) = summary.stopped {
             return Err(error);
         }
@@ -194,12 +195,12 @@ impl NasSyncService {
 
     /// As [`NasSyncService::sync_all_pending`], followed by a monitor.
     pub async fn sync_all_pending_with(&self, user: UserId, monitor: Arc<dyn DocumentMonitor>) -> Result<SyncSummary> {
-        self.sync(Selection::User(user), monitor, std::future::pending()).await
+        self.sync(Selection::of_user(user), monitor, std::future::pending()).await
     }
 
     /// Syncs what is pending of everyone.
     pub async fn sync_everything(&self) -> Result<SyncSummary> {
-        self.sync(Selection::All, Arc::new(Unmonitored), std::future::pending()).await
+        self.sync(Selection::all(), Arc::new(Unmonitored), std::future::pending()).await
     }
 
     /// Syncs a selection over one login; a login that is lost is made anew. When `stop` is ready, what was acknowledged is

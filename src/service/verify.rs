@@ -13,7 +13,8 @@ use super::{DocumentError, NasSyncService};
 use crate::client::Client;
 use crate::client::compare::{self, Comparison, Item};
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::store::{Access, DocumentId, Selection, StoredCopy, SyncedCopy};
+use crate::id::DocumentId;
+use crate::store::{Access, Selection, StoredCopy, SyncedCopy};
 
 pub use crate::client::compare::Method;
 
@@ -140,12 +141,12 @@ struct Recorded {
 
 /// Documents that were named, and of which there is nothing to compare.
 fn absent(selection: &Selection, copies: &[SyncedCopy]) -> Vec<DocumentError> {
-    let (Selection::Documents(named) | Selection::UserDocuments(_, named)) = selection else { return Vec::new() };
-    let known: BTreeSet<DocumentId> = copies.iter().map(|copy| copy.id).collect();
-    let missing: BTreeSet<DocumentId> = named.iter().copied().filter(|id| !known.contains(id)).collect();
-    let error = |id| {
+    let Some(named) = &selection.documents else { return Vec::new() };
+    let known: BTreeSet<&DocumentId> = copies.iter().map(|copy| &copy.id).collect();
+    let missing: BTreeSet<&DocumentId> = named.iter().filter(|id| !known.contains(id)).collect();
+    let error = |id: &DocumentId| {
         let message = "there is no synced document of this id, so there is nothing to compare";
-        DocumentError { id: Some(id), error: NasSyncError::new(ErrorKind::DocumentNotFound, message) }
+        DocumentError { id: Some(id.clone()), error: NasSyncError::new(ErrorKind::DocumentNotFound, message) }
     };
     missing.into_iter().map(error).collect()
 }
@@ -154,7 +155,7 @@ fn sample(copies: Vec<SyncedCopy>, sample: Option<Sample>) -> Vec<SyncedCopy> {
     let Some(sample) = sample else { return copies };
     let wanted = sample.of(copies.len());
     let mut drawn = fastrand::choose_multiple(copies, wanted);
-    drawn.sort_by_key(|copy| copy.id);
+    drawn.sort_by(|one, other| one.id.cmp(&other.id));
     drawn
 }
 
@@ -164,10 +165,10 @@ fn recorded(copies: Vec<SyncedCopy>) -> (Vec<Recorded>, Vec<DocumentError>) {
     for SyncedCopy { id, file_path, copy } in copies {
         let comparable = copy.ok_or_else(compare::unrecorded).and_then(|copy| {
             let item = Item::of(&file_path, &copy)?;
-            Ok(Recorded { id, copy, item })
+            Ok((copy, item))
         });
         match comparable {
-            Ok(copy) => recorded.push(copy),
+            Ok((copy, item)) => recorded.push(Recorded { id, copy, item }),
             Err(error) => others.push(DocumentError { id: Some(id), error }),
         }
     }
@@ -189,11 +190,11 @@ impl VerifyReport {
             match comparison {
                 Comparison::Equal => equal.push((id, copy)),
                 Comparison::Differs => {
-                    self.differing.push(id);
+                    self.differing.push(id.clone());
                     again.push((id, copy));
                 }
                 Comparison::Missing => {
-                    self.missing.push(id);
+                    self.missing.push(id.clone());
                     again.push((id, copy));
                 }
                 Comparison::ChangedHere => self.changed_here.push(id),

@@ -13,8 +13,9 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::documents::{IS_SYNCED, PathParameter};
 use super::leases::{self, Fence};
-use super::{DocumentId, NextTry, Store, names, timestamp};
+use super::{NextTry, Store, names, timestamp};
 use crate::error::{ErrorKind, Result};
+use crate::id::DocumentId;
 use crate::proof::Level;
 
 /// The longest cause that is kept, in bytes.
@@ -150,29 +151,29 @@ impl Store {
         let now = timestamp::format(at);
         self.write("record what was sent in", |tx, _| {
             for attempt in &settlement.attempts {
-                if !leases::is_held(tx, fence, attempt.id)? {
+                if !leases::is_held(tx, fence, &attempt.id)? {
                     doubt(tx, attempt)?;
                 }
             }
             for failed in &settlement.failed {
-                if leases::is_held(tx, fence, failed.id)? {
+                if leases::is_held(tx, fence, &failed.id)? {
                     record_failure(tx, failed, &now, next)?;
-                    leases::let_go(tx, fence, failed.id)?;
+                    leases::let_go(tx, fence, &failed.id)?;
                 }
             }
             let mark = |record: &SyncedRecord| {
-                if !leases::is_held(tx, fence, record.id)? {
+                if !leases::is_held(tx, fence, &record.id)? {
                     return Ok(MarkOutcome::LeaseLost);
                 }
                 let outcome = if is_still(record) { mark(tx, record, &now)? } else { MarkOutcome::Rewritten };
                 if !matches!(outcome, MarkOutcome::Refused(_) | MarkOutcome::NameTaken(_) | MarkOutcome::Rewritten) {
-                    leases::let_go(tx, fence, record.id)?;
+                    leases::let_go(tx, fence, &record.id)?;
                 }
                 Ok(outcome)
             };
             let outcomes: Vec<MarkOutcome> = settlement.synced.iter().map(mark).collect::<rusqlite::Result<_>>()?;
-            let unmarked: HashMap<DocumentId, &MarkOutcome> =
-                settlement.synced.iter().map(|record| record.id).zip(&outcomes).collect();
+            let unmarked: HashMap<&DocumentId, &MarkOutcome> =
+                settlement.synced.iter().map(|record| &record.id).zip(&outcomes).collect();
             for attempt in &settlement.attempts {
                 record_attempt(tx, attempt, unmarked.get(&attempt.id).copied())?;
             }
@@ -195,7 +196,7 @@ fn record_attempt(tx: &Transaction<'_>, attempt: &Attempt, outcome: Option<&Mark
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
     .execute(params![
-        attempt.id.0,
+        attempt.id,
         timestamp::format(attempt.started),
         i64::try_from(attempt.took.as_millis()).unwrap_or(i64::MAX),
         i64::try_from(attempt.bytes).unwrap_or(i64::MAX),
@@ -226,7 +227,7 @@ fn record_failure(
                  last_attempt_at = excluded.last_attempt_at
              RETURNING attempts"
         ))?
-        .query_row(params![failed.id.0, failed.kind.as_str(), shortened(&failed.text), now], |row| row.get(0))
+        .query_row(params![failed.id, failed.kind.as_str(), shortened(&failed.text), now], |row| row.get(0))
         .optional()?;
     let Some(tries) = tries else { return Ok(()) };
     let (until, for_good) = match next(failed.kind, tries) {
@@ -236,7 +237,7 @@ fn record_failure(
     tx.prepare_cached(
         "UPDATE nas_sync_documents SET next_attempt_at = ?2, failed_for_good = ?3 WHERE document_id = ?1",
     )?
-    .execute((failed.id.0, until, for_good))?;
+    .execute((&failed.id, until, for_good))?;
     Ok(())
 }
 
@@ -249,7 +250,7 @@ fn doubt(tx: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()> {
              SELECT 1 FROM nas_sync_documents s
              WHERE s.document_id = d.id AND s.remote_name = ?2 AND s.sha256 IS NOT ?3)"
     ))?
-    .execute(params![attempt.id.0, attempt.remote_name, sha256])?;
+    .execute(params![attempt.id, attempt.remote_name, sha256])?;
     Ok(())
 }
 
@@ -261,9 +262,9 @@ fn shortened(text: &str) -> &str {
 }
 
 fn mark(tx: &Transaction<'_>, record: &SyncedRecord, at: &str) -> rusqlite::Result<MarkOutcome> {
-    let (id, copy) = (record.id, &record.copy);
+    let (id, copy) = (&record.id, &record.copy);
     if let Some(owner) = names::owner(tx, &copy.remote_name)?
-        && owner != id
+        && owner != *id
     {
         return Ok(MarkOutcome::NameTaken(owner));
     }
@@ -272,7 +273,7 @@ fn mark(tx: &Transaction<'_>, record: &SyncedRecord, at: &str) -> rusqlite::Resu
             "UPDATE documents AS d SET synced_to_nas = 1, synced_at = ?2
              WHERE d.id = ?1 AND NOT {IS_SYNCED} AND (d.file_path = ?3 COLLATE BINARY OR d.file_path = ?4)"
         ))?
-        .execute(params![id.0, at, text_path(&record.file_path), blob_path(&record.file_path)]);
+        .execute(params![id, at, text_path(&record.file_path), blob_path(&record.file_path)]);
     match changed {
         Ok(0) => return why_unchanged(tx, id),
         Ok(_) => {}
@@ -306,7 +307,7 @@ fn mark(tx: &Transaction<'_>, record: &SyncedRecord, at: &str) -> rusqlite::Resu
              sha256 = excluded.sha256",
     )?
     .execute(params![
-        id.0,
+        id,
         at,
         copy.remote_name,
         // No file system has files beyond i64::MAX bytes.
@@ -320,10 +321,10 @@ fn mark(tx: &Transaction<'_>, record: &SyncedRecord, at: &str) -> rusqlite::Resu
     Ok(MarkOutcome::Marked)
 }
 
-fn why_unchanged(tx: &Transaction<'_>, id: DocumentId) -> rusqlite::Result<MarkOutcome> {
+fn why_unchanged(tx: &Transaction<'_>, id: &DocumentId) -> rusqlite::Result<MarkOutcome> {
     let synced: Option<bool> = tx
         .prepare_cached(&format!("SELECT {IS_SYNCED} FROM documents d WHERE d.id = ?1"))?
-        .query_row([id.0], |row| row.get(0))
+        .query_row([id], |row| row.get(0))
         .optional()?;
     Ok(match synced {
         None => MarkOutcome::Gone,

@@ -10,8 +10,9 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Transaction, params_from_iter};
 
 use super::documents::{PathParameter, insert, path_in};
-use super::{DocumentId, NewDocument, Store, UserId};
+use super::{NewDocument, Store};
 use crate::error::Result;
+use crate::id::{DocumentId, UserId};
 
 /// How many paths one statement asks for.
 const PATHS_AT_ONCE: usize = 1_000;
@@ -43,7 +44,7 @@ impl Store {
 
     /// Registers files as pending documents of one user, in one commit, and gives their ids. Left out are those that
     /// are a document already, of whomever. Otherwise like [`Store::add_documents`].
-    pub fn add_found(&mut self, user: UserId, found: &[FoundFile], at: DateTime<Utc>) -> Result<Vec<DocumentId>> {
+    pub fn add_found(&mut self, user: &UserId, found: &[FoundFile], at: DateTime<Utc>) -> Result<Vec<DocumentId>> {
         found.iter().try_for_each(|file| file.document.check())?;
         self.write("add documents to", |tx, columns| {
             let mut known = HashSet::new();

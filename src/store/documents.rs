@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fmt;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +16,7 @@ use rusqlite::{Connection, Row, Transaction, params_from_iter};
 use super::schema::Columns;
 use super::{Store, timestamp};
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::id::{DocumentId, UserId};
 
 /// Whether row `d` of `documents` is synced. A BOOLEAN column may hold numbers, words, NULL or anything else.
 pub(super) const IS_SYNCED: &str = "(CASE typeof(d.synced_to_nas)
@@ -24,38 +24,6 @@ pub(super) const IS_SYNCED: &str = "(CASE typeof(d.synced_to_nas)
     WHEN 'real' THEN d.synced_to_nas <> 0
     WHEN 'text' THEN lower(trim(d.synced_to_nas)) IN ('1', 'true', 't', 'yes', 'y', 'on')
     ELSE 0 END)";
-
-/// The `id` of a row of `documents`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DocumentId(pub i64);
-
-/// A `user_id` of `documents`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UserId(pub i64);
-
-impl From<i64> for DocumentId {
-    fn from(id: i64) -> Self {
-        Self(id)
-    }
-}
-
-impl From<i64> for UserId {
-    fn from(id: i64) -> Self {
-        Self(id)
-    }
-}
-
-impl fmt::Display for DocumentId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for UserId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// One document as its row describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,21 +58,16 @@ pub struct BadRow {
     pub error: NasSyncError,
 }
 
-/// Which documents a command is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Selection {
-    /// Those of every user.
-    All,
-    /// Those of one user.
-    User(UserId),
-    /// Just these.
-    Documents(Vec<DocumentId>),
-    /// Just these, which must be this user's.
-    UserDocuments(UserId, Vec<DocumentId>),
-    /// Those of every user with ids up to this one.
-    AllUpTo(DocumentId),
-    /// Those of one user with ids up to this one.
-    UserUpTo(UserId, DocumentId),
+/// Which documents are meant: all that fulfil every condition that is set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Selection {
+    /// Only those of this user.
+    pub user: Option<UserId>,
+    /// Only these.
+    pub documents: Option<Vec<DocumentId>>,
+    /// Only those with ids up to this one.
+    pub up_to: Option<DocumentId>,
 }
 
 /// A document to register.
@@ -117,56 +80,94 @@ pub struct NewDocument {
 }
 
 impl Selection {
-    pub(super) fn user(&self) -> Option<UserId> {
-        match self {
-            Self::User(user) | Self::UserDocuments(user, _) | Self::UserUpTo(user, _) => Some(*user),
-            Self::All | Self::Documents(_) | Self::AllUpTo(_) => None,
-        }
+    /// Those of every user.
+    pub fn all() -> Self {
+        Self::default()
     }
 
-    fn ids(&self) -> Option<&[DocumentId]> {
-        match self {
-            Self::Documents(ids) | Self::UserDocuments(_, ids) => Some(ids),
-            Self::All | Self::User(_) | Self::AllUpTo(_) | Self::UserUpTo(..) => None,
-        }
+    /// Those of one user.
+    pub fn of_user(user: impl Into<UserId>) -> Self {
+        Self { user: Some(user.into()), ..Self::default() }
+    }
+
+    /// Just these.
+    pub fn documents(documents: impl IntoIterator<Item = DocumentId>) -> Self {
+        Self::all().only(documents)
+    }
+
+    /// Of these, just some.
+    #[must_use]
+    pub fn only(self, documents: impl IntoIterator<Item = DocumentId>) -> Self {
+        Self { documents: Some(documents.into_iter().collect()), ..self }
+    }
+
+    /// Of these, those with ids up to one.
+    #[must_use]
+    pub fn up_to(self, last: DocumentId) -> Self {
+        Self { up_to: Some(last), ..self }
     }
 
     /// The condition on row `d` and its parameters, in order.
     pub(super) fn condition(&self) -> (String, Vec<Value>) {
         let (mut sql, mut values) = (String::from("1"), Vec::new());
-        if let Some(UserId(user)) = self.user() {
+        if let Some(user) = &self.user {
             sql.push_str(" AND d.user_id = ?");
-            values.push(Value::Integer(user));
+            values.push(value(user.as_integer(), user.as_text()));
         }
-        if let Some(ids) = self.ids() {
+        if let Some(ids) = &self.documents {
             // One parameter for any number of ids: SQLite bounds how many parameters a statement may have.
             sql.push_str(" AND d.id IN (SELECT value FROM json_each(?))");
-            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            let ids: Vec<String> = ids.iter().map(json).collect();
             values.push(Value::Text(format!("[{}]", ids.join(","))));
         }
-        if let Self::AllUpTo(DocumentId(last)) | Self::UserUpTo(_, DocumentId(last)) = self {
+        if let Some(last) = &self.up_to {
             sql.push_str(" AND d.id <= ?");
-            values.push(Value::Integer(*last));
+            values.push(value(last.as_integer(), last.as_text()));
         }
         (sql, values)
+    }
+}
+
+fn value(number: Option<i64>, text: Option<&str>) -> Value {
+    number.map_or_else(|| text.map_or(Value::Null, |text| Value::Text(text.to_owned())), Value::Integer)
+}
+
+/// An id in JSON.
+fn json(id: &DocumentId) -> String {
+    match id.as_text() {
+        None => id.to_string(),
+        Some(text) => {
+            let escape = |c: char| match c {
+                '"' | '\\' => format!("\\{c}"),
+                c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
+                c => c.to_string(),
+            };
+            format!("\"{}\"", text.chars().map(escape).collect::<String>())
+        }
+    }
+}
+
+impl rusqlite::ToSql for DocumentId {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Owned(value(self.as_integer(), self.as_text())))
+    }
+}
+
+impl rusqlite::types::FromSql for DocumentId {
+    fn column_result(value: ValueRef<'_>) -> rusqlite::types::FromSqlResult<Self> {
+        value.as_i64().map(Self::from)
     }
 }
 
 impl Store {
     /// The same selection, without documents that are registered from now on.
     pub fn as_of_now(&self, selection: &Selection) -> Result<Selection> {
-        let last = || {
-            let sql = "SELECT max(d.id) FROM documents d WHERE typeof(d.id) = 'integer'";
-            self.conn.query_row(sql, [], |row| row.get(0).map(|last: Option<i64>| DocumentId(last.unwrap_or(0))))
-        };
-        Ok(match selection {
-            Selection::All => Selection::AllUpTo(last().map_err(self.fault("read the documents of"))?),
-            Selection::User(user) => Selection::UserUpTo(*user, last().map_err(self.fault("read the documents of"))?),
-            Selection::Documents(_)
-            | Selection::UserDocuments(..)
-            | Selection::AllUpTo(_)
-            | Selection::UserUpTo(..) => selection.clone(),
-        })
+        if selection.documents.is_some() || selection.up_to.is_some() {
+            return Ok(selection.clone());
+        }
+        let sql = "SELECT max(d.id) FROM documents d WHERE typeof(d.id) = 'integer'";
+        let last = self.conn.query_row(sql, [], |row| row.get(0).map(|last: Option<i64>| last.unwrap_or(0)));
+        Ok(selection.clone().up_to(last.map_err(self.fault("read the documents of"))?.into()))
     }
 
     /// The pending documents of a selection, by ascending id. Ids that were asked for and do not exist, or are another
@@ -195,10 +196,10 @@ impl Store {
         }
         let unknown = unknown_ids(&tx, selection)?;
         if !unknown.is_empty() {
-            documents.extend(unknown.into_iter().map(|id| Err(not_found(id, selection.user()))));
-            documents.sort_by_key(|row| match row {
-                Ok(document) => Some(document.id),
-                Err(bad) => bad.id,
+            documents.extend(unknown.into_iter().map(|id| Err(not_found(id, selection.user.as_ref()))));
+            documents.sort_by_cached_key(|row| match row {
+                Ok(document) => Some(document.id.clone()),
+                Err(bad) => bad.id.clone(),
             });
         }
         Ok(documents)
@@ -212,7 +213,7 @@ impl Store {
     /// that does not exist).
     pub fn add_documents(
         &mut self,
-        user: UserId,
+        user: &UserId,
         documents: &[NewDocument],
         at: DateTime<Utc>,
     ) -> Result<Vec<DocumentId>> {
@@ -238,7 +239,7 @@ impl NewDocument {
 pub(super) fn insert(
     tx: &Transaction<'_>,
     columns: Columns,
-    user: UserId,
+    user: &UserId,
     documents: &[&NewDocument],
     at: DateTime<Utc>,
 ) -> rusqlite::Result<Vec<DocumentId>> {
@@ -255,14 +256,14 @@ pub(super) fn insert(
     let mut insert = tx.prepare(&format!("INSERT INTO documents ({names}) VALUES ({marks}) RETURNING id"))?;
     let mut ids = Vec::with_capacity(documents.len());
     for document in documents {
-        let mut values = vec![Value::Integer(user.0), path_value(&document.file_path)];
+        let mut values = vec![value(user.as_integer(), user.as_text()), path_value(&document.file_path)];
         if columns.original_name {
             values.push(document.original_name.clone().map_or(Value::Null, Value::Text));
         }
         if columns.created_at {
             values.push(Value::Text(created_at.clone()));
         }
-        ids.push(DocumentId(insert.query_one(params_from_iter(values), |row| row.get(0))?));
+        ids.push(insert.query_one(params_from_iter(values), |row| row.get(0))?);
     }
     Ok(ids)
 }
@@ -306,7 +307,7 @@ fn path_fault(bytes: &[u8]) -> Option<&'static str> {
 
 /// Ids that were asked for and select no row.
 pub(super) fn unknown_ids(conn: &Connection, selection: &Selection) -> rusqlite::Result<BTreeSet<DocumentId>> {
-    let mut unknown: BTreeSet<DocumentId> = selection.ids().unwrap_or_default().iter().copied().collect();
+    let mut unknown: BTreeSet<DocumentId> = selection.documents.iter().flatten().cloned().collect();
     if unknown.is_empty() {
         return Ok(unknown);
     }
@@ -315,13 +316,13 @@ pub(super) fn unknown_ids(conn: &Connection, selection: &Selection) -> rusqlite:
     let mut rows = statement.query(params_from_iter(&values))?;
     while let Some(row) = rows.next()? {
         if let ValueRef::Integer(id) = row.get_ref(0)? {
-            unknown.remove(&DocumentId(id));
+            unknown.remove(&DocumentId::from(id));
         }
     }
     Ok(unknown)
 }
 
-pub(super) fn not_found(id: DocumentId, user: Option<UserId>) -> BadRow {
+pub(super) fn not_found(id: DocumentId, user: Option<&UserId>) -> BadRow {
     let message = match user {
         Some(user) => format!("user {user} has no document with the id {id}"),
         None => format!("there is no document with the id {id}"),
@@ -349,11 +350,11 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Document, BadRow>> 
         Ok(Err(BadRow { id, error }))
     };
     let id = match row.get_ref(0)? {
-        ValueRef::Integer(id) => DocumentId(id),
+        ValueRef::Integer(id) => DocumentId::from(id),
         other => return bad(None, "id", &describe(other)),
     };
     let user_id = match row.get_ref(1)? {
-        ValueRef::Integer(user) => UserId(user),
+        ValueRef::Integer(user) => UserId::from(user),
         other => return bad(Some(id), "user_id", &describe(other)),
     };
     let path = match row.get_ref(2)? {

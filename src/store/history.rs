@@ -4,8 +4,9 @@ use chrono::{DateTime, Utc};
 use rusqlite::{OptionalExtension, Row, params_from_iter};
 
 use super::documents::IS_SYNCED;
-use super::{DocumentId, NextTry, Selection, Store, StoredCopy, timestamp};
+use super::{NextTry, Selection, Store, StoredCopy, timestamp};
 use crate::error::Result;
+use crate::id::DocumentId;
 use crate::proof::Level;
 
 /// The recorded cause of the last failure.
@@ -59,7 +60,7 @@ impl Store {
                         s.failed_for_good, s.next_attempt_at
                  FROM nas_sync_documents s JOIN documents d ON d.id = s.document_id WHERE s.document_id = ?1",
             )?;
-            statement.query_row([id.0], read_history).optional()
+            statement.query_row([id], read_history).optional()
         };
         read().map(Option::unwrap_or_default).map_err(self.fault("read what is recorded in"))
     }

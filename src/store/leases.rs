@@ -13,8 +13,9 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params, params_from_iter};
 
 use super::documents::{BadRow, Document, Selection};
-use super::{DocumentId, Store, queue};
+use super::{Store, queue};
 use crate::error::Result;
+use crate::id::DocumentId;
 use crate::process::{Holder, Life};
 
 /// How long a lease lasts without being renewed.
@@ -85,11 +86,11 @@ impl Store {
             )?;
             for row in &documents {
                 let id = match row {
-                    Ok(document) => Some(document.id),
-                    Err(bad) => bad.id,
+                    Ok(document) => Some(&document.id),
+                    Err(bad) => bad.id.as_ref(),
                 };
                 if let Some(id) = id {
-                    lease.execute((id.0, fence.0))?;
+                    lease.execute((id, fence.0))?;
                 }
             }
             Ok(Claimed { fence: Some(fence), documents })
@@ -125,18 +126,18 @@ impl Store {
 }
 
 /// Whether a document is under this lease.
-pub(super) fn is_held(tx: &Transaction<'_>, fence: Fence, document: DocumentId) -> rusqlite::Result<bool> {
+pub(super) fn is_held(tx: &Transaction<'_>, fence: Fence, document: &DocumentId) -> rusqlite::Result<bool> {
     let held: Option<i64> = tx
         .prepare_cached("SELECT fence FROM nas_sync_leased WHERE document_id = ?1")?
-        .query_row([document.0], |row| row.get(0))
+        .query_row([document], |row| row.get(0))
         .optional()?;
     Ok(held == Some(fence.0))
 }
 
 /// Takes one document out of a lease.
-pub(super) fn let_go(tx: &Transaction<'_>, fence: Fence, document: DocumentId) -> rusqlite::Result<()> {
+pub(super) fn let_go(tx: &Transaction<'_>, fence: Fence, document: &DocumentId) -> rusqlite::Result<()> {
     tx.prepare_cached("DELETE FROM nas_sync_leased WHERE document_id = ?1 AND fence = ?2")?
-        .execute((document.0, fence.0))?;
+        .execute((document, fence.0))?;
     Ok(())
 }
 

@@ -32,7 +32,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 
 pub use attempts::{Attempt, AttemptEnd, FailedTry, MarkOutcome, Settlement, StoredCopy, SyncedRecord};
 pub use discovered::FoundFile;
-pub use documents::{BadRow, Document, DocumentId, NewDocument, Selection, UserId};
+pub use documents::{BadRow, Document, NewDocument, Selection};
 pub use history::{Failure, History};
 pub use leases::{Claimed, Due, Fence, LEASE_TERM, Worker};
 pub use names::Claim;

@@ -6,11 +6,12 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::{DocumentId, Store};
+use super::Store;
 use crate::error::Result;
+use crate::id::DocumentId;
 
 /// The answer to a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claim {
     /// The name is the document's, now or already before.
     Granted,
@@ -31,7 +32,7 @@ impl Store {
                 "SELECT n.name, n.document_id FROM nas_sync_names n
                  WHERE EXISTS (SELECT 1 FROM documents d WHERE d.id = n.document_id) ORDER BY n.name",
             )?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, DocumentId(row.get(1)?))))?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
             rows.collect::<rusqlite::Result<_>>()
         };
         read().map_err(self.fault("read the names in"))
@@ -41,13 +42,13 @@ impl Store {
     ///
     /// A document gives up what it claimed before, except the name of the copy that it has on the NAS.
     pub fn claim_names(&mut self, claims: &[(DocumentId, Vec<u8>)]) -> Result<Vec<Claim>> {
-        self.write("claim names in", |tx, _| claims.iter().map(|(document, name)| claim(tx, *document, name)).collect())
+        self.write("claim names in", |tx, _| claims.iter().map(|(document, name)| claim(tx, document, name)).collect())
     }
 }
 
-fn claim(tx: &Transaction<'_>, document: DocumentId, name: &[u8]) -> rusqlite::Result<Claim> {
+fn claim(tx: &Transaction<'_>, document: &DocumentId, name: &[u8]) -> rusqlite::Result<Claim> {
     if let Some(owner) = owner(tx, name)?
-        && owner != document
+        && owner != *document
     {
         return Ok(Claim::TakenBy(owner));
     }
@@ -56,7 +57,7 @@ fn claim(tx: &Transaction<'_>, document: DocumentId, name: &[u8]) -> rusqlite::R
         "DELETE FROM nas_sync_names WHERE document_id = ?1 AND name <> ?2
          AND name IS NOT (SELECT s.remote_name FROM nas_sync_documents s WHERE s.document_id = ?1)",
     )?
-    .execute((document.0, name))?;
+    .execute((document, name))?;
     Ok(Claim::Granted)
 }
 
@@ -66,24 +67,23 @@ pub(super) fn owner(conn: &Connection, name: &[u8]) -> rusqlite::Result<Option<D
         "SELECT n.document_id FROM nas_sync_names n
          WHERE n.name = ?1 AND EXISTS (SELECT 1 FROM documents d WHERE d.id = n.document_id)",
     )?
-    .query_row([name], |row| row.get(0).map(DocumentId))
+    .query_row([name], |row| row.get(0))
     .optional()
 }
 
 /// Makes a name the document's, whoever had it.
-fn take(tx: &Transaction<'_>, document: DocumentId, name: &[u8]) -> rusqlite::Result<()> {
+fn take(tx: &Transaction<'_>, document: &DocumentId, name: &[u8]) -> rusqlite::Result<()> {
     tx.prepare_cached(
         "INSERT INTO nas_sync_names (name, document_id) VALUES (?1, ?2)
          ON CONFLICT (name) DO UPDATE SET document_id = excluded.document_id",
     )?
-    .execute((name, document.0))?;
+    .execute((name, document))?;
     Ok(())
 }
 
 /// Makes a name the only one of a document whose copy is stored under it.
-pub(super) fn settle(tx: &Transaction<'_>, document: DocumentId, name: &[u8]) -> rusqlite::Result<()> {
+pub(super) fn settle(tx: &Transaction<'_>, document: &DocumentId, name: &[u8]) -> rusqlite::Result<()> {
     take(tx, document, name)?;
-    tx.prepare_cached("DELETE FROM nas_sync_names WHERE document_id = ?1 AND name <> ?2")?
-        .execute((document.0, name))?;
+    tx.prepare_cached("DELETE FROM nas_sync_names WHERE document_id = ?1 AND name <> ?2")?.execute((document, name))?;
     Ok(())
 }

@@ -10,8 +10,9 @@ use rusqlite::{Connection, Row, params_from_iter};
 use super::documents::{self, BadRow, Document, IS_SYNCED, Selection};
 use super::leases::{self, Due, Worker};
 use super::schema::Columns;
-use super::{DocumentId, Failure, Store, timestamp};
+use super::{Failure, Store, timestamp};
 use crate::error::Result;
+use crate::id::DocumentId;
 
 /// The longest wait that is ever recorded.
 pub const LONGEST_WAIT: TimeDelta = TimeDelta::hours(1);
@@ -89,7 +90,7 @@ impl Store {
         let read = || {
             let unknown = documents::unknown_ids(&self.conn, selection)?;
             let mut bad: Vec<BadRow> =
-                unknown.into_iter().map(|id| documents::not_found(id, selection.user())).collect();
+                unknown.into_iter().map(|id| documents::not_found(id, selection.user.as_ref())).collect();
             let (condition, values) = selection.condition();
             let mut statement = self.conn.prepare(&format!(
                 "SELECT {} FROM documents d WHERE {condition} AND typeof(d.id) <> 'integer' AND NOT {IS_SYNCED}",
@@ -106,7 +107,7 @@ impl Store {
 }
 
 fn read_deferred(row: &Row<'_>, now: DateTime<Utc>) -> rusqlite::Result<Option<Deferred>> {
-    let (Ok(id), Some(kind)) = (row.get(0).map(DocumentId), row.get::<_, Option<String>>(2)?) else {
+    let (Ok(id), Some(kind)) = (row.get(0), row.get::<_, Option<String>>(2)?) else {
         return Ok(None);
     };
     let next = if row.get(5)? {

@@ -5,8 +5,9 @@ use rusqlite::params_from_iter;
 use rusqlite::types::ValueRef;
 
 use super::documents::IS_SYNCED;
-use super::{Selection, Store, UserId, timestamp};
+use super::{Selection, Store, timestamp};
 use crate::error::Result;
+use crate::id::UserId;
 
 /// How far the documents are. `total_documents = synced + pending`, and `failed` are among the pending.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -28,7 +29,7 @@ pub struct SyncStats {
 impl Store {
     /// Statistics of one user, or of all.
     pub fn stats(&self, user: Option<UserId>) -> Result<SyncStats> {
-        self.count(&user.map_or(Selection::All, Selection::User)).map_err(self.fault("count the documents of"))
+        self.count(&user.map_or_else(Selection::all, Selection::of_user)).map_err(self.fault("count the documents of"))
     }
 
     fn count(&self, selection: &Selection) -> rusqlite::Result<SyncStats> {

@@ -6,8 +6,9 @@ use chrono::{DateTime, Utc};
 use rusqlite::{params, params_from_iter};
 
 use super::documents::{IS_SYNCED, Selection};
-use super::{DocumentId, Store, StoredCopy, documents, history, timestamp};
+use super::{Store, StoredCopy, documents, history, timestamp};
 use crate::error::Result;
+use crate::id::DocumentId;
 use crate::proof::Level;
 
 /// Whether row `s` still describes this copy of this document: id, name, size, seconds, nanoseconds, SHA-256.
@@ -41,7 +42,7 @@ impl Store {
             let mut copies = Vec::new();
             while let Some(row) = rows.next()? {
                 if let Some(file_path) = documents::path_in(row.get_ref(1)?) {
-                    copies.push(SyncedCopy { id: DocumentId(row.get(0)?), file_path, copy: history::read_copy(row)? });
+                    copies.push(SyncedCopy { id: row.get(0)?, file_path, copy: history::read_copy(row)? });
                 }
             }
             Ok(copies)
@@ -63,7 +64,7 @@ impl Store {
                 let bytes = i64::try_from(copy.bytes).unwrap_or(i64::MAX);
                 let (name, sha256) = (&copy.remote_name, copy.sha256);
                 let (seconds, nanoseconds) = (copy.mtime_seconds, copy.mtime_nanoseconds);
-                statement.execute(params![id.0, name, bytes, seconds, nanoseconds, sha256, at, durable, verified])?;
+                statement.execute(params![id, name, bytes, seconds, nanoseconds, sha256, at, durable, verified])?;
             }
             Ok(())
         })
@@ -83,7 +84,7 @@ impl Store {
                 let bytes = i64::try_from(copy.bytes).unwrap_or(i64::MAX);
                 let (seconds, nanoseconds) = (copy.mtime_seconds, copy.mtime_nanoseconds);
                 requeued +=
-                    statement.execute(params![id.0, copy.remote_name, bytes, seconds, nanoseconds, copy.sha256])?;
+                    statement.execute(params![id, copy.remote_name, bytes, seconds, nanoseconds, copy.sha256])?;
             }
             Ok(requeued)
         })

@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
+use crate::id::{DocumentId, UserId};
 use crate::process::{Holder, Life};
 use crate::proof::{Capability, Level};
 
@@ -68,7 +69,7 @@ fn noon() -> DateTime<Utc> {
 fn add(store: &mut Store, user: i64, paths: &[&str]) -> Vec<DocumentId> {
     let new: Vec<_> =
         paths.iter().map(|path| NewDocument { file_path: PathBuf::from(path), original_name: None }).collect();
-    store.add_documents(UserId(user), &new, noon()).unwrap()
+    store.add_documents(&UserId::from(user), &new, noon()).unwrap()
 }
 
 fn synced(id: DocumentId, file_path: &str, remote_name: &str) -> SyncedRecord {
@@ -95,7 +96,7 @@ fn holder(process: u32) -> Holder {
 fn lease_all(store: &mut Store) -> Fence {
     let me = holder(1);
     let worker = Worker { holder: &me, now: Duration::ZERO, life_of: &|_| Life::Possible };
-    store.claim(&Selection::All, &Due::Any, usize::MAX, &worker).unwrap().fence.expect("something is pending")
+    store.claim(&Selection::all(), &Due::Any, usize::MAX, &worker).unwrap().fence.expect("something is pending")
 }
 
 /// The queue as a worker of this machine sees it.
@@ -126,7 +127,7 @@ fn fail(store: &mut Store, failed: &[FailedTry]) {
 
 /// The ids of good rows; a bad row ends the test.
 fn ids(rows: Vec<Result<Document, BadRow>>) -> Vec<i64> {
-    rows.into_iter().map(|row| row.unwrap().id.0).collect()
+    rows.into_iter().map(|row| row.unwrap().id.as_integer().unwrap()).collect()
 }
 
 fn kind<T>(result: Result<T>) -> ErrorKind {

@@ -34,9 +34,10 @@ use crate::blocking;
 use crate::client::documents::DocumentMonitor;
 use crate::client::documents::interrupted;
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::id::UserId;
 use crate::service::connection::NasConnection;
 use crate::service::{NasSyncService, SyncSummary};
-use crate::store::{Selection, UserId};
+use crate::store::Selection;
 
 /// [`NasSyncService::watch_once`] waits at most so many quiet periods for new files to be quiet.
 const PATIENCE: u32 = 10;
@@ -157,7 +158,7 @@ impl Attendance {
         };
         let status = Arc::new(WatchStatus::default());
         // An alert on the last success should not begin anew with each start.
-        if let Ok(stats) = service.stats(options.user).await
+        if let Ok(stats) = service.stats(options.user.clone()).await
             && let Some(last) = stats.last_sync
         {
             status.set_last_success(last);
@@ -192,7 +193,7 @@ async fn attended<T>(
 }
 
 fn course(options: &WatchOptions) -> Course {
-    let selection = options.user.map_or(Selection::All, Selection::User);
+    let selection = options.user.clone().map_or_else(Selection::all, Selection::of_user);
     Course { selection, interval: options.interval, quiet: options.quiet, grace: options.grace }
 }
 
@@ -209,6 +210,7 @@ fn scan_config(service: &NasSyncService, options: &WatchOptions) -> Result<ScanC
         db: settings.db.clone(),
         user: options
             .user
+            .clone()
             .ok_or_else(|| missing("a user, whose documents they become", "Name the user with --user ID."))?,
         interval: options.interval,
         quiet: options.quiet,

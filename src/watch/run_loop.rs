@@ -18,11 +18,12 @@ use super::poller::{Look, QueuePoller, View};
 use super::status::WatchStatus;
 use crate::client::documents::DocumentMonitor;
 use crate::error::{ErrorKind, Healing, NasSyncError, Party, Result};
+use crate::id::DocumentId;
 use crate::service::backoff;
 use crate::service::connection::NasConnection;
 use crate::service::sync::{self, Others, Request, Stopping};
 use crate::service::{NasSyncService, SyncSummary};
-use crate::store::{DocumentId, LONGEST_WAIT, Pause, Selection};
+use crate::store::{LONGEST_WAIT, Pause, Selection};
 
 /// How often the database is glanced at.
 const POLL: Duration = Duration::from_secs(1);
@@ -328,7 +329,7 @@ impl<'s> WatchLoop<'s> {
     }
 
     fn tries(&self) -> HashMap<DocumentId, u32> {
-        self.view.deferred.iter().map(|deferred| (deferred.id, deferred.tries)).collect()
+        self.view.deferred.iter().map(|deferred| (deferred.id.clone(), deferred.tries)).collect()
     }
 
     /// What ended a run early.

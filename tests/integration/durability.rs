@@ -164,7 +164,7 @@ async fn what_has_no_room_waits_and_the_figures_are_said() {
     assert_eq!(error.kind(), ErrorKind::DiskFull);
     assert!(error.message().contains("9.0 MB"), "{error}");
     // When nothing fits, the NAS is left alone for a while.
-    assert_eq!(site.service().retry(Selection::All).await.unwrap().documents, 1);
+    assert_eq!(site.service().retry(Selection::all()).await.unwrap().documents, 1);
     let summary = site.sync().await;
     assert_eq!((summary.synced, summary.failed, summary.pending), (0, 0, 1), "{summary:?}");
     let stopped = summary.stopped.unwrap();

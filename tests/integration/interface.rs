@@ -10,8 +10,8 @@ fn exported(source: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for item in visible.split("\npub use ").skip(1) {
         let list = item.split(';').next().unwrap();
-        let last = list.rsplit("::").next().unwrap();
-        let words = last.split(|c: char| !c.is_alphanumeric() && c != '_');
+        let group = list.rsplit("::").next().unwrap();
+        let words = group.split(|c: char| !c.is_alphanumeric() && c != '_');
         names.extend(words.filter(|word| !word.is_empty()).map(ToOwned::to_owned));
     }
     names

@@ -18,20 +18,20 @@ async fn one_hundred_and_twenty_of_121_documents_arrive() {
             if number == 7 { Vec::new() } else { format!("invoice {number}\n").repeat(number * 40).into_bytes() };
         paths.push(site.upload(&format!("Facture n° {number} à régler.pdf"), &content));
     }
-    let ids = site.service().add(UserId(1), paths.clone()).await.unwrap();
+    let ids = site.service().add(UserId::from(1), paths.clone()).await.unwrap();
     fs::remove_file(&paths[60]).unwrap();
 
     let summary = site.sync().await;
     assert_eq!((summary.total, summary.synced, summary.failed, summary.pending), (121, 120, 1, 0), "{summary:?}");
     assert!(summary.stopped.is_none());
-    assert_eq!(summary.errors[0].id, Some(ids[60]));
+    assert_eq!(summary.errors[0].id, Some(ids[60].clone()));
     assert_eq!(summary.errors[0].error.kind(), ErrorKind::SourceMissing);
     for (number, path) in paths.iter().enumerate().filter(|(number, _)| *number != 60) {
         let name = path.file_name().unwrap().to_str().unwrap();
         assert_eq!(site.stored(name).as_deref(), Some(&*fs::read(path).unwrap()), "{number}");
     }
     assert_eq!(site.stored_names().len(), 120);
-    let stats = site.service().sync_stats(UserId(1)).await.unwrap();
+    let stats = site.service().sync_stats(UserId::from(1)).await.unwrap();
     assert_eq!((stats.synced, stats.pending, stats.sync_percentage), (120, 1, 99.2));
     assert!(stats.last_sync.is_some());
 
@@ -47,7 +47,7 @@ async fn a_same_size_same_time_copy_of_zeros_is_not_believed() {
     fs::write(&there, [0; 7]).unwrap();
     let time = fs::metadata(&path).unwrap().modified().unwrap();
     fs::File::options().write(true).open(&there).unwrap().set_modified(time).unwrap();
-    site.service().add(UserId(1), vec![path]).await.unwrap();
+    site.service().add(UserId::from(1), vec![path]).await.unwrap();
     assert_eq!(site.sync().await.synced, 1);
     assert_eq!(site.stored("a.pdf").unwrap(), b"content");
 }
@@ -60,7 +60,7 @@ async fn two_documents_never_land_on_one_name() {
     let summary = site.sync().await;
     assert_eq!((summary.synced, summary.failed), (1, 1));
     let failed = &summary.errors[0];
-    assert_eq!((failed.id, failed.error.kind()), (Some(second), ErrorKind::NameClash));
+    assert_eq!((failed.id.clone(), failed.error.kind()), (Some(second), ErrorKind::NameClash));
     assert!(failed.error.message().contains(&first.to_string()), "{}", failed.error);
     assert_eq!(site.stored("scan.pdf").unwrap(), b"first");
 }
@@ -142,10 +142,10 @@ async fn a_test_proves_writability_and_leaves_nothing_behind() {
 async fn one_document_can_be_synced_by_id() {
     let site = Site::new();
     let id = site.document("a.pdf", b"content").await;
-    let synced = site.service().sync_file(id).await.unwrap();
+    let synced = site.service().sync_file(id.clone()).await.unwrap();
     assert_eq!((synced.remote_name.as_slice(), synced.bytes), (&b"a.pdf"[..], 7));
     assert_eq!(site.service().sync_file(id).await.unwrap(), synced);
-    let missing = site.service().sync_file(nas_sync::DocumentId(99)).await.unwrap_err();
+    let missing = site.service().sync_file(nas_sync::DocumentId::from(99)).await.unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::DocumentNotFound);
 }
 
@@ -275,7 +275,7 @@ async fn a_folder_never_takes_the_place_of_a_document_of_an_earlier_run() {
     let second = site.document("a/b", b"two").await;
     let summary = site.sync().await;
     let failed = &summary.errors[0];
-    assert_eq!((failed.id, failed.error.kind()), (Some(second), ErrorKind::NameClash));
+    assert_eq!((failed.id.clone(), failed.error.kind()), (Some(second), ErrorKind::NameClash));
     assert!(failed.error.message().contains(&first.to_string()), "{}", failed.error);
     assert_eq!(site.stored("a").unwrap(), b"one");
 }
@@ -307,7 +307,7 @@ async fn a_row_that_may_not_be_marked_does_not_keep_the_others() {
     database.execute_batch(trigger).unwrap();
     let summary = site.sync().await;
     assert_eq!((summary.synced, summary.failed), (2, 1), "{summary:?}");
-    assert_eq!(summary.errors[0].id, Some(ids[1]));
+    assert_eq!(summary.errors[0].id, Some(ids[1].clone()));
     assert!(summary.errors[0].error.message().contains("audited"), "{}", summary.errors[0]);
     assert_eq!(site.pending().await, 1);
 }

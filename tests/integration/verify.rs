@@ -12,7 +12,7 @@ use crate::support::{Cli, Site, Sshd, noise};
 const METHODS: [Method; 2] = [Method::DryRun, Method::Sha256sum];
 
 fn all(method: Method) -> VerifyRequest {
-    VerifyRequest { selection: Selection::All, sample: None, method, requeue: Requeue::No }
+    VerifyRequest { selection: Selection::all(), sample: None, method, requeue: Requeue::No }
 }
 
 /// The request that every test of a whole site makes: it ends well, or says why not.
@@ -29,7 +29,7 @@ async fn synced(mut site: Site, names: &[&str]) -> (Site, Vec<DocumentId>) {
     site.set("UPLOAD_DIR", site.path("uploads"));
     site.set("NAS_LAYOUT", "tree");
     let paths = names.iter().map(|name| site.upload(name, format!("content of {name}").as_bytes())).collect();
-    let ids = site.service().add(UserId(1), paths).await.unwrap();
+    let ids = site.service().add(UserId::from(1), paths).await.unwrap();
     let summary = site.sync().await;
     assert_eq!(summary.synced, names.len(), "{summary:?}");
     (site, ids)
@@ -44,14 +44,16 @@ fn corrupt(path: &Path) {
     fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
 }
 
-fn level(site: &Site, id: DocumentId) -> String {
+fn level(site: &Site, id: &DocumentId) -> String {
     let sql = "SELECT level || CASE WHEN verified_at IS NULL THEN '' ELSE ' seen' END
                FROM nas_sync_documents WHERE document_id = ?1";
-    site.database().query_row(sql, [id.0], |row| row.get(0)).unwrap()
+    site.database().query_row(sql, [id.as_integer().unwrap()], |row| row.get(0)).unwrap()
 }
 
-fn set_level(site: &Site, id: DocumentId, level: &str) {
-    site.database().execute("UPDATE nas_sync_documents SET level = ?1 WHERE document_id = ?2", (level, id.0)).unwrap();
+fn set_level(site: &Site, id: &DocumentId, level: &str) {
+    site.database()
+        .execute("UPDATE nas_sync_documents SET level = ?1 WHERE document_id = ?2", (level, id.as_integer().unwrap()))
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,8 +62,8 @@ async fn each_kind_of_copy_is_told_apart() {
     for method in METHODS {
         let (site, ids) = synced(Site::new(), &names).await;
         let nas = |name: &str| site.path("nas").join(name);
-        set_level(&site, ids[0], "durable");
-        set_level(&site, ids[2], "stored");
+        set_level(&site, &ids[0], "durable");
+        set_level(&site, &ids[2], "stored");
         corrupt(&nas("bytes"));
         fs::File::options().write(true).open(nas("time")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
         fs::remove_file(nas("missing")).unwrap();
@@ -72,13 +74,13 @@ async fn each_kind_of_copy_is_told_apart() {
 
         let report = verify(&site, all(method)).await;
         assert_eq!((report.total, report.checked, report.equal), (9, 9, 4), "{report:?}");
-        assert_eq!(report.differing, [ids[1], ids[7]], "{method:?}");
-        assert_eq!(report.missing, [ids[3], ids[5], ids[8]], "{method:?}");
+        assert_eq!(report.differing, [ids[1].clone(), ids[7].clone()], "{method:?}");
+        assert_eq!(report.missing, [ids[3].clone(), ids[5].clone(), ids[8].clone()], "{method:?}");
         assert!(report.unknown.is_empty() && report.changed_here.is_empty(), "{report:?}");
         assert!(!report.is_clean());
-        assert_eq!(level(&site, ids[0]), "verified seen");
-        assert_eq!(level(&site, ids[2]), "stored seen", "a power cut may still take it");
-        assert!(!level(&site, ids[1]).contains("seen"));
+        assert_eq!(level(&site, &ids[0]), "verified seen");
+        assert_eq!(level(&site, &ids[2]), "stored seen", "a power cut may still take it");
+        assert!(!level(&site, &ids[1]).contains("seen"));
         assert_eq!(site.pending().await, 0);
     }
 }
@@ -112,7 +114,7 @@ async fn files_here_matter_to_the_dry_run_alone() {
     fs::File::options().write(true).open(here("touched")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
     let report = verify(&site, all(Method::DryRun)).await;
     assert_eq!((&*report.changed_here, report.equal), (&ids[1..3], 2), "{report:?}");
-    assert_eq!(report.unknown[0].id, Some(ids[0]));
+    assert_eq!(report.unknown[0].id, Some(ids[0].clone()));
     assert_eq!(report.unknown[0].error.kind(), ErrorKind::SourceMissing);
     // Nothing is left to compare, so no session is needed.
     for name in ["touched", "folder/deep"] {
@@ -144,9 +146,13 @@ async fn what_the_nas_cannot_look_at_is_not_called_equal() {
     assert_eq!(report.equal, 1, "{report:?}");
     // A dry run does not say why a copy could not be read.
     assert_eq!((&*report.differing, &*report.missing), (&ids[1..2], &ids[5..]));
-    let unknown: Vec<_> = report.unknown.iter().map(|failed| (failed.id.unwrap(), failed.error.kind())).collect();
+    let unknown: Vec<_> =
+        report.unknown.iter().map(|failed| (failed.id.clone().unwrap(), failed.error.kind())).collect();
     let denied = ErrorKind::PermissionDenied;
-    assert_eq!(unknown, [(ids[2], denied), (ids[3], denied), (ids[4], ErrorKind::RemoteFailed)]);
+    assert_eq!(
+        unknown,
+        [(ids[2].clone(), denied), (ids[3].clone(), denied), (ids[4].clone(), ErrorKind::RemoteFailed)]
+    );
 }
 
 /// An error that names nobody makes everything doubtful that was passed over in silence.
@@ -157,7 +163,7 @@ async fn silence_after_an_unexplained_complaint_proves_nothing() {
     site.wrap_rsync("rsync \"$@\"; echo 'rsync: something is wrong: Input/output error (5)' >&2; exit 23");
     let report = verify(&site, all(Method::DryRun)).await;
     assert_eq!((report.equal, &*report.differing), (0, &ids[1..]), "{report:?}");
-    assert_eq!(report.unknown[0].id, Some(ids[0]));
+    assert_eq!(report.unknown[0].id, Some(ids[0].clone()));
     site.wrap_rsync("rsync \"$@\"; exit 23");
     assert_eq!(verify(&site, all(Method::DryRun)).await.equal, 0);
     site.wrap_rsync("stdbuf -o0 head -c 60 | rsync \"$@\"");
@@ -174,7 +180,10 @@ async fn more_than_one_session_holds_and_samples() {
     }
     corrupt(&site.path("nas").join(&names[1999]));
     let report = verify(&site, all(Method::DryRun)).await;
-    assert_eq!((&*report.missing, &*report.differing), (&[ids[0], ids[2049]][..], &[ids[1999]][..]));
+    assert_eq!(
+        (&*report.missing, &*report.differing),
+        (&[ids[0].clone(), ids[2049].clone()][..], &[ids[1999].clone()][..])
+    );
     assert_eq!(report.equal, 2047);
     let sample = VerifyRequest { sample: Some("1%".parse().unwrap()), ..all(Method::Sha256sum) };
     assert_eq!(verify(&site, sample).await.checked, 21);
@@ -191,13 +200,14 @@ async fn rows_of_which_too_little_is_known() {
     corrupt(&site.path("nas/c"));
     let report = verify(&site, all(Method::DryRun)).await;
     assert_eq!((report.total, report.equal, &*report.differing), (3, 1, &ids[2..3]), "{report:?}");
-    assert_eq!(report.unknown[0].id, Some(ids[0]));
+    assert_eq!(report.unknown[0].id, Some(ids[0].clone()));
     let report = verify(&site, all(Method::Sha256sum)).await;
     assert_eq!((report.equal, report.unknown.len()), (0, 3), "{report:?}");
     // Named documents must be there.
-    let selection = Selection::Documents(vec![ids[1], ids[3], DocumentId(99)]);
+    let selection = Selection::documents(vec![ids[1].clone(), ids[3].clone(), DocumentId::from(99)]);
     let report = verify(&site, VerifyRequest { selection, ..all(Method::DryRun) }).await;
-    let unknown: Vec<_> = report.unknown.iter().map(|failed| failed.id.unwrap().0).collect();
+    let unknown: Vec<_> =
+        report.unknown.iter().map(|failed| failed.id.clone().unwrap().as_integer().unwrap()).collect();
     assert_eq!((report.equal, unknown), (1, vec![4, 99]));
 }
 

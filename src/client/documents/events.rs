@@ -5,9 +5,9 @@ use std::sync::Mutex;
 
 use crate::blocking;
 use crate::error::NasSyncError;
+use crate::id::DocumentId;
 use crate::proof::Level;
 use crate::role::event::Loudness;
-use crate::store::DocumentId;
 use crate::tree::RemoteName;
 
 /// One event.

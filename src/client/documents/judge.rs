@@ -9,11 +9,11 @@ use super::prepared::Prepared;
 use super::report::{Attempt, AttemptEnd, FailedDocument, StoredDocument, Verdicts};
 use crate::client::capabilities::Proof;
 use crate::error::{ErrorKind, NasSyncError};
+use crate::id::DocumentId;
 use crate::proof::Level;
 use crate::role::event::Stability;
 use crate::role::ledger::FileReport;
 use crate::session::{Outcome, kind_of_text, names_file};
-use crate::store::DocumentId;
 use crate::transport::ExitStatus;
 
 /// What is known when a session is over, or was cut off.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::prepared::Prepared;
 use super::report::FailedDocument;
 use crate::error::{ErrorKind, NasSyncError};
-use crate::store::DocumentId;
+use crate::id::DocumentId;
 use crate::tree::RemoteName;
 
 /// Takes out documents whose names would meet: of two with one name the first stays, and `a` cannot be a file and the

@@ -7,7 +7,7 @@ use crate::delta::SumHead;
 use crate::delta::strong::MAX_DIGEST_LEN;
 use crate::delta::sum_head::MAX_BLOCK_LEN;
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::store::DocumentId;
+use crate::id::DocumentId;
 use crate::tree::{FileMeta, RemoteName, Root, SourceFile, Stamp};
 use crate::wire::server_args::PARTIAL_DIR;
 

@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 
 use super::prepared::Prepared;
 use crate::error::NasSyncError;
+use crate::id::DocumentId;
 use crate::proof::Level;
-use crate::store::DocumentId;
 use crate::tree::{RemoteName, Stamp};
 
 /// A document that is on the NAS.

@@ -12,8 +12,8 @@ use super::sender::{DocumentSender, SendSettings};
 use crate::blocking;
 use crate::client::login::Client;
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::id::DocumentId;
 use crate::proof::Level;
-use crate::store::DocumentId;
 use crate::tree::Root;
 
 /// Documents to send, and how.

@@ -10,9 +10,10 @@ use chrono::DateTime;
 use super::state::Context;
 use crate::client::documents::{OutgoingDocument, Prepared, name_clash, refuse_clashes};
 use crate::error::{NasSyncError, Result};
+use crate::id::DocumentId;
 use crate::service::DocumentError;
 use crate::service::layout::{DocumentFacts, Layout};
-use crate::store::{BadRow, Claim, Document, DocumentId, Store};
+use crate::store::{BadRow, Claim, Document, Store};
 use crate::tree::{FileMeta, Root, SourceFile};
 
 /// What is to be sent, and what cannot be.
@@ -99,8 +100,8 @@ fn look(document: &Document, layout: &Layout, root: Option<&Root>) -> Result<Pre
     let file = SourceFile::open_document(root, &document.file_path)?;
     let (meta, stamp): (FileMeta, _) = (*file.meta(), *file.stamp());
     let name = layout.name_for(&DocumentFacts {
-        id: document.id.0,
-        user_id: document.user_id.0,
+        id: &document.id,
+        user_id: &document.user_id,
         path: &document.file_path,
         below_root: below_root.as_deref(),
         original_name: document.original_name.as_deref(),

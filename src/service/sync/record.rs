@@ -7,9 +7,10 @@ use chrono::Utc;
 use super::state::{Context, State};
 use crate::client::documents::{Attempt, AttemptEnd, DocumentEvent, DocumentSender, StoredDocument};
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::id::DocumentId;
 use crate::service::lease::LeaseGuard;
 use crate::service::{DocumentError, backoff};
-use crate::store::{self, DocumentId, FailedTry, MarkOutcome, Pause, Settlement, StoredCopy, SyncedRecord};
+use crate::store::{self, FailedTry, MarkOutcome, Pause, Settlement, StoredCopy, SyncedRecord};
 use crate::tree::{Root, SourceFile, Stamp};
 
 /// What became of documents.

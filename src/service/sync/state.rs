@@ -9,10 +9,11 @@ use tokio::sync::watch;
 use super::stopping::Stopping;
 use crate::client::documents::DocumentMonitor;
 use crate::error::NasSyncError;
+use crate::id::DocumentId;
 use crate::service::SyncSummary;
 use crate::service::layout::Layout;
 use crate::service::shared_store::SharedStore;
-use crate::store::{DocumentId, Due, Pause, Selection};
+use crate::store::{Due, Pause, Selection};
 use crate::tree::Root;
 
 /// What a run is about.
@@ -72,17 +73,14 @@ pub(super) enum Asked {
 
 impl Asked {
     pub fn of(selection: &Selection) -> Self {
-        match selection {
-            Selection::All | Selection::User(_) | Selection::AllUpTo(_) | Selection::UserUpTo(..) => Self::Due,
-            Selection::Documents(ids) | Selection::UserDocuments(_, ids) => Self::Named(ids.iter().cloned().collect()),
-        }
+        selection.documents.as_ref().map_or(Self::Due, |ids| Self::Named(ids.iter().cloned().collect()))
     }
 
     /// What to lease next.
     pub fn next(&self, context: &Context) -> (Selection, Due) {
         match self {
             Self::Due => (context.selection.clone(), Due::At(context.began)),
-            Self::Named(ids) => (narrowed(&context.selection, ids), Due::Any),
+            Self::Named(ids) => (context.selection.clone().only(ids.iter().cloned()), Due::Any),
         }
     }
 
@@ -98,16 +96,6 @@ impl Asked {
         if let Self::Named(ids) = self {
             ids.extend(documents);
         }
-    }
-}
-
-fn narrowed(selection: &Selection, ids: &HashSet<DocumentId>) -> Selection {
-    let ids = ids.iter().cloned().collect();
-    match selection {
-        Selection::User(user) | Selection::UserDocuments(user, _) | Selection::UserUpTo(user, _) => {
-            Selection::UserDocuments(user.clone(), ids)
-        }
-        Selection::All | Selection::Documents(_) | Selection::AllUpTo(_) => Selection::Documents(ids),
     }
 }
 

@@ -13,17 +13,17 @@ fn selections_give_pending_documents_by_id() {
     let mut store = db.open();
     add(&mut store, 1, &["/a", "/b"]);
     add(&mut store, 2, &["/c", "/d"]);
-    mark(&mut store, &[synced(DocumentId(3), "/c", "c")]).unwrap();
+    mark(&mut store, &[synced(DocumentId::from(3), "/c", "c")]).unwrap();
     let pending = |selection| ids(store.pending(&selection).unwrap());
-    let some = |ids: &[i64]| ids.iter().copied().map(DocumentId).collect::<Vec<_>>();
-    assert_eq!(pending(Selection::All), [1, 2, 4]);
-    assert_eq!(pending(Selection::User(UserId(2))), [4]);
-    assert_eq!(pending(Selection::User(UserId(9))), [0; 0]);
-    assert_eq!(pending(Selection::Documents(some(&[4, 1, 4, 3]))), [1, 4], "each once, synced ones left out");
-    assert_eq!(pending(Selection::UserDocuments(UserId(2), some(&[3, 4]))), [4]);
-    assert_eq!(pending(Selection::Documents(Vec::new())), [0; 0]);
-    assert_eq!(ids(store.documents(&Selection::Documents(some(&[3, 4]))).unwrap()), [3, 4]);
-    let synced = store.documents(&Selection::Documents(some(&[3]))).unwrap().remove(0).unwrap();
+    let some = |ids: &[i64]| ids.iter().copied().map(DocumentId::from).collect::<Vec<_>>();
+    assert_eq!(pending(Selection::all()), [1, 2, 4]);
+    assert_eq!(pending(Selection::of_user(UserId::from(2))), [4]);
+    assert_eq!(pending(Selection::of_user(UserId::from(9))), [0; 0]);
+    assert_eq!(pending(Selection::documents(some(&[4, 1, 4, 3]))), [1, 4], "each once, synced ones left out");
+    assert_eq!(pending(Selection::of_user(UserId::from(2)).only(some(&[3, 4]))), [4]);
+    assert_eq!(pending(Selection::documents(Vec::new())), [0; 0]);
+    assert_eq!(ids(store.documents(&Selection::documents(some(&[3, 4]))).unwrap()), [3, 4]);
+    let synced = store.documents(&Selection::documents(some(&[3]))).unwrap().remove(0).unwrap();
     assert!(synced.synced);
 }
 
@@ -31,14 +31,15 @@ fn selections_give_pending_documents_by_id() {
 fn a_selection_can_leave_out_what_comes_later() {
     let db = Db::absent();
     let mut store = db.open();
-    assert_eq!(store.as_of_now(&Selection::All).unwrap(), Selection::AllUpTo(DocumentId(0)));
+    assert_eq!(store.as_of_now(&Selection::all()).unwrap(), Selection::all().up_to(DocumentId::from(0)));
     add(&mut store, 1, &["/a"]);
     add(&mut store, 2, &["/b"]);
-    let [all, one] = [Selection::All, Selection::User(UserId(1))].map(|selection| store.as_of_now(&selection).unwrap());
+    let [all, one] =
+        [Selection::all(), Selection::of_user(UserId::from(1))].map(|selection| store.as_of_now(&selection).unwrap());
     add(&mut store, 1, &["/c"]);
     assert_eq!(ids(store.pending(&all).unwrap()), [1, 2]);
     assert_eq!(ids(store.pending(&one).unwrap()), [1]);
-    let named = Selection::Documents(vec![DocumentId(3)]);
+    let named = Selection::documents(vec![DocumentId::from(3)]);
     assert_eq!(store.as_of_now(&named).unwrap(), named);
 }
 
@@ -47,19 +48,19 @@ fn unknown_ids_are_rows_of_the_answer() {
     let db = Db::absent();
     let mut store = db.open();
     add(&mut store, 1, &["/a", "/b"]);
-    let wanted = vec![DocumentId(7), DocumentId(2), DocumentId(-3)];
-    let rows = store.pending(&Selection::Documents(wanted.clone())).unwrap();
+    let wanted = vec![DocumentId::from(7), DocumentId::from(2), DocumentId::from(-3)];
+    let rows = store.pending(&Selection::documents(wanted.clone())).unwrap();
     let shape: Vec<_> = rows
         .iter()
         .map(|row| match row {
-            Ok(document) => (Some(document.id.0), None),
-            Err(bad) => (bad.id.map(|id| id.0), Some(bad.error.kind())),
+            Ok(document) => (Some(document.id.as_integer().unwrap()), None),
+            Err(bad) => (bad.id.as_ref().map(|id| id.as_integer().unwrap()), Some(bad.error.kind())),
         })
         .collect();
     let missing = Some(ErrorKind::DocumentNotFound);
     assert_eq!(shape, [(Some(-3), missing), (Some(2), None), (Some(7), missing)]);
 
-    let rows = store.pending(&Selection::UserDocuments(UserId(5), wanted)).unwrap();
+    let rows = store.pending(&Selection::of_user(UserId::from(5)).only(wanted)).unwrap();
     assert!(rows.iter().all(|row| row.as_ref().is_err_and(|bad| bad.error.message().contains("user 5"))), "{rows:?}");
 }
 
@@ -68,8 +69,8 @@ fn more_ids_than_sqlite_has_parameters() {
     let db = Db::absent();
     let mut store = db.open();
     add(&mut store, 1, &["/a"]);
-    let many = (1..=100_000).map(DocumentId).collect();
-    assert_eq!(store.pending(&Selection::Documents(many)).unwrap().len(), 100_000);
+    let many: Vec<_> = (1..=100_000).map(DocumentId::from).collect();
+    assert_eq!(store.pending(&Selection::documents(many)).unwrap().len(), 100_000);
 }
 
 #[test]
@@ -85,9 +86,10 @@ fn nonsense_in_a_row_is_an_error_of_that_row() {
              (22, 1, '/ok', '2024-01-15T00:00:00', 'facture', 'été.pdf');",
     );
     let store = db.open();
-    let rows = store.pending(&Selection::All).unwrap();
+    let rows = store.pending(&Selection::all()).unwrap();
     let (good, bad): (Vec<_>, Vec<_>) = rows.into_iter().partition(std::result::Result::is_ok);
-    let mut bad: Vec<_> = bad.into_iter().map(|row| row.unwrap_err()).map(|bad| bad.id.map(|id| id.0)).collect();
+    let mut bad: Vec<_> =
+        bad.into_iter().map(|row| row.unwrap_err()).map(|bad| bad.id.map(|id| id.as_integer().unwrap())).collect();
     bad.sort_unstable();
     assert_eq!(bad, [None, None, Some(1), Some(2), Some(3), Some(4), Some(5), Some(8), Some(11)]);
     let good: Vec<Document> = good.into_iter().map(|row| row.unwrap()).collect();
@@ -114,9 +116,9 @@ fn only_what_is_clearly_true_is_synced() {
         // In a TEXT column 1.0 becomes '1.0', which is not clearly true.
         let expected: &[i64] =
             if declared == "TEXT" { &[4, 7, 8, 9, 10, 11, 12, 13, 14] } else { &[7, 8, 9, 10, 11, 12, 13, 14] };
-        assert_eq!(ids(store.pending(&Selection::All).unwrap()), expected, "{declared}");
+        assert_eq!(ids(store.pending(&Selection::all()).unwrap()), expected, "{declared}");
         let records: Vec<_> =
-            expected.iter().map(|id| synced(DocumentId(*id), &format!("/{id}"), &id.to_string())).collect();
+            expected.iter().map(|id| synced(DocumentId::from(*id), &format!("/{id}"), &id.to_string())).collect();
         let outcomes = mark(&mut store, &records).unwrap();
         assert!(outcomes.iter().all(|outcome| *outcome == MarkOutcome::Marked), "{declared}: {outcomes:?}");
         assert_eq!(store.stats(None).unwrap().pending, 0, "{declared}");
@@ -131,10 +133,10 @@ fn added_documents_fill_the_columns_that_are_there() {
         NewDocument { file_path: PathBuf::from("/up/a\n.pdf"), original_name: Some("A.pdf".into()) },
         NewDocument { file_path: PathBuf::from(OsStr::from_bytes(b"/up/\xff.pdf")), original_name: None },
     ];
-    let ids = store.add_documents(UserId(4), &new, noon()).unwrap();
-    assert_eq!(ids, [DocumentId(1), DocumentId(2)]);
+    let ids = store.add_documents(&UserId::from(4), &new, noon()).unwrap();
+    assert_eq!(ids, [DocumentId::from(1), DocumentId::from(2)]);
     let rows: Vec<Document> =
-        store.pending(&Selection::User(UserId(4))).unwrap().into_iter().map(|row| row.unwrap()).collect();
+        store.pending(&Selection::of_user(UserId::from(4))).unwrap().into_iter().map(|row| row.unwrap()).collect();
     assert_eq!(
         rows.iter().map(|row| &row.file_path).collect::<Vec<_>>(),
         new.iter().map(|new| &new.file_path).collect::<Vec<_>>()
@@ -149,7 +151,7 @@ fn added_documents_fill_the_columns_that_are_there() {
         "CREATE TABLE documents (id INTEGER PRIMARY KEY, user_id INTEGER NOT NULL, file_path VARCHAR NOT NULL,
                                  synced_to_nas BOOLEAN NOT NULL, synced_at DATETIME);",
     );
-    assert_eq!(bare.open().add_documents(UserId(4), &new, noon()).unwrap().len(), 2);
+    assert_eq!(bare.open().add_documents(&UserId::from(4), &new, noon()).unwrap().len(), 2);
 }
 
 #[test]
@@ -159,11 +161,11 @@ fn adding_is_all_or_nothing() {
     );
     let mut store = db.open();
     let new = |path: &str| NewDocument { file_path: PathBuf::from(path), original_name: None };
-    let error = store.add_documents(UserId(1), &[new("/a"), new("/b"), new("/a")], noon()).unwrap_err();
+    let error = store.add_documents(&UserId::from(1), &[new("/a"), new("/b"), new("/a")], noon()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DatabaseUnusable);
     assert!(error.message().contains("UNIQUE"), "{error}");
     for bad in ["", "/a\0b"] {
-        assert_eq!(kind(store.add_documents(UserId(1), &[new("/a"), new(bad)], noon())), ErrorKind::Usage);
+        assert_eq!(kind(store.add_documents(&UserId::from(1), &[new("/a"), new(bad)], noon())), ErrorKind::Usage);
     }
     assert_eq!(store.stats(None).unwrap().total_documents, 0);
 }

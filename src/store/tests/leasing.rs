@@ -10,7 +10,7 @@ fn claim_at(store: &mut Store, who: &Holder, seconds: u64, life: Life) -> Vec<i6
 fn claim_some(store: &mut Store, who: &Holder, seconds: u64, life: Life, most: usize) -> (Option<Fence>, Vec<i64>) {
     let life_of = move |_: &Holder| life;
     let worker = Worker { holder: who, now: Duration::from_secs(seconds), life_of: &life_of };
-    let claimed = store.claim(&Selection::All, &Due::At(noon()), most, &worker).unwrap();
+    let claimed = store.claim(&Selection::all(), &Due::At(noon()), most, &worker).unwrap();
     (claimed.fence, ids(claimed.documents))
 }
 
@@ -29,7 +29,7 @@ fn a_document_is_leased_once() {
     assert_eq!(rest, [3]);
     assert!(second > first, "fencing numbers grow");
     assert_eq!(claim_some(&mut store, &holder(3), 0, Life::Possible, 9), (None, vec![]));
-    assert_eq!(store.leased(&Selection::All).unwrap(), 3);
+    assert_eq!(store.leased(&Selection::all()).unwrap(), 3);
     store.release(first.unwrap()).unwrap();
     let (third, again) = claim_some(&mut store, &holder(3), 0, Life::Possible, 9);
     assert_eq!(again, [1, 2]);
@@ -85,14 +85,14 @@ fn a_foreign_clock_is_not_believed() {
 fn who_lost_the_lease_is_not_believed() {
     let db = Db::absent();
     let mut store = db.open();
-    let id = add(&mut store, 1, &["/a"])[0];
+    let id = add(&mut store, 1, &["/a"])[0].clone();
     let (late, _) = claim_some(&mut store, &holder(1), 0, Life::Possible, 9);
     let (next, _) = claim_some(&mut store, &holder(2), 0, Life::Over, 9);
-    let record = synced(id, "/a", "a");
+    let record = synced(id.clone(), "/a", "a");
     let settlement = |record: &SyncedRecord| Settlement {
         synced: vec![record.clone()],
         attempts: vec![Attempt {
-            id,
+            id: id.clone(),
             remote_name: record.copy.remote_name.clone(),
             sha256: record.copy.sha256,
             started: noon(),
@@ -105,7 +105,7 @@ fn who_lost_the_lease_is_not_believed() {
     };
     let lost = [MarkOutcome::LeaseLost];
     assert_eq!(settle(&mut store, late.unwrap(), &settlement(&record)).unwrap(), lost);
-    assert_eq!(ids(store.pending(&Selection::All).unwrap()), [1]);
+    assert_eq!(ids(store.pending(&Selection::all()).unwrap()), [1]);
     assert_eq!(settle(&mut store, next.unwrap(), &settlement(&record)).unwrap(), [MarkOutcome::Marked]);
     // The same bytes do no harm; with others nobody knows which are there now.
     assert_eq!(settle(&mut store, late.unwrap(), &settlement(&record)).unwrap(), lost);
@@ -115,20 +115,20 @@ fn who_lost_the_lease_is_not_believed() {
     // Also when nobody acknowledged what it sent.
     let unacknowledged = Settlement { synced: vec![], ..settlement(&other) };
     assert_eq!(settle(&mut store, late.unwrap(), &unacknowledged).unwrap(), []);
-    assert_eq!(ids(store.pending(&Selection::All).unwrap()), [1]);
+    assert_eq!(ids(store.pending(&Selection::all()).unwrap()), [1]);
 }
 
 #[test]
 fn a_file_that_was_rewritten_is_not_marked() {
     let db = Db::absent();
     let mut store = db.open();
-    let id = add(&mut store, 1, &["/a"])[0];
+    let id = add(&mut store, 1, &["/a"])[0].clone();
     let fence = lease_all(&mut store);
     let settlement = Settlement { synced: vec![synced(id, "/a", "a")], ..Settlement::default() };
     let next = |_, _| NextTry::At(noon());
     assert_eq!(store.settle(fence, &settlement, noon(), &next, &|_| false).unwrap(), [MarkOutcome::Rewritten]);
-    assert_eq!(ids(store.pending(&Selection::All).unwrap()), [1]);
-    assert_eq!(store.leased(&Selection::All).unwrap(), 1, "its failure is still to come");
+    assert_eq!(ids(store.pending(&Selection::all()).unwrap()), [1]);
+    assert_eq!(store.leased(&Selection::all()).unwrap(), 1, "its failure is still to come");
 }
 
 #[test]
@@ -140,12 +140,12 @@ fn a_document_waits_until_its_time_or_for_good() {
     let until = [TimeDelta::minutes(1), TimeDelta::zero(), TimeDelta::hours(5)];
     for (id, until) in added.iter().zip(until) {
         let fence = lease_all(&mut store);
-        let settlement = Settlement { failed: vec![failed(*id)], ..Settlement::default() };
+        let settlement = Settlement { failed: vec![failed(id.clone())], ..Settlement::default() };
         store.settle(fence, &settlement, noon(), &|_, _| NextTry::At(noon() + until), &|_| true).unwrap();
         store.release(fence).unwrap();
     }
     let fence = lease_all(&mut store);
-    let settlement = Settlement { failed: vec![failed(added[3])], ..Settlement::default() };
+    let settlement = Settlement { failed: vec![failed(added[3].clone())], ..Settlement::default() };
     store
         .settle(
             fence,
@@ -157,24 +157,25 @@ fn a_document_waits_until_its_time_or_for_good() {
         .unwrap();
     store.release(fence).unwrap();
 
-    let line = queue(&store, &Selection::All, noon());
+    let line = queue(&store, &Selection::all(), noon());
     assert_eq!((line.due, line.leased), (2, 0), "a wait of five hours can only come from a clock that was put back");
-    let next: Vec<_> = line.deferred.iter().map(|deferred| (deferred.id.0, deferred.next)).collect();
+    let next: Vec<_> =
+        line.deferred.iter().map(|deferred| (deferred.id.as_integer().unwrap(), deferred.next)).collect();
     assert_eq!(next, [(1, NextTry::At(noon() + until[0])), (4, NextTry::Never)]);
     assert_eq!(claim_at(&mut store, &holder(1), 0, Life::Possible), [2, 3]);
     store.release(Fence(5)).unwrap();
 
     // Somebody asks for it, or points the row at another file.
-    assert_eq!(store.forget_failures(&Selection::Documents(vec![added[0]])).unwrap(), 1);
+    assert_eq!(store.forget_failures(&Selection::documents(vec![added[0].clone()])).unwrap(), 1);
     db.raw().execute("UPDATE documents SET file_path = '/e' WHERE id = 4", []).unwrap();
-    assert_eq!(queue(&store, &Selection::All, noon()).due, 4);
+    assert_eq!(queue(&store, &Selection::all(), noon()).due, 4);
 }
 
 #[test]
 fn attempts_are_kept_also_those_without_a_lease() {
     let db = Db::absent();
     let mut store = db.open();
-    let id = add(&mut store, 1, &["/a"])[0];
+    let id = add(&mut store, 1, &["/a"])[0].clone();
     let attempt = |end, failure| Attempt {
         id,
         remote_name: b"a".to_vec(),
@@ -186,7 +187,7 @@ fn attempts_are_kept_also_those_without_a_lease() {
         failure,
     };
     let attempts = vec![
-        attempt(AttemptEnd::Cut, Some((ErrorKind::ConnectionLost, "cut".to_owned()))),
+        attempt.clone()(AttemptEnd::Cut, Some((ErrorKind::ConnectionLost, "cut".to_owned()))),
         attempt(AttemptEnd::Synced, None),
     ];
     settle(&mut store, Fence(5), &Settlement { attempts, ..Settlement::default() }).unwrap();
@@ -229,31 +230,31 @@ fn copies_are_verified_and_requeued_as_they_were_recorded() {
     let mut store = db.open();
     let added = add(&mut store, 1, &["/a", "/b", "/c"]);
     let mut records: Vec<_> =
-        [(0, "a"), (1, "b")].iter().map(|(at, name)| synced(added[*at], &format!("/{name}"), name)).collect();
+        [(0, "a"), (1, "b")].iter().map(|(at, name)| synced(added[*at].clone(), &format!("/{name}"), name)).collect();
     records[0].copy.level = Level::Durable;
     mark(&mut store, &records).unwrap();
     db.raw().execute("UPDATE documents SET synced_to_nas = 1 WHERE id = 3", []).unwrap();
-    let copies = store.synced_copies(&Selection::All).unwrap();
+    let copies = store.synced_copies(&Selection::all()).unwrap();
     let expected = [Some(records[0].copy.clone()), Some(records[1].copy.clone()), None];
     assert_eq!(copies.iter().map(|copy| copy.copy.clone()).collect::<Vec<_>>(), expected);
 
-    let both = [(added[0], records[0].copy.clone()), (added[1], records[1].copy.clone())];
+    let both = [(added[0].clone(), records[0].copy.clone()), (added[1].clone(), records[1].copy.clone())];
     let other = |change: fn(&mut StoredCopy)| {
         let mut copy = records[0].copy.clone();
         change(&mut copy);
-        [(added[0], copy)]
+        [(added[0].clone(), copy)]
     };
     let another_content = other(|copy| copy.sha256 = Some([9; 32]));
     store.record_verified(&another_content, noon()).unwrap();
-    let level = store.history(added[0]).unwrap().copy.unwrap().level;
+    let level = store.history(added[0].clone()).unwrap().copy.unwrap().level;
     assert_eq!(level, Level::Durable, "it was sent again while the copy before was read");
     assert_eq!(store.requeue(&another_content).unwrap(), 0);
     store.record_verified(&both, noon()).unwrap();
-    let levels: Vec<_> = both.iter().map(|(id, _)| store.history(*id).unwrap().copy.unwrap().level).collect();
+    let levels: Vec<_> = both.iter().map(|(id, _)| store.history(id.clone()).unwrap().copy.unwrap().level).collect();
     assert_eq!(levels, [Level::Verified, Level::Stored], "what a power cut may take is not verified");
     let [moved] = other(|copy| copy.remote_name = b"elsewhere".to_vec());
     assert_eq!(store.requeue(&[moved, both[1].clone()]).unwrap(), 1);
-    assert_eq!(ids(store.pending(&Selection::All).unwrap()), [2]);
+    assert_eq!(ids(store.pending(&Selection::all()).unwrap()), [2]);
 }
 
 #[test]
@@ -264,8 +265,11 @@ fn what_a_dead_worker_held_is_due() {
     assert_eq!(claim_some(&mut store, &holder(1), 0, Life::Possible, 1).1, [1]);
     let seen = |life: Life| {
         let me = holder(2);
-        let line =
-            store.queue(&Selection::All, noon(), &Worker { holder: &me, now: Duration::ZERO, life_of: &move |_| life });
+        let line = store.queue(
+            &Selection::all(),
+            noon(),
+            &Worker { holder: &me, now: Duration::ZERO, life_of: &move |_| life },
+        );
         line.map(|line| (line.due, line.leased)).unwrap()
     };
     assert_eq!(seen(Life::Possible), (1, 1));
@@ -276,10 +280,10 @@ fn what_a_dead_worker_held_is_due() {
 fn an_attempt_that_could_not_be_marked_has_failed() {
     let db = Db::absent();
     let mut store = db.open();
-    let id = add(&mut store, 1, &["/a"])[0];
+    let id = add(&mut store, 1, &["/a"])[0].clone();
     let fence = lease_all(&mut store);
     let attempt = Attempt {
-        id,
+        id: id.clone(),
         remote_name: b"a".to_vec(),
         sha256: None,
         started: noon(),

@@ -88,7 +88,7 @@ fn damaged_pages_are_an_error_and_no_panic() {
     // Page 1 holds the schema and stays.
     bytes[page..end].fill(0xa5);
     std::fs::write(db.path(), bytes).unwrap();
-    let result = db.try_open(Access::Existing).and_then(|store| store.pending(&Selection::All));
+    let result = db.try_open(Access::Existing).and_then(|store| store.pending(&Selection::all()));
     assert_eq!(kind(result), ErrorKind::DatabaseUnusable);
 }
 
@@ -124,7 +124,7 @@ fn a_foreign_table_with_other_case_and_columns_is_accepted() {
                                  Synced_To_Nas BOOLEAN, Synced_At TIMESTAMP);
          INSERT INTO Documents (User_Id, File_Path) VALUES (3, '/x');",
     );
-    assert_eq!(ids(db.open().pending(&Selection::All).unwrap()), [1]);
+    assert_eq!(ids(db.open().pending(&Selection::all()).unwrap()), [1]);
     assert_eq!(db.raw().query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap(), 42);
 }
 
@@ -150,7 +150,7 @@ fn read_only_changes_nothing_and_counts_what_is_there() {
     let mut store = db.try_open(Access::ReadOnly).unwrap();
     assert_eq!(store.stats(None).unwrap().pending, 1);
     let new = [NewDocument { file_path: PathBuf::from("/y"), original_name: None }];
-    assert_eq!(kind(store.add_documents(UserId(1), &new, noon())), ErrorKind::DatabaseUnusable);
+    assert_eq!(kind(store.add_documents(&UserId::from(1), &new, noon())), ErrorKind::DatabaseUnusable);
     drop(store);
     assert_eq!(std::fs::read(db.path()).unwrap(), before);
 
@@ -164,7 +164,7 @@ fn read_only_changes_nothing_and_counts_what_is_there() {
 fn a_held_write_lock_is_database_locked_after_the_wait() {
     let db = Db::absent();
     let mut store = db.open();
-    let id = add(&mut store, 1, &["/a"])[0];
+    let id = add(&mut store, 1, &["/a"])[0].clone();
     let fence = lease_all(&mut store);
     let settlement = Settlement { synced: vec![synced(id, "/a", "a")], ..Settlement::default() };
     let other = db.raw();
@@ -177,7 +177,7 @@ fn a_held_write_lock_is_database_locked_after_the_wait() {
     assert_eq!(error.kind(), ErrorKind::DatabaseLocked);
     assert!(error.message().contains("documents.db"), "{error}");
     // Reading, and opening what is up to date, need no write lock.
-    assert_eq!(ids(store.pending(&Selection::All).unwrap()), [1]);
+    assert_eq!(ids(store.pending(&Selection::all()).unwrap()), [1]);
     assert!(db.try_open(Access::Existing).is_ok());
     assert_eq!(db.try_open(Access::ReadOnly).unwrap().stats(None).unwrap().pending, 1);
 
@@ -189,7 +189,7 @@ fn a_held_write_lock_is_database_locked_after_the_wait() {
 fn a_full_disk_is_said_and_nothing_is_half_written() {
     let db = Db::absent();
     let mut store = db.open();
-    let id = add(&mut store, 1, &["/a"])[0];
+    let id = add(&mut store, 1, &["/a"])[0].clone();
     let fence = lease_all(&mut store);
     // SQLite's own limit gives the result code of a full disk.
     let pages: i64 = store.conn.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
@@ -200,7 +200,7 @@ fn a_full_disk_is_said_and_nothing_is_half_written() {
     let error = store.settle(fence, &settlement, noon(), &|_, _| NextTry::Never, &|_| true).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DatabaseUnusable);
     assert!(error.message().contains("full") && error.solution().contains("Make room"), "{error}");
-    assert_eq!(ids(store.pending(&Selection::All).unwrap()), [1]);
+    assert_eq!(ids(store.pending(&Selection::all()).unwrap()), [1]);
 }
 
 #[test]
@@ -304,9 +304,9 @@ fn tables_of_the_first_version_are_brought_up_to_date() {
     let refused = db.try_open(Access::ReadOnly).unwrap_err();
     assert!(refused.message().contains("old version 1"), "{refused}");
     let store = db.try_open(Access::Existing).unwrap();
-    let copy = store.history(DocumentId(1)).unwrap().copy.unwrap();
+    let copy = store.history(DocumentId::from(1)).unwrap().copy.unwrap();
     assert_eq!((copy.level, copy.sha256), (Level::Stored, None));
-    assert_eq!(store.history(DocumentId(2)).unwrap().attempts, 3);
-    assert_eq!(queue(&store, &Selection::All, noon()).due, 1, "what failed before there were waits is due");
+    assert_eq!(store.history(DocumentId::from(2)).unwrap().attempts, 3);
+    assert_eq!(queue(&store, &Selection::all(), noon()).due, 1, "what failed before there were waits is due");
     assert!(db.try_open(Access::ReadOnly).is_ok());
 }

@@ -6,10 +6,10 @@ use super::*;
 fn marking_touches_two_columns_and_the_own_tables() {
     let db = Db::absent();
     let mut store = db.open();
-    let id = add(&mut store, 1, &["/up/a.pdf"])[0];
+    let id = add(&mut store, 1, &["/up/a.pdf"])[0].clone();
     let row = "SELECT id || user_id || file_path || created_at || ifnull(original_name, '-') FROM documents";
     let before = db.text(row);
-    let record = synced(id, "/up/a.pdf", "a.pdf");
+    let record = synced(id.clone(), "/up/a.pdf", "a.pdf");
     assert_eq!(mark(&mut store, std::slice::from_ref(&record)).unwrap(), [MarkOutcome::Marked]);
     assert_eq!(db.text(row), before);
     assert_eq!(
@@ -30,7 +30,7 @@ fn a_row_edited_since_it_was_read_is_not_marked() {
                                       (4, 1, '/d', 0, NULL), (5, 1, x'2f65ff', 0, NULL);",
     );
     let mut store = db.open();
-    let read: Vec<Document> = store.pending(&Selection::All).unwrap().into_iter().map(|row| row.unwrap()).collect();
+    let read: Vec<Document> = store.pending(&Selection::all()).unwrap().into_iter().map(|row| row.unwrap()).collect();
     let fence = lease_all(&mut store);
     db.raw()
         .execute_batch(
@@ -43,7 +43,7 @@ fn a_row_edited_since_it_was_read_is_not_marked() {
         .into_iter()
         .map(|document| SyncedRecord {
             file_path: document.file_path,
-            ..synced(document.id, "", &document.id.to_string())
+            ..synced(document.id.clone(), "", &document.id.to_string())
         })
         .collect();
     let outcomes = settle(&mut store, fence, &Settlement { synced: records, ..Settlement::default() }).unwrap();
@@ -51,8 +51,8 @@ fn a_row_edited_since_it_was_read_is_not_marked() {
         outcomes,
         [MarkOutcome::Changed, MarkOutcome::Gone, MarkOutcome::AlreadySynced, MarkOutcome::Marked, MarkOutcome::Marked]
     );
-    assert_eq!(ids(store.pending(&Selection::All).unwrap()), [1]);
-    assert_eq!(store.history(DocumentId(1)).unwrap(), History::default());
+    assert_eq!(ids(store.pending(&Selection::all()).unwrap()), [1]);
+    assert_eq!(store.history(DocumentId::from(1)).unwrap(), History::default());
 }
 
 #[test]
@@ -66,9 +66,9 @@ fn a_batch_is_one_commit() {
             "CREATE TRIGGER no BEFORE UPDATE ON documents WHEN old.id = 2 BEGIN SELECT RAISE(ROLLBACK, 'no'); END;",
         )
         .unwrap();
-    let records = [synced(both[0], "/a", "a"), synced(both[1], "/b", "b")];
+    let records = [synced(both[0].clone(), "/a", "a"), synced(both[1].clone(), "/b", "b")];
     assert_eq!(kind(mark(&mut store, &records)), ErrorKind::DatabaseUnusable);
-    assert_eq!(ids(store.pending(&Selection::All).unwrap()), [1, 2]);
+    assert_eq!(ids(store.pending(&Selection::all()).unwrap()), [1, 2]);
     assert_eq!(store.remote_names().unwrap(), []);
 }
 
@@ -82,21 +82,21 @@ fn a_row_that_the_table_refuses_does_not_keep_the_others() {
             "CREATE TRIGGER no BEFORE UPDATE ON documents WHEN old.id = 1 BEGIN SELECT RAISE(ABORT, 'no'); END;",
         )
         .unwrap();
-    let records = [synced(both[0], "/a", "a"), synced(both[1], "/b", "b")];
+    let records = [synced(both[0].clone(), "/a", "a"), synced(both[1].clone(), "/b", "b")];
     let outcomes = mark(&mut store, &records).unwrap();
     assert_eq!(outcomes, [MarkOutcome::Refused(String::from("no")), MarkOutcome::Marked]);
-    assert_eq!(ids(store.pending(&Selection::All).unwrap()), [1]);
+    assert_eq!(ids(store.pending(&Selection::all()).unwrap()), [1]);
 }
 
 #[test]
 fn failures_are_counted_with_their_cause() {
     let db = Db::absent();
     let mut store = db.open();
-    let id = add(&mut store, 1, &["/a"])[0];
-    let failed = |kind, text: &str| FailedTry { id, kind, text: text.to_owned() };
+    let id = add(&mut store, 1, &["/a"])[0].clone();
+    let failed = |kind, text: &str| FailedTry { id: id.clone(), kind, text: text.to_owned() };
     fail(&mut store, &[failed(ErrorKind::SourceMissing, "gone")]);
     fail(&mut store, &[failed(ErrorKind::DiskFull, &"é".repeat(2000))]);
-    let history = store.history(id).unwrap();
+    let history = store.history(id.clone()).unwrap();
     assert_eq!(history.attempts, 2);
     let failure = history.last_failure.unwrap();
     assert_eq!((failure.kind.as_str(), failure.text.as_str()), ("disk_full", "é".repeat(1024).as_str()));
@@ -104,33 +104,33 @@ fn failures_are_counted_with_their_cause() {
 
     // Another file: the count starts again.
     db.raw().execute("UPDATE documents SET file_path = '/b'", []).unwrap();
-    assert_eq!(store.history(id).unwrap(), History::default());
+    assert_eq!(store.history(id.clone()).unwrap(), History::default());
     assert_eq!(store.stats(None).unwrap().failed, 0);
     fail(&mut store, &[failed(ErrorKind::SourceMissing, "gone")]);
-    assert_eq!(store.history(id).unwrap().attempts, 1);
+    assert_eq!(store.history(id.clone()).unwrap().attempts, 1);
 
     // Success ends the matter, and the failure of somebody without a lease does not bring it back.
-    mark(&mut store, &[synced(id, "/b", "b")]).unwrap();
+    mark(&mut store, &[synced(id.clone(), "/b", "b")]).unwrap();
     let late = Settlement { failed: vec![failed(ErrorKind::Stalled, "late")], ..Settlement::default() };
     settle(&mut store, Fence(99), &late).unwrap();
     let history = store.history(id).unwrap();
     assert_eq!((history.attempts, history.last_failure), (0, None));
-    assert_eq!(store.history(DocumentId(99)).unwrap(), History::default());
+    assert_eq!(store.history(DocumentId::from(99)).unwrap(), History::default());
 }
 
 #[test]
 fn failures_are_forgotten_for_a_selection() {
     let db = Db::absent();
     let mut store = db.open();
-    let one = add(&mut store, 1, &["/a"])[0];
-    let two = add(&mut store, 2, &["/b"])[0];
+    let one = add(&mut store, 1, &["/a"])[0].clone();
+    let two = add(&mut store, 2, &["/b"])[0].clone();
     let failed = |id| FailedTry { id, kind: ErrorKind::SourceMissing, text: "gone".to_owned() };
-    fail(&mut store, &[failed(one), failed(two)]);
-    assert_eq!(store.forget_failures(&Selection::User(UserId(1))).unwrap(), 1);
+    fail(&mut store, &[failed(one.clone()), failed(two.clone())]);
+    assert_eq!(store.forget_failures(&Selection::of_user(UserId::from(1))).unwrap(), 1);
     assert_eq!(store.history(one).unwrap().last_failure, None);
     assert_eq!(store.history(two).unwrap().attempts, 1);
-    assert_eq!(store.forget_failures(&Selection::All).unwrap(), 1);
-    assert_eq!(store.forget_failures(&Selection::All).unwrap(), 0);
+    assert_eq!(store.forget_failures(&Selection::all()).unwrap(), 1);
+    assert_eq!(store.forget_failures(&Selection::all()).unwrap(), 0);
 }
 
 #[test]
@@ -139,31 +139,34 @@ fn a_name_belongs_to_one_document() {
     let mut store = db.open();
     let added = add(&mut store, 1, &["/1/x", "/2/x", "/3/x"]);
     let claim = |id: DocumentId, name: &str| (id, name.as_bytes().to_vec());
-    let claims = [claim(added[0], "x"), claim(added[1], "x"), claim(added[2], "X")];
+    let claims = [claim(added[0].clone(), "x"), claim(added[1].clone(), "x"), claim(added[2].clone(), "X")];
     let answers = store.claim_names(&claims).unwrap();
-    assert_eq!(answers, [Claim::Granted, Claim::TakenBy(added[0]), Claim::Granted]);
+    assert_eq!(answers, [Claim::Granted, Claim::TakenBy(added[0].clone()), Claim::Granted]);
     // Another process sees the same, and who sends without a claim is not believed.
     let mut other = db.open();
-    assert_eq!(other.claim_names(&[claim(added[1], "x")]).unwrap(), [Claim::TakenBy(added[0])]);
-    assert_eq!(mark(&mut other, &[synced(added[1], "/2/x", "x")]).unwrap(), [MarkOutcome::NameTaken(added[0])]);
-    assert_eq!(mark(&mut other, &[synced(added[0], "/1/x", "x")]).unwrap(), [MarkOutcome::Marked]);
-    assert_eq!(store.owner_of_name(b"x").unwrap(), Some(added[0]));
+    assert_eq!(other.claim_names(&[claim(added[1].clone(), "x")]).unwrap(), [Claim::TakenBy(added[0].clone())]);
+    assert_eq!(
+        mark(&mut other, &[synced(added[1].clone(), "/2/x", "x")]).unwrap(),
+        [MarkOutcome::NameTaken(added[0].clone())]
+    );
+    assert_eq!(mark(&mut other, &[synced(added[0].clone(), "/1/x", "x")]).unwrap(), [MarkOutcome::Marked]);
+    assert_eq!(store.owner_of_name(b"x").unwrap(), Some(added[0].clone()));
     assert_eq!(store.owner_of_name(b"\xff").unwrap(), None);
-    assert_eq!(store.remote_names().unwrap(), [(b"X".to_vec(), added[2]), (b"x".to_vec(), added[0])]);
+    assert_eq!(store.remote_names().unwrap(), [(b"X".to_vec(), added[2].clone()), (b"x".to_vec(), added[0].clone())]);
 
     // Sent again under a new layout: the old copy keeps its name until the new one is stored.
     db.raw().execute("UPDATE documents SET synced_to_nas = 0 WHERE id = 1", []).unwrap();
-    assert_eq!(store.claim_names(&[claim(added[0], "y")]).unwrap(), [Claim::Granted]);
-    assert_eq!(store.claim_names(&[claim(added[0], "z")]).unwrap(), [Claim::Granted]);
+    assert_eq!(store.claim_names(&[claim(added[0].clone(), "y")]).unwrap(), [Claim::Granted]);
+    assert_eq!(store.claim_names(&[claim(added[0].clone(), "z")]).unwrap(), [Claim::Granted]);
     assert_eq!(store.owner_of_name(b"y").unwrap(), None, "a claim that is no longer wanted is free");
-    assert_eq!(store.owner_of_name(b"x").unwrap(), Some(added[0]));
-    mark(&mut store, &[synced(added[0], "/1/x", "z")]).unwrap();
-    assert_eq!(store.claim_names(&[claim(added[1], "x")]).unwrap(), [Claim::Granted]);
+    assert_eq!(store.owner_of_name(b"x").unwrap(), Some(added[0].clone()));
+    mark(&mut store, &[synced(added[0].clone(), "/1/x", "z")]).unwrap();
+    assert_eq!(store.claim_names(&[claim(added[1].clone(), "x")]).unwrap(), [Claim::Granted]);
 
     // A document that is no longer there owns nothing.
     db.raw().execute("DELETE FROM documents WHERE id = 2", []).unwrap();
     assert_eq!(store.owner_of_name(b"x").unwrap(), None);
-    assert_eq!(store.claim_names(&[claim(added[2], "x")]).unwrap(), [Claim::Granted]);
+    assert_eq!(store.claim_names(&[claim(added[2].clone(), "x")]).unwrap(), [Claim::Granted]);
 }
 
 #[test]
@@ -177,7 +180,7 @@ fn two_connections_never_share_a_name() {
                 let db = &db;
                 scope.spawn(move || {
                     let mut store = Store::open(&db.path(), Access::Existing).unwrap();
-                    usize::from(store.claim_names(&[(*id, b"x".to_vec())]).unwrap() == [Claim::Granted])
+                    usize::from(store.claim_names(&[(id.clone(), b"x".to_vec())]).unwrap() == [Claim::Granted])
                 })
             })
             .collect();
@@ -193,8 +196,8 @@ fn stats_of_one_user_and_of_all() {
     assert_eq!(store.stats(None).unwrap(), SyncStats::default());
     add(&mut store, 1, &["/a", "/b", "/c"]);
     add(&mut store, 2, &["/d"]);
-    mark(&mut store, &[synced(DocumentId(1), "/a", "a"), synced(DocumentId(2), "/b", "b")]).unwrap();
-    fail(&mut store, &[FailedTry { id: DocumentId(3), kind: ErrorKind::SourceMissing, text: String::new() }]);
+    mark(&mut store, &[synced(DocumentId::from(1), "/a", "a"), synced(DocumentId::from(2), "/b", "b")]).unwrap();
+    fail(&mut store, &[FailedTry { id: DocumentId::from(3), kind: ErrorKind::SourceMissing, text: String::new() }]);
     let one = SyncStats {
         total_documents: 3,
         synced: 2,
@@ -203,9 +206,9 @@ fn stats_of_one_user_and_of_all() {
         sync_percentage: 66.7,
         last_sync: Some(noon()),
     };
-    assert_eq!(store.stats(Some(UserId(1))).unwrap(), one);
+    assert_eq!(store.stats(Some(UserId::from(1))).unwrap(), one);
     assert_eq!(
-        store.stats(Some(UserId(2))).unwrap(),
+        store.stats(Some(UserId::from(2))).unwrap(),
         SyncStats { total_documents: 1, pending: 1, ..SyncStats::default() }
     );
     let all = SyncStats { total_documents: 4, pending: 2, sync_percentage: 50.0, ..one };

@@ -10,7 +10,7 @@ fn changes_of_others_are_noticed_and_nothing_else() {
     let before = reader.data_version().unwrap();
     assert_eq!(reader.data_version().unwrap(), before);
     let document = NewDocument { file_path: "a".into(), original_name: None };
-    writer.add_documents(UserId(1), &[document], noon()).unwrap();
+    writer.add_documents(&UserId::from(1), &[document], noon()).unwrap();
     let after = reader.data_version().unwrap();
     assert_ne!(after, before);
     assert_eq!(reader.data_version().unwrap(), after);
@@ -22,15 +22,15 @@ fn changes_of_others_are_noticed_and_nothing_else() {
 fn the_oldest_is_among_those_that_may_still_be_sent() {
     let db = Db::absent();
     let mut store = db.open();
-    let oldest = |store: &Store| store.oldest_pending(&Selection::All).unwrap();
+    let oldest = |store: &Store| store.oldest_pending(&Selection::all()).unwrap();
     assert_eq!(oldest(&store), None);
     let day = |day| noon() + chrono::TimeDelta::days(day);
     for number in 0..5 {
         let document = NewDocument { file_path: number.to_string().into(), original_name: None };
-        store.add_documents(UserId(number % 2), &[document], day(number)).unwrap();
+        store.add_documents(&UserId::from(number % 2), &[document], day(number)).unwrap();
     }
     assert_eq!(oldest(&store), Some(day(0)));
-    assert_eq!(store.oldest_pending(&Selection::User(UserId(1))).unwrap(), Some(day(1)));
+    assert_eq!(store.oldest_pending(&Selection::of_user(UserId::from(1))).unwrap(), Some(day(1)));
     // One is synced, one has failed for good, one has no time: ids 1 to 3.
     db.raw()
         .execute_batch(
@@ -45,5 +45,5 @@ fn the_oldest_is_among_those_that_may_still_be_sent() {
              synced_to_nas BOOLEAN, synced_at TIMESTAMP);
          INSERT INTO documents VALUES (1, 1, 'a', 0, NULL);",
     );
-    assert_eq!(foreign.open().oldest_pending(&Selection::All).unwrap(), None, "there is no such column");
+    assert_eq!(foreign.open().oldest_pending(&Selection::all()).unwrap(), None, "there is no such column");
 }

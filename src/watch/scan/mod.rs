@@ -26,7 +26,8 @@ use self::candidates::{Candidate, Candidates, Room};
 use self::inotify::{Events, MOST_NOTES, Note, Unwatched};
 use super::log_on_change::LogOnChange;
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::store::{Access, FoundFile, NewDocument, Store, UserId};
+use crate::id::UserId;
+use crate::store::{Access, FoundFile, NewDocument, Store};
 use crate::text;
 use crate::tree::{Found, Root};
 
@@ -310,7 +311,7 @@ impl Scanner {
             }
             let files: Vec<_> = quiet.iter().map(|candidate| found_file(root, &self.config.root, candidate)).collect();
             let added = Store::open(&self.config.db, Access::Create)
-                .and_then(|mut store| store.add_found(self.config.user, &files, Utc::now()));
+                .and_then(|mut store| store.add_found(&self.config.user, &files, Utc::now()));
             match added {
                 Ok(ids) => {
                     settled += quiet.len();

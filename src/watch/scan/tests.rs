@@ -41,7 +41,7 @@ impl Place {
         ScanConfig {
             root: self.path(""),
             db: self.folder.path().join("documents.db"),
-            user: UserId(7),
+            user: UserId::from(7),
             interval,
             quiet: QUIET,
             leave_out: Vec::new(),
@@ -62,7 +62,7 @@ impl Place {
 
     /// The registered paths, sorted.
     fn registered(&self) -> Vec<String> {
-        let rows = self.store().documents(&Selection::User(UserId(7))).unwrap();
+        let rows = self.store().documents(&Selection::of_user(UserId::from(7))).unwrap();
         let mut paths: Vec<_> =
             rows.into_iter().map(|row| row.unwrap().file_path.to_string_lossy().into_owned()).collect();
         paths.sort();
@@ -93,7 +93,7 @@ fn a_walk_finds_regular_files_and_leaves_the_rest() {
     fs::write(place.path("").join(std::ffi::OsStr::from_bytes(b"f\xff.pdf")), "f").unwrap();
     assert_eq!(place.once(), 4);
     assert_eq!(place.registered(), ["-e\n.pdf", "2024/07/b.pdf", "a.pdf", "f\u{fffd}.pdf"]);
-    let names = place.store().documents(&Selection::All).unwrap();
+    let names = place.store().documents(&Selection::all()).unwrap();
     let mut names: Vec<_> = names.into_iter().map(|row| row.unwrap().original_name).collect();
     names.sort();
     assert_eq!(names[1..], [Some("-e\n.pdf".to_owned()), Some("a.pdf".to_owned()), Some("b.pdf".to_owned())]);
@@ -112,7 +112,7 @@ fn a_path_counts_as_registered_however_it_is_written() {
     let paths = [place.path("a"), "b".into(), "./c".into(), link.join("d")];
     let documents: Vec<_> = paths.into_iter().map(|file_path| NewDocument { file_path, original_name: None }).collect();
     // Another user's, too.
-    place.store().add_documents(UserId(1), &documents, Utc::now()).unwrap();
+    place.store().add_documents(&UserId::from(1), &documents, Utc::now()).unwrap();
     let config = ScanConfig { root: link, ..place.config(NEVER) };
     assert_eq!(scan_once(config, LONGEST, &Arc::default()).unwrap(), 1);
     assert_eq!(place.registered(), ["e"]);
@@ -129,7 +129,7 @@ fn a_file_that_somebody_else_registers_meanwhile_is_left_to_him() {
     scanner.walk().unwrap();
     let paths = [place.path("a"), "b".into()];
     let documents: Vec<_> = paths.into_iter().map(|file_path| NewDocument { file_path, original_name: None }).collect();
-    place.store().add_documents(UserId(1), &documents, Utc::now()).unwrap();
+    place.store().add_documents(&UserId::from(1), &documents, Utc::now()).unwrap();
     scanner.settle(scanner.candidates.next_due().unwrap() + QUIET).unwrap();
     assert_eq!(place.registered(), ["c"]);
     assert_eq!(scanner.count, 1);

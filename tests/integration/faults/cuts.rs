@@ -78,7 +78,7 @@ impl Borders {
         collect(exec).await;
 
         let stages = Arc::new(Stages { chaos: Arc::clone(&trial.chaos), seen: Mutex::default() });
-        let summary = trial.sync(Patience::Usual, Selection::All, Arc::clone(&stages) as _).await;
+        let summary = trial.sync(Patience::Usual, Selection::all(), Arc::clone(&stages) as _).await;
         trial.check_all(&summary);
         let seen = stages.seen.lock().expect("no listener panics");
         let at = |of: fn(&Stage) -> bool, last: bool| {
@@ -209,7 +209,7 @@ async fn run(trial: Trial, cut: Cut) -> Seen {
         Stop::Fin | Stop::Reset => Patience::Usual,
         Stop::Silence | Stop::HalfSilence => Patience::Short,
     };
-    let summary = trial.sync(patience, Selection::All, Arc::new(Unmonitored)).await;
+    let summary = trial.sync(patience, Selection::all(), Arc::new(Unmonitored)).await;
     let marked = trial.check(&summary);
     assert_eq!((summary.total, summary.synced), (DOCUMENTS.len(), marked), "{summary:?}");
     if let Some(error) = &summary.stopped {
@@ -219,8 +219,8 @@ async fn run(trial: Trial, cut: Cut) -> Seen {
     let connections = trial.chaos.connections();
     assert!(connections[0].bytes(cut.way) <= cut.after, "{connections:?}");
     // By name, because documents that met a fault may have to wait otherwise.
-    let left: Vec<_> = trial.rows().iter().filter(|row| !row.1).map(|row| DocumentId(row.0)).collect();
-    let next = trial.sync(Patience::Usual, Selection::Documents(left), Arc::new(Unmonitored)).await;
+    let left: Vec<_> = trial.rows().iter().filter(|row| !row.1).map(|row| DocumentId::from(row.0)).collect();
+    let next = trial.sync(Patience::Usual, Selection::documents(left), Arc::new(Unmonitored)).await;
     trial.check_all(&next);
     Seen {
         cut,
@@ -304,7 +304,7 @@ async fn slow_and_chopped_connections_only_cost_time() {
         let trial = ground.trial(&format!("pace {number}"), random.next());
         trial.chaos.plan(move |_| Fault::pace(pace));
         runs.spawn(async move {
-            trial.check_all(&trial.sync(Patience::Usual, Selection::All, Arc::new(Unmonitored)).await);
+            trial.check_all(&trial.sync(Patience::Usual, Selection::all(), Arc::new(Unmonitored)).await);
             assert_eq!(trial.chaos.connections().len(), 1, "{pace:?}");
         });
     }
@@ -323,7 +323,7 @@ async fn a_connection_that_is_always_cut_gets_there_in_the_end() {
     let mut marked = 0;
     for _ in 0..40 {
         let summary =
-            trial.sync(Patience::Usual, Selection::Documents(ground.ids.clone()), Arc::new(Unmonitored)).await;
+            trial.sync(Patience::Usual, Selection::documents(ground.ids.clone()), Arc::new(Unmonitored)).await;
         let now = trial.check(&summary);
         assert!(now >= marked, "{summary:?}");
         marked = now;

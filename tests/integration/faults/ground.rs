@@ -78,7 +78,7 @@ impl Ground {
             };
             docs.push(Doc { name, content, before });
         }
-        let ids = site.service().add(UserId(1), paths).await.expect("registered");
+        let ids = site.service().add(UserId::from(1), paths).await.expect("registered");
         // Every change of a row to synced is kept by the database itself.
         let log = "CREATE TABLE transitions (id INTEGER);
                    CREATE TRIGGER transition AFTER UPDATE OF synced_to_nas ON documents
@@ -167,14 +167,18 @@ impl Trial {
         }
         let store = Store::open(&self.database, Access::ReadOnly).expect("the database");
         for error in &summary.errors {
-            let id = error.id.expect("every document has an id");
-            assert!(store.history(id).expect("a history").last_failure.is_some(), "no cause of {error}");
+            let id = error.id.as_ref().expect("every document has an id");
+            assert!(store.history(id.clone()).expect("a history").last_failure.is_some(), "no cause of {error}");
         }
         // I1: what is marked is there. Whatever has a final name is whole, too: the old version or the new one.
         for (doc, id) in self.ground.docs.iter().zip(&self.ground.ids) {
             let there = fs::read(self.folder.join(doc.name)).ok();
             let whole = there.as_ref() == Some(&doc.content);
-            assert!(whole || !marked.contains(&id.0), "{} is marked and differs: {summary:?}", doc.name);
+            assert!(
+                whole || !marked.contains(&id.as_integer().unwrap()),
+                "{} is marked and differs: {summary:?}",
+                doc.name
+            );
             assert!(whole || there == doc.before, "{} is broken: {summary:?}", doc.name);
         }
         // I6: beside the documents there are rsync's own files at most.

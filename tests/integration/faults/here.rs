@@ -123,7 +123,7 @@ async fn a_document_that_changes_on_its_way_is_not_marked() {
             let path = site.path("uploads").join(&name);
             let (read, done) = (AtomicUsize::new(0), AtomicBool::new(false));
             let meddler = Arc::new(Meddler { path: path.clone(), change, moment, read, done });
-            let summary = sync(&site, &[id], Arc::clone(&meddler) as _).await;
+            let summary = sync(&site, std::slice::from_ref(&id), Arc::clone(&meddler) as _).await;
             assert!(meddler.done.load(Ordering::Relaxed), "{change:?} {moment:?}: {summary:?}");
             if let Some(what) = judge(&site, &path, &summary, change, moment) {
                 wrong.push(format!("{change:?} when {moment:?}: {what}"));
@@ -144,7 +144,7 @@ async fn a_document_that_changes_on_its_way_is_not_marked() {
 
 /// Syncs these documents.
 async fn sync(site: &Site, ids: &[DocumentId], monitor: Arc<dyn DocumentMonitor>) -> SyncSummary {
-    site.service().sync(Selection::Documents(ids.to_vec()), monitor, std::future::pending()).await.unwrap()
+    site.service().sync(Selection::documents(ids.to_vec()), monitor, std::future::pending()).await.unwrap()
 }
 
 /// What is wrong with the outcome of a run in which a file changed.
@@ -284,8 +284,8 @@ async fn documents_under_a_writer_that_never_rests() {
 fn check_marks(site: &Site, ids: &[DocumentId], history: &History) -> usize {
     let store = Store::open(&site.path("documents.db"), Access::ReadOnly).unwrap();
     let marked = site.marked();
-    for (number, id) in ids.iter().enumerate().filter(|(_, id)| marked.contains(&(id.0, true))) {
-        let copy = store.history(*id).unwrap().copy.expect("a record of a marked document");
+    for (number, id) in ids.iter().enumerate().filter(|(_, id)| marked.contains(&(id.as_integer().unwrap(), true))) {
+        let copy = store.history(id.clone()).unwrap().copy.expect("a record of a marked document");
         let state = (copy.bytes, copy.mtime_seconds, i64::from(copy.mtime_nanoseconds));
         let read = history.bytes(number, state).unwrap_or_else(|| panic!("{id} was never in the state {state:?}"));
         let there = site.stored(&format!("{number}.pdf")).expect("it is there");

@@ -102,7 +102,7 @@ impl Site {
     /// Writes and registers a document of user 1.
     pub async fn document(&self, name: &str, content: &[u8]) -> DocumentId {
         let path = self.upload(name, content);
-        self.service().add(UserId(1), vec![path]).await.expect("registered")[0]
+        self.service().add(UserId::from(1), vec![path]).await.expect("registered").remove(0)
     }
 
     /// Syncs everything.
@@ -112,7 +112,7 @@ impl Site {
 
     /// Syncs everything, when the database or the settings may be wrong.
     pub async fn try_sync(&self) -> Result<SyncSummary, NasSyncError> {
-        self.service().sync(Selection::All, Arc::new(Unmonitored), std::future::pending()).await
+        self.service().sync(Selection::all(), Arc::new(Unmonitored), std::future::pending()).await
     }
 
     /// What lies on the NAS under a name.
