@@ -250,7 +250,7 @@ pub(super) fn insert(
         if columns.created_at {
             values.push(Value::Text(created_at.clone()));
         }
-        ids.push(DocumentId(insert.query_one(params_from_iter(values), |row| row.get(0))?));
+        ids.push(DocumentId(insert.query_row(params_from_iter(values), |row| row.get(0))?));
     }
     Ok(ids)
 }
