@@ -263,7 +263,7 @@ pub(super) fn insert(
         if columns.created_at {
             values.push(Value::Text(created_at.clone()));
         }
-        ids.push(insert.query_one(params_from_iter(values), |row| row.get(0))?);
+        ids.push(insert.query_row(params_from_iter(values), |row| row.get(0))?);
     }
     Ok(ids)
 }
