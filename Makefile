@@ -40,6 +40,7 @@ lint: rust ## Check formatting and lints, as the build machine does
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) clippy --lib --no-default-features -- -D warnings
+	$(CARGO) clippy --lib --no-default-features --features watch -- -D warnings
 
 doc: rust ## Build the documentation of the library
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps

@@ -141,20 +141,24 @@ mod config;
 mod delta;
 mod error;
 mod id;
+#[cfg(feature = "sqlite")]
 mod process;
 mod proof;
 mod role;
 mod secret;
+#[cfg(feature = "sqlite")]
 mod service;
 mod session;
+#[cfg(feature = "sqlite")]
 mod store;
 mod text;
 mod transport;
 mod tree;
-#[cfg(feature = "cli")]
+#[cfg(feature = "watch")]
 mod watch;
 mod wire;
 
+pub use client::compare::Method;
 pub use client::documents::{
     DocumentEvent, DocumentMonitor, DocumentOutcome, OutgoingDocument, RecordedEvent, RecordingMonitor, SendDocuments,
     StoredDocument, Unmonitored,
@@ -167,12 +171,15 @@ pub use id::{DocumentId, UserId};
 pub use proof::Level;
 pub use role::event::{Event, FileStats, Loudness, Monitor, Silent, Stability};
 pub use secret::Secret;
-pub use service::verify::{Method, Requeue, Sample, VerifyReport, VerifyRequest};
+#[cfg(feature = "sqlite")]
+pub use service::verify::{Requeue, Sample, VerifyReport, VerifyRequest};
+#[cfg(feature = "sqlite")]
 pub use service::{ConnectionReport, DocumentError, NasSyncService, Retried, SyncSummary, SyncedFile};
+#[cfg(feature = "sqlite")]
 pub use store::{Deferred, Failure, NextTry, Pause, Queue, Selection, SyncStats};
 pub use transport::ssh::{CipherList, HostKeyPin, Identity, LegacyAlgorithms, SshConfig, UnknownHostKey};
 pub use tree::{Effect, NameFault, Reason, RemoteName, WalkWarning};
-#[cfg(feature = "cli")]
+#[cfg(feature = "watch")]
 pub use watch::{NewFiles, WatchOptions, WatchSummary};
 pub use wire::flist::{Content, EntryKind, FileEntry};
 pub use wire::handshake::{ChecksumChoice, CompressionChoice, Offer, Protocol};
@@ -196,6 +203,7 @@ pub mod internal {
     pub mod session {
         pub use crate::session::*;
     }
+    #[cfg(feature = "sqlite")]
     pub mod store {
         pub use crate::store::*;
     }

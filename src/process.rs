@@ -72,6 +72,7 @@ fn look(process: Pid) -> Holder {
 }
 
 /// Whether it is known on which machine, and in which container, a process runs.
+#[cfg(feature = "watch")]
 pub fn is_known(process: &Holder) -> bool {
     !process.clock.starts_with(UNKNOWN)
 }

@@ -4,7 +4,7 @@
 //! file that is no longer what was recorded is told apart from a copy that is not; everything ends by a deadline. What a
 //! dry run says, and what its silence means, is in `protocol-notes/07-transfer.md#comparing-without-sending`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +18,6 @@ use crate::role::event::{Event, Monitor};
 use crate::role::list::{SendList, Sources};
 use crate::role::sender::{ChangedFile, Mode};
 use crate::session::{Contents, Outcome, Push, Receipts, RemoteText, kind_of_text, names_file};
-use crate::store::StoredCopy;
 use crate::transport::ExitStatus;
 use crate::tree::{FileMeta, RemoteName, Root, SourceFile};
 use crate::wire::flist::FileEntry;
@@ -55,19 +54,6 @@ pub(crate) struct Item {
     pub mtime: (i64, u32),
     /// The SHA-256 of what was sent, where it was kept.
     pub sha256: Option<[u8; 32]>,
-}
-
-impl Item {
-    /// The copy of a file. Fails when its name cannot be one.
-    pub fn of(path: &Path, copy: &StoredCopy) -> Result<Self> {
-        Ok(Self {
-            name: RemoteName::new(&*copy.remote_name)?,
-            path: path.to_owned(),
-            bytes: copy.bytes,
-            mtime: (copy.mtime_seconds, copy.mtime_nanoseconds),
-            sha256: copy.sha256,
-        })
-    }
 }
 
 /// What became of a copy.

@@ -22,7 +22,7 @@ pub(crate) struct Backoff {
 /// Between two logins of one run, after a connection was lost.
 pub(crate) const RECONNECT: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(60) };
 /// Between two runs of `watch`, when the NAS cannot be reached.
-#[cfg(feature = "cli")]
+#[cfg(feature = "watch")]
 pub(crate) const RUN: Backoff = Backoff { base: Duration::from_secs(2), cap: Duration::from_secs(300) };
 /// Between two tries of one document.
 const DOCUMENT: Backoff = Backoff { base: Duration::from_secs(30), cap: Duration::from_secs(3600) };

@@ -5,6 +5,7 @@
 //! then the copy may be the last good one.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use chrono::Utc;
@@ -15,6 +16,7 @@ use crate::client::compare::{self, Comparison, Item};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::DocumentId;
 use crate::store::{Access, Selection, StoredCopy, SyncedCopy};
+use crate::tree::RemoteName;
 
 pub use crate::client::compare::Method;
 
@@ -139,6 +141,17 @@ struct Recorded {
     item: Item,
 }
 
+/// The copy of a file. Fails when its name cannot be one.
+fn item(path: PathBuf, copy: &StoredCopy) -> Result<Item> {
+    Ok(Item {
+        name: RemoteName::new(&*copy.remote_name)?,
+        path,
+        bytes: copy.bytes,
+        mtime: (copy.mtime_seconds, copy.mtime_nanoseconds),
+        sha256: copy.sha256,
+    })
+}
+
 /// Documents that were named, and of which there is nothing to compare.
 fn absent(selection: &Selection, copies: &[SyncedCopy]) -> Vec<DocumentError> {
     let Some(named) = &selection.documents else { return Vec::new() };
@@ -164,7 +177,7 @@ fn recorded(copies: Vec<SyncedCopy>) -> (Vec<Recorded>, Vec<DocumentError>) {
     let (mut recorded, mut others) = (Vec::new(), Vec::new());
     for SyncedCopy { id, file_path, copy } in copies {
         let comparable = copy.ok_or_else(compare::unrecorded).and_then(|copy| {
-            let item = Item::of(&file_path, &copy)?;
+            let item = item(file_path, &copy)?;
             Ok((copy, item))
         });
         match comparable {

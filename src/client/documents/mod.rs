@@ -19,10 +19,12 @@ mod send;
 mod sender;
 
 pub use self::events::{DocumentEvent, DocumentMonitor, RecordedEvent, RecordingMonitor, Unmonitored};
+#[cfg(feature = "sqlite")]
 pub(crate) use self::names::name_clash;
 pub use self::names::refuse_clashes;
 pub use self::prepared::{OutgoingDocument, Prepared};
 pub use self::report::{Attempt, AttemptEnd, BatchReport, FailedDocument, StoredDocument};
 pub use self::send::{DocumentOutcome, SendDocuments};
+#[cfg(feature = "sqlite")]
 pub(crate) use self::sender::interrupted;
 pub use self::sender::{Cancelled, DocumentSender, SendSettings};

@@ -9,22 +9,14 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use rusqlite::{Transaction, params_from_iter};
 
+use super::connection::Store;
 use super::documents::{PathParameter, insert, path_in};
-use super::{NewDocument, Store};
 use crate::error::Result;
 use crate::id::{DocumentId, UserId};
+use crate::store::model::FoundFile;
 
 /// How many paths one statement asks for.
 const PATHS_AT_ONCE: usize = 1_000;
-
-/// A file that was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FoundFile {
-    /// The document that it becomes.
-    pub document: NewDocument,
-    /// Other ways to write its path, under which it may be registered already.
-    pub also: Vec<PathBuf>,
-}
 
 impl Store {
     /// Shows the `file_path` of every document, of every user. Rows without a usable one are left out.

@@ -3,9 +3,11 @@
 use chrono::{DateTime, Utc};
 use rusqlite::params_from_iter;
 
-use super::documents::IS_SYNCED;
-use super::{Selection, Store, timestamp};
+use super::connection::Store;
+use super::documents::{self, IS_SYNCED};
+use super::timestamp;
 use crate::error::Result;
+use crate::store::model::Selection;
 
 impl Store {
     /// A number that differs from the last one exactly when another connection has changed the database meanwhile.
@@ -21,7 +23,7 @@ impl Store {
         if !self.columns.created_at {
             return Ok(None);
         }
-        let (condition, values) = selection.condition();
+        let (condition, values) = documents::condition(selection);
         let sql = format!(
             "SELECT MIN(d.created_at) FROM documents d
              LEFT JOIN nas_sync_documents s ON s.document_id = d.id AND s.file_path IS d.file_path

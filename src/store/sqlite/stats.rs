@@ -1,30 +1,14 @@
 //! Statistics of the documents, from one statement and so from one state of the database.
 
-use chrono::{DateTime, Utc};
 use rusqlite::params_from_iter;
 use rusqlite::types::ValueRef;
 
-use super::documents::IS_SYNCED;
-use super::{Selection, Store, timestamp};
+use super::connection::Store;
+use super::documents::{self, IS_SYNCED};
+use super::timestamp;
 use crate::error::Result;
 use crate::id::UserId;
-
-/// How far the documents are. `total_documents = synced + pending`, and `failed` are among the pending.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct SyncStats {
-    /// All of them.
-    pub total_documents: u64,
-    /// Those on the NAS.
-    pub synced: u64,
-    /// Those not yet on the NAS.
-    pub pending: u64,
-    /// Pending ones whose last try failed.
-    pub failed: u64,
-    /// 0 to 100, rounded to one decimal; 0 when there are no documents.
-    pub sync_percentage: f64,
-    /// The latest `synced_at` of a synced document; values that are no times do not count.
-    pub last_sync: Option<DateTime<Utc>>,
-}
+use crate::store::model::{Selection, SyncStats};
 
 impl Store {
     /// Statistics of one user, or of all.
@@ -33,7 +17,7 @@ impl Store {
     }
 
     fn count(&self, selection: &Selection) -> rusqlite::Result<SyncStats> {
-        let (condition, values) = selection.condition();
+        let (condition, values) = documents::condition(selection);
         let mut statement = self.conn.prepare(&format!(
             "SELECT {IS_SYNCED}, s.last_error_kind IS NOT NULL AND s.file_path IS d.file_path, d.synced_at
              FROM documents d LEFT JOIN nas_sync_documents s ON s.document_id = d.id WHERE {condition}"

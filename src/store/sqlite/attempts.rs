@@ -5,132 +5,21 @@
 //! still pending.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use rusqlite::{OptionalExtension, Transaction, params};
 
+use super::connection::Store;
 use super::documents::{IS_SYNCED, PathParameter};
-use super::leases::{self, Fence};
-use super::{NextTry, Store, names, timestamp};
+use super::leases;
+use super::{names, timestamp};
 use crate::error::{ErrorKind, Result};
 use crate::id::DocumentId;
-use crate::proof::Level;
+use crate::store::model::{Attempt, AttemptEnd, FailedTry, Fence, MarkOutcome, NextTry, Settlement, SyncedRecord};
 
 /// The longest cause that is kept, in bytes.
 const TEXT_LIMIT: usize = 2048;
-
-/// A copy that the NAS acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredCopy {
-    /// Its path below the NAS folder, as sent.
-    pub remote_name: Vec<u8>,
-    /// Its size.
-    pub bytes: u64,
-    /// Its modification time, in whole seconds since 1970 …
-    pub mtime_seconds: i64,
-    /// … and nanoseconds beyond, below 1,000,000,000.
-    pub mtime_nanoseconds: u32,
-    /// What is proved about it.
-    pub level: Level,
-    /// SHA-256 of the bytes that were read when it was sent; `None` for copies of versions that kept none.
-    pub sha256: Option<[u8; 32]>,
-}
-
-/// A document to mark as synced.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SyncedRecord {
-    /// Which.
-    pub id: DocumentId,
-    /// The `file_path` that its row had when the file was opened.
-    pub file_path: PathBuf,
-    /// What is on the NAS now.
-    pub copy: StoredCopy,
-}
-
-/// What became of one [`SyncedRecord`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MarkOutcome {
-    /// The document is now synced.
-    Marked,
-    /// Another process has marked it before; nothing was changed.
-    AlreadySynced,
-    /// Its row now names another file: it stays pending.
-    Changed,
-    /// Its row is gone.
-    Gone,
-    /// The name belongs to this other document, because it was not claimed before: it stays pending.
-    NameTaken(DocumentId),
-    /// A trigger or constraint of the table refuses it, for this reason: it stays pending. The others are not concerned.
-    Refused(String),
-    /// Its file is no longer the one that was sent: it stays pending.
-    Rewritten,
-    /// The lease was lost meanwhile, and another worker may have sent the document: what this one says does not count.
-    /// If that worker recorded other bytes, the document is pending again, because nobody knows whose came last.
-    LeaseLost,
-}
-
-impl MarkOutcome {
-    /// Whether the document is not synced by this.
-    fn is_refusal(&self) -> bool {
-        !matches!(self, Self::Marked | Self::AlreadySynced)
-    }
-}
-
-/// A try that failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FailedTry {
-    /// Of which document.
-    pub id: DocumentId,
-    /// Why, for programs.
-    pub kind: ErrorKind,
-    /// Why, for people; kept up to 2 KiB.
-    pub text: String,
-}
-
-/// How an attempt to send a document ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AttemptEnd {
-    /// It is on the NAS.
-    Synced,
-    /// It failed.
-    Failed,
-    /// Its session ended before it was acknowledged.
-    Cut,
-}
-
-/// One attempt to send a document.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attempt {
-    /// Which document.
-    pub id: DocumentId,
-    /// Its path below the NAS folder.
-    pub remote_name: Vec<u8>,
-    /// SHA-256 of what was sent, when all of it was.
-    pub sha256: Option<[u8; 32]>,
-    /// When it began.
-    pub started: DateTime<Utc>,
-    /// How long it took; whole milliseconds count.
-    pub took: Duration,
-    /// Bytes of the file that were sent as data.
-    pub bytes: u64,
-    /// How it ended.
-    pub end: AttemptEnd,
-    /// Why it did not succeed.
-    pub failure: Option<(ErrorKind, String)>,
-}
-
-/// What became of documents under one lease.
-#[derive(Debug, Clone, Default)]
-pub struct Settlement {
-    /// Those that are on the NAS.
-    pub synced: Vec<SyncedRecord>,
-    /// Those that failed.
-    pub failed: Vec<FailedTry>,
-    /// Every attempt that was made, of whatever end.
-    pub attempts: Vec<Attempt>,
-}
 
 impl Store {
     /// Records what became of documents and takes them out of the lease, in one commit; the outcomes are those of

@@ -3,57 +3,22 @@
 //! Guarantees: every document that is not synced is in exactly one of these states: leased, waiting, failed for good,
 //! or due. A wait that no policy could have set (the wall clock was put back) counts as over.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
-use super::documents::{self, BadRow, Document, IS_SYNCED, Selection};
-use super::leases::{self, Due, Worker};
+use super::connection::Store;
+use super::documents::{self, IS_SYNCED};
+use super::leases;
 use super::schema::Columns;
-use super::{Failure, Store, timestamp};
+use super::timestamp;
 use crate::error::Result;
-use crate::id::DocumentId;
-
-/// The longest wait that is ever recorded.
-pub const LONGEST_WAIT: TimeDelta = TimeDelta::hours(1);
+use crate::store::model::{BadRow, Deferred, Document, Due, Failure, LONGEST_WAIT, NextTry, Queue, Selection, Worker};
 
 /// What is remembered counts only for the path that the row has now.
 const TABLES: &str = "documents d LEFT JOIN nas_sync_documents s
     ON s.document_id = d.id AND s.file_path IS d.file_path
     LEFT JOIN nas_sync_leased l ON l.document_id = d.id";
-
-/// When a document is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NextTry {
-    /// From this time on.
-    At(DateTime<Utc>),
-    /// When somebody asks for it: it has failed for good.
-    Never,
-}
-
-/// A pending document whose last try failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Deferred {
-    /// Which.
-    pub id: DocumentId,
-    /// Why the last try failed.
-    pub failure: Failure,
-    /// How many tries failed.
-    pub tries: u32,
-    /// When it is tried again.
-    pub next: NextTry,
-}
-
-/// The documents of a selection that are not synced, and why not.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Queue {
-    /// Those that may be sent now.
-    pub due: u64,
-    /// Those that a worker is sending.
-    pub leased: u64,
-    /// Those whose last try failed, by ascending id.
-    pub deferred: Vec<Deferred>,
-}
 
 impl Store {
     /// The queue of a selection at a time.
@@ -65,7 +30,7 @@ impl Store {
 
     fn read_queue(&self, selection: &Selection, now: DateTime<Utc>, worker: &Worker<'_>) -> rusqlite::Result<Queue> {
         let dead = leases::dead(&self.conn, worker)?;
-        let (condition, values) = selection.condition();
+        let (condition, values) = documents::condition(selection);
         let mut statement = self.conn.prepare(&format!(
             "SELECT d.id, l.fence, s.last_error_kind, s.last_error_text, s.attempts, s.failed_for_good,
                     s.next_attempt_at
@@ -91,7 +56,7 @@ impl Store {
             let unknown = documents::unknown_ids(&self.conn, selection)?;
             let mut bad: Vec<BadRow> =
                 unknown.into_iter().map(|id| documents::not_found(id, selection.user.as_ref())).collect();
-            let (condition, values) = selection.condition();
+            let (condition, values) = documents::condition(selection);
             let mut statement = self.conn.prepare(&format!(
                 "SELECT {} FROM documents d WHERE {condition} AND typeof(d.id) <> 'integer' AND NOT {IS_SYNCED}",
                 documents::select_list(self.columns)
@@ -125,7 +90,7 @@ fn read_deferred(row: &Row<'_>, now: DateTime<Utc>) -> rusqlite::Result<Option<D
 
 /// The condition on documents that may be leased, and its parameters.
 fn condition(selection: &Selection, due: &Due) -> (String, Vec<Value>) {
-    let (mut sql, mut values) = selection.condition();
+    let (mut sql, mut values) = documents::condition(selection);
     sql.push_str(" AND typeof(d.id) = 'integer' AND l.fence IS NULL AND NOT ");
     sql.push_str(IS_SYNCED);
     if let Due::At(now) = due {

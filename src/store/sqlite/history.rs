@@ -1,43 +1,20 @@
 //! What is remembered about one document, and forgetting its failures.
 
-use chrono::{DateTime, Utc};
 use rusqlite::{OptionalExtension, Row, params_from_iter};
 
-use super::documents::IS_SYNCED;
-use super::{NextTry, Selection, Store, StoredCopy, timestamp};
+use super::connection::Store;
+use super::documents::{self, IS_SYNCED};
+use super::timestamp;
 use crate::error::Result;
 use crate::id::DocumentId;
 use crate::proof::Level;
-
-/// The recorded cause of the last failure.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// The stable name of its [`ErrorKind`](crate::error::ErrorKind).
-    pub kind: String,
-    /// For people.
-    pub text: String,
-}
-
-/// What is remembered about one document.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct History {
-    /// Failed tries in a row of the file that its row names now.
-    pub attempts: u32,
-    /// When the last one was.
-    pub last_attempt: Option<DateTime<Utc>>,
-    /// Why the last one failed.
-    pub last_failure: Option<Failure>,
-    /// When it is tried again, if that is not at once.
-    pub next_try: Option<NextTry>,
-    /// Its last acknowledged copy, also when it is pending again.
-    pub copy: Option<StoredCopy>,
-}
+use crate::store::model::{Failure, History, NextTry, Selection, StoredCopy};
 
 impl Store {
     /// Forgets the failed tries, waits and final failures of a selection's pending documents, in one commit, and says
     /// of how many.
     pub fn forget_failures(&mut self, selection: &Selection) -> Result<usize> {
-        let (condition, values) = selection.condition();
+        let (condition, values) = documents::condition(selection);
         self.write("forget failures in", |tx, _| {
             tx.execute(
                 &format!(

@@ -6,18 +6,10 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::Store;
+use super::connection::Store;
 use crate::error::Result;
 use crate::id::DocumentId;
-
-/// The answer to a claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Claim {
-    /// The name is the document's, now or already before.
-    Granted,
-    /// The name belongs to this earlier document; the later one must not be sent.
-    TakenBy(DocumentId),
-}
+use crate::store::model::Claim;
 
 impl Store {
     /// The document that a name (path below the NAS folder) belongs to.

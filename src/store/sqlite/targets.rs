@@ -7,23 +7,14 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::OptionalExtension as _;
 
-use super::{Failure, Store, timestamp};
+use super::connection::Store;
+use super::timestamp;
 use crate::error::Result;
 use crate::proof::Capability;
+use crate::store::model::{Failure, Pause};
 
 /// How long a refusal is remembered.
 const MEMORY: TimeDelta = TimeDelta::days(30);
-
-/// Why nothing is sent to a NAS at the moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pause {
-    /// Until when; `None`: until somebody asks.
-    pub until: Option<DateTime<Utc>>,
-    /// Why.
-    pub failure: Failure,
-    /// How many pauses in a row this is, from 1.
-    pub count: u32,
-}
 
 impl Store {
     /// What this NAS has refused.

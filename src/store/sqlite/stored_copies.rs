@@ -1,36 +1,25 @@
 //! The copies on the NAS as they were recorded, for those who compare them with what is there.
 
-use std::path::PathBuf;
-
 use chrono::{DateTime, Utc};
 use rusqlite::{params, params_from_iter};
 
-use super::documents::{IS_SYNCED, Selection};
-use super::{Store, StoredCopy, documents, history, timestamp};
+use super::connection::Store;
+use super::documents::IS_SYNCED;
+use super::{documents, history, timestamp};
 use crate::error::Result;
 use crate::id::DocumentId;
 use crate::proof::Level;
+use crate::store::model::{Selection, StoredCopy, SyncedCopy};
 
 /// Whether row `s` still describes this copy of this document: id, name, size, seconds, nanoseconds, SHA-256.
 const IS_RECORDED: &str = "s.document_id = ?1 AND s.remote_name IS ?2 AND s.bytes IS ?3 AND s.mtime_seconds IS ?4
     AND s.mtime_nanoseconds IS ?5 AND s.sha256 IS ?6";
 
-/// A document that is synced, and its copy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SyncedCopy {
-    /// Which.
-    pub id: DocumentId,
-    /// Its file, as stored in its row.
-    pub file_path: PathBuf,
-    /// Its copy as it was recorded; `None` when the document was synced by something that kept no record.
-    pub copy: Option<StoredCopy>,
-}
-
 impl Store {
     /// The synced documents of a selection, by ascending id. Rows that make no sense are left out.
     pub fn synced_copies(&self, selection: &Selection) -> Result<Vec<SyncedCopy>> {
         let read = || {
-            let (condition, values) = selection.condition();
+            let (condition, values) = documents::condition(selection);
             let mut statement = self.conn.prepare(&format!(
                 "SELECT d.id, d.file_path, 0, 0, 0,
                         s.remote_name, s.bytes, s.mtime_seconds, s.mtime_nanoseconds, s.level, s.sha256

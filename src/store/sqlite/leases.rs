@@ -9,51 +9,18 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params, params_from_iter};
 
-use super::documents::{BadRow, Document, Selection};
-use super::{Store, queue};
+use super::connection::Store;
+use super::documents;
+use super::queue;
 use crate::error::Result;
 use crate::id::DocumentId;
 use crate::process::{Holder, Life};
+use crate::store::model::{Claimed, Due, Fence, LEASE_TERM, Selection, Worker};
 
-/// How long a lease lasts without being renewed.
-pub const LEASE_TERM: Duration = Duration::from_secs(40);
 /// However many workers there are, one takes at least this many documents at a time.
 const LEAST_SHARE: u64 = 64;
-
-/// The worker that asks, and how it looks at others.
-pub struct Worker<'w> {
-    /// Itself.
-    pub holder: &'w Holder,
-    /// Now, on its clock: the time since that clock's zero. Whole milliseconds count.
-    pub now: Duration,
-    /// What can be said about another one.
-    pub life_of: &'w dyn Fn(&Holder) -> Life,
-}
-
-/// The fencing number of a lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Fence(pub i64);
-
-/// Which of the pending documents are wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Due {
-    /// Those that do not wait and have not failed for good, at this time.
-    At(DateTime<Utc>),
-    /// All, because somebody asked for just these.
-    Any,
-}
-
-/// What a worker was given.
-#[derive(Debug)]
-pub struct Claimed {
-    /// The lease; `None` when there was nothing to give.
-    pub fence: Option<Fence>,
-    /// The documents, by ascending id; all of them are leased.
-    pub documents: Vec<Result<Document, BadRow>>,
-}
 
 impl Store {
     /// Leases pending documents to a worker: at most `most` of them, and a fair share when others work beside it.
@@ -115,7 +82,7 @@ impl Store {
 
     /// How many documents of a selection are leased.
     pub fn leased(&self, selection: &Selection) -> Result<u64> {
-        let (condition, values) = selection.condition();
+        let (condition, values) = documents::condition(selection);
         let sql = format!(
             "SELECT COUNT(*) FROM documents d JOIN nas_sync_leased l ON l.document_id = d.id WHERE {condition}"
         );

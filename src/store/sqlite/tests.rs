@@ -7,16 +7,18 @@ mod recording;
 mod watching;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
+use crate::error::{ErrorKind, Result};
 use crate::id::{DocumentId, UserId};
 use crate::process::{Holder, Life};
 use crate::proof::{Capability, Level};
+use crate::store::model::*;
 
 /// A wait that is long enough to be a wait and short enough for a test.
 const SHORT: Duration = Duration::from_millis(60);

@@ -9,14 +9,16 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, Row, Transaction, params_from_iter};
 
+use super::connection::Store;
 use super::schema::Columns;
-use super::{Store, timestamp};
+use super::timestamp;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
+use crate::store::model::{BadRow, Document, NewDocument, Selection};
 
 /// Whether row `d` of `documents` is synced. A BOOLEAN column may hold numbers, words, NULL or anything else.
 pub(super) const IS_SYNCED: &str = "(CASE typeof(d.synced_to_nas)
@@ -25,107 +27,24 @@ pub(super) const IS_SYNCED: &str = "(CASE typeof(d.synced_to_nas)
     WHEN 'text' THEN lower(trim(d.synced_to_nas)) IN ('1', 'true', 't', 'yes', 'y', 'on')
     ELSE 0 END)";
 
-/// One document as its row describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Document {
-    /// Its row.
-    pub id: DocumentId,
-    /// Whose it is.
-    pub user_id: UserId,
-    /// Its file, as stored: may be relative. Not empty and without NUL; any other bytes are possible.
-    pub file_path: PathBuf,
-    /// Whether it counts as synced.
-    pub synced: bool,
-    /// The name under which a user uploaded it. Like all that follows: `None` when there is no such column, or nothing
-    /// readable or only blanks in it.
-    pub original_name: Option<String>,
-    /// Such as `pdf`.
-    pub file_type: Option<String>,
-    /// Such as `invoice`.
-    pub doc_type: Option<String>,
-    /// The document's own date.
-    pub date: Option<NaiveDate>,
-    /// When it was registered.
-    pub created_at: Option<DateTime<Utc>>,
-}
-
-/// A row that cannot be sent, or an id without one.
-#[derive(Debug)]
-pub struct BadRow {
-    /// `None` when not even the id is a number.
-    pub id: Option<DocumentId>,
-    /// Why: `DocumentNotFound`, or `SourceUnreadable` for a row whose values make no sense.
-    pub error: NasSyncError,
-}
-
-/// Which documents are meant: all that fulfil every condition that is set.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Selection {
-    /// Only those of this user.
-    pub user: Option<UserId>,
-    /// Only these.
-    pub documents: Option<Vec<DocumentId>>,
-    /// Only those with ids up to this one.
-    pub up_to: Option<DocumentId>,
-}
-
-/// A document to register.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewDocument {
-    /// The path that goes into `file_path` as it is.
-    pub file_path: PathBuf,
-    /// Goes into `original_name` where there is such a column.
-    pub original_name: Option<String>,
-}
-
-impl Selection {
-    /// Those of every user.
-    pub fn all() -> Self {
-        Self::default()
+/// The condition on row `d` that a selection means, and its parameters, in order.
+pub(super) fn condition(selection: &Selection) -> (String, Vec<Value>) {
+    let (mut sql, mut values) = (String::from("1"), Vec::new());
+    if let Some(user) = &selection.user {
+        sql.push_str(" AND d.user_id = ?");
+        values.push(value(user.as_integer(), user.as_text()));
     }
-
-    /// Those of one user.
-    pub fn of_user(user: impl Into<UserId>) -> Self {
-        Self { user: Some(user.into()), ..Self::default() }
+    if let Some(ids) = &selection.documents {
+        // One parameter for any number of ids: SQLite bounds how many parameters a statement may have.
+        sql.push_str(" AND d.id IN (SELECT value FROM json_each(?))");
+        let ids: Vec<String> = ids.iter().map(json).collect();
+        values.push(Value::Text(format!("[{}]", ids.join(","))));
     }
-
-    /// Just these.
-    pub fn documents(documents: impl IntoIterator<Item = DocumentId>) -> Self {
-        Self::all().only(documents)
+    if let Some(last) = &selection.up_to {
+        sql.push_str(" AND d.id <= ?");
+        values.push(value(last.as_integer(), last.as_text()));
     }
-
-    /// Of these, just some.
-    #[must_use]
-    pub fn only(self, documents: impl IntoIterator<Item = DocumentId>) -> Self {
-        Self { documents: Some(documents.into_iter().collect()), ..self }
-    }
-
-    /// Of these, those with ids up to one.
-    #[must_use]
-    pub fn up_to(self, last: DocumentId) -> Self {
-        Self { up_to: Some(last), ..self }
-    }
-
-    /// The condition on row `d` and its parameters, in order.
-    pub(super) fn condition(&self) -> (String, Vec<Value>) {
-        let (mut sql, mut values) = (String::from("1"), Vec::new());
-        if let Some(user) = &self.user {
-            sql.push_str(" AND d.user_id = ?");
-            values.push(value(user.as_integer(), user.as_text()));
-        }
-        if let Some(ids) = &self.documents {
-            // One parameter for any number of ids: SQLite bounds how many parameters a statement may have.
-            sql.push_str(" AND d.id IN (SELECT value FROM json_each(?))");
-            let ids: Vec<String> = ids.iter().map(json).collect();
-            values.push(Value::Text(format!("[{}]", ids.join(","))));
-        }
-        if let Some(last) = &self.up_to {
-            sql.push_str(" AND d.id <= ?");
-            values.push(value(last.as_integer(), last.as_text()));
-        }
-        (sql, values)
-    }
+    (sql, values)
 }
 
 fn value(number: Option<i64>, text: Option<&str>) -> Value {
@@ -184,7 +103,7 @@ impl Store {
     fn select(&self, selection: &Selection, only_pending: bool) -> rusqlite::Result<Vec<Result<Document, BadRow>>> {
         // Deferred: both statements see one state of the database, and no lock is taken.
         let tx = self.conn.unchecked_transaction()?;
-        let (condition, values) = selection.condition();
+        let (condition, values) = condition(selection);
         let pending = if only_pending { format!(" AND NOT {IS_SYNCED}") } else { String::new() };
         let sql =
             format!("SELECT {} FROM documents d WHERE {condition}{pending} ORDER BY d.id", select_list(self.columns));
@@ -311,7 +230,7 @@ pub(super) fn unknown_ids(conn: &Connection, selection: &Selection) -> rusqlite:
     if unknown.is_empty() {
         return Ok(unknown);
     }
-    let (condition, values) = selection.condition();
+    let (condition, values) = condition(selection);
     let mut statement = conn.prepare(&format!("SELECT d.id FROM documents d WHERE {condition}"))?;
     let mut rows = statement.query(params_from_iter(&values))?;
     while let Some(row) = rows.next()? {

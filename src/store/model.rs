@@ -1,0 +1,369 @@
+//! What a database is asked and what it answers, as values: documents, leases, outcomes, statistics. No SQL.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::id::{DocumentId, UserId};
+use crate::process::{Holder, Life};
+use crate::proof::Level;
+
+/// One document as its row describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Its row.
+    pub id: DocumentId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// Its file, as stored: may be relative. Not empty and without NUL; any other bytes are possible.
+    pub file_path: PathBuf,
+    /// Whether it counts as synced.
+    pub synced: bool,
+    /// The name under which a user uploaded it. Like all that follows: `None` when there is no such column, or nothing
+    /// readable or only blanks in it.
+    pub original_name: Option<String>,
+    /// Such as `pdf`.
+    pub file_type: Option<String>,
+    /// Such as `invoice`.
+    pub doc_type: Option<String>,
+    /// The document's own date.
+    pub date: Option<NaiveDate>,
+    /// When it was registered.
+    pub created_at: Option<DateTime<Utc>>,
+}
+
+/// A row that cannot be sent, or an id without one.
+#[derive(Debug)]
+pub struct BadRow {
+    /// `None` when not even the id is a number.
+    pub id: Option<DocumentId>,
+    /// Why: `DocumentNotFound`, or `SourceUnreadable` for a row whose values make no sense.
+    pub error: NasSyncError,
+}
+
+/// Which documents are meant: all that fulfil every condition that is set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Selection {
+    /// Only those of this user.
+    pub user: Option<UserId>,
+    /// Only these.
+    pub documents: Option<Vec<DocumentId>>,
+    /// Only those with ids up to this one.
+    pub up_to: Option<DocumentId>,
+}
+
+impl Selection {
+    /// Those of every user.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Those of one user.
+    pub fn of_user(user: impl Into<UserId>) -> Self {
+        Self { user: Some(user.into()), ..Self::default() }
+    }
+
+    /// Just these.
+    pub fn documents(documents: impl IntoIterator<Item = DocumentId>) -> Self {
+        Self::all().only(documents)
+    }
+
+    /// Of these, just some.
+    #[must_use]
+    pub fn only(self, documents: impl IntoIterator<Item = DocumentId>) -> Self {
+        Self { documents: Some(documents.into_iter().collect()), ..self }
+    }
+
+    /// Of these, those with ids up to one.
+    #[must_use]
+    pub fn up_to(self, last: DocumentId) -> Self {
+        Self { up_to: Some(last), ..self }
+    }
+}
+
+/// A document to register.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDocument {
+    /// The path that goes into `file_path` as it is.
+    pub file_path: PathBuf,
+    /// Goes into `original_name` where there is such a column.
+    pub original_name: Option<String>,
+}
+
+/// The longest wait that is ever recorded.
+pub const LONGEST_WAIT: TimeDelta = TimeDelta::hours(1);
+
+/// When a document is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextTry {
+    /// From this time on.
+    At(DateTime<Utc>),
+    /// When somebody asks for it: it has failed for good.
+    Never,
+}
+
+/// A pending document whose last try failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deferred {
+    /// Which.
+    pub id: DocumentId,
+    /// Why the last try failed.
+    pub failure: Failure,
+    /// How many tries failed.
+    pub tries: u32,
+    /// When it is tried again.
+    pub next: NextTry,
+}
+
+/// The documents of a selection that are not synced, and why not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Queue {
+    /// Those that may be sent now.
+    pub due: u64,
+    /// Those that a worker is sending.
+    pub leased: u64,
+    /// Those whose last try failed, by ascending id.
+    pub deferred: Vec<Deferred>,
+}
+
+/// How long a lease lasts without being renewed.
+pub const LEASE_TERM: Duration = Duration::from_secs(40);
+
+/// The worker that asks, and how it looks at others.
+pub struct Worker<'w> {
+    /// Itself.
+    pub holder: &'w Holder,
+    /// Now, on its clock: the time since that clock's zero. Whole milliseconds count.
+    pub now: Duration,
+    /// What can be said about another one.
+    pub life_of: &'w dyn Fn(&Holder) -> Life,
+}
+
+/// The fencing number of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fence(pub i64);
+
+/// Which of the pending documents are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Due {
+    /// Those that do not wait and have not failed for good, at this time.
+    At(DateTime<Utc>),
+    /// All, because somebody asked for just these.
+    Any,
+}
+
+/// What a worker was given.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The lease; `None` when there was nothing to give.
+    pub fence: Option<Fence>,
+    /// The documents, by ascending id; all of them are leased.
+    pub documents: Vec<Result<Document, BadRow>>,
+}
+
+/// The answer to a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// The name is the document's, now or already before.
+    Granted,
+    /// The name belongs to this earlier document; the later one must not be sent.
+    TakenBy(DocumentId),
+}
+
+/// A file that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundFile {
+    /// The document that it becomes.
+    pub document: NewDocument,
+    /// Other ways to write its path, under which it may be registered already.
+    pub also: Vec<PathBuf>,
+}
+
+/// A copy that the NAS acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCopy {
+    /// Its path below the NAS folder, as sent.
+    pub remote_name: Vec<u8>,
+    /// Its size.
+    pub bytes: u64,
+    /// Its modification time, in whole seconds since 1970 …
+    pub mtime_seconds: i64,
+    /// … and nanoseconds beyond, below 1,000,000,000.
+    pub mtime_nanoseconds: u32,
+    /// What is proved about it.
+    pub level: Level,
+    /// SHA-256 of the bytes that were read when it was sent; `None` for copies of versions that kept none.
+    pub sha256: Option<[u8; 32]>,
+}
+
+/// A document to mark as synced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncedRecord {
+    /// Which.
+    pub id: DocumentId,
+    /// The `file_path` that its row had when the file was opened.
+    pub file_path: PathBuf,
+    /// What is on the NAS now.
+    pub copy: StoredCopy,
+}
+
+/// What became of one [`SyncedRecord`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MarkOutcome {
+    /// The document is now synced.
+    Marked,
+    /// Another process has marked it before; nothing was changed.
+    AlreadySynced,
+    /// Its row now names another file: it stays pending.
+    Changed,
+    /// Its row is gone.
+    Gone,
+    /// The name belongs to this other document, because it was not claimed before: it stays pending.
+    NameTaken(DocumentId),
+    /// A trigger or constraint of the table refuses it, for this reason: it stays pending. The others are not concerned.
+    Refused(String),
+    /// Its file is no longer the one that was sent: it stays pending.
+    Rewritten,
+    /// The lease was lost meanwhile, and another worker may have sent the document: what this one says does not count.
+    /// If that worker recorded other bytes, the document is pending again, because nobody knows whose came last.
+    LeaseLost,
+}
+
+impl MarkOutcome {
+    /// Whether the document is not synced by this.
+    pub fn is_refusal(&self) -> bool {
+        !matches!(self, Self::Marked | Self::AlreadySynced)
+    }
+}
+
+/// A try that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedTry {
+    /// Of which document.
+    pub id: DocumentId,
+    /// Why, for programs.
+    pub kind: ErrorKind,
+    /// Why, for people; kept up to 2 KiB.
+    pub text: String,
+}
+
+/// How an attempt to send a document ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptEnd {
+    /// It is on the NAS.
+    Synced,
+    /// It failed.
+    Failed,
+    /// Its session ended before it was acknowledged.
+    Cut,
+}
+
+/// One attempt to send a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Which document.
+    pub id: DocumentId,
+    /// Its path below the NAS folder.
+    pub remote_name: Vec<u8>,
+    /// SHA-256 of what was sent, when all of it was.
+    pub sha256: Option<[u8; 32]>,
+    /// When it began.
+    pub started: DateTime<Utc>,
+    /// How long it took; whole milliseconds count.
+    pub took: Duration,
+    /// Bytes of the file that were sent as data.
+    pub bytes: u64,
+    /// How it ended.
+    pub end: AttemptEnd,
+    /// Why it did not succeed.
+    pub failure: Option<(ErrorKind, String)>,
+}
+
+/// What became of documents under one lease.
+#[derive(Debug, Clone, Default)]
+pub struct Settlement {
+    /// Those that are on the NAS.
+    pub synced: Vec<SyncedRecord>,
+    /// Those that failed.
+    pub failed: Vec<FailedTry>,
+    /// Every attempt that was made, of whatever end.
+    pub attempts: Vec<Attempt>,
+}
+
+/// The recorded cause of the last failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The stable name of its [`ErrorKind`](crate::error::ErrorKind).
+    pub kind: String,
+    /// For people.
+    pub text: String,
+}
+
+/// What is remembered about one document.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct History {
+    /// Failed tries in a row of the file that its row names now.
+    pub attempts: u32,
+    /// When the last one was.
+    pub last_attempt: Option<DateTime<Utc>>,
+    /// Why the last one failed.
+    pub last_failure: Option<Failure>,
+    /// When it is tried again, if that is not at once.
+    pub next_try: Option<NextTry>,
+    /// Its last acknowledged copy, also when it is pending again.
+    pub copy: Option<StoredCopy>,
+}
+
+/// A document that is synced, and its copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncedCopy {
+    /// Which.
+    pub id: DocumentId,
+    /// Its file, as stored in its row.
+    pub file_path: PathBuf,
+    /// Its copy as it was recorded; `None` when the document was synced by something that kept no record.
+    pub copy: Option<StoredCopy>,
+}
+
+/// How far the documents are. `total_documents = synced + pending`, and `failed` are among the pending.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SyncStats {
+    /// All of them.
+    pub total_documents: u64,
+    /// Those on the NAS.
+    pub synced: u64,
+    /// Those not yet on the NAS.
+    pub pending: u64,
+    /// Pending ones whose last try failed.
+    pub failed: u64,
+    /// 0 to 100, rounded to one decimal; 0 when there are no documents.
+    pub sync_percentage: f64,
+    /// The latest `synced_at` of a synced document; values that are no times do not count.
+    pub last_sync: Option<DateTime<Utc>>,
+}
+
+/// Why nothing is sent to a NAS at the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// Until when; `None`: until somebody asks.
+    pub until: Option<DateTime<Utc>>,
+    /// Why.
+    pub failure: Failure,
+    /// How many pauses in a row this is, from 1.
+    pub count: u32,
+}
+
+/// What opening may do to the database file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Creates the file and the tables if they are missing: for `add`.
+    Create,
+    /// The file must exist; missing tables are created in it: for `sync`. A mistyped path makes no new database.
+    Existing,
+    /// The file must exist and nothing in it changes, not even its journal mode: for `status`. Missing tables count
+    /// as empty. Calls that write fail with `DatabaseUnusable`.
+    ReadOnly,
+}
