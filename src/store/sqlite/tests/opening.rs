@@ -270,7 +270,7 @@ fn several_processes_may_create_and_fill_one_database() {
     let db = Db::absent();
     let child = || {
         Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "store::tests::opening::child_that_adds_documents"])
+            .args(["--exact", "store::sqlite::tests::opening::child_that_adds_documents"])
             .env("NAS_SYNC_TEST_CHILD_DB", db.path())
             .stdout(std::process::Stdio::null())
             .spawn()
