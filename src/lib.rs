@@ -141,6 +141,8 @@ mod config;
 mod delta;
 mod error;
 mod id;
+#[cfg(feature = "cli")]
+mod json;
 mod process;
 mod proof;
 mod role;

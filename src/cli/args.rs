@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::verify::VerifyArgs;
-use super::watch::{HealthArgs, WatchArgs};
+use super::commands::verify::VerifyArgs;
+use super::commands::watch::{HealthArgs, WatchArgs};
 use crate::config::Flags;
 use crate::id::DocumentId;
 use crate::store::Selection;
@@ -197,7 +197,7 @@ pub fn selection(user: Option<i64>, documents: &[i64]) -> Selection {
 }
 
 /// Reads a command line whose first word is the program's name. What follows `push` is rsync's language and left to
-/// [`super::rsync_args`], though clap would take some of its options for its own.
+/// [`super::rsync`], though clap would take some of its options for its own.
 pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     if let Some(at) = words.iter().position(|word| word == "push")
         && let Ok(mut cli) = Cli::try_parse_from(&words[..=at])

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use serde_json::Value;
 
-use super::render;
+use super::text;
 use crate::error::NasSyncError;
 
 /// Both outputs. Clones are the same console.
@@ -70,7 +70,7 @@ impl Console {
 
     /// An error, with all that is known about it.
     pub fn error(&self, error: &NasSyncError) {
-        self.err(&render::error(error, self.style));
+        self.err(&text::error(error, self.style));
     }
 
     /// Draws a bar, where somebody looks.

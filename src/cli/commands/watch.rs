@@ -8,9 +8,9 @@ use std::time::Duration;
 use clap::{Args, value_parser};
 use serde_json::{Value, json};
 
-use super::commands;
-use super::console::Console;
-use super::signals::{Signals, Stop};
+use crate::cli::commands;
+use crate::cli::console::Console;
+use crate::cli::signals::{Signals, Stop};
 use crate::client::documents::Unmonitored;
 use crate::config::Settings;
 use crate::error::Result;

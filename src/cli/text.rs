@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 use chrono::{DateTime, Utc};
 
 use super::console::Style;
-use super::numbers;
-use super::rsync_args::Numbers;
+use super::rsync::numbers::{self, Numbers};
 use crate::config::{KeySource, Settings};
 use crate::error::{ErrorKind, NasSyncError};
 use crate::service::{ConnectionReport, Retried, SyncSummary};

@@ -1,18 +1,22 @@
 //! `config`, `test`, `add`, `sync`, `retry`, `verify`, `status`: calls to the service, and what is said about their results.
 
+pub mod verify;
+pub mod watch;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::args::{self, Command};
-use super::console::Console;
-use super::progress::{self, Bar};
-use super::signals::{Signals, Stop};
-use super::{json, render, verify, watch};
+use crate::cli::args::{self, Command};
+use crate::cli::console::Console;
+use crate::cli::progress::{self, Bar};
+use crate::cli::signals::{Signals, Stop};
+use crate::cli::text;
 use crate::client::documents::{DocumentEvent, DocumentMonitor};
 use crate::config::{Environment, Flags, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::UserId;
+use crate::json;
 use crate::service::{NasSyncService, SyncSummary};
 use crate::store::Selection;
 
@@ -82,15 +86,15 @@ async fn brief(command: Command, service: &NasSyncService, console: &Console) ->
 }
 
 fn config(settings: &Settings, console: &Console) -> u8 {
-    console.line(&render::config(settings));
+    console.line(&text::config(settings));
     console.object(&json::config(settings));
     if settings.is_configured() { 0 } else { NOT_CONFIGURED }
 }
 
 async fn test(service: &NasSyncService, console: &Console) -> Result<u8> {
     let report = service.test_connection().await?;
-    let message = render::test_message(service.settings());
-    console.line(&render::test(&report, &message));
+    let message = text::test_message(service.settings());
+    console.line(&text::test(&report, &message));
     console.object(&json::test(&report, &message));
     Ok(0)
 }
@@ -109,14 +113,14 @@ async fn status(service: &NasSyncService, user: Option<UserId>, console: &Consol
     let queue = service.queue(user.clone().map_or_else(Selection::all, Selection::of_user)).await?;
     let pause = service.pause().await?;
     let configured = service.is_configured();
-    console.line(&render::status(&stats, &queue, pause.as_ref(), configured));
+    console.line(&text::status(&stats, &queue, pause.as_ref(), configured));
     console.object(&json::status(&stats, &queue, pause.as_ref(), configured));
     Ok(0)
 }
 
 async fn retry(service: &NasSyncService, selection: Selection, console: &Console) -> Result<u8> {
     let retried = service.retry(selection).await?;
-    console.line(&render::retry(&retried));
+    console.line(&text::retry(&retried));
     console.object(&json::retry(&retried));
     Ok(0)
 }
@@ -150,12 +154,10 @@ pub(super) fn tell(summary: &SyncSummary, signal: Option<Stop>, verbose: u8, con
         console.error(error);
     }
     if let Some(until) = summary.paused_until {
-        console.err(&format!(
-            "note: what is not on the NAS yet stays pending; `watch` goes on at {}",
-            render::time(until)
-        ));
+        console
+            .err(&format!("note: what is not on the NAS yet stays pending; `watch` goes on at {}", text::time(until)));
     }
-    console.line(&render::sync(summary));
+    console.line(&text::sync(summary));
     console.object(&json::sync(summary));
     sync_exit(summary, signal)
 }

@@ -4,8 +4,6 @@
 //! an option that is not supported is refused by name before anything is done, with rsync's exit status. Never: an
 //! option is silently ignored that would change what arrives.
 
-mod operand;
-mod table;
 #[cfg(test)]
 mod tests;
 
@@ -13,17 +11,16 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
-use self::operand::Operand;
-use self::table::{Known, Switch, Valued, Word};
+use super::numbers::Numbers;
+use super::operand::{self, Operand, Remote};
 use super::remote_shell::RemoteShell;
+use super::table::{self, Known, Switch, Valued, Word};
 use crate::config::Flags;
 use crate::delta::strong::StrongAlgorithm;
 use crate::error::{ErrorKind, NasSyncError};
 use crate::wire::handshake::{ChecksumChoice, CompressionChoice, Offer, Protocol};
 use crate::wire::server_args::PushOptions;
 use crate::wire::token::TokenCoding;
-
-pub use self::operand::Remote;
 
 /// rsync's exit status for a mistake in the command line.
 const SYNTAX: u8 = 1;
@@ -61,20 +58,6 @@ pub enum Request {
     Version,
     /// A push.
     Push(Box<PushCommand>),
-}
-
-/// How numbers are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Numbers {
-    /// Digits alone (`--no-h`).
-    Plain,
-    /// With separators of thousands.
-    #[default]
-    Separated,
-    /// `1.23M`, powers of 1000 (`-h`).
-    Decimal,
-    /// `1.23M`, powers of 1024 (`-hh`).
-    Binary,
 }
 
 /// What is shown while and after a push.

@@ -3,11 +3,11 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::args;
-use super::console::Console;
-use super::json::{error, id};
+use crate::cli::args;
+use crate::cli::console::Console;
 use crate::error::Result;
 use crate::id::DocumentId;
+use crate::json::{error, id};
 use crate::service::NasSyncService;
 use crate::service::verify::{Method, Requeue, Sample, VerifyReport, VerifyRequest};
 
