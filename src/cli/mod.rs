@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod console;
 mod progress;
+mod report;
 mod rsync;
 mod signals;
 mod text;
@@ -18,7 +19,8 @@ use std::process::ExitCode;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use self::args::{Command, Talk};
+use self::args::Talk;
+use self::commands::{Command, DocumentsCommand};
 use self::console::Console;
 use self::rsync::Request;
 use self::signals::Signals;
@@ -36,28 +38,26 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
         return push(words.into_iter().skip(1).collect(), Talk::default());
     }
     let wants_json = words.iter().any(|word| word == "--json");
-    let cli = match args::parse(words) {
+    let cli = match commands::parse(words) {
         Ok(cli) => cli,
         Err(error) => return not_understood(&error, wants_json),
     };
     match cli.command {
         Command::Push { arguments } => push(arguments, cli.talk),
-        command => ours(command, cli.talk, cli.config.into()),
+        Command::Documents(command) => documents(command, cli.talk, cli.config.into()),
     }
 }
 
-fn ours(command: Command, talk: Talk, flags: Flags) -> ExitCode {
+fn documents(command: DocumentsCommand, talk: Talk, flags: Flags) -> ExitCode {
     let console = Console::new(talk.json, talk.quiet);
-    // What a service does is worth a line without being asked.
-    let is_service = matches!(command, Command::Watch(_)) && !talk.quiet;
-    start_log(&console, talk.verbose.saturating_add(u8::from(is_service)));
-    let work = async |signals| commands::run(command, flags, talk.verbose, &console, signals).await;
+    start_log(&console, talk.verbose.saturating_add(u8::from(command.is_service() && !talk.quiet)));
+    let work = async |signals| command.run(flags, talk, &console, signals).await;
     let code = in_runtime(work).unwrap_or_else(|error| {
         console.error(&error);
         console.object(&json::failed(&error));
         error.kind().exit_code()
     });
-    commands::exit(&console, code, UNWRITTEN)
+    console.exit_code(code, UNWRITTEN)
 }
 
 /// `push`, and everything under the name `rsync`. `talk` holds what stood before the word `push`.
@@ -70,7 +70,7 @@ fn push(arguments: Vec<OsString>, talk: Talk) -> ExitCode {
         Err(refusal) => {
             let console = Console::new(json_asked, talk.quiet);
             let code = rsync::refused(&refusal, &console);
-            return commands::exit(&console, code, UNWRITTEN_RSYNC);
+            return console.exit_code(code, UNWRITTEN_RSYNC);
         }
     };
     command.show.json |= talk.json;
@@ -85,7 +85,7 @@ fn push(arguments: Vec<OsString>, talk: Talk) -> ExitCode {
         console.object(&json::push_failed(&error, error.kind().rsync_exit_code()));
         error.kind().rsync_exit_code()
     });
-    commands::exit(&console, code, UNWRITTEN_RSYNC)
+    console.exit_code(code, UNWRITTEN_RSYNC)
 }
 
 fn in_runtime(work: impl AsyncFnOnce(Signals) -> u8) -> Result<u8> {
@@ -120,7 +120,7 @@ fn not_understood(error: &clap::Error, wants_json: bool) -> ExitCode {
 fn show(text: &str) -> ExitCode {
     let console = Console::new(false, false);
     console.line(text.trim_end());
-    commands::exit(&console, 0, UNWRITTEN)
+    console.exit_code(0, UNWRITTEN)
 }
 
 /// Log lines go to stderr, from warnings on; `-v` and `NAS_SYNC_LOG` ask for more.

@@ -1,230 +1,208 @@
-//! `config`, `test`, `add`, `sync`, `retry`, `verify`, `status`: calls to the service, and what is said about their results.
+//! The commands of `nas-sync`: one file each, with its arguments, its run and what it prints. What is shared stands in
+//! `args`, `report` and `text`.
+//!
+//! Guarantees: a command ends with a documented exit status, and with `--json` every end prints its object. What follows
+//! `push` is rsync's language and left to [`super::rsync`]. Never: the environment is read by clap; the names in brackets
+//! are help text.
 
-pub mod verify;
-pub mod watch;
+mod add;
+mod config;
+mod health;
+mod retry;
+mod status;
+mod sync;
+mod test;
+mod verify;
+mod watch;
 
-use std::path::PathBuf;
-use std::process::ExitCode;
-use std::sync::Arc;
+use std::ffi::OsString;
 
-use crate::cli::args::{self, Command};
+use clap::{Parser, Subcommand};
+use serde_json::Value;
+
+use crate::cli::args::{ConfigArgs, Talk};
 use crate::cli::console::Console;
-use crate::cli::progress::{self, Bar};
-use crate::cli::signals::{Signals, Stop};
-use crate::cli::text;
-use crate::client::documents::{DocumentEvent, DocumentMonitor};
+use crate::cli::signals::Signals;
 use crate::config::{Environment, Flags, Settings};
-use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::id::UserId;
+use crate::error::{NasSyncError, Result};
 use crate::json;
-use crate::service::{NasSyncService, SyncSummary};
-use crate::store::Selection;
+use crate::service::NasSyncService;
 
-/// The exit status when something required is missing.
-const NOT_CONFIGURED: u8 = ErrorKind::NotConfigured.exit_code();
-/// The exit status when some documents failed.
-const DOCUMENTS_FAILED: u8 = 1;
-
-/// Runs one command to its exit status.
-pub async fn run(command: Command, flags: Flags, verbose: u8, console: &Console, signals: Signals) -> u8 {
-    let failed = match command {
-        Command::Test => json::test_failed,
-        Command::Sync { .. } => json::sync_failed,
-        _ => json::failed,
-    };
-    let mut flags = flags;
-    if let Command::Watch(args) = &command {
-        flags.metrics.clone_from(&args.metrics);
-    }
-    let settings = Environment::of_process().and_then(|environment| Settings::resolve(&flags, &environment));
-    let result = match settings {
-        Ok(settings) => dispatch(command, settings, verbose, console, signals).await,
-        Err(error) => Err(error),
-    };
-    result.unwrap_or_else(|error| {
-        console.error(&error);
-        console.object(&failed(&error));
-        error.kind().exit_code()
-    })
+/// Sends pending documents to a NAS by rsync over SSH, and records in SQLite what is stored there.
+///
+/// Neither rsync nor ssh is needed on this machine. Settings come from flags, then the environment, then a .env file in
+/// the working directory. Each variable may also be given as NAME_FILE, the path of a file that holds the value.
+#[derive(Debug, Parser)]
+#[command(name = "nas-sync", version, propagate_version = false, arg_required_else_help = true, max_term_width = 120)]
+#[command(
+    after_help = "Secrets have no flags: NAS_KEY (text of the key), NAS_KEY_PASSPHRASE. NAS_HOST_KEY pins one host \
+    key by its fingerprint.\n\nExit status: 0 all done, 1 some documents failed, 2 wrong usage or configuration, 3 the \
+    NAS cannot be used, 4 the database cannot be used, 130/143 interrupted. `push` ends with rsync's codes."
+)]
+pub struct Cli {
+    /// The first word that is no flag, and what belongs to it.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How much is said, and in which form.
+    #[command(flatten)]
+    pub talk: Talk,
+    /// The flags of the configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
-async fn dispatch(
-    command: Command,
-    settings: Settings,
-    verbose: u8,
-    console: &Console,
-    mut signals: Signals,
-) -> Result<u8> {
-    let service = NasSyncService::new(settings);
-    match command {
-        Command::Sync { user, document } => {
-            let selection = args::selection(user, &document);
-            sync(&service, selection, verbose, console, signals).await
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Those about documents.
+    #[command(flatten)]
+    Documents(DocumentsCommand),
+    /// Copy files to a NAS with rsync's own options; see `push --help`
+    #[command(disable_help_flag = true)]
+    Push {
+        /// rsync's options and operands: [OPTIONS] SRC… [USER@]HOST:DEST
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "RSYNC ARGUMENTS")]
+        arguments: Vec<OsString>,
+    },
+}
+
+/// The commands about documents: calls to the service, and what is said about their results.
+#[derive(Debug, Subcommand)]
+pub enum DocumentsCommand {
+    /// Say what is configured; ends with 2 when something required is missing
+    Config,
+    /// Log in, start rsync on the NAS and prove that the destination is writable
+    Test,
+    /// Register files as pending documents and print their ids
+    Add(add::Add),
+    /// Send the pending documents, over one connection
+    Sync(sync::Sync),
+    /// Forget waits and final failures: what is pending goes with the next sync
+    Retry(retry::Retry),
+    /// Show how many documents are on the NAS, and why others are not
+    Status(status::Status),
+    /// Compare what is on the NAS with what was recorded, without moving the contents
+    Verify(verify::Verify),
+    /// Sync what is pending and what becomes so, until stopped
+    Watch(watch::Watch),
+    /// Say whether `watch` is well, for a container's health check: ends with 0 or 1
+    Health(health::Health),
+}
+
+/// Reads a command line whose first word is the program's name. Clap would take some of the options behind `push` for
+/// its own, and sees none of them.
+pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
+    if let Some(at) = words.iter().position(|word| word == "push")
+        && let Ok(mut cli) = Cli::try_parse_from(&words[..=at])
+        && let Command::Push { arguments } = &mut cli.command
+    {
+        arguments.extend_from_slice(&words[at + 1..]);
+        return Ok(cli);
+    }
+    Cli::try_parse_from(words)
+}
+
+impl DocumentsCommand {
+    /// Whether it runs until it is stopped. What a service does is worth a log line without being asked.
+    pub fn is_service(&self) -> bool {
+        matches!(self, Self::Watch(_))
+    }
+
+    /// Runs the command to its exit status.
+    pub async fn run(self, mut flags: Flags, talk: Talk, console: &Console, signals: Signals) -> u8 {
+        if let Self::Watch(watch) = &self {
+            watch.add_to(&mut flags);
         }
-        Command::Watch(args) => Box::pin(watch::run(&args, &service, verbose, console, signals)).await,
-        // Nothing of these is left half-done when their future is dropped.
-        command => tokio::select! {
-            result = brief(command, &service, console) => result,
-            stop = signals.next() => Ok(stop.exit_code()),
-        },
+        let failed = self.failure();
+        let settings = Environment::of_process().and_then(|environment| Settings::resolve(&flags, &environment));
+        let result = match settings {
+            Ok(settings) => self.dispatch(settings, talk, console, signals).await,
+            Err(error) => Err(error),
+        };
+        result.unwrap_or_else(|error| {
+            console.error(&error);
+            console.object(&failed(&error));
+            error.kind().exit_code()
+        })
     }
-}
 
-async fn brief(command: Command, service: &NasSyncService, console: &Console) -> Result<u8> {
-    match command {
-        Command::Config => Ok(config(service.settings(), console)),
-        Command::Test => test(service, console).await,
-        Command::Add { paths, user } => add(service, UserId::from(user), paths, console).await,
-        Command::Retry { user, document } => retry(service, args::selection(user, &document), console).await,
-        Command::Status { user } => status(service, user.map(UserId::from), console).await,
-        Command::Verify(args) => verify::run(service, &args, console).await,
-        Command::Health(args) => Ok(watch::check(&args, service.settings(), console)),
-        Command::Sync { .. } | Command::Watch(_) | Command::Push { .. } => {
-            Err(NasSyncError::new(ErrorKind::Internal, "this command has a way of its own"))
-        }
-    }
-}
-
-fn config(settings: &Settings, console: &Console) -> u8 {
-    console.line(&text::config(settings));
-    console.object(&json::config(settings));
-    if settings.is_configured() { 0 } else { NOT_CONFIGURED }
-}
-
-async fn test(service: &NasSyncService, console: &Console) -> Result<u8> {
-    let report = service.test_connection().await?;
-    let message = text::test_message(service.settings());
-    console.line(&text::test(&report, &message));
-    console.object(&json::test(&report, &message));
-    Ok(0)
-}
-
-async fn add(service: &NasSyncService, user: UserId, paths: Vec<PathBuf>, console: &Console) -> Result<u8> {
-    let ids = service.add(user, paths).await?;
-    for id in &ids {
-        console.line(&id.to_string());
-    }
-    console.object(&json::add(&ids));
-    Ok(0)
-}
-
-async fn status(service: &NasSyncService, user: Option<UserId>, console: &Console) -> Result<u8> {
-    let stats = service.stats(user.clone()).await?;
-    let queue = service.queue(user.clone().map_or_else(Selection::all, Selection::of_user)).await?;
-    let pause = service.pause().await?;
-    let configured = service.is_configured();
-    console.line(&text::status(&stats, &queue, pause.as_ref(), configured));
-    console.object(&json::status(&stats, &queue, pause.as_ref(), configured));
-    Ok(0)
-}
-
-async fn retry(service: &NasSyncService, selection: Selection, console: &Console) -> Result<u8> {
-    let retried = service.retry(selection).await?;
-    console.line(&text::retry(&retried));
-    console.object(&json::retry(&retried));
-    Ok(0)
-}
-
-async fn sync(
-    service: &NasSyncService,
-    selection: Selection,
-    verbose: u8,
-    console: &Console,
-    signals: Signals,
-) -> Result<u8> {
-    let watcher = Arc::new(Watcher { bar: Bar::new(console.clone()), console: console.clone(), verbose });
-    let (stop, stopped) = signals.into_stop();
-    let result = service.sync(selection, Arc::clone(&watcher) as Arc<dyn DocumentMonitor>, stop).await;
-    watcher.bar.finish();
-    Ok(tell(&result?, stopped.get().copied(), verbose, console))
-}
-
-/// Says what a sync did, and gives its exit status.
-pub(super) fn tell(summary: &SyncSummary, signal: Option<Stop>, verbose: u8, console: &Console) -> u8 {
-    for warning in &summary.warnings {
-        console.err(&format!("warning: {warning}"));
-    }
-    for failed in &summary.errors {
-        console.err(&format!("error: {failed}"));
-        if verbose > 0 {
-            console.err(&format!("    cause: {}\n    solution: {}", failed.error.cause(), failed.error.solution()));
+    /// What `--json` prints when the command could do nothing.
+    fn failure(&self) -> fn(&NasSyncError) -> Value {
+        match self {
+            Self::Test => json::test_failed,
+            Self::Sync(_) => json::sync_failed,
+            _ => json::failed,
         }
     }
-    if let Some(error) = &summary.stopped {
-        console.error(error);
-    }
-    if let Some(until) = summary.paused_until {
-        console
-            .err(&format!("note: what is not on the NAS yet stays pending; `watch` goes on at {}", text::time(until)));
-    }
-    console.line(&text::sync(summary));
-    console.object(&json::sync(summary));
-    sync_exit(summary, signal)
-}
 
-/// A signal outranks trouble with the NAS, and that outranks trouble with documents.
-fn sync_exit(summary: &SyncSummary, signal: Option<Stop>) -> u8 {
-    match (&summary.stopped, signal) {
-        (Some(error), Some(signal)) if error.kind() == ErrorKind::Interrupted => signal.exit_code(),
-        (Some(error), _) => error.kind().exit_code(),
-        (None, _) if summary.failed > 0 || summary.pending > 0 => DOCUMENTS_FAILED,
-        (None, _) => 0,
-    }
-}
-
-/// Shows the bar, and with `-v` each document and what the NAS says.
-struct Watcher {
-    bar: Bar,
-    console: Console,
-    verbose: u8,
-}
-
-impl DocumentMonitor for Watcher {
-    fn event(&self, event: DocumentEvent<'_>) {
-        if self.verbose > 0 {
-            match &event {
-                DocumentEvent::Sent { name, .. } => {
-                    self.console.note(&format!("sent {name}"));
-                }
-                DocumentEvent::Text { loudness, text } => progress::show_remote_text(&self.console, *loudness, text),
-                _ => {}
-            }
+    async fn dispatch(self, settings: Settings, talk: Talk, console: &Console, signals: Signals) -> Result<u8> {
+        let service = NasSyncService::new(settings);
+        match self {
+            Self::Config => Ok(config::run(service.settings(), console)),
+            Self::Test => or_signal(test::run(&service, console), signals).await,
+            Self::Add(add) => or_signal(add.run(&service, console), signals).await,
+            Self::Sync(sync) => sync.run(&service, talk, console, signals).await,
+            Self::Retry(retry) => or_signal(retry.run(&service, console), signals).await,
+            Self::Status(status) => or_signal(status.run(&service, console), signals).await,
+            Self::Verify(verify) => or_signal(verify.run(&service, console), signals).await,
+            Self::Watch(watch) => Box::pin(watch.run(&service, talk, console, signals)).await,
+            Self::Health(health) => Ok(health.run(service.settings(), console)),
         }
-        self.bar.event(event);
     }
 }
 
-/// The exit status of the process, unless a result could not be written.
-pub fn exit(console: &Console, code: u8, unwritten: u8) -> ExitCode {
-    match console.fault() {
-        Some(error) => {
-            console.err(&format!("error: the result could not be written: {error}"));
-            ExitCode::from(if code == 0 { unwritten } else { code })
-        }
-        None => ExitCode::from(code),
+/// Runs a command until a signal comes. Only for commands that leave nothing half-done when their future is dropped.
+async fn or_signal(command: impl Future<Output = Result<u8>>, mut signals: Signals) -> Result<u8> {
+    tokio::select! {
+        result = command => result,
+        stop = signals.next() => Ok(stop.exit_code()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
+    fn words(line: &str) -> Result<Cli, clap::Error> {
+        parse(line.split(' ').map(OsString::from).collect())
+    }
+
     #[test]
-    fn exit_status_of_a_sync() {
-        let summary = |failed, pending, stopped: Option<ErrorKind>| SyncSummary {
-            failed,
-            pending,
-            stopped: stopped.map(|kind| NasSyncError::new(kind, "x")),
-            ..SyncSummary::default()
-        };
-        assert_eq!(sync_exit(&summary(0, 0, None), None), 0);
-        assert_eq!(sync_exit(&summary(0, 0, None), Some(Stop::Interrupt)), 0, "all was done before the signal");
-        assert_eq!(sync_exit(&summary(1, 0, None), None), 1);
-        assert_eq!(sync_exit(&summary(0, 1, None), None), 1);
-        assert_eq!(sync_exit(&summary(1, 1, Some(ErrorKind::DiskFull)), None), 3);
-        assert_eq!(sync_exit(&summary(0, 1, Some(ErrorKind::KeyUnusable)), None), 2);
-        let interrupted = summary(0, 3, Some(ErrorKind::Interrupted));
-        assert_eq!(sync_exit(&interrupted, Some(Stop::Interrupt)), 130);
-        assert_eq!(sync_exit(&interrupted, Some(Stop::Terminate)), 143);
+    fn the_declaration_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_push_is_left_alone() {
+        let cli = words("nas-sync --json push -av --port 22 -- push h:d").unwrap();
+        assert!(cli.talk.json);
+        assert_eq!(cli.talk.verbose, 0);
+        let Command::Push { arguments } = cli.command else { panic!("another command") };
+        assert_eq!(arguments, ["-av", "--port", "22", "--", "push", "h:d"]);
+        let cli = words("nas-sync add push --user 7").unwrap();
+        assert!(matches!(cli.command, Command::Documents(DocumentsCommand::Add(add::Add { user: 7, .. }))));
+    }
+
+    #[test]
+    fn flags_stand_before_and_behind_the_command() {
+        for line in ["nas-sync --nas-host h sync --user 1 -q", "nas-sync -q sync --user 1 --nas-host h"] {
+            let cli = words(line).unwrap();
+            assert!(cli.talk.quiet);
+            assert_eq!(Flags::from(cli.config).nas_host, Some("h".into()));
+        }
+    }
+
+    #[test]
+    fn every_configuration_flag_names_its_variable() {
+        let command = Cli::command();
+        let silent: Vec<_> = command
+            .get_arguments()
+            .filter(|arg| arg.get_help_heading() == Some("Configuration"))
+            .filter(|arg| !arg.get_help().is_some_and(|help| help.to_string().contains("[env: ")))
+            .map(|arg| arg.get_id().to_string())
+            .collect();
+        assert!(silent.is_empty(), "{silent:?}");
     }
 }

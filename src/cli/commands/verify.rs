@@ -1,28 +1,22 @@
-//! `verify`: its words, what is said about its result, and its exit status.
+//! `verify`: compares the copies on the NAS with what was recorded, and says which are not equal.
 
 use clap::Args;
-use serde_json::{Value, json};
 
-use crate::cli::args;
+use crate::cli::args::SelectionArgs;
 use crate::cli::console::Console;
-use crate::error::Result;
-use crate::id::DocumentId;
-use crate::json::{error, id};
+use crate::error::{NasSyncError, Result};
+use crate::json;
 use crate::service::NasSyncService;
 use crate::service::verify::{Method, Requeue, Sample, VerifyReport, VerifyRequest};
 
 /// The exit status when something is not equal, or could not be compared.
 const NOT_EQUAL: u8 = 1;
 
-/// What to verify and how.
+/// Which documents are compared, and how.
 #[derive(Debug, Args)]
-pub struct VerifyArgs {
-    /// Only documents of this user
-    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
-    user: Option<i64>,
-    /// Only this document; may be given several times
-    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
-    document: Vec<i64>,
+pub struct Verify {
+    #[command(flatten)]
+    selection: SelectionArgs,
     /// Only a share of them, drawn anew each time
     #[arg(long, value_name = "N%", value_parser = sample)]
     sample: Option<Sample>,
@@ -38,45 +32,45 @@ pub struct VerifyArgs {
 }
 
 fn sample(text: &str) -> Result<Sample, String> {
-    text.parse().map_err(|error: crate::error::NasSyncError| error.message().to_owned())
+    text.parse().map_err(|error: NasSyncError| error.message().to_owned())
 }
 
-impl VerifyArgs {
+impl Verify {
     fn request(&self) -> VerifyRequest {
         VerifyRequest {
-            selection: args::selection(self.user, &self.document),
+            selection: self.selection.selection(),
             sample: self.sample,
             method: if self.sha256sum { Method::Sha256sum } else { Method::DryRun },
             requeue: if self.requeue { Requeue::Yes } else { Requeue::No },
         }
     }
-}
 
-/// Verifies, and says what was found.
-pub async fn run(service: &NasSyncService, args: &VerifyArgs, console: &Console) -> Result<u8> {
-    let report = service.verify(args.request()).await?;
-    let lists = [
-        (&report.differing, "its copy on the NAS differs"),
-        (&report.missing, "it is missing on the NAS"),
-        (&report.changed_here, "its file here is no longer what was synced; set it pending to send it again"),
-    ];
-    for (ids, what) in lists {
-        for id in ids {
-            console.err(&format!("Document {id}: {what}"));
+    /// Verifies, and says what was found.
+    pub async fn run(self, service: &NasSyncService, console: &Console) -> Result<u8> {
+        let report = service.verify(self.request()).await?;
+        let lists = [
+            (&report.differing, "its copy on the NAS differs"),
+            (&report.missing, "it is missing on the NAS"),
+            (&report.changed_here, "its file here is no longer what was synced; set it pending to send it again"),
+        ];
+        for (ids, what) in lists {
+            for id in ids {
+                console.err(&format!("Document {id}: {what}"));
+            }
         }
+        for unknown in &report.unknown {
+            console.err(&unknown.to_string());
+        }
+        if let Some(error) = &report.stopped {
+            console.error(error);
+        }
+        console.line(&line(&report));
+        console.object(&json::verify(&report));
+        Ok(exit_code(&report))
     }
-    for unknown in &report.unknown {
-        console.err(&unknown.to_string());
-    }
-    if let Some(error) = &report.stopped {
-        console.error(error);
-    }
-    console.line(&line(&report));
-    console.object(&object(&report));
-    Ok(exit(&report))
 }
 
-fn exit(report: &VerifyReport) -> u8 {
+fn exit_code(report: &VerifyReport) -> u8 {
     match &report.stopped {
         Some(error) => error.kind().exit_code(),
         None if report.is_clean() => 0,
@@ -98,48 +92,23 @@ fn line(report: &VerifyReport) -> String {
     format!("{} of {} documents equal{}", report.equal, report.total, counts.collect::<String>())
 }
 
-/// The result for `--json`; `error` stands there only when something ended it early.
-fn object(report: &VerifyReport) -> Value {
-    let ids = |ids: &[DocumentId]| ids.iter().map(id).collect::<Vec<_>>();
-    let unknown: Vec<_> = report
-        .unknown
-        .iter()
-        .map(|failed| json!({ "id": failed.id.as_ref().map(id), "error": error(&failed.error) }))
-        .collect();
-    let mut object = json!({
-        "total": report.total,
-        "checked": report.checked,
-        "equal": report.equal,
-        "differing": ids(&report.differing),
-        "missing": ids(&report.missing),
-        "changed_here": ids(&report.changed_here),
-        "unknown": unknown,
-        "requeued": report.requeued,
-    });
-    if let Some(stopped) = &report.stopped {
-        object["error"] = error(stopped);
-    }
-    object
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{ErrorKind, NasSyncError};
+    use crate::error::ErrorKind;
+    use crate::id::DocumentId;
 
     #[test]
     fn exit_status_and_line() {
         let clean = VerifyReport { total: 3, checked: 3, equal: 3, ..VerifyReport::default() };
-        assert_eq!((exit(&clean), line(&clean).as_str()), (0, "3 of 3 documents equal"));
+        assert_eq!((exit_code(&clean), line(&clean).as_str()), (0, "3 of 3 documents equal"));
         let missing = VerifyReport { equal: 2, missing: vec![DocumentId::from(7)], requeued: 1, ..clean.clone() };
         assert_eq!(
-            (exit(&missing), line(&missing).as_str()),
+            (exit_code(&missing), line(&missing).as_str()),
             (1, "2 of 3 documents equal, 1 missing, 1 pending again")
         );
-        assert_eq!(object(&missing)["missing"], json!([7]));
         let stopped = Some(NasSyncError::new(ErrorKind::ConnectionLost, "x"));
         let cut = VerifyReport { checked: 1, equal: 1, stopped, ..clean };
-        assert_eq!((exit(&cut), line(&cut).as_str()), (3, "1 of 3 documents equal, 2 not reached"));
-        assert_eq!(object(&cut)["error"]["kind"], "connection_lost");
+        assert_eq!((exit_code(&cut), line(&cut).as_str()), (3, "1 of 3 documents equal, 2 not reached"));
     }
 }
