@@ -65,7 +65,7 @@ fn push(arguments: Vec<OsString>, talk: Talk) -> ExitCode {
     let json_asked = talk.json || arguments.iter().take_while(|word| *word != "--").any(|word| word == "--json");
     let mut command = match rsync::parse(arguments, std::env::var_os("RSYNC_RSH")) {
         Ok(Request::Push(command)) => command,
-        Ok(Request::Help) => return show(rsync::HELP),
+        Ok(Request::Help) => return show(&rsync::help()),
         Ok(Request::Version) => return show(&rsync::version()),
         Err(refusal) => {
             let console = Console::new(json_asked, talk.quiet);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::output;
-use super::parse::{PushCommand, Refusal, Show};
 use super::remote_shell::Keepalive;
+use super::request::{PushCommand, Refusal, Show};
 use crate::cli::console::Console;
 use crate::cli::progress::{self, Bar};
 use crate::cli::signals::Signals;
@@ -23,9 +23,6 @@ use crate::wire::server_args::PushOptions;
 
 /// How long a push may go without progress when `--timeout` says nothing: the NAS may be busy summing large files.
 const IDLE_LIMIT: Duration = Duration::from_secs(3600);
-
-/// What `push --help` prints.
-pub const HELP: &str = include_str!("help.txt");
 
 /// What `--version` prints under rsync's name.
 pub fn version() -> String {

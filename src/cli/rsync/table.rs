@@ -1,323 +1,401 @@
-//! The names of rsync's options, and which of them are supported.
-
-/// An option without a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Switch {
-    Archive,
-    Verbose,
-    Quiet,
-    Recursive,
-    Links,
-    Times,
-    Permissions,
-    Owner,
-    Group,
-    /// Devices and pipes are always skipped; asking for them, as `-a` does, changes nothing.
-    Specials,
-    Compress,
-    OldCompress,
-    NewCompress,
-    WholeFile,
-    Checksum,
-    IgnoreTimes,
-    DryRun,
-    OmitDirectoryTimes,
-    NumericIds,
-    Stats,
-    Progress,
-    Partial,
-    PartialProgress,
-    Itemize,
-    HumanReadable,
-    AcceptNewHostKey,
-    LegacySsh,
-    Json,
-    /// What nas-sync does in any case, or what has no effect over SSH.
-    Harmless,
-    Help,
-    Version,
-}
-
-/// An option with a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Valued {
-    Rsh,
-    RsyncPath,
-    Protocol,
-    CompressChoice,
-    CompressLevel,
-    ChecksumChoice,
-    Info,
-    Timeout,
-    ConnectTimeout,
-    Port,
-    Identity,
-    KnownHosts,
-}
-
-/// Any supported option.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Word {
-    Switch(Switch),
-    Valued(Valued),
-}
-
-const fn switch(switch: Switch) -> Word {
-    Word::Switch(switch)
-}
-
-const fn valued(valued: Valued) -> Word {
-    Word::Valued(valued)
-}
-
-/// The long name of an option, its letter (or a blank), and whether `--no-NAME` exists.
-const TABLE: &[(&str, char, bool, Word)] = &[
-    ("archive", 'a', false, switch(Switch::Archive)),
-    ("verbose", 'v', true, switch(Switch::Verbose)),
-    ("quiet", 'q', false, switch(Switch::Quiet)),
-    ("recursive", 'r', true, switch(Switch::Recursive)),
-    ("links", 'l', true, switch(Switch::Links)),
-    ("times", 't', true, switch(Switch::Times)),
-    ("perms", 'p', true, switch(Switch::Permissions)),
-    ("owner", 'o', true, switch(Switch::Owner)),
-    ("group", 'g', true, switch(Switch::Group)),
-    ("devices", 'D', true, switch(Switch::Specials)),
-    ("specials", ' ', true, switch(Switch::Specials)),
-    ("compress", 'z', true, switch(Switch::Compress)),
-    ("old-compress", ' ', false, switch(Switch::OldCompress)),
-    ("new-compress", ' ', false, switch(Switch::NewCompress)),
-    ("whole-file", 'W', true, switch(Switch::WholeFile)),
-    ("checksum", 'c', true, switch(Switch::Checksum)),
-    ("ignore-times", 'I', true, switch(Switch::IgnoreTimes)),
-    ("dry-run", 'n', false, switch(Switch::DryRun)),
-    ("omit-dir-times", 'O', true, switch(Switch::OmitDirectoryTimes)),
-    ("numeric-ids", ' ', true, switch(Switch::NumericIds)),
-    ("stats", ' ', false, switch(Switch::Stats)),
-    ("progress", ' ', true, switch(Switch::Progress)),
-    ("partial", ' ', true, switch(Switch::Partial)),
-    ("partial-progress", 'P', false, switch(Switch::PartialProgress)),
-    ("itemize-changes", 'i', true, switch(Switch::Itemize)),
-    ("human-readable", 'h', true, switch(Switch::HumanReadable)),
-    ("accept-new-host-key", ' ', false, switch(Switch::AcceptNewHostKey)),
-    ("legacy-ssh", ' ', false, switch(Switch::LegacySsh)),
-    ("json", ' ', false, switch(Switch::Json)),
-    ("blocking-io", ' ', true, switch(Switch::Harmless)),
-    // Paths are quoted here, so that no shell over there splits them.
-    ("secluded-args", 's', true, switch(Switch::Harmless)),
-    ("protect-args", ' ', true, switch(Switch::Harmless)),
-    // The list is always sent at once.
-    ("inc-recursive", ' ', true, switch(Switch::Harmless)),
-    ("i-r", ' ', true, switch(Switch::Harmless)),
-    ("motd", ' ', true, switch(Switch::Harmless)),
-    ("help", ' ', false, switch(Switch::Help)),
-    ("version", 'V', false, switch(Switch::Version)),
-    ("rsh", 'e', false, valued(Valued::Rsh)),
-    ("rsync-path", ' ', false, valued(Valued::RsyncPath)),
-    ("protocol", ' ', false, valued(Valued::Protocol)),
-    ("compress-choice", ' ', false, valued(Valued::CompressChoice)),
-    ("zc", ' ', false, valued(Valued::CompressChoice)),
-    ("compress-level", ' ', false, valued(Valued::CompressLevel)),
-    ("zl", ' ', false, valued(Valued::CompressLevel)),
-    ("checksum-choice", ' ', false, valued(Valued::ChecksumChoice)),
-    ("cc", ' ', false, valued(Valued::ChecksumChoice)),
-    ("info", ' ', false, valued(Valued::Info)),
-    ("timeout", ' ', false, valued(Valued::Timeout)),
-    ("contimeout", ' ', false, valued(Valued::ConnectTimeout)),
-    ("connect-timeout", ' ', false, valued(Valued::ConnectTimeout)),
-    ("port", ' ', false, valued(Valued::Port)),
-    ("identity", ' ', false, valued(Valued::Identity)),
-    ("known-hosts", ' ', false, valued(Valued::KnownHosts)),
-];
-
-/// rsync's other options, so that one that is merely missing here is not called a mistake.
-const NOT_YET: &[&str] = &[
-    "acls",
-    "address",
-    "append",
-    "append-verify",
-    "atimes",
-    "backup",
-    "backup-dir",
-    "block-size",
-    "bwlimit",
-    "checksum-seed",
-    "chmod",
-    "chown",
-    "compare-dest",
-    "config",
-    "copy-as",
-    "copy-dest",
-    "copy-devices",
-    "copy-dirlinks",
-    "copy-links",
-    "copy-unsafe-links",
-    "crtimes",
-    "cvs-exclude",
-    "daemon",
-    "debug",
-    "del",
-    "delay-updates",
-    "delete",
-    "delete-after",
-    "delete-before",
-    "delete-delay",
-    "delete-during",
-    "delete-excluded",
-    "delete-missing-args",
-    "dirs",
-    "dparam",
-    "early-input",
-    "exclude",
-    "exclude-from",
-    "executability",
-    "existing",
-    "fake-super",
-    "files-from",
-    "filter",
-    "force",
-    "from0",
-    "fsync",
-    "fuzzy",
-    "groupmap",
-    "hard-links",
-    "iconv",
-    "ignore-errors",
-    "ignore-existing",
-    "ignore-missing-args",
-    "ignore-non-existing",
-    "implied-dirs",
-    "include",
-    "include-from",
-    "inplace",
-    "ipv4",
-    "ipv6",
-    "keep-dirlinks",
-    "link-dest",
-    "list-only",
-    "log-file",
-    "log-file-format",
-    "log-format",
-    "max-alloc",
-    "max-delete",
-    "max-size",
-    "min-size",
-    "mkpath",
-    "modify-window",
-    "munge-links",
-    "no-implied-dirs",
-    "old-args",
-    "old-dirs",
-    "omit-link-times",
-    "one-file-system",
-    "only-write-batch",
-    "open-noatime",
-    "out-format",
-    "outbuf",
-    "partial-dir",
-    "password-file",
-    "preallocate",
-    "prune-empty-dirs",
-    "read-batch",
-    "relative",
-    "remote-option",
-    "remove-source-files",
-    "safe-links",
-    "sender",
-    "server",
-    "size-only",
-    "skip-compress",
-    "sockopts",
-    "sparse",
-    "stderr",
-    "stop-after",
-    "stop-at",
-    "suffix",
-    "super",
-    "temp-dir",
-    "time-limit",
-    "trust-sender",
-    "update",
-    "usermap",
-    "write-batch",
-    "write-devices",
-    "xattrs",
-];
-const NOT_YET_LETTERS: &str = "ABCEFHJKLMNRSTUXbdfkmuxy0468@";
-
-/// What a name stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Known {
-    /// A supported option.
-    Yes(Word),
-    /// `--no-NAME` of a supported switch.
-    Off(Switch),
-    /// An option of rsync that is not supported.
-    NotYet,
-    /// No option of rsync.
-    No,
-}
-
-/// Looks a long name up, without its dashes.
-pub(super) fn long(name: &str) -> Known {
-    if let Some((.., option)) = TABLE.iter().find(|(long, ..)| *long == name) {
-        return Known::Yes(*option);
-    }
-    let positive = name.strip_prefix("no-");
-    let negated = positive.and_then(|positive| {
-        TABLE.iter().find(|(long, letter, negates, _)| *negates && (*long == positive || is_letter(positive, *letter)))
-    });
-    match negated {
-        Some((.., Word::Switch(switch))) => Known::Off(*switch),
-        _ if NOT_YET.contains(&positive.unwrap_or(name)) => Known::NotYet,
-        _ if positive.is_some_and(|name| name.len() == 1 && NOT_YET_LETTERS.contains(name)) => Known::NotYet,
-        _ => Known::No,
-    }
-}
-
-/// Looks a letter up.
-pub(super) fn short(letter: char) -> Known {
-    match TABLE.iter().find(|(_, short, ..)| *short == letter && letter != ' ') {
-        Some((.., option)) => Known::Yes(*option),
-        None if NOT_YET_LETTERS.contains(letter) => Known::NotYet,
-        None => Known::No,
-    }
-}
-
-fn is_letter(text: &str, letter: char) -> bool {
-    letter != ' ' && text.chars().eq([letter])
-}
+//! rsync's options: one table, one row an option. What is parsed, `push --help` and the list in the README come from it.
+//!
+//! Guarantees: every option that rsync's own help names has a row, which says its effect, or why it has none here, or
+//! what to use instead. Never: an option that would change what arrives counts as one without effect.
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+mod tests;
 
-    #[test]
-    fn negation_knows_both_names() {
-        assert_eq!(long("no-owner"), Known::Off(Switch::Owner));
-        assert_eq!(long("no-o"), Known::Off(Switch::Owner));
-        assert_eq!(long("no-D"), Known::Off(Switch::Specials));
-        assert_eq!(long("no-archive"), Known::No);
-        assert_eq!(long("no-rsh"), Known::No);
+use std::ffi::{OsStr, OsString};
+
+use self::Group::{Login, Sent, Shown, Transfer};
+use super::typed::{NotAccepted, TypedOptions};
+
+/// An option.
+#[derive(Debug)]
+pub struct Row {
+    /// Its letter.
+    pub letter: Option<char>,
+    /// Its long name, without dashes; empty where rsync has only the letter.
+    pub name: &'static str,
+    /// Its other long names.
+    pub aliases: &'static [&'static str],
+    /// Whether `--no-NAME` undoes it.
+    pub negates: bool,
+    /// What its value is called in the help, when it takes one.
+    pub metavar: Option<&'static str>,
+    /// What it does, in one line.
+    pub help: &'static str,
+    /// What becomes of it here.
+    pub effect: Effect,
+}
+
+/// Sets what a switch sets; `false` behind `--no-`.
+pub type Set = fn(&mut TypedOptions, bool);
+/// Where a value goes that is checked later, with the settings.
+pub type Place = fn(&mut TypedOptions) -> &mut Option<OsString>;
+/// Checks and sets a value.
+pub type SetValue = fn(&mut TypedOptions, &OsStr) -> Result<(), NotAccepted>;
+
+/// What becomes of an option.
+#[derive(Debug, Clone, Copy)]
+pub enum Effect {
+    /// It is on, or off behind `--no-`.
+    Switch(Group, Set),
+    /// It takes a value.
+    Value(Group, SetValue),
+    /// It takes a value that is kept as it is.
+    Text(Group, Place),
+    /// It is accepted and changes nothing, for this reason.
+    Harmless(&'static str),
+    /// It is refused, and this is to be used instead.
+    Refused(&'static str),
+}
+
+/// Where the help lists an option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// Which files, and what of them.
+    Sent,
+    /// The transfer.
+    Transfer,
+    /// How the NAS is reached.
+    Login,
+    /// What the user is told.
+    Shown,
+}
+
+impl Row {
+    const fn new(letter: char, name: &'static str, effect: Effect) -> Self {
+        let letter = if letter == ' ' { None } else { Some(letter) };
+        Self { letter, name, aliases: &[], negates: false, metavar: None, help: "", effect }
     }
 
-    #[test]
-    fn missing_is_told_from_mistaken() {
-        assert_eq!(long("delete"), Known::NotYet);
-        assert_eq!(long("no-relative"), Known::NotYet);
-        assert_eq!(long("no-R"), Known::NotYet);
-        assert_eq!(long("frobnicate"), Known::No);
-        assert_eq!(short('H'), Known::NotYet);
-        assert_eq!(short('Q'), Known::No);
-        assert_eq!(short(' '), Known::No);
+    const fn also(self, aliases: &'static [&'static str]) -> Self {
+        Self { aliases, ..self }
     }
 
-    #[test]
-    fn no_name_stands_twice() {
-        let mut names: Vec<_> = TABLE.iter().map(|(long, ..)| *long).chain(NOT_YET.iter().copied()).collect();
-        names.sort_unstable();
-        let count = names.len();
-        names.dedup();
-        assert_eq!(names.len(), count);
-        assert!(TABLE.iter().all(|(_, letter, ..)| *letter == ' ' || !NOT_YET_LETTERS.contains(*letter)));
+    const fn negates(self) -> Self {
+        Self { negates: true, ..self }
+    }
+
+    const fn help(self, help: &'static str) -> Self {
+        Self { help, ..self }
+    }
+
+    /// Its long names.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        [self.name].into_iter().chain(self.aliases.iter().copied()).filter(|name| !name.is_empty())
+    }
+
+    /// Whether it may stand in a command line.
+    pub fn is_accepted(&self) -> bool {
+        !matches!(self.effect, Effect::Refused(_))
+    }
+
+    /// Where the help lists it, if it has an effect.
+    pub fn group(&self) -> Option<Group> {
+        match self.effect {
+            Effect::Switch(group, _) | Effect::Value(group, _) | Effect::Text(group, _) => Some(group),
+            Effect::Harmless(_) | Effect::Refused(_) => None,
+        }
+    }
+
+    fn is_called(&self, name: &str) -> bool {
+        self.names().any(|own| own == name)
     }
 }
+
+const fn switch(group: Group, letter: char, name: &'static str, set: Set) -> Row {
+    Row::new(letter, name, Effect::Switch(group, set))
+}
+
+const fn value(group: Group, letter: char, name: &'static str, metavar: &'static str, set: SetValue) -> Row {
+    Row { metavar: Some(metavar), ..Row::new(letter, name, Effect::Value(group, set)) }
+}
+
+const fn text(group: Group, letter: char, name: &'static str, metavar: &'static str, place: Place) -> Row {
+    Row { metavar: Some(metavar), ..Row::new(letter, name, Effect::Text(group, place)) }
+}
+
+const fn harmless(letter: char, name: &'static str, reason: &'static str) -> Row {
+    Row::new(letter, name, Effect::Harmless(reason))
+}
+
+const fn refused(letter: char, name: &'static str, help: &'static str, instead: &'static str) -> Row {
+    Row::new(letter, name, Effect::Refused(instead)).help(help)
+}
+
+/// The row of a long name without its dashes, and whether the name switches it on: behind `no-` it does not. As in rsync a
+/// letter may stand behind `no-` too.
+pub fn long(name: &str) -> Option<(&'static Row, bool)> {
+    if let Some(row) = TABLE.iter().find(|row| row.is_called(name)) {
+        return Some((row, true));
+    }
+    let positive = name.strip_prefix("no-")?;
+    let is_letter = |row: &Row| row.letter.is_some_and(|letter| positive.chars().eq([letter]));
+    TABLE.iter().find(|row| row.negates && (row.is_called(positive) || is_letter(row))).map(|row| (row, false))
+}
+
+/// The row of a letter.
+pub fn short(letter: char) -> Option<&'static Row> {
+    TABLE.iter().find(|row| row.letter == Some(letter))
+}
+
+const SKIPPED: &str = "these are skipped in any case";
+
+// What to use instead of options that are refused.
+const DAEMON: &str = "Leave it out: only SSH is spoken, never with an rsync daemon.";
+const DELETION: &str = "Leave it out, and delete on the NAS itself what is no longer wanted.";
+const SELECTION: &str = "Leave it out, and name as sources only what is to be sent.";
+const NAMES: &str = "Leave it out, and name the files as sources, for example with xargs.";
+const TARGETS: &str = "Leave it out, and name as sources what the symlinks lead to.";
+const NO_LINKS: &str = "Leave it out, or send no symlinks at all with --no-links.";
+const OWN_FOLDERS: &str = "Leave it out, and name no source below a folder that others can write to.";
+const ONE_TIME: &str = "Leave it out: of the times only that of the last change can be sent (--times).";
+const AFTERWARDS: &str = "Leave it out, and set it on the NAS afterwards.";
+const PERMISSIONS: &str = "Use --perms, which sends all permissions.";
+const SNAPSHOTS: &str = "Leave it out, and let snapshots of the NAS keep old versions.";
+const LOCATION: &str = "Leave it out: files are compared with those of their name in the destination alone.";
+const FOLDERS: &str = "Leave it out, and make such folders on the NAS, or send them with --recursive.";
+const PATHS: &str = "Leave it out, and name the folder in the destination, with one push for each.";
+const MAKE_FOLDER: &str = "Leave it out, and make the folder on the NAS before.";
+const REAL_FOLDER: &str = "Leave it out, and name the real folder in the destination.";
+const DEVICES: &str = "Leave it out, and copy between device and file with dd.";
+const SKIPPED_ANYWAY: &str = "Leave it out: devices and pipes are skipped in any case.";
+const HARD_LINKS: &str = "Leave it out: each name is sent as a file of its own.";
+const GROWN: &str = "Leave it out: of a file that has grown only the new part travels anyway.";
+const WHOLE: &str = "Leave it out: each file takes its place on the NAS by itself, once it is complete.";
+const PARTIAL: &str = "Leave it out: a file that is interrupted starts again next time.";
+const BESIDE: &str = "Leave it out: what is not complete is kept beside its place, under a hidden name.";
+const DURABLE: &str = "Leave it out, and run sync on the NAS afterwards; `nas-sync sync` does so for documents.";
+const ALLOCATION: &str = "Leave it out: how files lie on its disks is left to the NAS.";
+const BLOCKS: &str = "Leave it out: the NAS chooses it by the size of each file.";
+const SEED: &str = "Leave it out: the NAS draws one for each session.";
+const THREADS: &str = "Leave it out: one thread compresses.";
+const COMPRESSED: &str = "Leave it out, and push such files without --compress.";
+const MEMORY: &str = "Leave it out: memory is bounded in any case.";
+const RATE: &str = "Leave it out, and limit the rate in the network.";
+const COARSE_TIMES: &str = "Leave it out, or compare contents with --checksum where times are coarse.";
+const KEEP_TIMES: &str = "Use --times, so that equal files are known by size and time, or --checksum.";
+const REMOVE: &str = "Leave it out, and delete the sources when the push has ended with 0.";
+const SEPARATELY: &str = "Leave it out, and push to each NAS by itself.";
+const DEADLINE: &str = "Leave it out, and end it with timeout(1): timeout 10m rsync ….";
+const STREAMS: &str = "Leave it out: results go to stdout line by line, messages to stderr.";
+const STREAMS_TEXT: &str =
+    "Leave it out: letters of all languages are shown, and only what no terminal should get is escaped.";
+const LOG: &str = "Leave it out, and send the output to a file: rsync … > FILE 2>&1.";
+const LOG_LEVEL: &str = "Use -vv or -vvv.";
+const FORMAT: &str = "Use -i for people or --json for programs.";
+const PULL: &str = "Leave it out: it is about copying from a NAS, which is not supported yet.";
+const ADDRESS: &str = "Leave it out, and name the NAS by such an address.";
+const LOGIN_AS: &str = "Leave it out, and log in as that user: USER@HOST:DEST.";
+const ROOT: &str = "Leave it out, and log in as root where the NAS allows it.";
+const RAW_NAMES: &str = "Leave it out: names are sent as they are, byte for byte.";
+const ONE_PATH: &str = "Leave it out, and name one path; it is quoted for the NAS.";
+const OTHER_SIDE: &str = "Leave it out: what the other side needs to know is told to it.";
+const MOUNT: &str = "Leave it out, or mount the file system with noatime.";
+const SERVER: &str = "Leave it out: it is for the rsync that is started on the other side.";
+
+/// Every option, in the order of the help; what is refused stands last.
+pub const TABLE: &[Row] = &[
+    switch(Sent, 'r', "recursive", |o, on| o.push.recursive = on).negates().help("folders and what is in them"),
+    switch(Sent, 'a', "archive", |o, _| o.archive()).help("-rlptgo (devices and pipes are skipped)"),
+    switch(Sent, 'l', "links", |o, on| o.push.links = on).negates().help("symlinks as symlinks"),
+    switch(Sent, 'p', "perms", |o, on| o.push.permissions = on).negates().help("permissions"),
+    switch(Sent, 't', "times", |o, on| o.push.times = on).negates().help("modification times"),
+    switch(Sent, 'O', "omit-dir-times", |o, on| o.push.omit_directory_times = on)
+        .negates()
+        .help("leave the times of folders alone"),
+    switch(Sent, 'g', "group", |o, on| o.push.group = on).negates().help("group"),
+    switch(Sent, 'o', "owner", |o, on| o.push.owner = on).negates().help("owner"),
+    switch(Sent, ' ', "numeric-ids", |o, on| o.push.numeric_ids = on)
+        .negates()
+        .help("send numbers only, no names of users and groups"),
+    switch(Sent, 'I', "ignore-times", |o, on| o.push.ignore_times = on)
+        .negates()
+        .help("also files of equal size and time"),
+    switch(Sent, 'c', "checksum", |o, on| o.push.checksum = on)
+        .negates()
+        .help("compare contents instead of size and time"),
+    switch(Sent, 'W', "whole-file", |o, on| o.push.whole_file = on).negates().help("no comparison of blocks"),
+    switch(Sent, 'n', "dry-run", |o, on| o.push.dry_run = on).help("change nothing"),
+    switch(Transfer, 'z', "compress", TypedOptions::compress)
+        .negates()
+        .help("compress, with the best method that both know"),
+    value(Transfer, ' ', "compress-choice", "NAME", TypedOptions::compress_choice)
+        .also(&["zc"])
+        .help("zstd, lz4, zlibx, zlib, none or auto"),
+    value(Transfer, ' ', "compress-level", "N", TypedOptions::compress_level)
+        .also(&["zl"])
+        .help("level of that method"),
+    switch(Transfer, ' ', "old-compress", |o, _| o.compress_choice = Some("zlib".into()))
+        .help("the same as --compress-choice=zlib"),
+    switch(Transfer, ' ', "new-compress", |o, _| o.compress_choice = Some("zlibx".into()))
+        .help("the same as --compress-choice=zlibx"),
+    value(Transfer, ' ', "checksum-choice", "NAME", TypedOptions::checksum_choice)
+        .also(&["cc"])
+        .help("xxh128, xxh3, xxh64, md5, md4, sha1 or auto; NAME,NAME for files and -c"),
+    switch(Transfer, ' ', "partial", |o, on| o.partial = on)
+        .negates()
+        .help("accepted, but partial files are not kept yet"),
+    value(Transfer, ' ', "protocol", "N", TypedOptions::protocol).help("speak an older protocol, 27 to 32"),
+    value(Transfer, ' ', "timeout", "SECONDS", TypedOptions::timeout)
+        .help("end a transfer without progress [default: 3600]"),
+    text(Transfer, ' ', "rsync-path", "PROGRAM", |o| &mut o.flags.rsync_path)
+        .help("program started on the NAS [env: NAS_RSYNC_PATH]"),
+    text(Login, 'e', "rsh", "\"ssh OPTIONS\"", |o| &mut o.remote_shell)
+        .help("read, not run: -p -i -l -c -o … [env: RSYNC_RSH]"),
+    text(Login, ' ', "port", "PORT", |o| &mut o.flags.port).help("SSH port [default: 22]"),
+    text(Login, ' ', "identity", "FILE", |o| &mut o.flags.identity)
+        .help("private key [env: NAS_KEY_FILE, or NAS_KEY for its text]"),
+    text(Login, ' ', "known-hosts", "FILE", |o| &mut o.flags.known_hosts)
+        .help("host keys [env: NAS_KNOWN_HOSTS, or NAS_HOST_KEY for one fingerprint]"),
+    switch(Login, ' ', "accept-new-host-key", |o, on| o.flags.accept_new_host_key = on)
+        .help("trust an unknown host key on first use [env: NAS_ACCEPT_NEW_HOST_KEY]"),
+    switch(Login, ' ', "legacy-ssh", |o, on| o.flags.legacy_ssh = on)
+        .help("allow old SSH algorithms [env: NAS_LEGACY_SSH]"),
+    text(Login, ' ', "contimeout", "SECONDS", |o| &mut o.flags.connect_timeout)
+        .also(&["connect-timeout"])
+        .help("bound of TCP and login [env: NAS_CONNECT_TIMEOUT] [default: 30]"),
+    switch(Shown, 'v', "verbose", TypedOptions::verbose).negates().help("names, and a summary"),
+    switch(Shown, 'q', "quiet", |o, on| o.show.quiet = on).help("errors only"),
+    switch(Shown, 'i', "itemize-changes", |o, on| o.show.itemize = on)
+        .negates()
+        .help("what differs, in rsync's eleven letters"),
+    switch(Shown, ' ', "progress", |o, on| o.show.progress = on)
+        .negates()
+        .help("names, and a bar when stderr is a terminal"),
+    switch(Shown, 'P', "partial-progress", |o, _| (o.partial, o.show.progress) = (true, true))
+        .help("--partial --progress (partial files are not kept yet)"),
+    value(Shown, ' ', "info", "FLAGS", TypedOptions::info).help("progress2 or stats, or both parted by a comma"),
+    switch(Shown, ' ', "stats", |o, on| o.show.stats = on).help("numbers at the end"),
+    switch(Shown, 'h', "human-readable", TypedOptions::human_readable)
+        .negates()
+        .help("1.23M instead of 1,234,567; twice for units of 1024"),
+    switch(Shown, ' ', "json", |o, on| o.show.json = on).help("one JSON object on stdout"),
+    switch(Shown, ' ', "help", |o, on| o.help = on).help("this list, which -h alone shows too"),
+    switch(Shown, 'V', "version", |o, on| o.version = on).help("version of nas-sync, and of the protocol"),
+    harmless('D', "devices", SKIPPED).negates().help("send devices"),
+    harmless(' ', "specials", SKIPPED).negates().help("send pipes and sockets"),
+    harmless(' ', "inc-recursive", "it is always sent at once").also(&["i-r"]).negates().help("send the list in parts"),
+    harmless('s', "secluded-args", "they are quoted in any case")
+        .also(&["protect-args"])
+        .negates()
+        .help("send paths inside the protocol"),
+    harmless(' ', "blocking-io", "no remote shell is run").negates().help("use blocking pipes to the remote shell"),
+    harmless(' ', "motd", "over SSH there is none").negates().help("show the greeting of a daemon"),
+    refused('8', "8-bit-output", "names without escapes", STREAMS_TEXT).negates(),
+    refused('A', "acls", "access control lists", AFTERWARDS).negates(),
+    refused(' ', "address", "local address towards a daemon", DAEMON),
+    refused(' ', "append", "add what is missing at the end of files", GROWN).negates(),
+    refused(' ', "append-verify", "--append that sums what is there", GROWN),
+    refused('U', "atimes", "times of the last access", ONE_TIME).negates(),
+    refused('b', "backup", "keep what is replaced", SNAPSHOTS).negates(),
+    refused(' ', "backup-dir", "folder for what is replaced", SNAPSHOTS),
+    refused('B', "block-size", "length of the blocks that are compared", BLOCKS),
+    refused(' ', "bwlimit", "bound of the rate", RATE).negates(),
+    refused(' ', "checksum-seed", "number that all sums start from", SEED),
+    refused(' ', "chmod", "other permissions than here", AFTERWARDS),
+    refused(' ', "chown", "another owner than here", AFTERWARDS),
+    refused(' ', "compare-dest", "another folder to compare with", LOCATION),
+    refused(' ', "compress-threads", "threads that compress", THREADS).also(&["zt"]),
+    refused(' ', "config", "configuration of a daemon", DAEMON),
+    refused(' ', "confine-root", "folder that no path may leave", OWN_FOLDERS),
+    refused(' ', "copy-as", "user who writes", LOGIN_AS),
+    refused(' ', "copy-dest", "another folder to copy from", LOCATION),
+    refused(' ', "copy-devices", "contents of devices", DEVICES),
+    refused('k', "copy-dirlinks", "folders instead of symlinks to them", TARGETS),
+    refused('L', "copy-links", "files and folders instead of symlinks to them", TARGETS),
+    refused(' ', "copy-unsafe-links", "--copy-links for what lies outside", TARGETS),
+    refused('N', "crtimes", "times of creation", ONE_TIME).negates(),
+    refused('C', "cvs-exclude", "leave out what CVS leaves out", SELECTION),
+    refused(' ', "daemon", "be a daemon", DAEMON),
+    refused(' ', "debug", "details for developers", LOG_LEVEL),
+    refused(' ', "del", "the same as --delete-during", DELETION),
+    refused(' ', "delay-updates", "put files in place at the end, together", WHOLE).negates(),
+    refused(' ', "delete", "delete what the sources lack", DELETION),
+    refused(' ', "delete-after", "--delete, at the end", DELETION),
+    refused(' ', "delete-before", "--delete, at first", DELETION),
+    refused(' ', "delete-delay", "--delete, found early and done at the end", DELETION),
+    refused(' ', "delete-during", "--delete, folder by folder", DELETION),
+    refused(' ', "delete-excluded", "--delete also of what is excluded", DELETION),
+    refused(' ', "delete-missing-args", "delete what sources name that are gone", DELETION),
+    refused('d', "dirs", "folders without what is in them", FOLDERS).negates(),
+    refused(' ', "dparam", "setting of a daemon", DAEMON),
+    refused(' ', "drop-D", "make no devices and pipes", SKIPPED_ANYWAY).negates(),
+    refused(' ', "early-input", "input for a daemon", DAEMON),
+    refused(' ', "exclude", "leave out what fits a pattern", SELECTION),
+    refused(' ', "exclude-from", "--exclude with patterns from a file", SELECTION),
+    refused('E', "executability", "whether files are programs", PERMISSIONS),
+    refused(' ', "existing", "no files that are new there", SELECTION).also(&["ignore-non-existing"]),
+    refused(' ', "fake-super", "owners and devices in extended attributes", AFTERWARDS),
+    refused(' ', "files-from", "names of sources from a file", NAMES),
+    refused('f', "filter", "leave files out by rules", SELECTION),
+    refused('F', "", "rules from files named .rsync-filter", SELECTION),
+    refused(' ', "force", "delete folders where files come", DELETION).negates(),
+    refused('0', "from0", "lists whose names end with a zero byte", NAMES).negates(),
+    refused(' ', "fsync", "write each file through to the disk", DURABLE),
+    refused('y', "fuzzy", "compare with files of similar names", LOCATION).negates(),
+    refused(' ', "groupmap", "other groups than here", AFTERWARDS),
+    refused('H', "hard-links", "names of one file as names of one file", HARD_LINKS).negates(),
+    refused(' ', "iconv", "names in another character set", RAW_NAMES).negates(),
+    refused(' ', "ignore-errors", "--delete in spite of errors", DELETION).negates(),
+    refused(' ', "ignore-existing", "no files that are there already", SELECTION),
+    refused(' ', "ignore-missing-args", "no error for sources that are gone", SELECTION),
+    refused(' ', "implied-dirs", "folders above the sources, with --relative", PATHS).negates(),
+    refused(' ', "include", "do not leave out what fits a pattern", SELECTION),
+    refused(' ', "include-from", "--include with patterns from a file", SELECTION),
+    refused(' ', "inplace", "write into the files that are there", WHOLE).negates(),
+    refused(' ', "insecure-links", "follow symlinks of other users", OWN_FOLDERS).negates(),
+    refused('4', "ipv4", "only IPv4", ADDRESS),
+    refused('6', "ipv6", "only IPv6", ADDRESS),
+    refused('K', "keep-dirlinks", "symlinks to folders there are folders", REAL_FOLDER),
+    refused(' ', "link-dest", "hard links to equal files in another folder", SNAPSHOTS),
+    refused(' ', "list-only", "names only", PULL),
+    refused(' ', "log-file", "file for messages", LOG),
+    refused(' ', "log-file-format", "form of the lines in --log-file", LOG),
+    refused(' ', "max-alloc", "bound of the memory", MEMORY),
+    refused(' ', "max-delete", "bound of --delete", DELETION),
+    refused(' ', "max-size", "no files that are larger", SELECTION),
+    refused(' ', "min-size", "no files that are smaller", SELECTION),
+    refused(' ', "mkpath", "make the folders above the destination", MAKE_FOLDER).negates(),
+    refused('@', "modify-window", "difference of times that counts as none", COARSE_TIMES),
+    refused(' ', "msgs2stderr", "messages on stderr", STREAMS).negates(),
+    refused(' ', "munge-links", "make symlinks unusable", NO_LINKS).negates(),
+    refused(' ', "old-args", "paths that the shell there splits", ONE_PATH).negates(),
+    refused(' ', "old-dirs", "--dirs for an old rsync", FOLDERS).also(&["old-d"]),
+    refused('J', "omit-link-times", "leave the times of symlinks alone", NO_LINKS).negates(),
+    refused('x', "one-file-system", "leave out what is mounted below", SELECTION).negates(),
+    refused(' ', "only-write-batch", "--write-batch without a push", SEPARATELY),
+    refused(' ', "open-noatime", "leave the times of access alone", MOUNT).negates(),
+    refused(' ', "out-format", "form of the lines about files", FORMAT).also(&["log-format"]),
+    refused(' ', "outbuf", "when output is written", STREAMS),
+    refused(' ', "partial-dir", "folder for partial files", PARTIAL),
+    refused(' ', "password-file", "password for a daemon", DAEMON),
+    refused(' ', "preallocate", "take the room on the disk at first", ALLOCATION),
+    refused('m', "prune-empty-dirs", "leave out empty folders", SELECTION).negates(),
+    refused(' ', "read-batch", "repeat what a file recorded", SEPARATELY),
+    refused('R', "relative", "whole paths of the sources", PATHS).negates(),
+    refused('M', "remote-option", "option for the other side alone", OTHER_SIDE),
+    refused(' ', "remove-source-files", "delete sources that have been sent", REMOVE).also(&["remove-sent-files"]),
+    refused(' ', "safe-links", "leave out symlinks that lead outside", NO_LINKS),
+    refused(' ', "sender", "be the sending side", SERVER),
+    refused(' ', "server", "be the other side", SERVER),
+    refused(' ', "size-only", "leave out files of equal size", KEEP_TIMES),
+    refused(' ', "skip-compress", "endings of files that are not compressed", COMPRESSED),
+    refused(' ', "sockopts", "settings of sockets to a daemon", DAEMON),
+    refused('S', "sparse", "holes instead of zeros", ALLOCATION).negates(),
+    refused(' ', "stderr", "where messages go", STREAMS),
+    refused(' ', "stop-after", "end after some minutes", DEADLINE).also(&["time-limit"]),
+    refused(' ', "stop-at", "end at a time", DEADLINE),
+    refused(' ', "suffix", "ending for what is replaced", SNAPSHOTS),
+    refused(' ', "super", "do there what only root may", ROOT).negates(),
+    refused('T', "temp-dir", "folder for files that are not complete", BESIDE),
+    refused(' ', "trust-sender", "do not check the list that comes", PULL),
+    refused('u', "update", "leave out files that are newer there", SELECTION),
+    refused(' ', "usermap", "other owners than here", AFTERWARDS),
+    refused(' ', "write-batch", "record a push in a file", SEPARATELY),
+    refused(' ', "write-devices", "write into devices", DEVICES).negates(),
+    refused('X', "xattrs", "extended attributes", AFTERWARDS).negates(),
+];
