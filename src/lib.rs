@@ -108,7 +108,8 @@
 //! # Watching
 //!
 //! With the feature `watch`, [`NasSyncService::watch`] syncs what becomes pending until it is stopped: [`WatchOptions`],
-//! [`NewFiles`], [`WatchSummary`].
+//! [`NewFiles`], [`WatchSummary`]. It keeps a health file ([`default_health_file`]), and [`check_health`] says whether it is
+//! well: a [`Checkup`] with the last [`Beat`], which may be [`MAX_HEALTH_AGE`] old.
 //!
 //! # Features
 //!
@@ -141,6 +142,8 @@ mod config;
 mod delta;
 mod error;
 mod id;
+#[cfg(feature = "cli")]
+mod json;
 #[cfg(feature = "sqlite")]
 mod process;
 mod proof;
@@ -179,6 +182,8 @@ pub use service::{ConnectionReport, DocumentError, NasSyncService, Retried, Sync
 pub use store::{Deferred, Failure, NextTry, Pause, Queue, Selection, SyncStats};
 pub use transport::ssh::{CipherList, HostKeyPin, Identity, LegacyAlgorithms, SshConfig, UnknownHostKey};
 pub use tree::{Effect, NameFault, Reason, RemoteName, WalkWarning};
+#[cfg(feature = "watch")]
+pub use watch::health_file::{Beat, Checkup, MAX_HEALTH_AGE, check_health, default_health_file};
 #[cfg(feature = "watch")]
 pub use watch::{NewFiles, WatchOptions, WatchSummary};
 pub use wire::flist::{Content, EntryKind, FileEntry};

@@ -1,99 +1,17 @@
-//! The words of `nas-sync`: commands, switches, and the flags of the configuration.
+//! Arguments that several commands share: how to talk, which documents, and the flags of the configuration.
 //!
 //! Guarantees: what comes out is validated except for the configuration's values, which are checked together with the
-//! environment by [`Settings`](crate::config::Settings). Never: the environment is not read here; the names in
-//! brackets are help text.
+//! environment by [`Settings`](crate::config::Settings).
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::Args;
 
-use super::verify::VerifyArgs;
-use super::watch::{HealthArgs, WatchArgs};
 use crate::config::Flags;
 use crate::id::DocumentId;
 use crate::store::Selection;
 
-/// Sends pending documents to a NAS by rsync over SSH, and records in SQLite what is stored there.
-///
-/// Neither rsync nor ssh is needed on this machine. Settings come from flags, then the environment, then a .env file in
-/// the working directory. Each variable may also be given as NAME_FILE, the path of a file that holds the value.
-#[derive(Debug, Parser)]
-#[command(name = "nas-sync", version, propagate_version = false, arg_required_else_help = true, max_term_width = 120)]
-#[command(
-    after_help = "Secrets have no flags: NAS_KEY (text of the key), NAS_KEY_PASSPHRASE. NAS_HOST_KEY pins one host \
-    key by its fingerprint.\n\nExit status: 0 all done, 1 some documents failed, 2 wrong usage or configuration, 3 the \
-    NAS cannot be used, 4 the database cannot be used, 130/143 interrupted. `push` ends with rsync's codes."
-)]
-pub struct Cli {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-    /// How to talk.
-    #[command(flatten)]
-    pub talk: Talk,
-    /// The configuration's flags.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-}
-
-/// What to do.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Say what is configured; ends with 2 when something required is missing
-    Config,
-    /// Log in, start rsync on the NAS and prove that the destination is writable
-    Test,
-    /// Register files as pending documents and print their ids
-    Add {
-        /// Files to register
-        #[arg(required = true, value_name = "PATH")]
-        paths: Vec<PathBuf>,
-        /// Whose documents they are
-        #[arg(long, value_name = "ID", allow_negative_numbers = true)]
-        user: i64,
-    },
-    /// Send the pending documents, over one connection
-    Sync {
-        /// Only those of this user
-        #[arg(long, value_name = "ID", allow_negative_numbers = true)]
-        user: Option<i64>,
-        /// Only this document; may be given several times
-        #[arg(long, value_name = "ID", allow_negative_numbers = true)]
-        document: Vec<i64>,
-    },
-    /// Forget waits and final failures: what is pending goes with the next sync
-    Retry {
-        /// Only documents of this user
-        #[arg(long, value_name = "ID", allow_negative_numbers = true)]
-        user: Option<i64>,
-        /// Only this document; may be given several times
-        #[arg(long, value_name = "ID", allow_negative_numbers = true)]
-        document: Vec<i64>,
-    },
-    /// Show how many documents are on the NAS, and why others are not
-    Status {
-        /// Only those of this user
-        #[arg(long, value_name = "ID", allow_negative_numbers = true)]
-        user: Option<i64>,
-    },
-    /// Compare what is on the NAS with what was recorded, without moving the contents
-    Verify(VerifyArgs),
-    /// Sync what is pending and what becomes so, until stopped
-    Watch(WatchArgs),
-    /// Say whether `watch` is well, for a container's health check: ends with 0 or 1
-    Health(HealthArgs),
-    /// Copy files to a NAS with rsync's own options; see `push --help`
-    #[command(disable_help_flag = true)]
-    Push {
-        /// rsync's options and operands: [OPTIONS] SRC… [USER@]HOST:DEST
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "RSYNC ARGUMENTS")]
-        arguments: Vec<OsString>,
-    },
-}
-
-/// How to talk.
+/// How much is said, and in which form.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct Talk {
     /// Print one JSON object on stdout and nothing else there
@@ -190,77 +108,38 @@ impl From<ConfigArgs> for Flags {
     }
 }
 
-/// The documents that `sync` and `retry` are about.
-pub fn selection(user: Option<i64>, documents: &[i64]) -> Selection {
-    let selection = user.map_or_else(Selection::all, Selection::of_user);
-    if documents.is_empty() { selection } else { selection.only(documents.iter().copied().map(DocumentId::from)) }
+/// The documents that a command is about.
+#[derive(Debug, Args)]
+pub struct SelectionArgs {
+    /// Only documents of this user
+    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
+    user: Option<i64>,
+    /// Only this document; may be given several times
+    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
+    document: Vec<i64>,
 }
 
-/// Reads a command line whose first word is the program's name. What follows `push` is rsync's language and left to
-/// [`super::rsync_args`], though clap would take some of its options for its own.
-pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
-    if let Some(at) = words.iter().position(|word| word == "push")
-        && let Ok(mut cli) = Cli::try_parse_from(&words[..=at])
-        && let Command::Push { arguments } = &mut cli.command
-    {
-        arguments.extend_from_slice(&words[at + 1..]);
-        return Ok(cli);
+impl SelectionArgs {
+    /// All of them, unless some are named.
+    pub fn selection(&self) -> Selection {
+        let selection = self.user.map_or_else(Selection::all, Selection::of_user);
+        match self.document.as_slice() {
+            [] => selection,
+            documents => selection.only(documents.iter().copied().map(DocumentId::from)),
+        }
     }
-    Cli::try_parse_from(words)
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
-
-    fn words(line: &str) -> Result<Cli, clap::Error> {
-        parse(line.split(' ').map(OsString::from).collect())
-    }
-
-    #[test]
-    fn the_declaration_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn what_follows_push_is_left_alone() {
-        let cli = words("nas-sync --json push -av --port 22 -- push h:d").unwrap();
-        assert!(cli.talk.json);
-        assert_eq!(cli.talk.verbose, 0);
-        let Command::Push { arguments } = cli.command else { panic!("another command") };
-        assert_eq!(arguments, ["-av", "--port", "22", "--", "push", "h:d"]);
-        let cli = words("nas-sync add push --user 7").unwrap();
-        assert!(matches!(cli.command, Command::Add { user: 7, .. }));
-    }
-
-    #[test]
-    fn flags_stand_before_and_behind_the_command() {
-        for line in ["nas-sync --nas-host h sync --user 1 -q", "nas-sync -q sync --user 1 --nas-host h"] {
-            let cli = words(line).unwrap();
-            assert!(cli.talk.quiet);
-            assert_eq!(Flags::from(cli.config).nas_host, Some("h".into()));
-        }
-    }
 
     #[test]
     fn selections() {
+        let selection = |user, document: &[i64]| SelectionArgs { user, document: document.to_vec() }.selection();
         assert_eq!(selection(None, &[]), Selection::all());
         assert_eq!(selection(Some(3), &[]), Selection::of_user(3));
         assert_eq!(selection(None, &[4]), Selection::documents([DocumentId::from(4)]));
         assert_eq!(selection(Some(3), &[4]), Selection::of_user(3).only([DocumentId::from(4)]));
-    }
-
-    #[test]
-    fn every_configuration_flag_names_its_variable() {
-        let command = Cli::command();
-        let silent: Vec<_> = command
-            .get_arguments()
-            .filter(|arg| arg.get_help_heading() == Some("Configuration"))
-            .filter(|arg| !arg.get_help().is_some_and(|help| help.to_string().contains("[env: ")))
-            .map(|arg| arg.get_id().to_string())
-            .collect();
-        assert!(silent.is_empty(), "{silent:?}");
     }
 }

@@ -4,12 +4,13 @@
 //! that could not be written is not a success. Never: a colour where `NO_COLOR` or a file is, a bar where nobody looks.
 
 use std::io::{self, IsTerminal as _, Write};
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use serde_json::Value;
 
-use super::render;
+use super::text::{self, Style};
 use crate::error::NasSyncError;
 
 /// Both outputs. Clones are the same console.
@@ -20,15 +21,6 @@ pub struct Console {
     json: bool,
     quiet: bool,
     fault: Arc<Mutex<Option<io::Error>>>,
-}
-
-/// Whether errors are coloured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
-    /// They are.
-    Coloured,
-    /// They are not.
-    Plain,
 }
 
 impl Console {
@@ -70,7 +62,7 @@ impl Console {
 
     /// An error, with all that is known about it.
     pub fn error(&self, error: &NasSyncError) {
-        self.err(&render::error(error, self.style));
+        self.err(&text::error(error, self.style));
     }
 
     /// Draws a bar, where somebody looks.
@@ -78,9 +70,16 @@ impl Console {
         self.bars.add(bar)
     }
 
-    /// Why a result could not be written, if so. A reader that has seen enough is no reason.
-    pub fn fault(&self) -> Option<io::Error> {
-        self.lock().take().filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
+    /// The exit status of the process: `code`, unless a result could not be written; a code of 0 is then `unwritten`. A
+    /// reader that has seen enough is no reason.
+    pub fn exit_code(&self, code: u8, unwritten: u8) -> ExitCode {
+        match self.lock().take().filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+            Some(error) => {
+                self.err(&format!("error: the result could not be written: {error}"));
+                ExitCode::from(if code == 0 { unwritten } else { code })
+            }
+            None => ExitCode::from(code),
+        }
     }
 
     fn write_out(&self, line: &str) {

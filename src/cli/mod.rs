@@ -6,17 +6,11 @@
 mod args;
 mod commands;
 mod console;
-mod itemize;
-mod json;
-mod numbers;
 mod progress;
-mod push;
-mod remote_shell;
-mod render;
-mod rsync_args;
+mod report;
+mod rsync;
 mod signals;
-mod verify;
-mod watch;
+mod text;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -25,12 +19,14 @@ use std::process::ExitCode;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use self::args::{Command, Talk};
+use self::args::Talk;
+use self::commands::{Command, DocumentsCommand};
 use self::console::Console;
-use self::rsync_args::Request;
+use self::rsync::Request;
 use self::signals::Signals;
 use crate::config::Flags;
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::json;
 
 /// The exit status when a result cannot be written: of our own commands, and rsync's.
 const UNWRITTEN: u8 = ErrorKind::LocalFile.exit_code();
@@ -38,45 +34,43 @@ const UNWRITTEN_RSYNC: u8 = ErrorKind::LocalFile.rsync_exit_code();
 
 /// Runs the program with its whole command line, the program's own name included.
 pub fn main(words: Vec<OsString>) -> ExitCode {
-    if push::is_rsync_name(words.first()) {
-        return rsync(words.into_iter().skip(1).collect(), Talk::default());
+    if rsync::is_rsync_name(words.first()) {
+        return push(words.into_iter().skip(1).collect(), Talk::default());
     }
     let wants_json = words.iter().any(|word| word == "--json");
-    let cli = match args::parse(words) {
+    let cli = match commands::parse(words) {
         Ok(cli) => cli,
         Err(error) => return not_understood(&error, wants_json),
     };
     match cli.command {
-        Command::Push { arguments } => rsync(arguments, cli.talk),
-        command => ours(command, cli.talk, cli.config.into()),
+        Command::Push { arguments } => push(arguments, cli.talk),
+        Command::Documents(command) => documents(command, cli.talk, cli.config.into()),
     }
 }
 
-fn ours(command: Command, talk: Talk, flags: Flags) -> ExitCode {
+fn documents(command: DocumentsCommand, talk: Talk, flags: Flags) -> ExitCode {
     let console = Console::new(talk.json, talk.quiet);
-    // What a service does is worth a line without being asked.
-    let is_service = matches!(command, Command::Watch(_)) && !talk.quiet;
-    start_log(&console, talk.verbose.saturating_add(u8::from(is_service)));
-    let work = async |signals| commands::run(command, flags, talk.verbose, &console, signals).await;
+    start_log(&console, talk.verbose.saturating_add(u8::from(command.is_service() && !talk.quiet)));
+    let work = async |signals| command.run(flags, talk, &console, signals).await;
     let code = in_runtime(work).unwrap_or_else(|error| {
         console.error(&error);
         console.object(&json::failed(&error));
         error.kind().exit_code()
     });
-    commands::exit(&console, code, UNWRITTEN)
+    console.exit_code(code, UNWRITTEN)
 }
 
 /// `push`, and everything under the name `rsync`. `talk` holds what stood before the word `push`.
-fn rsync(arguments: Vec<OsString>, talk: Talk) -> ExitCode {
+fn push(arguments: Vec<OsString>, talk: Talk) -> ExitCode {
     let json_asked = talk.json || arguments.iter().take_while(|word| *word != "--").any(|word| word == "--json");
-    let mut command = match rsync_args::parse(arguments, std::env::var_os("RSYNC_RSH")) {
+    let mut command = match rsync::parse(arguments, std::env::var_os("RSYNC_RSH")) {
         Ok(Request::Push(command)) => command,
-        Ok(Request::Help) => return show(push::HELP),
-        Ok(Request::Version) => return show(&push::version()),
+        Ok(Request::Help) => return show(&rsync::help()),
+        Ok(Request::Version) => return show(&rsync::version()),
         Err(refusal) => {
             let console = Console::new(json_asked, talk.quiet);
-            let code = push::refused(&refusal, &console);
-            return commands::exit(&console, code, UNWRITTEN_RSYNC);
+            let code = rsync::refused(&refusal, &console);
+            return console.exit_code(code, UNWRITTEN_RSYNC);
         }
     };
     command.show.json |= talk.json;
@@ -85,13 +79,13 @@ fn rsync(arguments: Vec<OsString>, talk: Talk) -> ExitCode {
     let console = Console::new(command.show.json, command.show.quiet);
     // One -v asks for names, as in rsync; more ask for our log.
     start_log(&console, command.show.verbose.saturating_sub(1));
-    let work = async |signals| push::run(*command, &console, signals).await;
+    let work = async |signals| rsync::run(*command, &console, signals).await;
     let code = in_runtime(work).unwrap_or_else(|error| {
         console.error(&error);
         console.object(&json::push_failed(&error, error.kind().rsync_exit_code()));
         error.kind().rsync_exit_code()
     });
-    commands::exit(&console, code, UNWRITTEN_RSYNC)
+    console.exit_code(code, UNWRITTEN_RSYNC)
 }
 
 fn in_runtime(work: impl AsyncFnOnce(Signals) -> u8) -> Result<u8> {
@@ -126,7 +120,7 @@ fn not_understood(error: &clap::Error, wants_json: bool) -> ExitCode {
 fn show(text: &str) -> ExitCode {
     let console = Console::new(false, false);
     console.line(text.trim_end());
-    commands::exit(&console, 0, UNWRITTEN)
+    console.exit_code(0, UNWRITTEN)
 }
 
 /// Log lines go to stderr, from warnings on; `-v` and `NAS_SYNC_LOG` ask for more.

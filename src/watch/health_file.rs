@@ -22,7 +22,7 @@ use crate::process::{is_known, life_of, now, this_process};
 use crate::text;
 
 /// How old a sign of life may be, unless told otherwise. `watch` gives one every [`BEAT`].
-pub const MAX_AGE: Duration = Duration::from_secs(60);
+pub const MAX_HEALTH_AGE: Duration = Duration::from_secs(60);
 /// How often `watch` gives a sign of life.
 pub const BEAT: Duration = Duration::from_secs(10);
 /// The most that is read of a health file.
@@ -75,7 +75,7 @@ pub struct Report {
 }
 
 /// The health file of a database, unless another is named: beside it, `.health` behind its name.
-pub fn default_file(database: &Path) -> PathBuf {
+pub fn default_health_file(database: &Path) -> PathBuf {
     let mut name = database.file_name().map_or_else(OsString::new, ToOwned::to_owned);
     name.push(".health");
     database.with_file_name(name)
@@ -172,7 +172,7 @@ pub struct Checkup {
 }
 
 /// Reads a health file and judges it. Opens nothing else than the file and `/proc`.
-pub fn check(path: &Path, max_age: Duration) -> Checkup {
+pub fn check_health(path: &Path, max_age: Duration) -> Checkup {
     let shown = text::escape_bytes(path.as_os_str().as_encoded_bytes());
     let ill = |fault: String| Checkup { fault: Some(fault), beat: None };
     let text = match read(path) {

@@ -14,7 +14,7 @@ fn place() -> (tempfile::TempDir, HealthFile) {
 }
 
 fn verdict(file: &HealthFile) -> Option<String> {
-    check(&file.path, MAX_AGE).fault
+    check_health(&file.path, MAX_HEALTH_AGE).fault
 }
 
 /// Writes the file as another one would have.
@@ -26,8 +26,8 @@ fn altered(file: &HealthFile, from: &str, to: &str) {
 
 #[test]
 fn it_lies_beside_the_database() {
-    assert_eq!(default_file(Path::new("/data/nas-sync.db")), Path::new("/data/nas-sync.db.health"));
-    assert_eq!(default_file(Path::new("nas-sync.db")), Path::new("nas-sync.db.health"));
+    assert_eq!(default_health_file(Path::new("/data/nas-sync.db")), Path::new("/data/nas-sync.db.health"));
+    assert_eq!(default_health_file(Path::new("nas-sync.db")), Path::new("nas-sync.db.health"));
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn what_goes_on_by_itself_is_healthy() {
     let noon = Utc.with_ymd_and_hms(2024, 1, 15, 12, 0, 0).unwrap();
     for state in [State::Starting, State::Idle, State::Syncing, State::Paused(noon), State::Stopping] {
         file.write(&report(state.clone())).unwrap();
-        let checkup = check(&file.path, MAX_AGE);
+        let checkup = check_health(&file.path, MAX_HEALTH_AGE);
         assert_eq!(checkup.fault, None, "{state:?}");
         let beat = checkup.beat.unwrap();
         assert_eq!((beat.state.as_str(), beat.pid), (state.as_str(), std::process::id()));
@@ -53,7 +53,7 @@ fn what_needs_a_person_is_not() {
     let error = NasSyncError::new(ErrorKind::LoginRefused, "the NAS refused\npid=1\u{202e}");
     let blocked = Report { last_error: Some(error), ..report(State::Blocked(ErrorKind::LoginRefused)) };
     file.write(&blocked).unwrap();
-    let checkup = check(&file.path, MAX_AGE);
+    let checkup = check_health(&file.path, MAX_HEALTH_AGE);
     let fault = checkup.fault.unwrap();
     assert_eq!(fault, "it cannot go on by itself (login_refused): the NAS refused\\npid=1\\u{202e}");
     assert_eq!(checkup.beat.unwrap().pid, std::process::id(), "an error's text is not a line of its own");
@@ -74,7 +74,7 @@ fn no_file_and_another_file_are_not_healthy() {
         assert!(verdict(&file).unwrap().contains("is not a health file"), "{text:?}");
     }
     let odd = folder.path().join("a\x1b[2J");
-    assert!(!check(&odd, MAX_AGE).fault.unwrap().contains('\x1b'));
+    assert!(!check_health(&odd, MAX_HEALTH_AGE).fault.unwrap().contains('\x1b'));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn an_old_sign_of_life_counts_by_the_clock_that_nobody_sets() {
     assert_eq!(verdict(&file), None);
     altered(&file, "beat_ms=", &format!("beat_ms={}", ago(30)));
     assert_eq!(verdict(&file), None);
-    assert!(check(&file.path, Duration::from_secs(20)).fault.unwrap().contains("more than 20 s"));
+    assert!(check_health(&file.path, Duration::from_secs(20)).fault.unwrap().contains("more than 20 s"));
     altered(&file, "beat_ms=", &format!("beat_ms={}", now().as_millis() + 100_000));
     assert!(verdict(&file).unwrap().contains("another one"));
 }

@@ -1,7 +1,12 @@
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::cli::rsync::numbers::Numbers;
+use crate::wire::handshake::CompressionChoice;
+use crate::wire::server_args::PushOptions;
+use crate::wire::token::TokenCoding;
 
 fn words(line: &str) -> Vec<OsString> {
     line.split_whitespace().map(OsString::from).collect()
@@ -148,5 +153,42 @@ fn mistakes_are_named_with_rsyncs_exit_status() {
         let (status, message) = refusal(line);
         assert_eq!(status, exit, "{line}: {message}");
         assert!(message.contains(named), "{line}: {message}");
+    }
+}
+
+#[test]
+fn what_is_refused_is_named_and_something_else_advised() {
+    for row in table::TABLE {
+        let Effect::Refused(instead) = row.effect else { continue };
+        let long = row.names().flat_map(|name| {
+            let negated = row.negates.then(|| format!("--no-{name}"));
+            [format!("--{name}")].into_iter().chain(negated)
+        });
+        for typed in long.chain(row.letter.map(|letter| format!("-{letter}"))) {
+            for line in [format!("{typed} a h:d"), format!("-av a h:d {typed}")] {
+                let refusal = parse(words(&line), None).unwrap_err();
+                assert_eq!(refusal.exit, 1, "{line}");
+                assert_eq!(refusal.error.message(), format!("the option {typed} of rsync is not supported yet"));
+                assert!(refusal.error.solution().starts_with(instead), "{line}: {}", refusal.error.solution());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_accepted_is_accepted_under_all_its_names() {
+    for row in table::TABLE.iter().filter(|row| row.is_accepted()) {
+        let is_switch = row.metavar.is_none();
+        for name in row.names() {
+            let refused = parse(words(&format!("--{name}=\u{1} a h:d")), None).err().map(|refusal| refusal.error);
+            let takes_value = refused.is_none_or(|error| !error.message().ends_with(" takes no value"));
+            assert_eq!(takes_value, !is_switch, "--{name}");
+            let negated = parse(words(&format!("--no-{name} a h:d")), None);
+            assert_eq!(negated.is_ok(), row.negates, "--no-{name}");
+            assert!(!is_switch || parse(words(&format!("--{name} a h:d")), None).is_ok(), "--{name}");
+        }
+        if let Some(letter) = row.letter.filter(|_| is_switch) {
+            assert!(parse(words(&format!("-t{letter}l a h:d")), None).is_ok(), "-{letter}");
+        }
     }
 }

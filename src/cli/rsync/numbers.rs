@@ -1,6 +1,18 @@
 //! Numbers for people: rsync's own way of writing them, and ours.
 
-use super::rsync_args::Numbers;
+/// How numbers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Numbers {
+    /// Digits alone (`--no-h`).
+    Plain,
+    /// With separators of thousands.
+    #[default]
+    Separated,
+    /// `1.23M`, powers of 1000 (`-h`).
+    Decimal,
+    /// `1.23M`, powers of 1024 (`-hh`).
+    Binary,
+}
 
 /// A count of bytes or files as rsync writes it.
 pub fn count(value: u64, numbers: Numbers) -> String {

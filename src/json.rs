@@ -7,9 +7,12 @@ use crate::client::PushReport;
 use crate::config::Settings;
 use crate::error::{ErrorKind, NasSyncError};
 use crate::id::DocumentId;
+use crate::service::verify::VerifyReport;
 use crate::service::{ConnectionReport, Retried, SyncSummary};
 use crate::store::{Deferred, NextTry, Pause, Queue, SyncStats};
 use crate::text;
+use crate::watch::WatchSummary;
+use crate::watch::health_file::Checkup;
 
 /// What every object says about an error.
 pub fn error(error: &NasSyncError) -> Value {
@@ -149,8 +152,61 @@ fn time(time: DateTime<Utc>) -> String {
 }
 
 /// A number where it is one.
-pub fn id(id: &DocumentId) -> Value {
+fn id(id: &DocumentId) -> Value {
     id.as_integer().map_or_else(|| Value::from(id.as_text()), Value::from)
+}
+
+/// `verify`; `error` stands there only when something ended it early.
+pub fn verify(report: &VerifyReport) -> Value {
+    let ids = |ids: &[DocumentId]| ids.iter().map(id).collect::<Vec<_>>();
+    let unknown: Vec<_> = report
+        .unknown
+        .iter()
+        .map(|failed| json!({ "id": failed.id.as_ref().map(id), "error": error(&failed.error) }))
+        .collect();
+    let mut object = json!({
+        "total": report.total,
+        "checked": report.checked,
+        "equal": report.equal,
+        "differing": ids(&report.differing),
+        "missing": ids(&report.missing),
+        "changed_here": ids(&report.changed_here),
+        "unknown": unknown,
+        "requeued": report.requeued,
+    });
+    if let Some(stopped) = &report.stopped {
+        object["error"] = error(stopped);
+    }
+    object
+}
+
+/// `watch`, at its end.
+pub fn watch(summary: &WatchSummary) -> Value {
+    json!({
+        "synced": summary.synced,
+        "failures": summary.failures,
+        "bytes_sent": summary.bytes_sent,
+        "elapsed_ms": millis(summary.elapsed),
+    })
+}
+
+/// `health`
+pub fn health(checkup: &Checkup) -> Value {
+    let beat = checkup.beat.as_ref();
+    let error = beat.and_then(|beat| {
+        let kind = beat.error_kind.as_ref()?;
+        Some(json!({ "kind": kind, "message": beat.error_message }))
+    });
+    json!({
+        "healthy": checkup.fault.is_none(),
+        "reason": checkup.fault,
+        "state": beat.map(|beat| &beat.state),
+        "until": beat.and_then(|beat| beat.until.as_ref()),
+        "age_seconds": beat.map(|beat| beat.age.as_secs()),
+        "pid": beat.map(|beat| beat.pid),
+        "last_success": beat.and_then(|beat| beat.last_success.as_ref()),
+        "last_error": error,
+    })
 }
 
 /// `push`
@@ -237,5 +293,16 @@ mod tests {
         assert_eq!(keys(&object).len(), 5);
         assert_eq!(object["kind"], "host_key_changed");
         assert_eq!(object["details"], "a\nb");
+    }
+
+    #[test]
+    fn verify_lists_ids_and_says_what_ended_it() {
+        let missing =
+            VerifyReport { total: 3, checked: 3, missing: vec![DocumentId::from(7)], ..VerifyReport::default() };
+        assert_eq!(verify(&missing)["missing"], json!([7]));
+        assert!(verify(&missing).get("error").is_none());
+        let stopped = Some(NasSyncError::new(ErrorKind::ConnectionLost, "x"));
+        let cut = VerifyReport { stopped, ..VerifyReport::default() };
+        assert_eq!(verify(&cut)["error"]["kind"], "connection_lost");
     }
 }

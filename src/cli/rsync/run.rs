@@ -5,16 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::console::Console;
-use super::progress::{self, Bar};
+use super::output;
 use super::remote_shell::Keepalive;
-use super::rsync_args::{PushCommand, Refusal, Show};
-use super::signals::Signals;
-use super::{itemize, json};
+use super::request::{PushCommand, Refusal, Show};
+use crate::cli::console::Console;
+use crate::cli::progress::{self, Bar};
+use crate::cli::signals::Signals;
 use crate::client::{Client, ClientConfig};
 use crate::client::{Files, PushReport, PushRequest};
 use crate::config::{Environment, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::json;
 use crate::role::event::{Event, Monitor};
 use crate::service::NasSyncService;
 use crate::tree::Effect;
@@ -22,9 +23,6 @@ use crate::wire::server_args::PushOptions;
 
 /// How long a push may go without progress when `--timeout` says nothing: the NAS may be busy summing large files.
 const IDLE_LIMIT: Duration = Duration::from_secs(3600);
-
-/// What `push --help` prints.
-pub const HELP: &str = include_str!("push_help.txt");
 
 /// What `--version` prints under rsync's name.
 pub fn version() -> String {
@@ -153,10 +151,10 @@ fn tell(command: &PushCommand, report: &PushReport, console: &Console) {
     }
     if report.error.is_none() && !show.quiet {
         if show.stats {
-            console.line(&format!("\n{}", itemize::stats(&report.stats, show.numbers)));
+            console.line(&format!("\n{}", output::stats(&report.stats, show.numbers)));
         }
         if show.stats || show.verbose > 0 {
-            console.line(&format!("\n{}", itemize::trailer(report, show.numbers, command.options.dry_run)));
+            console.line(&format!("\n{}", output::trailer(report, show.numbers, command.options.dry_run)));
         }
     }
     console.object(&json::push(report));
@@ -175,11 +173,11 @@ impl Monitor for Teller {
         match &event {
             Event::Itemized { entry, flags, .. } if !self.show.quiet => {
                 let names = self.show.verbose > 0 || self.show.progress;
-                if self.show.itemize && itemize::is_news(*flags) {
-                    let letters = itemize::letters(entry, *flags, &self.options);
-                    self.console.line(&format!("{letters} {}", itemize::name(entry)));
-                } else if names && !self.show.itemize && itemize::is_update(entry, *flags) {
-                    self.console.line(&itemize::name(entry));
+                if self.show.itemize && output::is_news(*flags) {
+                    let letters = output::letters(entry, *flags, &self.options);
+                    self.console.line(&format!("{letters} {}", output::name(entry)));
+                } else if names && !self.show.itemize && output::is_update(entry, *flags) {
+                    self.console.line(&output::name(entry));
                 }
             }
             Event::Text { loudness, text } => progress::show_remote_text(&self.console, *loudness, text),

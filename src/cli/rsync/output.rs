@@ -1,7 +1,6 @@
 //! rsync's way of telling about a push: names, the eleven letters of `-i`, `--stats`, the last two lines of `-v`.
 
-use super::numbers::{count, decimal, ratio};
-use super::rsync_args::Numbers;
+use super::numbers::{Numbers, count, decimal, ratio};
 use crate::client::{PushReport, PushStats};
 use crate::text;
 use crate::wire::flist::{EntryKind, FileEntry};

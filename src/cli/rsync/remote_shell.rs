@@ -4,11 +4,10 @@
 //! or is refused by name. As in ssh the first of several values counts. Never: a program is started or `~/.ssh/config`
 //! is read.
 
-mod words;
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::words;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::transport::ssh::CipherList;
 use crate::transport::ssh::{UnknownHostKey, expand_home};

@@ -1,0 +1,60 @@
+//! `config`: says what is configured and what is missing, and never a secret.
+
+use std::path::Path;
+
+use crate::cli::console::Console;
+use crate::cli::text::table;
+use crate::config::{KeySource, Settings};
+use crate::error::ErrorKind;
+use crate::json;
+use crate::proof::Level;
+use crate::text;
+
+/// The exit status when something required is missing.
+const NOT_CONFIGURED: u8 = ErrorKind::NotConfigured.exit_code();
+
+/// Prints the settings; the exit status says whether they are complete.
+pub fn run(settings: &Settings, console: &Console) -> u8 {
+    console.line(&render(settings));
+    console.object(&json::config(settings));
+    if settings.is_configured() { 0 } else { NOT_CONFIGURED }
+}
+
+/// Every setting that may be shown, and what is missing.
+fn render(settings: &Settings) -> String {
+    let shown = |value: Option<&String>| value.map_or_else(|| "(not set)".to_owned(), |value| text::escape(value));
+    let path = |path: &Path| text::escape_bytes(path.as_os_str().as_encoded_bytes());
+    let key = match &settings.key {
+        KeySource::Text(_) => "(text in NAS_KEY)".to_owned(),
+        KeySource::File(file) => path(file),
+        KeySource::FirstOf(files) => {
+            files.iter().find(|file| file.exists()).map_or_else(|| "(none found)".to_owned(), |file| path(file))
+        }
+    };
+    let host_keys = match (&settings.host_key, &settings.known_hosts) {
+        (Some(pin), _) => format!("only {}", text::escape(pin)),
+        (None, Some(file)) => path(file),
+        (None, None) => "(none)".to_owned(),
+    };
+    let durability = settings.durability.map_or("best that the NAS can do, up to durable", Level::as_str);
+    let rows = [
+        ("host", shown(settings.host.as_ref())),
+        ("user", shown(settings.user.as_ref())),
+        ("path", shown(settings.path.as_ref())),
+        ("port", settings.port.to_string()),
+        ("key", key),
+        ("host keys", host_keys),
+        ("database", path(&settings.db)),
+        ("upload dir", settings.upload_dir.as_deref().map_or_else(|| "(not set)".to_owned(), path)),
+        ("layout", text::escape(&settings.layout)),
+        ("durability", durability.to_owned()),
+    ];
+    let missing = settings.missing();
+    let conclusion = if missing.is_empty() {
+        "Configured. `nas-sync test` tries the connection.".to_owned()
+    } else {
+        let verb = if missing.len() == 1 { "is" } else { "are" };
+        format!("Not configured: {} {verb} missing.", missing.join(", "))
+    };
+    format!("{}\n{conclusion}", table(&rows))
+}

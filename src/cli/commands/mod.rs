@@ -1,0 +1,208 @@
+//! The commands of `nas-sync`: one file each, with its arguments, its run and what it prints. What is shared stands in
+//! `args`, `report` and `text`.
+//!
+//! Guarantees: a command ends with a documented exit status, and with `--json` every end prints its object. What follows
+//! `push` is rsync's language and left to [`super::rsync`]. Never: the environment is read by clap; the names in brackets
+//! are help text.
+
+mod add;
+mod config;
+mod health;
+mod retry;
+mod status;
+mod sync;
+mod test;
+mod verify;
+mod watch;
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand};
+use serde_json::Value;
+
+use crate::cli::args::{ConfigArgs, Talk};
+use crate::cli::console::Console;
+use crate::cli::signals::Signals;
+use crate::config::{Environment, Flags, Settings};
+use crate::error::{NasSyncError, Result};
+use crate::json;
+use crate::service::NasSyncService;
+
+/// Sends pending documents to a NAS by rsync over SSH, and records in SQLite what is stored there.
+///
+/// Neither rsync nor ssh is needed on this machine. Settings come from flags, then the environment, then a .env file in
+/// the working directory. Each variable may also be given as NAME_FILE, the path of a file that holds the value.
+#[derive(Debug, Parser)]
+#[command(name = "nas-sync", version, propagate_version = false, arg_required_else_help = true, max_term_width = 120)]
+#[command(
+    after_help = "Secrets have no flags: NAS_KEY (text of the key), NAS_KEY_PASSPHRASE. NAS_HOST_KEY pins one host \
+    key by its fingerprint.\n\nExit status: 0 all done, 1 some documents failed, 2 wrong usage or configuration, 3 the \
+    NAS cannot be used, 4 the database cannot be used, 130/143 interrupted. `push` ends with rsync's codes."
+)]
+pub struct Cli {
+    /// The first word that is no flag, and what belongs to it.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How much is said, and in which form.
+    #[command(flatten)]
+    pub talk: Talk,
+    /// The flags of the configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Those about documents.
+    #[command(flatten)]
+    Documents(DocumentsCommand),
+    /// Copy files to a NAS with rsync's own options; see `push --help`
+    #[command(disable_help_flag = true)]
+    Push {
+        /// rsync's options and operands: [OPTIONS] SRC… [USER@]HOST:DEST
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "RSYNC ARGUMENTS")]
+        arguments: Vec<OsString>,
+    },
+}
+
+/// The commands about documents: calls to the service, and what is said about their results.
+#[derive(Debug, Subcommand)]
+pub enum DocumentsCommand {
+    /// Say what is configured; ends with 2 when something required is missing
+    Config,
+    /// Log in, start rsync on the NAS and prove that the destination is writable
+    Test,
+    /// Register files as pending documents and print their ids
+    Add(add::Add),
+    /// Send the pending documents, over one connection
+    Sync(sync::Sync),
+    /// Forget waits and final failures: what is pending goes with the next sync
+    Retry(retry::Retry),
+    /// Show how many documents are on the NAS, and why others are not
+    Status(status::Status),
+    /// Compare what is on the NAS with what was recorded, without moving the contents
+    Verify(verify::Verify),
+    /// Sync what is pending and what becomes so, until stopped
+    Watch(watch::Watch),
+    /// Say whether `watch` is well, for a container's health check: ends with 0 or 1
+    Health(health::Health),
+}
+
+/// Reads a command line whose first word is the program's name. Clap would take some of the options behind `push` for
+/// its own, and sees none of them.
+pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
+    if let Some(at) = words.iter().position(|word| word == "push")
+        && let Ok(mut cli) = Cli::try_parse_from(&words[..=at])
+        && let Command::Push { arguments } = &mut cli.command
+    {
+        arguments.extend_from_slice(&words[at + 1..]);
+        return Ok(cli);
+    }
+    Cli::try_parse_from(words)
+}
+
+impl DocumentsCommand {
+    /// Whether it runs until it is stopped. What a service does is worth a log line without being asked.
+    pub fn is_service(&self) -> bool {
+        matches!(self, Self::Watch(_))
+    }
+
+    /// Runs the command to its exit status.
+    pub async fn run(self, mut flags: Flags, talk: Talk, console: &Console, signals: Signals) -> u8 {
+        if let Self::Watch(watch) = &self {
+            watch.add_to(&mut flags);
+        }
+        let failed = self.failure();
+        let settings = Environment::of_process().and_then(|environment| Settings::resolve(&flags, &environment));
+        let result = match settings {
+            Ok(settings) => self.dispatch(settings, talk, console, signals).await,
+            Err(error) => Err(error),
+        };
+        result.unwrap_or_else(|error| {
+            console.error(&error);
+            console.object(&failed(&error));
+            error.kind().exit_code()
+        })
+    }
+
+    /// What `--json` prints when the command could do nothing.
+    fn failure(&self) -> fn(&NasSyncError) -> Value {
+        match self {
+            Self::Test => json::test_failed,
+            Self::Sync(_) => json::sync_failed,
+            _ => json::failed,
+        }
+    }
+
+    async fn dispatch(self, settings: Settings, talk: Talk, console: &Console, signals: Signals) -> Result<u8> {
+        let service = NasSyncService::new(settings);
+        match self {
+            Self::Config => Ok(config::run(service.settings(), console)),
+            Self::Test => or_signal(test::run(&service, console), signals).await,
+            Self::Add(add) => or_signal(add.run(&service, console), signals).await,
+            Self::Sync(sync) => sync.run(&service, talk, console, signals).await,
+            Self::Retry(retry) => or_signal(retry.run(&service, console), signals).await,
+            Self::Status(status) => or_signal(status.run(&service, console), signals).await,
+            Self::Verify(verify) => or_signal(verify.run(&service, console), signals).await,
+            Self::Watch(watch) => Box::pin(watch.run(&service, talk, console, signals)).await,
+            Self::Health(health) => Ok(health.run(service.settings(), console)),
+        }
+    }
+}
+
+/// Runs a command until a signal comes. Only for commands that leave nothing half-done when their future is dropped.
+async fn or_signal(command: impl Future<Output = Result<u8>>, mut signals: Signals) -> Result<u8> {
+    tokio::select! {
+        result = command => result,
+        stop = signals.next() => Ok(stop.exit_code()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn words(line: &str) -> Result<Cli, clap::Error> {
+        parse(line.split(' ').map(OsString::from).collect())
+    }
+
+    #[test]
+    fn the_declaration_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_push_is_left_alone() {
+        let cli = words("nas-sync --json push -av --port 22 -- push h:d").unwrap();
+        assert!(cli.talk.json);
+        assert_eq!(cli.talk.verbose, 0);
+        let Command::Push { arguments } = cli.command else { panic!("another command") };
+        assert_eq!(arguments, ["-av", "--port", "22", "--", "push", "h:d"]);
+        let cli = words("nas-sync add push --user 7").unwrap();
+        assert!(matches!(cli.command, Command::Documents(DocumentsCommand::Add(add::Add { user: 7, .. }))));
+    }
+
+    #[test]
+    fn flags_stand_before_and_behind_the_command() {
+        for line in ["nas-sync --nas-host h sync --user 1 -q", "nas-sync -q sync --user 1 --nas-host h"] {
+            let cli = words(line).unwrap();
+            assert!(cli.talk.quiet);
+            assert_eq!(Flags::from(cli.config).nas_host, Some("h".into()));
+        }
+    }
+
+    #[test]
+    fn every_configuration_flag_names_its_variable() {
+        let command = Cli::command();
+        let silent: Vec<_> = command
+            .get_arguments()
+            .filter(|arg| arg.get_help_heading() == Some("Configuration"))
+            .filter(|arg| !arg.get_help().is_some_and(|help| help.to_string().contains("[env: ")))
+            .map(|arg| arg.get_id().to_string())
+            .collect();
+        assert!(silent.is_empty(), "{silent:?}");
+    }
+}

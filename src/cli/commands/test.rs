@@ -1,0 +1,37 @@
+//! `test`: a login, rsync on the NAS, and a destination that is proved to be writable.
+
+use crate::cli::console::Console;
+use crate::cli::text::table;
+use crate::config::Settings;
+use crate::error::Result;
+use crate::json;
+use crate::service::{ConnectionReport, NasSyncService};
+use crate::text;
+
+/// Tests the connection, and says what was found.
+pub async fn run(service: &NasSyncService, console: &Console) -> Result<u8> {
+    let report = service.test_connection().await?;
+    let message = message(service.settings());
+    console.line(&render(&report, &message));
+    console.object(&json::test(&report, &message));
+    Ok(0)
+}
+
+fn render(report: &ConnectionReport, message: &str) -> String {
+    let version = report.rsync_version.as_deref().unwrap_or("(does not say its version)");
+    table(&[
+        ("result", message.to_owned()),
+        ("host key", report.host_key.clone()),
+        ("ssh server", text::escape(&report.ssh_server)),
+        ("rsync", format!("{version}, protocol {}", report.protocol)),
+        ("best level", report.level.as_str().to_owned()),
+        ("login took", format!("{} ms", report.connect_time.as_millis())),
+    ])
+}
+
+/// The result in one sentence.
+fn message(settings: &Settings) -> String {
+    let show = |value: &Option<String>| text::escape(value.as_deref().unwrap_or_default());
+    let (host, user, path) = (show(&settings.host), show(&settings.user), show(&settings.path));
+    format!("connected to {host} as {user}; {path} is writable")
+}

@@ -1,0 +1,114 @@
+//! `verify`: compares the copies on the NAS with what was recorded, and says which are not equal.
+
+use clap::Args;
+
+use crate::cli::args::SelectionArgs;
+use crate::cli::console::Console;
+use crate::error::{NasSyncError, Result};
+use crate::json;
+use crate::service::NasSyncService;
+use crate::service::verify::{Method, Requeue, Sample, VerifyReport, VerifyRequest};
+
+/// The exit status when something is not equal, or could not be compared.
+const NOT_EQUAL: u8 = 1;
+
+/// Which documents are compared, and how.
+#[derive(Debug, Args)]
+pub struct Verify {
+    #[command(flatten)]
+    selection: SelectionArgs,
+    /// Only a share of them, drawn anew each time
+    #[arg(long, value_name = "N%", value_parser = sample)]
+    sample: Option<Sample>,
+    /// All of them, as without --sample
+    #[arg(long, conflicts_with = "sample")]
+    all: bool,
+    /// Let the NAS run sha256sum, instead of letting its rsync compare with the files here
+    #[arg(long)]
+    sha256sum: bool,
+    /// Set documents pending again whose copy differs or is missing
+    #[arg(long)]
+    requeue: bool,
+}
+
+fn sample(text: &str) -> Result<Sample, String> {
+    text.parse().map_err(|error: NasSyncError| error.message().to_owned())
+}
+
+impl Verify {
+    fn request(&self) -> VerifyRequest {
+        VerifyRequest {
+            selection: self.selection.selection(),
+            sample: self.sample,
+            method: if self.sha256sum { Method::Sha256sum } else { Method::DryRun },
+            requeue: if self.requeue { Requeue::Yes } else { Requeue::No },
+        }
+    }
+
+    /// Verifies, and says what was found.
+    pub async fn run(self, service: &NasSyncService, console: &Console) -> Result<u8> {
+        let report = service.verify(self.request()).await?;
+        let lists = [
+            (&report.differing, "its copy on the NAS differs"),
+            (&report.missing, "it is missing on the NAS"),
+            (&report.changed_here, "its file here is no longer what was synced; set it pending to send it again"),
+        ];
+        for (ids, what) in lists {
+            for id in ids {
+                console.err(&format!("Document {id}: {what}"));
+            }
+        }
+        for unknown in &report.unknown {
+            console.err(&unknown.to_string());
+        }
+        if let Some(error) = &report.stopped {
+            console.error(error);
+        }
+        console.line(&line(&report));
+        console.object(&json::verify(&report));
+        Ok(exit_code(&report))
+    }
+}
+
+fn exit_code(report: &VerifyReport) -> u8 {
+    match &report.stopped {
+        Some(error) => error.kind().exit_code(),
+        None if report.is_clean() => 0,
+        None => NOT_EQUAL,
+    }
+}
+
+/// The result in one line.
+fn line(report: &VerifyReport) -> String {
+    let counts = [
+        (report.differing.len(), "different"),
+        (report.missing.len(), "missing"),
+        (report.changed_here.len(), "changed here"),
+        (report.unknown.len(), "not comparable"),
+        (report.total - report.checked, "not reached"),
+        (report.requeued, "pending again"),
+    ];
+    let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(", {count} {what}"));
+    format!("{} of {} documents equal{}", report.equal, report.total, counts.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::id::DocumentId;
+
+    #[test]
+    fn exit_status_and_line() {
+        let clean = VerifyReport { total: 3, checked: 3, equal: 3, ..VerifyReport::default() };
+        assert_eq!((exit_code(&clean), line(&clean).as_str()), (0, "3 of 3 documents equal"));
+        let missing = VerifyReport { equal: 2, missing: vec![DocumentId::from(7)], requeued: 1, ..clean.clone() };
+        assert_eq!(
+            (exit_code(&missing), line(&missing).as_str()),
+            (1, "2 of 3 documents equal, 1 missing, 1 pending again")
+        );
+        let stopped = Some(NasSyncError::new(ErrorKind::ConnectionLost, "x"));
+        let cut = VerifyReport { checked: 1, equal: 1, stopped, ..clean };
+        assert_eq!((exit_code(&cut), line(&cut).as_str()), (3, "1 of 3 documents equal, 2 not reached"));
+    }
+}

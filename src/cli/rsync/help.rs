@@ -1,0 +1,118 @@
+//! `push --help`, and the list of options in the README: both are written from the table of options.
+
+use std::fmt::Write as _;
+
+use super::table::{Effect, Group, Row, TABLE};
+
+/// Where the descriptions begin.
+const COLUMN: usize = 30;
+
+const HEAD: &str = "\
+Copies files to a NAS with rsync's protocol over SSH; neither rsync nor ssh is needed on this machine.
+
+Usage: nas-sync push [OPTIONS] SRC… [USER@]HOST:DEST
+       rsync [OPTIONS] SRC… [USER@]HOST:DEST         (when the program is called rsync)
+";
+
+const TAIL: &str = "
+--no-OPTION undoes an option, such as --no-owner or --no-o.
+Other options of rsync are refused by name. ~/.ssh/config is not read.
+Exit status: rsync's own.
+";
+
+/// What `push --help` prints.
+pub fn help() -> String {
+    let mut text = String::from(HEAD);
+    let groups = [
+        ("What is sent", Some(Group::Sent)),
+        ("How it is sent", Some(Group::Transfer)),
+        ("The login", Some(Group::Login)),
+        ("What is shown", Some(Group::Shown)),
+        ("Accepted, and without effect here", None),
+    ];
+    for (heading, group) in groups {
+        // Writing to a String has no error to report.
+        let _ = write!(text, "\n{heading}:\n");
+        for row in TABLE.iter().filter(|row| row.is_accepted() && row.group() == group) {
+            let names = names(row);
+            let _ = match row.aliases {
+                [] => writeln!(text, "{names:<COLUMN$}{}", description(row)),
+                aliases => writeln!(text, "{names:<COLUMN$}{} (also --{})", description(row), aliases.join(", --")),
+            };
+        }
+    }
+    text + TAIL
+}
+
+/// Letter and name, indented.
+fn names(row: &Row) -> String {
+    let letter = row.letter.map_or_else(|| "    ".to_owned(), |letter| format!("-{letter}, "));
+    let value = row.metavar.map(|metavar| format!("={metavar}")).unwrap_or_default();
+    format!("  {letter}--{}{value} ", row.name)
+}
+
+fn description(row: &Row) -> String {
+    match row.effect {
+        Effect::Harmless(reason) => format!("{}: {reason}", row.help),
+        _ => row.help.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const README: &str = include_str!("../../../README.md");
+    const BEGIN: &str = "<!-- rsync options: a test of src/cli/rsync/help.rs says what belongs here -->\n";
+    const END: &str = "<!-- end of the rsync options -->\n";
+
+    /// The list of the README.
+    fn readme_list() -> String {
+        let row = |row: &Row| {
+            let letter = row.letter.map(|letter| format!("`-{letter}`"));
+            let value = row.metavar.map(|metavar| format!("={metavar}")).unwrap_or_default();
+            let names = row.names().map(|name| format!("`--{name}{value}`"));
+            let names: Vec<_> = letter.into_iter().chain(names).collect();
+            let effect = match row.effect {
+                Effect::Harmless(reason) => format!("{}: no effect, because {reason}", row.help),
+                _ => row.help.to_owned(),
+            };
+            format!("| {} | {effect} |\n", names.join(", "))
+        };
+        let rows: String = TABLE.iter().filter(|row| row.is_accepted()).map(row).collect();
+        format!("\n| option | what it does |\n| --- | --- |\n{rows}\n")
+    }
+
+    #[test]
+    fn the_readme_lists_what_is_supported() {
+        let listed = README.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).map(|(listed, _)| listed);
+        let expected = readme_list();
+        assert!(
+            listed == Some(expected.as_str()),
+            "README.md must hold this, from the first marker to the last:\n{BEGIN}{expected}{END}"
+        );
+    }
+
+    #[test]
+    fn every_supported_option_is_named_with_its_help() {
+        let help = help();
+        for row in TABLE {
+            let names: Vec<_> = row.names().map(|name| format!("--{name}")).collect();
+            let is_named = |name: &String| help.split([' ', '=', ',', ')', '\n']).any(|word| word == name);
+            if row.is_accepted() {
+                assert!(names.iter().all(is_named), "{names:?}");
+                let line = help.lines().find(|line| line.starts_with(&super::names(row))).unwrap();
+                assert!(line.contains(row.help), "{line}");
+            } else {
+                assert!(!names.iter().any(is_named), "{names:?} is listed and refused");
+            }
+        }
+    }
+
+    #[test]
+    fn lines_fit_a_wide_terminal() {
+        for line in help().lines() {
+            assert!(line.chars().count() <= 120 && line == line.trim_end(), "{line:?}");
+        }
+    }
+}

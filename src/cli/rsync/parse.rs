@@ -1,0 +1,197 @@
+//! rsync's own option language, for `push` and for the name `rsync`.
+//!
+//! Guarantees: letters may be bundled, values attached or apart, later options undo earlier ones (`-a --no-owner`), and
+//! an option that is not supported is refused by name before anything is done, with rsync's exit status. Never: an
+//! option is silently ignored that would change what arrives.
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::PathBuf;
+
+use super::operand::{self, Operand, Remote};
+use super::remote_shell::RemoteShell;
+use super::request::{PushCommand, Refusal, Request, SYNTAX, UNSUPPORTED};
+use super::table::{self, Effect, Place, SetValue};
+use super::typed::{NotAccepted, TypedOptions};
+use crate::delta::strong::StrongAlgorithm;
+use crate::text;
+use crate::wire::handshake::{ChecksumChoice, Offer, Protocol};
+
+/// Reads rsync's arguments, without the program's name. `rsync_rsh` is the variable `RSYNC_RSH`; `-e` beats it.
+pub fn parse(arguments: Vec<OsString>, rsync_rsh: Option<OsString>) -> Result<Request, Refusal> {
+    let help_alone = arguments.len() == 1 && arguments[0] == "-h";
+    let mut parser = Parser::default();
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        let bytes = argument.as_bytes();
+        if bytes == b"--" {
+            parser.operands.extend(arguments.by_ref());
+        } else if let Some(long) = bytes.strip_prefix(b"--") {
+            parser.long(long, &mut arguments)?;
+        } else if bytes.len() > 1 && bytes[0] == b'-' {
+            parser.short(&bytes[1..], &mut arguments)?;
+        } else {
+            parser.operands.push(argument);
+        }
+    }
+    let Parser { options, operands } = parser;
+    if options.help || help_alone {
+        return Ok(Request::Help);
+    }
+    if options.version {
+        return Ok(Request::Version);
+    }
+    finish(options, operands, rsync_rsh).map(|command| Request::Push(Box::new(command)))
+}
+
+#[derive(Default)]
+struct Parser {
+    options: TypedOptions,
+    operands: Vec<OsString>,
+}
+
+impl Parser {
+    fn long(&mut self, text: &[u8], rest: &mut impl Iterator<Item = OsString>) -> Result<(), Refusal> {
+        let (name, value) = match text.iter().position(|&byte| byte == b'=') {
+            Some(at) => (&text[..at], Some(OsString::from_vec(text[at + 1..].to_vec()))),
+            None => (text, None),
+        };
+        // No name of an option holds anything but ASCII.
+        let name = String::from_utf8_lossy(name);
+        let typed = format!("--{name}");
+        let Some((row, on)) = table::long(&name) else { return Err(unknown(&typed)) };
+        match (row.effect, value) {
+            (Effect::Refused(instead), _) => Err(Refusal::of_option(&typed, instead)),
+            (Effect::Value(_, set), value) => self.set(set, &typed, value.or_else(|| rest.next())),
+            (Effect::Text(_, place), value) => self.keep(place, &typed, value.or_else(|| rest.next())),
+            (Effect::Switch(..) | Effect::Harmless(_), Some(_)) => {
+                Err(Refusal::new(SYNTAX, format!("{typed} takes no value")))
+            }
+            (Effect::Switch(_, set), None) => {
+                set(&mut self.options, on);
+                Ok(())
+            }
+            (Effect::Harmless(_), None) => Ok(()),
+        }
+    }
+
+    fn short(&mut self, letters: &[u8], rest: &mut impl Iterator<Item = OsString>) -> Result<(), Refusal> {
+        for (at, &letter) in letters.iter().enumerate() {
+            let typed = format!("-{}", text::escape_bytes(&[letter]));
+            let Some(row) = table::short(char::from(letter)) else { return Err(unknown(&typed)) };
+            let mut value = || match letters[at + 1..].strip_prefix(b"=").unwrap_or(&letters[at + 1..]) {
+                [] => rest.next(),
+                attached => Some(OsString::from_vec(attached.to_vec())),
+            };
+            match row.effect {
+                Effect::Switch(_, set) => set(&mut self.options, true),
+                Effect::Value(_, set) => return self.set(set, &typed, value()),
+                Effect::Text(_, place) => return self.keep(place, &typed, value()),
+                Effect::Harmless(_) => {}
+                Effect::Refused(instead) => return Err(Refusal::of_option(&typed, instead)),
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, set: SetValue, typed: &str, value: Option<OsString>) -> Result<(), Refusal> {
+        let value = value.ok_or_else(|| needs_value(typed))?;
+        set(&mut self.options, &value).map_err(|NotAccepted { exit, accepted }| {
+            let value = text::escape_bytes(value.as_bytes());
+            Refusal::new(exit, format!("{typed} is \"{value}\", but must be {accepted}"))
+        })
+    }
+
+    fn keep(&mut self, place: Place, typed: &str, value: Option<OsString>) -> Result<(), Refusal> {
+        *place(&mut self.options) = Some(value.ok_or_else(|| needs_value(typed))?);
+        Ok(())
+    }
+}
+
+fn needs_value(typed: &str) -> Refusal {
+    Refusal::new(SYNTAX, format!("{typed} needs a value"))
+}
+
+fn unknown(typed: &str) -> Refusal {
+    Refusal::new(SYNTAX, format!("{typed}: unknown option"))
+}
+
+/// Looks at all options and operands together.
+fn finish(
+    mut typed: TypedOptions,
+    operands: Vec<OsString>,
+    rsync_rsh: Option<OsString>,
+) -> Result<PushCommand, Refusal> {
+    let (sources, remote) = split_operands(operands)?;
+    let mut notes = Vec::new();
+    let checksum = typed.checksum_choice.unwrap_or(ChecksumChoice::Negotiate);
+    if let ChecksumChoice::Fixed { transfer, list } = checksum {
+        if list == StrongAlgorithm::None && typed.push.checksum {
+            return Err(Refusal::new(SYNTAX, "--checksum needs a checksum, and --checksum-choice says none"));
+        }
+        // Without a checksum nothing would notice a block that is wrongly taken from the old file.
+        typed.push.whole_file |= transfer == StrongAlgorithm::None;
+    }
+    if typed.partial {
+        notes.push("--partial is not supported yet: a file that is interrupted starts again next time".into());
+    }
+    let shell = remote_shell(typed.remote_shell.take(), rsync_rsh)?;
+    notes.extend_from_slice(&shell.warnings);
+    let protocol = typed.protocol.unwrap_or(Protocol::NEWEST);
+    let offer = Offer { protocol, checksum, compression: typed.compression() };
+    let TypedOptions { push: options, flags, show, .. } = typed;
+    Ok(PushCommand { sources, remote, options, offer, flags, shell, show, notes })
+}
+
+/// What `-e` or else `RSYNC_RSH` says.
+fn remote_shell(option: Option<OsString>, variable: Option<OsString>) -> Result<RemoteShell, Refusal> {
+    let variable = variable.filter(|command| !command.is_empty()).map(|command| (command, "RSYNC_RSH"));
+    let Some((command, origin)) = option.map(|command| (command, "-e")).or(variable) else {
+        return Ok(RemoteShell::default());
+    };
+    let command = command.into_string().map_err(|_| Refusal::new(SYNTAX, format!("{origin} is not UTF-8")))?;
+    Ok(RemoteShell::parse(&command, origin)?)
+}
+
+/// Sources and destination of a push; every other direction is refused.
+fn split_operands(mut operands: Vec<OsString>) -> Result<(Vec<PathBuf>, Remote), Refusal> {
+    let unsupported = |message: &str| Refusal::new(UNSUPPORTED, message);
+    let Some(last) = operands.pop().filter(|_| !operands.is_empty()) else {
+        return Err(Refusal::new(SYNTAX, "a source and a destination are needed: SRC… [USER@]HOST:DEST"));
+    };
+    let daemon = "rsync daemons (HOST::MODULE, rsync://) are not supported, only SSH (HOST:PATH)";
+    let named = operand::show(&last);
+    let destination = Operand::parse(last);
+    let mut sources = Vec::with_capacity(operands.len());
+    let mut pulls = false;
+    for operand in operands {
+        let named = operand::show(&operand);
+        match Operand::parse(operand) {
+            Operand::Local(path) if path.as_os_str().is_empty() => {
+                return Err(Refusal::new(SYNTAX, "an operand is empty; write . for the working directory"));
+            }
+            Operand::Local(path) => sources.push(path),
+            Operand::Daemon => return Err(unsupported(daemon)),
+            Operand::Remote(_) if matches!(destination, Operand::Remote(_)) => {
+                let error = format!("source {named} and destination are both remote; write ./ before a local name");
+                return Err(Refusal::new(SYNTAX, error));
+            }
+            Operand::Remote(_) => pulls = true,
+            Operand::Senseless => {
+                return Err(Refusal::new(SYNTAX, format!("{named} names no host; write ./ before a local name")));
+            }
+        }
+    }
+    match destination {
+        Operand::Daemon => Err(unsupported(daemon)),
+        Operand::Remote(remote) => Ok((sources, remote)),
+        Operand::Senseless => Err(Refusal::new(SYNTAX, format!("the destination {named} names no host"))),
+        Operand::Local(_) if pulls => Err(unsupported("copying from a NAS (pull) is not supported yet")),
+        Operand::Local(_) => {
+            Err(unsupported("copying from this machine to itself is not supported; the destination needs a HOST:"))
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What a command line of rsync asks for, or why it is refused.
+
+use std::path::PathBuf;
+
+use super::numbers::Numbers;
+use super::operand::Remote;
+use super::remote_shell::RemoteShell;
+use crate::config::Flags;
+use crate::error::{ErrorKind, NasSyncError};
+use crate::wire::handshake::Offer;
+use crate::wire::server_args::PushOptions;
+
+/// rsync's exit status for a mistake in the command line.
+pub const SYNTAX: u8 = 1;
+/// rsync's exit status for a protocol version that cannot be spoken.
+pub const PROTOCOL: u8 = 2;
+/// rsync's exit status for an action that is not supported.
+pub const UNSUPPORTED: u8 = 4;
+
+/// What stands in the solution of every refusal.
+const SEE_HELP: &str = "See `nas-sync push --help` for what is supported.";
+
+/// Why a command line is refused.
+#[derive(Debug)]
+pub struct Refusal {
+    /// rsync's exit status.
+    pub exit: u8,
+    /// The reason.
+    pub error: NasSyncError,
+}
+
+impl Refusal {
+    /// A refusal that leaves it to the help to say what would be accepted.
+    pub fn new(exit: u8, message: impl AsRef<str>) -> Self {
+        let error = NasSyncError::new(ErrorKind::Usage, message);
+        Self { exit, error: error.with_solution(SEE_HELP) }
+    }
+
+    /// An option of rsync that is not supported, as it was typed, and what to use instead.
+    pub fn of_option(typed: &str, instead: &str) -> Self {
+        let message = format!("the option {typed} of rsync is not supported yet");
+        let error = NasSyncError::new(ErrorKind::Usage, message);
+        Self { exit: SYNTAX, error: error.with_solution(format!("{instead} {SEE_HELP}")) }
+    }
+}
+
+impl From<NasSyncError> for Refusal {
+    fn from(error: NasSyncError) -> Self {
+        Self { exit: SYNTAX, error }
+    }
+}
+
+/// What a command line asks for.
+#[derive(Debug)]
+pub enum Request {
+    /// How to use it.
+    Help,
+    /// Which version.
+    Version,
+    /// A push.
+    Push(Box<PushCommand>),
+}
+
+/// What is shown while and after a push.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option that combines with all others")]
+pub struct Show {
+    /// `-v`, counted.
+    pub verbose: u8,
+    /// `-q`.
+    pub quiet: bool,
+    /// `--stats`.
+    pub stats: bool,
+    /// `--progress`.
+    pub progress: bool,
+    /// `-i`.
+    pub itemize: bool,
+    /// `--json`.
+    pub json: bool,
+    /// `-h`.
+    pub numbers: Numbers,
+}
+
+/// A push as it was asked for.
+#[derive(Debug)]
+pub struct PushCommand {
+    /// What to send.
+    pub sources: Vec<PathBuf>,
+    /// Where to.
+    pub remote: Remote,
+    /// What the server is asked to do.
+    pub options: PushOptions,
+    /// What the handshake offers.
+    pub offer: Offer,
+    /// The settings that were given as options, `--port` and the like, and nothing of `-e`.
+    pub flags: Flags,
+    /// `-e`, or `RSYNC_RSH`.
+    pub shell: RemoteShell,
+    /// What to show.
+    pub show: Show,
+    /// What a person should know before it starts.
+    pub notes: Vec<String>,
+}

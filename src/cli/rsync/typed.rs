@@ -1,0 +1,167 @@
+//! The options of a command line as they were typed, before they are looked at together: the later one counts.
+//!
+//! Guarantees: each option is checked by itself, and what it accepts is said when it is refused.
+
+use std::ffi::{OsStr, OsString};
+
+use super::numbers::Numbers;
+use super::request::{PROTOCOL, SYNTAX, Show};
+use crate::config::Flags;
+use crate::delta::strong::StrongAlgorithm;
+use crate::wire::handshake::{ChecksumChoice, CompressionChoice, Protocol};
+use crate::wire::server_args::PushOptions;
+use crate::wire::token::TokenCoding;
+
+/// What all options up to a word of the command line have set.
+#[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option that combines with all others")]
+pub struct TypedOptions {
+    /// What the server is asked to do.
+    pub push: PushOptions,
+    /// Options that are settings too.
+    pub flags: Flags,
+    /// What to show.
+    pub show: Show,
+    /// `--protocol`.
+    pub protocol: Option<Protocol>,
+    /// `-z`.
+    pub compress: bool,
+    /// `--compress-choice`: `auto`, or a name that is known.
+    pub compress_choice: Option<String>,
+    /// `--compress-level`.
+    pub compress_level: Option<i32>,
+    /// `--checksum-choice`.
+    pub checksum_choice: Option<ChecksumChoice>,
+    /// `-e`.
+    pub remote_shell: Option<OsString>,
+    /// `--partial`.
+    pub partial: bool,
+    /// `--help`.
+    pub help: bool,
+    /// `--version`.
+    pub version: bool,
+}
+
+/// A value that an option does not take.
+#[derive(Debug)]
+pub struct NotAccepted {
+    /// rsync's exit status.
+    pub exit: u8,
+    /// What would have been accepted.
+    pub accepted: String,
+}
+
+impl NotAccepted {
+    fn but(accepted: impl Into<String>) -> Self {
+        Self { exit: SYNTAX, accepted: accepted.into() }
+    }
+}
+
+impl TypedOptions {
+    /// `-a`: what it stands for, so that `--no-owner` behind it takes away a part.
+    pub fn archive(&mut self) {
+        let push = &mut self.push;
+        (push.recursive, push.links, push.permissions) = (true, true, true);
+        (push.times, push.owner, push.group) = (true, true, true);
+    }
+
+    /// `-v`, which counts, and `--no-v`.
+    pub fn verbose(&mut self, on: bool) {
+        self.show.verbose = if on { self.show.verbose.saturating_add(1) } else { 0 };
+    }
+
+    /// `-h`, which has two steps, and `--no-h`.
+    pub fn human_readable(&mut self, on: bool) {
+        self.show.numbers = match self.show.numbers {
+            _ if !on => Numbers::Plain,
+            Numbers::Plain | Numbers::Separated => Numbers::Decimal,
+            Numbers::Decimal | Numbers::Binary => Numbers::Binary,
+        }
+    }
+
+    /// `-z`, and `--no-z`, which also takes back a method and a level.
+    pub fn compress(&mut self, on: bool) {
+        self.compress = on;
+        if !on {
+            (self.compress_choice, self.compress_level) = (None, None);
+        }
+    }
+
+    /// `--timeout`; 0 is none.
+    pub fn timeout(&mut self, value: &OsStr) -> Result<(), NotAccepted> {
+        let seconds = text(value).parse().ok().filter(|&seconds| seconds <= i32::MAX.unsigned_abs());
+        let seconds = seconds.ok_or_else(|| NotAccepted::but("a whole number of seconds"))?;
+        self.push.timeout = (seconds > 0).then_some(seconds);
+        Ok(())
+    }
+
+    /// `--protocol`.
+    pub fn protocol(&mut self, value: &OsStr) -> Result<(), NotAccepted> {
+        let protocol = text(value).parse().ok().and_then(Protocol::new);
+        let refusal = || NotAccepted { exit: PROTOCOL, ..NotAccepted::but("from 27 to 32") };
+        self.protocol = Some(protocol.ok_or_else(refusal)?);
+        Ok(())
+    }
+
+    /// `--compress-choice`.
+    pub fn compress_choice(&mut self, value: &OsStr) -> Result<(), NotAccepted> {
+        let method = text(value);
+        if method != "auto" && !TokenCoding::NAMES.contains(&method) {
+            return Err(NotAccepted::but(format!("auto or one of {}", TokenCoding::NAMES.join(", "))));
+        }
+        self.compress_choice = Some(method.to_owned());
+        Ok(())
+    }
+
+    /// `--compress-level`.
+    pub fn compress_level(&mut self, value: &OsStr) -> Result<(), NotAccepted> {
+        self.compress_level = Some(text(value).parse().map_err(|_| NotAccepted::but("a whole number"))?);
+        Ok(())
+    }
+
+    /// `--checksum-choice`: `auto`, one name for both uses, or two.
+    pub fn checksum_choice(&mut self, value: &OsStr) -> Result<(), NotAccepted> {
+        let choice = text(value);
+        let (transfer, list) = choice.split_once(',').unwrap_or((choice, choice));
+        self.checksum_choice = Some(match (StrongAlgorithm::from_name(transfer), StrongAlgorithm::from_name(list)) {
+            _ if choice == "auto" => ChecksumChoice::Negotiate,
+            (Some(transfer), Some(list)) => ChecksumChoice::Fixed { transfer, list },
+            _ => {
+                let all = StrongAlgorithm::ALL.map(StrongAlgorithm::name).join(", ");
+                return Err(NotAccepted::but(format!("auto, or one or two of {all}, parted by a comma")));
+            }
+        });
+        Ok(())
+    }
+
+    /// `--info`: flags with an optional digit, of which 0 is off.
+    pub fn info(&mut self, value: &OsStr) -> Result<(), NotAccepted> {
+        for item in text(value).split(',') {
+            match item.to_ascii_lowercase().trim_end_matches(|c: char| c.is_ascii_digit()) {
+                "progress" => self.show.progress = !item.ends_with('0'),
+                "stats" => self.show.stats = !item.ends_with('0'),
+                _ => return Err(NotAccepted::but("progress or stats; other flags are not supported yet")),
+            }
+        }
+        Ok(())
+    }
+
+    /// What all options about compression say together: a method or a level other than 0 asks for it too.
+    pub fn compression(&self) -> CompressionChoice {
+        let level = self.compress_level;
+        let method = self.compress_choice.as_deref().filter(|method| *method != "auto");
+        match method.map(|method| TokenCoding::from_name(method, level)) {
+            Some(None | Some(TokenCoding::Plain)) => CompressionChoice::Off,
+            Some(Some(coding)) => CompressionChoice::Fixed(coding),
+            None if self.compress || self.compress_choice.is_some() || level.is_some_and(|level| level != 0) => {
+                CompressionChoice::Negotiate { level }
+            }
+            None => CompressionChoice::Off,
+        }
+    }
+}
+
+/// A value as text. What is not UTF-8 is nothing that an option of words or numbers accepts.
+fn text(value: &OsStr) -> &str {
+    value.to_str().unwrap_or_default()
+}
