@@ -105,6 +105,38 @@ fn the_files_that_the_notes_name_exist() {
     }
 }
 
+/// The hops of the walk, by legs: function and file.
+fn walk() -> Vec<Vec<(String, String)>> {
+    let text = std::fs::read_to_string(repository().join("protocol-notes/00-a-document.md")).unwrap();
+    let hop = |line: &str| {
+        let cells: Vec<_> = line.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        (cells.len() == 6 && cells[1].parse::<u32>().is_ok()).then(|| (cells[2].to_owned(), cells[3].to_owned()))
+    };
+    text.split("\n## ")
+        .map(|leg| leg.lines().filter_map(hop).collect())
+        .filter(|leg: &Vec<_>| !leg.is_empty())
+        .collect()
+}
+
+#[test]
+fn a_document_walks_straight_through_functions_that_exist() {
+    let legs = walk();
+    assert_eq!(legs.len(), 3);
+    assert!(legs.iter().map(Vec::len).sum::<usize>() <= 40);
+    for leg in &legs {
+        let mut left: Vec<&str> = Vec::new();
+        for (function, file) in leg {
+            let source = std::fs::read_to_string(repository().join(file)).unwrap();
+            let declared = ["(", "<"].iter().any(|next| source.contains(&format!("fn {function}{next}")));
+            assert!(declared, "{file} has no function {function}");
+            assert!(!left.iter().rev().skip(1).any(|before| before == file), "{file} is come back to");
+            if left.last() != Some(&&**file) {
+                left.push(file);
+            }
+        }
+    }
+}
+
 /// The fenced blocks of a section whose first line starts with this word: what follows it, and the lines.
 fn blocks<'a>(text: &'a str, word: &str) -> Vec<(&'a str, Vec<&'a str>)> {
     let fenced = text.split("```").skip(1).step_by(2);
@@ -136,9 +168,15 @@ fn every_quoted_byte_was_recorded() {
             }
         }
         // The command line is no bytes of a stream, and from SSH on nothing is part of rsync's protocol.
-        let quotes_nothing =
-            ["README.md", "02-command-line.md", "13-ssh.md", "14-database.md", "15-levels-of-proof.md"]
-                .contains(&&*name);
+        let quotes_nothing = [
+            "README.md",
+            "00-a-document.md",
+            "02-command-line.md",
+            "13-ssh.md",
+            "14-database.md",
+            "15-levels-of-proof.md",
+        ]
+        .contains(&&*name);
         assert_eq!(blocks.is_empty(), quotes_nothing, "{name}");
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

@@ -1,4 +1,5 @@
-//! One sync run: lease documents, plan, send and prove, record, until nothing is left.
+//! One sync run: lease documents, plan, send and prove, record, until nothing is left. The way of one document through it is
+//! in `protocol-notes/00-a-document.md`.
 //!
 //! `run` decides what happens next; `plan` makes of rows what can be sent; sending and proving is the client's
 //! ([`crate::client::documents`]); `record` turns what was proved into rows; `finish` counts what is left. `state` is
