@@ -92,7 +92,7 @@
 //! [`StrongAlgorithm`]s, [`CompressionChoice`] of [`TokenCoding`]s). A [`Monitor`] hears its [`Event`]s ([`Silent`] hears
 //! nothing), each about a [`FileEntry`] of an [`EntryKind`] (for a folder, its [`Content`]) with [`ItemFlags`], [`FileStats`],
 //! [`Stability`] and texts of a [`Loudness`]. A [`PushReport`] has [`PushStats`], and a [`WalkWarning`] with [`Reason`] and
-//! [`Effect`] for whatever was left out.
+//! [`Effect`] for whatever was left out. [`push_over`] does the same over a stream of the caller's.
 //!
 //! # Keys and settings
 //!
@@ -166,7 +166,7 @@ pub use client::documents::{
     DocumentEvent, DocumentMonitor, DocumentOutcome, OutgoingDocument, RecordedEvent, RecordingMonitor, SendDocuments,
     StoredDocument, Unmonitored,
 };
-pub use client::{Client, ClientConfig, Files, PushReport, PushRequest, PushStats};
+pub use client::{Client, ClientConfig, Files, PushReport, PushRequest, PushStats, push_over};
 pub use config::{ConfigStatus, Environment, Flags, KeySource, Settings};
 pub use delta::StrongAlgorithm;
 pub use error::{ErrorKind, Healing, NasSyncError, Party, Result};

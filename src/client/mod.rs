@@ -13,4 +13,4 @@ pub(crate) mod space;
 
 pub use self::config::ClientConfig;
 pub use self::login::Client;
-pub use self::push::{Files, PushReport, PushRequest, PushStats};
+pub use self::push::{Files, PushReport, PushRequest, PushStats, push_over};

@@ -6,19 +6,24 @@ use std::time::{Duration, Instant};
 
 use super::file_list;
 use super::login::Client;
+use tokio::io::{AsyncRead, AsyncWrite};
+
 use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::event::{Event, Monitor};
 use crate::role::list::{IdNames, SendList, Sources};
 use crate::role::sender::{ChangedFile, Mode};
-use crate::session::{Contents, Outcome, Push, Receipts};
-use crate::transport::ExitStatus;
+use crate::session::{self, Contents, Outcome, Push, Receipts};
+use crate::transport::{ExitStatus, stream};
 use crate::tree::{self, Depth, Effect, Links, Operand, RemoteName, SourceFile, WalkOptions, WalkWarning, WalkedEntry};
 use crate::wire::flist::{Content, EntryKind, FileEntry, io_error};
 use crate::wire::handshake::Offer;
 use crate::wire::idlist::NamedId;
 use crate::wire::iflags::ItemFlags;
 use crate::wire::server_args::PushOptions;
+
+/// How long a session over a stream may go without progress.
+const IDLE_LIMIT: Duration = Duration::from_secs(300);
 
 /// What to send and how.
 #[derive(Debug, Clone)]
@@ -106,42 +111,80 @@ pub struct PushReport {
     pub exit_code: u8,
 }
 
+impl PushRequest {
+    /// The arguments of the `rsync` that has to run at the other end of a stream, for [`push_over`]: `--server` and what
+    /// follows. Nothing is quoted for a shell.
+    pub fn server_arguments(&self) -> Vec<Vec<u8>> {
+        let options = match &self.files {
+            Files::Operands(_) => self.options.clone(),
+            Files::Named(pairs) => named_options(pairs.iter().map(|(_, name)| name), self.options.clone()),
+        };
+        options.arguments(&self.offer, &self.destination)
+    }
+}
+
 impl Client {
     /// Sends files and folders to a destination on the NAS, as `rsync SRC… HOST:DEST` does.
     ///
     /// Fails when the session could not start; what went wrong later, or with single files, is in the report.
     pub async fn push(&self, request: PushRequest, monitor: Arc<dyn Monitor>) -> Result<PushReport> {
-        let started = Instant::now();
-        let PushRequest { files, destination, options, offer } = request;
-        let prepared = blocking::run(move || prepare(files, options)).await?;
-        let listed = prepared.worst();
-        let options = prepared.options;
-        let recorder = Arc::new(Recorder::new(&prepared.list.entries, monitor));
-        let push = Push {
-            offer,
-            list: prepared.list,
-            sources: prepared.sources,
-            contents: if options.checksum { Contents::Summed } else { Contents::Unsummed },
-            receipts: if options.acknowledge { Receipts::Asked } else { Receipts::NotAsked },
-            changed: ChangedFile::Keep,
-            mode: if options.dry_run { Mode::DryRun } else { Mode::Transfer },
-            idle_limit: self.idle_limit(),
-            monitor: Arc::clone(&recorder) as Arc<dyn Monitor>,
-        };
-        let outcome = self.session(&destination, &options, push).await?;
-        let Seen { mut stats, failures } = std::mem::take(&mut *recorder.seen());
-        stats.sent = outcome.sent;
-        stats.received = outcome.received;
-        Ok(PushReport {
-            stats,
-            elapsed: started.elapsed(),
-            exit_code: exit_code(&outcome, listed, &failures),
-            warnings: prepared.warnings,
-            failures: prepared.failures.into_iter().chain(failures).collect(),
-            remote_text: outcome.text.as_bytes().to_vec(),
-            error: outcome.result.err(),
+        let destination = request.destination.clone();
+        push(request, self.idle_limit(), monitor, async |options, push| {
+            self.session(&destination, &options, push).await
         })
+        .await
     }
+}
+
+/// Sends files and folders over a stream of the caller's, at whose other end an `rsync` runs with
+/// [`PushRequest::server_arguments`]. The stream has no exit status, so that of rsync is the caller's to look at. A session
+/// without progress for five minutes ends with `Stalled`.
+///
+/// Fails when the files could not be listed; what went wrong later, or with single files, is in the report.
+pub async fn push_over(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    request: PushRequest,
+    monitor: Arc<dyn Monitor>,
+) -> Result<PushReport> {
+    push(request, IDLE_LIMIT, monitor, async |_, push| Ok(session::push(stream::over(stream), push).await)).await
+}
+
+async fn push(
+    request: PushRequest,
+    idle_limit: Duration,
+    monitor: Arc<dyn Monitor>,
+    session: impl AsyncFnOnce(PushOptions, Push) -> Result<Outcome>,
+) -> Result<PushReport> {
+    let started = Instant::now();
+    let PushRequest { files, options, offer, .. } = request;
+    let prepared = blocking::run(move || prepare(files, options)).await?;
+    let listed = prepared.worst();
+    let options = prepared.options;
+    let recorder = Arc::new(Recorder::new(&prepared.list.entries, monitor));
+    let push = Push {
+        offer,
+        list: prepared.list,
+        sources: prepared.sources,
+        contents: if options.checksum { Contents::Summed } else { Contents::Unsummed },
+        receipts: if options.acknowledge { Receipts::Asked } else { Receipts::NotAsked },
+        changed: ChangedFile::Keep,
+        mode: if options.dry_run { Mode::DryRun } else { Mode::Transfer },
+        idle_limit,
+        monitor: Arc::clone(&recorder) as Arc<dyn Monitor>,
+    };
+    let outcome = session(options, push).await?;
+    let Seen { mut stats, failures } = std::mem::take(&mut *recorder.seen());
+    stats.sent = outcome.sent;
+    stats.received = outcome.received;
+    Ok(PushReport {
+        stats,
+        elapsed: started.elapsed(),
+        exit_code: exit_code(&outcome, listed, &failures),
+        warnings: prepared.warnings,
+        failures: prepared.failures.into_iter().chain(failures).collect(),
+        remote_text: outcome.text.as_bytes().to_vec(),
+        error: outcome.result.err(),
+    })
 }
 
 /// rsync's rule: a fatal error decides; else the larger of our own partial failure and the remote status.
@@ -223,7 +266,16 @@ fn prepare_operands(operands: &[PathBuf], options: PushOptions) -> Result<Prepar
     Ok(Prepared { options, list, sources, warnings, failures: Vec::new() })
 }
 
-fn prepare_named(pairs: Vec<(PathBuf, RemoteName)>, mut options: PushOptions) -> Prepared {
+/// Folders on the way to names travel too, and those that exist are left as they are.
+fn named_options<'n>(names: impl Iterator<Item = &'n RemoteName>, options: PushOptions) -> PushOptions {
+    if !file_list::has_folders(names) {
+        return options;
+    }
+    PushOptions { recursive: true, omit_directory_times: true, keep_dirlinks: true, ..options }
+}
+
+fn prepare_named(pairs: Vec<(PathBuf, RemoteName)>, options: PushOptions) -> Prepared {
+    let options = named_options(pairs.iter().map(|(_, name)| name), options);
     let mut failures = Vec::new();
     let mut files = Vec::with_capacity(pairs.len());
     let mut paths = Vec::with_capacity(pairs.len());
@@ -237,11 +289,6 @@ fn prepare_named(pairs: Vec<(PathBuf, RemoteName)>, mut options: PushOptions) ->
         }
     }
     let entries = file_list::entries(files.iter().map(|(name, meta)| (name, *meta)));
-    if file_list::has_folders(files.iter().map(|(name, _)| name)) {
-        options.recursive = true;
-        options.omit_directory_times = true;
-        options.keep_dirlinks = true;
-    }
     let list = send_list(entries, &options);
     Prepared { options, list, sources: Arc::new(NamedSources(paths)), warnings: Vec::new(), failures }
 }

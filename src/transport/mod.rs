@@ -1,10 +1,12 @@
-//! Where bytes come from and go to: a remote command over SSH, or a child process on this machine.
+//! Where bytes come from and go to: a remote command over SSH, a child process on this machine,
+//! or a stream of the caller's.
 //!
-//! Both give the same two halves. The reading half never loses stderr or the exit status; the writing half accepts
+//! All give the same two halves. The reading half never loses stderr or the exit status; the writing half accepts
 //! bytes as fast as the other side's window allows. Neither half sets deadlines: the session does.
 
 pub mod local;
 pub mod ssh;
+pub mod stream;
 
 use bytes::Bytes;
 
@@ -46,6 +48,8 @@ pub enum ExecReader {
     Ssh(ssh::exec::Reader),
     /// A child process.
     Local(local::Reader),
+    /// A stream of the caller's.
+    Stream(stream::Reader),
 }
 
 impl ExecReader {
@@ -55,6 +59,7 @@ impl ExecReader {
         match self {
             Self::Ssh(reader) => reader.next().await,
             Self::Local(reader) => reader.next().await,
+            Self::Stream(reader) => reader.next().await,
         }
     }
 }
@@ -66,6 +71,8 @@ pub enum ExecWriter {
     Ssh(ssh::exec::Writer),
     /// A child process.
     Local(local::Writer),
+    /// A stream of the caller's.
+    Stream(stream::Writer),
 }
 
 impl ExecWriter {
@@ -74,6 +81,7 @@ impl ExecWriter {
         match self {
             Self::Ssh(writer) => writer.write(bytes).await,
             Self::Local(writer) => writer.write(bytes).await,
+            Self::Stream(writer) => writer.write(bytes).await,
         }
     }
 
@@ -81,6 +89,7 @@ impl ExecWriter {
     pub async fn finish(&mut self) -> Result<()> {
         match self {
             Self::Ssh(writer) => writer.finish().await,
+            Self::Stream(writer) => writer.finish().await,
             Self::Local(writer) => {
                 writer.finish();
                 Ok(())

@@ -33,6 +33,23 @@ fn the_service_shows_its_progress() {
 }
 
 #[test]
+fn folders_go_over_a_stream() {
+    let site = Site::new();
+    site.upload("photos/a.jpg", b"one");
+    site.upload("photos/2024/b.jpg", b"three");
+    let (from, to) = (site.path("uploads/photos"), site.path("nas"));
+    let words = [to.to_str().unwrap(), from.to_str().unwrap()];
+    for text in ["2 of 2 files sent, 8 bytes", "0 of 2 files sent, 0 bytes"] {
+        let output = Command::new(example("push_over_stream")).args(words).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), text);
+    }
+    assert_eq!(site.stored("photos/2024/b.jpg"), Some(b"three".to_vec()));
+    let output = Command::new(example("push_over_stream")).args(["/nonexistent/x/y", words[1]]).output().unwrap();
+    assert!(!output.status.success(), "{output:?}");
+}
+
+#[test]
 fn documents_go_without_a_database() {
     let site = Site::new();
     let (user, folder) = (site.variables["NAS_USER"].to_str().unwrap().to_owned(), site.path("nas"));
