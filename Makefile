@@ -13,7 +13,8 @@ STATIC_BINARY := $(abspath $(or $(CARGO_TARGET_DIR),target))/$(STATIC_TARGET)/re
 STATIC_FLAGS := -C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"
 
 # Command and Debian package of what the tests and the demonstration need besides Rust.
-NEEDED := rsync:rsync sshd:openssh-server ssh-keygen:openssh-client ps:procps cc:build-essential
+NEEDED := rsync:rsync sshd:openssh-server ssh-keygen:openssh-client ps:procps cc:build-essential \
+    mkfs.ext4:e2fsprogs mount:mount script:bsdutils perl:perl-base
 
 .PHONY: help test demo static bench fmt lint doc ci clean deps rust
 

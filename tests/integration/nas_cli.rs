@@ -211,7 +211,7 @@ fn colours_are_for_terminals_and_only_where_wanted() {
         String::from_utf8(output.stdout).unwrap()
     };
     if !Path::new("/usr/bin/script").exists() {
-        eprintln!("SKIPPED: without `script` there is no terminal to show colours");
+        super::support::skip("without `script` there is no terminal to show colours");
         return;
     }
     let coloured = terminal(false, "xterm");

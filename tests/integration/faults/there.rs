@@ -98,7 +98,7 @@ fn a_disk_that_becomes_read_only_in_the_middle_of_a_file() {
 #[test]
 fn files_of_somebody_else_cannot_be_replaced_and_do_not_keep_the_others() {
     if !rustix::process::geteuid().is_root() {
-        println!("SKIPPED: only root can start a receiver with fewer rights");
+        super::super::support::skip("only root can start a receiver with fewer rights");
         return;
     }
     let mut site = Site::new();

@@ -18,7 +18,7 @@ impl Mounted {
         File::create(image).and_then(|file| file.set_len(32 << 20)).expect("an image");
         let made = Command::new("mkfs.ext4").arg("-q").arg(image).stderr(Stdio::null()).status();
         if !made.is_ok_and(|status| status.success()) {
-            eprintln!("SKIPPED: there is no mkfs.ext4 here");
+            super::skip("there is no mkfs.ext4 here");
             return None;
         }
         Self::again(folder, image)
@@ -34,7 +34,7 @@ impl Mounted {
         if status.is_ok_and(|status| status.success()) {
             return Some(Self(folder.to_owned()));
         }
-        eprintln!("SKIPPED: this user may not mount a file system, so none can be filled or made read-only");
+        super::skip("this user may not mount a file system, so none can be filled or made read-only");
         None
     }
 

@@ -58,7 +58,7 @@ impl Volume {
         match made {
             Ok(()) => Some(volume),
             Err(reason) => {
-                eprintln!("SKIPPED, a loop-mounted ext4 cannot be had here: {reason}");
+                super::skip(&format!("a loop-mounted ext4 cannot be had: {reason}"));
                 None
             }
         }
