@@ -124,7 +124,7 @@
 //! | floor | module | what it is |
 //! | --- | --- | --- |
 //! | 8 | `cli` | the command line: words become calls, events become text, bars or JSON |
-//! | 7 | `watch` | the loop that keeps syncing |
+//! | 7 | `watch`, `json` | the loop that keeps syncing; results as JSON |
 //! | 6 | `service` | documents in, outcomes out: plan, send, prove, record |
 //! | 5 | `client` | one login, no database: pushes, documents, questions to the NAS |
 //! | 4 | `session` | one rsync session over one command |

@@ -21,7 +21,7 @@ use crate::process::{Holder, Life};
 use crate::process::{is_known, life_of, now, this_process};
 use crate::text;
 
-/// How old a sign of life may be, unless told otherwise. `watch` gives one every [`BEAT`].
+/// How old a sign of life may be, unless told otherwise. `watch` gives one every ten seconds.
 pub const MAX_HEALTH_AGE: Duration = Duration::from_secs(60);
 /// How often `watch` gives a sign of life.
 pub const BEAT: Duration = Duration::from_secs(10);
