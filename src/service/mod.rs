@@ -7,7 +7,7 @@
 
 pub(crate) mod backoff;
 pub(crate) mod connection;
-mod connection_test;
+mod connection_check;
 pub mod layout;
 pub(crate) mod lease;
 mod shared_store;
@@ -34,7 +34,7 @@ use crate::proof::Level;
 use crate::store::{Access, NewDocument, Pause, Queue, Selection, Store, SyncStats};
 use crate::tree::{Root, SourceFile};
 
-pub use self::connection_test::ConnectionReport;
+pub use self::connection_check::ConnectionReport;
 
 /// Syncs the documents of one database with one NAS.
 ///
@@ -140,7 +140,7 @@ impl NasSyncService {
     /// Logs in, starts rsync on the NAS and proves that the destination can be written to: the receiver makes a
     /// temporary file and throws it away. Nothing stays behind.
     pub async fn test_connection(&self) -> Result<ConnectionReport> {
-        connection_test::test(self).await
+        connection_check::test(self).await
     }
 
     /// Registers files as pending documents of a user. Every path must be a readable regular file: all are registered,

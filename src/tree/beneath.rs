@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 /// A handle to stand on: it needs no read permission on the folder.
@@ -65,9 +65,15 @@ fn step(folder: BorrowedFd<'_>, component: &[u8]) -> Result<OwnedFd, Errno> {
     let component = OsStr::from_bytes(component);
     match retry_on_intr(|| rustix::fs::openat(folder, component, FOLDER | OFlags::NOFOLLOW, Mode::empty())) {
         // With O_DIRECTORY a symlink that is not followed is "not a directory"; `openat2` says what it is.
-        Err(Errno::NOTDIR) if super::source::is_symlink(folder, component) => Err(Errno::LOOP),
+        Err(Errno::NOTDIR) if is_symlink(folder, component) => Err(Errno::LOOP),
         result => result,
     }
+}
+
+/// Whether `name` in `folder` is a symlink, for telling errors apart.
+pub(super) fn is_symlink(folder: BorrowedFd<'_>, name: &OsStr) -> bool {
+    rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
 }
 
 #[cfg(test)]

@@ -277,12 +277,6 @@ fn open_to_read(folder: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd, Errno> {
     retry_on_intr(|| rustix::fs::openat(folder, name, flags, Mode::empty()))
 }
 
-/// Whether `name` in `folder` is a symlink, for telling errors apart.
-pub(super) fn is_symlink(folder: BorrowedFd<'_>, name: &OsStr) -> bool {
-    rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
-        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
-}
-
 fn require_regular(stat: &Stat, shown: &Path) -> Result<()> {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Ok(()),

@@ -19,9 +19,9 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::attrs::FileMeta;
-use super::beneath;
+use super::beneath::{self, is_symlink};
 use super::path::{NameFault, Operand, RemoteName, local_path};
-use super::source::{SourceFile, cannot_open, is_symlink};
+use super::source::{SourceFile, cannot_open};
 use crate::error::Result;
 use crate::text;
 

@@ -13,57 +13,12 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params, par
 
 use super::connection::Store;
 use super::documents;
-use super::queue;
 use crate::error::Result;
 use crate::id::DocumentId;
 use crate::process::{Holder, Life};
-use crate::store::model::{Claimed, Due, Fence, LEASE_TERM, Selection, Worker};
-
-/// However many workers there are, one takes at least this many documents at a time.
-const LEAST_SHARE: u64 = 64;
+use crate::store::model::{Fence, LEASE_TERM, Selection, Worker};
 
 impl Store {
-    /// Leases pending documents to a worker: at most `most` of them, and a fair share when others work beside it.
-    /// Leases of the dead are ended on the way.
-    pub fn claim(&mut self, selection: &Selection, due: &Due, most: usize, worker: &Worker<'_>) -> Result<Claimed> {
-        self.write("lease documents in", |tx, columns| {
-            let others = end_dead_leases(tx, worker)?;
-            let free = queue::count_claimable(tx, selection, due)?;
-            if free == 0 {
-                return Ok(Claimed { fence: None, documents: Vec::new() });
-            }
-            let share = free.div_ceil(others + 1).max(LEAST_SHARE).min(most as u64);
-            let fence = next_fence(tx)?;
-            tx.execute(
-                "INSERT INTO nas_sync_leases (fence, clock, space, process, started, beat, beat_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)",
-                params![
-                    fence.0,
-                    worker.holder.clock,
-                    worker.holder.space,
-                    worker.holder.process,
-                    worker.holder.started.cast_signed(),
-                    millis(worker.now)
-                ],
-            )?;
-            let documents = queue::claimable(tx, *columns, selection, due, share)?;
-            let mut lease = tx.prepare(
-                // Two rows may have one id where the column is no primary key.
-                "INSERT INTO nas_sync_leased (document_id, fence) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
-            )?;
-            for row in &documents {
-                let id = match row {
-                    Ok(document) => Some(&document.id),
-                    Err(bad) => bad.id.as_ref(),
-                };
-                if let Some(id) = id {
-                    lease.execute((id, fence.0))?;
-                }
-            }
-            Ok(Claimed { fence: Some(fence), documents })
-        })
-    }
-
     /// Says that the holder of a lease still works. `false` when the lease is lost.
     pub fn renew(&mut self, fence: Fence, now: Duration) -> Result<bool> {
         self.write("renew a lease in", |tx, _| {
@@ -115,7 +70,7 @@ fn end(tx: &Transaction<'_>, fence: Fence) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn next_fence(tx: &Transaction<'_>) -> rusqlite::Result<Fence> {
+pub(super) fn next_fence(tx: &Transaction<'_>) -> rusqlite::Result<Fence> {
     tx.query_row(
         "INSERT INTO nas_sync_meta (key, value) VALUES ('last_fence', 1)
          ON CONFLICT (key) DO UPDATE SET value = value + 1 RETURNING value",
@@ -147,7 +102,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Seen> {
 }
 
 /// Ends the leases that are over and counts the others; a worker that asks for one has none.
-fn end_dead_leases(tx: &Transaction<'_>, worker: &Worker<'_>) -> rusqlite::Result<u64> {
+pub(super) fn end_dead_leases(tx: &Transaction<'_>, worker: &Worker<'_>) -> rusqlite::Result<u64> {
     let mut others = 0;
     for lease in all(tx)? {
         match sight(tx, &lease, worker)? {
@@ -187,7 +142,7 @@ enum Sight {
     New,
 }
 
-fn millis(time: Duration) -> i64 {
+pub(super) fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 

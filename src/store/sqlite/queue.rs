@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Utc};
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::connection::Store;
 use super::documents::{self, IS_SYNCED};
@@ -13,14 +13,60 @@ use super::leases;
 use super::schema::Columns;
 use super::timestamp;
 use crate::error::Result;
-use crate::store::model::{BadRow, Deferred, Document, Due, Failure, LONGEST_WAIT, NextTry, Queue, Selection, Worker};
+use crate::store::model::{
+    BadRow, Claimed, Deferred, Document, Due, Failure, LONGEST_WAIT, NextTry, Queue, Selection, Worker,
+};
 
 /// What is remembered counts only for the path that the row has now.
 const TABLES: &str = "documents d LEFT JOIN nas_sync_documents s
     ON s.document_id = d.id AND s.file_path IS d.file_path
     LEFT JOIN nas_sync_leased l ON l.document_id = d.id";
 
+/// However many workers there are, one takes at least this many documents at a time.
+const LEAST_SHARE: u64 = 64;
+
 impl Store {
+    /// Leases pending documents to a worker: at most `most` of them, and a fair share when others work beside it.
+    /// Leases of the dead are ended on the way.
+    pub fn claim(&mut self, selection: &Selection, due: &Due, most: usize, worker: &Worker<'_>) -> Result<Claimed> {
+        self.write("lease documents in", |tx, columns| {
+            let others = leases::end_dead_leases(tx, worker)?;
+            let free = count_claimable(tx, selection, due)?;
+            if free == 0 {
+                return Ok(Claimed { fence: None, documents: Vec::new() });
+            }
+            let share = free.div_ceil(others + 1).max(LEAST_SHARE).min(most as u64);
+            let fence = leases::next_fence(tx)?;
+            tx.execute(
+                "INSERT INTO nas_sync_leases (fence, clock, space, process, started, beat, beat_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)",
+                params![
+                    fence.0,
+                    worker.holder.clock,
+                    worker.holder.space,
+                    worker.holder.process,
+                    worker.holder.started.cast_signed(),
+                    leases::millis(worker.now)
+                ],
+            )?;
+            let documents = claimable(tx, *columns, selection, due, share)?;
+            let mut lease = tx.prepare(
+                // Two rows may have one id where the column is no primary key.
+                "INSERT INTO nas_sync_leased (document_id, fence) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+            )?;
+            for row in &documents {
+                let id = match row {
+                    Ok(document) => Some(&document.id),
+                    Err(bad) => bad.id.as_ref(),
+                };
+                if let Some(id) = id {
+                    lease.execute((id, fence.0))?;
+                }
+            }
+            Ok(Claimed { fence: Some(fence), documents })
+        })
+    }
+
     /// The queue of a selection at a time.
     ///
     /// `worker` is who looks: what a worker was sending that is dead by now is due.
@@ -104,13 +150,13 @@ fn condition(selection: &Selection, due: &Due) -> (String, Vec<Value>) {
     (sql, values)
 }
 
-pub(super) fn count_claimable(conn: &Connection, selection: &Selection, due: &Due) -> rusqlite::Result<u64> {
+fn count_claimable(conn: &Connection, selection: &Selection, due: &Due) -> rusqlite::Result<u64> {
     let (condition, values) = condition(selection, due);
     let sql = format!("SELECT COUNT(*) FROM {TABLES} WHERE {condition}");
     conn.query_row(&sql, params_from_iter(&values), |row| row.get(0).map(i64::cast_unsigned))
 }
 
-pub(super) fn claimable(
+fn claimable(
     conn: &Connection,
     columns: Columns,
     selection: &Selection,
