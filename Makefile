@@ -11,6 +11,13 @@ STATIC_TARGET := $(shell uname -m)-unknown-linux-gnu
 STATIC_BINARY := $(abspath $(or $(CARGO_TARGET_DIR),target))/$(STATIC_TARGET)/release/nas-sync
 # getrandom asks the kernel directly, so that a folder without /dev is enough to run in.
 STATIC_FLAGS := -C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"
+# Compact relocations: 190 KB less. glibc reads them from 2.36 on; a program with an older one inside would crash at start.
+GLIBC := $(lastword $(shell getconf GNU_LIBC_VERSION 2>/dev/null))
+ifeq ($(shell printf '%s\n' 2.36 '$(GLIBC)' | sort -V | head -n 1),2.36)
+STATIC_FLAGS += -C link-arg=-Wl,-z,pack-relative-relocs
+endif
+# No panic passes through C here, so that its tables for unwinding are of no use.
+STATIC_CFLAGS := $(CFLAGS) -fno-asynchronous-unwind-tables
 
 # Command and Debian package of what the tests and the demonstration need besides Rust.
 NEEDED := rsync:rsync sshd:openssh-server ssh-keygen:openssh-client ps:procps cc:build-essential \
@@ -28,7 +35,7 @@ demo: deps static ## Sync sample documents to a throwaway NAS on this machine
 	@tests/demo.sh $(STATIC_BINARY)
 
 static: rust ## Build the static binary, which runs in an empty folder
-	RUSTFLAGS='$(STATIC_FLAGS)' $(CARGO) build --release --target $(STATIC_TARGET)
+	CFLAGS='$(STATIC_CFLAGS)' RUSTFLAGS='$(STATIC_FLAGS)' $(CARGO) build --release --target $(STATIC_TARGET)
 	@echo "$(STATIC_BINARY): $$(stat -c %s $(STATIC_BINARY)) bytes"
 
 bench: rust ## Measure against system rsync, and the parts one by one
