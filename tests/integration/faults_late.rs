@@ -9,8 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::support::cli::write_program;
-use crate::support::random::long;
-use crate::support::{Cli, Site, Sshd, noise};
+use crate::support::{Cli, Site, Sshd, is_long_or_skipped, noise};
 
 /// Passes so many bytes to rsync, and the rest when it is told so: a NAS that stands still for a while.
 const STANDS_STILL: &str = r#"
@@ -118,7 +117,7 @@ fn a_file_rewritten_while_the_nas_flushes_is_sent_again() {
 /// Long, because leases are.
 #[test]
 fn a_worker_that_lost_its_lease_does_not_bring_back_the_old_version() {
-    if !long() {
+    if !is_long_or_skipped() {
         return;
     }
     let scene = Scene::new();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::cli::{PROGRAM, Run, word};
-use crate::support::{Cli, Site, noise};
+use crate::support::{Cli, Site, noise, skip};
 
 /// Total, synced, failed, pending of a `sync --json`.
 fn counts(run: &Run) -> [u64; 4] {
@@ -211,7 +211,7 @@ fn colours_are_for_terminals_and_only_where_wanted() {
         String::from_utf8(output.stdout).unwrap()
     };
     if !Path::new("/usr/bin/script").exists() {
-        super::support::skip("without `script` there is no terminal to show colours");
+        skip("without `script` there is no terminal to show colours");
         return;
     }
     let coloured = terminal(false, "xterm");

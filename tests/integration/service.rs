@@ -7,7 +7,7 @@ use nas_sync::Silent;
 use nas_sync::internal::wire::server_args::PushOptions;
 use nas_sync::{Client, ErrorKind, Files, PushRequest, RemoteName, UserId};
 
-use crate::support::{Site, Sshd};
+use crate::support::{Site, Sshd, is_root_or_skipped};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_hundred_and_twenty_of_121_documents_arrive() {
@@ -238,8 +238,7 @@ async fn a_client_pushes_named_files_and_trees_over_one_login() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_documents_that_the_nas_cannot_store_do_not_keep_the_others() {
     use std::os::unix::fs::PermissionsExt as _;
-    if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root can start a receiver with fewer rights");
+    if !is_root_or_skipped() {
         return;
     }
     let mut site = Site::new();

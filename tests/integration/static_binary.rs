@@ -7,8 +7,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::Site;
 use crate::support::sshd::user;
+use crate::support::{Site, skip};
 
 /// `make test` builds the binary and says here where it is.
 const VARIABLE: &str = "NAS_SYNC_STATIC";
@@ -103,7 +103,7 @@ fn enter() -> Option<Vec<&'static str>> {
     let ways: [&[&str]; 2] = [&["chroot"], &["unshare", "--map-root-user", "chroot"]];
     let way = ways.into_iter().find(|way| works(way));
     if way.is_none() {
-        eprintln!("skipped: neither chroot nor a user namespace is allowed here");
+        skip("neither chroot nor a user namespace is allowed here");
     }
     way.map(<[_]>::to_vec)
 }

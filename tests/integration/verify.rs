@@ -7,7 +7,7 @@ use nas_sync::{DocumentId, ErrorKind, Selection, UserId};
 use nas_sync::{Method, Requeue, VerifyReport, VerifyRequest};
 use serde_json::json;
 
-use crate::support::{Cli, Site, Sshd, noise};
+use crate::support::{Cli, Site, Sshd, is_root_or_skipped, noise};
 
 const METHODS: [Method; 2] = [Method::DryRun, Method::Sha256sum];
 
@@ -128,8 +128,7 @@ async fn files_here_matter_to_the_dry_run_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_nas_cannot_look_at_is_not_called_equal() {
     use std::os::unix::fs::PermissionsExt as _;
-    if !rustix::process::geteuid().is_root() {
-        println!("not run: only root can become nobody");
+    if !is_root_or_skipped() {
         return;
     }
     let (mut site, ids) = synced(Site::new(), &["equal", "unreadable", "closed/a", "closed/b", "full", "empty"]).await;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::cli::{PROGRAM, Run, Running};
-use crate::support::{Cli, Site, noise};
+use crate::support::{Cli, Site, noise, skip};
 
 /// A `watch` that goes on. It is killed when the test fails.
 struct Watch {
@@ -222,7 +222,7 @@ fn where_the_kernel_has_no_watches_left_walks_find_new_files() {
         .stderr(Stdio::null())
         .status();
     if !possible.is_ok_and(|status| status.success()) {
-        eprintln!("skipped, because this machine allows no user namespaces");
+        skip("this machine allows no user namespaces");
         return;
     }
     for folder in ["a", "b", "c"] {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::cli::{Cli, Run, Running};
 use crate::support::random::long;
-use crate::support::{Site, noise};
+use crate::support::{Site, is_long_or_skipped, noise};
 
 /// Writes and registers small documents.
 fn documents(site: &Site, cli: &Cli, count: usize) {
@@ -95,8 +95,7 @@ fn a_worker_waits_for_what_another_one_sends() {
 /// Takes as long as a lease lasts.
 #[test]
 fn a_worker_that_stands_still_loses_its_documents_and_is_not_believed() {
-    if !long() {
-        println!("SKIPPED: NAS_SYNC_LONG=1 runs it");
+    if !is_long_or_skipped() {
         return;
     }
     let mut site = Site::new();

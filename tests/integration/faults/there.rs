@@ -13,7 +13,7 @@ use crate::nas_errors::{is_error, text};
 use crate::support::chaos::{Fault, Pace};
 use crate::support::cli::Run;
 use crate::support::random::{Random, long};
-use crate::support::{Chaos, Mounted, Site, noise};
+use crate::support::{Chaos, Mounted, Site, is_root_or_skipped, noise};
 
 /// Many enough bytes to be still under way when somebody looks. They are a hole here and zeros there.
 const LARGE: u64 = 200_000_000;
@@ -97,8 +97,7 @@ fn a_disk_that_becomes_read_only_in_the_middle_of_a_file() {
 /// In a folder where everybody may write and only owners may replace, as shared folders often are.
 #[test]
 fn files_of_somebody_else_cannot_be_replaced_and_do_not_keep_the_others() {
-    if !rustix::process::geteuid().is_root() {
-        super::super::support::skip("only root can start a receiver with fewer rights");
+    if !is_root_or_skipped() {
         return;
     }
     let mut site = Site::new();

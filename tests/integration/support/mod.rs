@@ -16,12 +16,30 @@ pub use mounted::Mounted;
 pub use site::Site;
 pub use sshd::Sshd;
 
-/// Says loudly that a test cannot run here for want of rights, a device or a program. Where `CI` is set, all of them are
-/// to be had: there it fails.
+/// Says that a test is not run because this machine lacks something: root's rights, a device, a program. A build machine,
+/// which sets `CI`, lacks nothing; there the test fails instead.
 pub fn skip(why: &str) {
-    let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
-    assert!(!in_ci, "this test must not be skipped here: {why}");
+    let is_build_machine = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
+    assert!(!is_build_machine, "CI is set, so this may not be skipped: {why}");
     eprintln!("SKIPPED: {why}");
+}
+
+/// Whether a test may go on that only root can run.
+pub fn is_root_or_skipped() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        skip("only root can give a process fewer rights than the files need");
+    }
+    is_root
+}
+
+/// Whether a test may go on that is run for `NAS_SYNC_LONG=1` only. To leave it out is never a failure.
+pub fn is_long_or_skipped() -> bool {
+    let is_long = random::long();
+    if !is_long {
+        eprintln!("SKIPPED: NAS_SYNC_LONG=1 runs it");
+    }
+    is_long
 }
 
 /// Bytes that no compressor shrinks, the same for the same seed.

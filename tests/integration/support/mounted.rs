@@ -4,6 +4,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::skip;
+
 /// A mounted file system.
 pub struct Mounted(PathBuf);
 
@@ -18,7 +20,7 @@ impl Mounted {
         File::create(image).and_then(|file| file.set_len(32 << 20)).expect("an image");
         let made = Command::new("mkfs.ext4").arg("-q").arg(image).stderr(Stdio::null()).status();
         if !made.is_ok_and(|status| status.success()) {
-            super::skip("there is no mkfs.ext4 here");
+            skip("there is no mkfs.ext4 here");
             return None;
         }
         Self::again(folder, image)
@@ -34,7 +36,7 @@ impl Mounted {
         if status.is_ok_and(|status| status.success()) {
             return Some(Self(folder.to_owned()));
         }
-        super::skip("this user may not mount a file system, so none can be filled or made read-only");
+        skip("this user may not mount a file system, so none can be filled or made read-only");
         None
     }
 

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::skip;
+
 /// Makes ext4 behave as if the machine had lost power: nothing more reaches the disk. Perl is part of every Debian, and
 /// an ioctl is beyond what safe Rust offers.
 pub const SHUT_DOWN: &str = r#"
@@ -58,7 +60,7 @@ impl Volume {
         match made {
             Ok(()) => Some(volume),
             Err(reason) => {
-                super::skip(&format!("a loop-mounted ext4 cannot be had: {reason}"));
+                skip(&format!("a loop-mounted ext4 cannot be had here: {reason}"));
                 None
             }
         }
