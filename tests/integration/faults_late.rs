@@ -6,23 +6,22 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::cli::write_program;
-use crate::support::{Cli, Site, Sshd, is_long_or_skipped, noise};
+use crate::support::{Cli, Site, Sshd, is_long_or_skipped, noise, until};
 
 /// Passes so many bytes to rsync, and the rest when it is told so: a NAS that stands still for a while.
 const STANDS_STILL: &str = r#"
-{ dd bs=1 count=20000 iflag=fullblock 2>/dev/null; touch "$NAS/../still"
-  while [ ! -e "$NAS/../go" ]; do sleep 0.02; done; cat; } | rsync "$@"
+{ dd bs=1 count=20000 iflag=fullblock 2>/dev/null
+  dd bs=1 count=30000 iflag=fullblock of="$NAS/../held" 2>/dev/null; touch "$NAS/../still"
+  while [ ! -e "$NAS/../go" ]; do sleep 0.02; done; cat "$NAS/../held" -; } | rsync "$@"
 touch "$NAS/../ended"
 "#;
 /// How long something may take to come about.
 const LONGEST: Duration = Duration::from_secs(30);
 /// A lease ends within a minute when nobody renews it.
 const A_LEASE_AND_MORE: Duration = Duration::from_secs(75);
-/// What happens beyond our sight is given this time. Too little makes a test easier, never wrong.
-const UNSEEN: Duration = Duration::from_millis(700);
 
 struct Scene {
     site: Site,
@@ -56,15 +55,6 @@ impl Scene {
     }
 }
 
-#[track_caller]
-fn until(so: impl Fn() -> bool) {
-    let deadline = Instant::now() + LONGEST;
-    while !so() {
-        assert!(Instant::now() < deadline, "it does not come about");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 #[test]
 fn a_record_that_waited_for_the_database_does_not_count_for_a_file_rewritten_meanwhile() {
     let scene = Scene::new();
@@ -75,8 +65,8 @@ fn a_record_that_waited_for_the_database_does_not_count_for_a_file_rewritten_mea
     application.execute_batch("BEGIN IMMEDIATE").unwrap();
     scene.goes_on();
     run.until(|| scene.holds(&scene.old));
-    // Long enough for the run to find its file unchanged, and to wait.
-    std::thread::sleep(UNSEEN);
+    // It has found its file unchanged, and would record that.
+    until("the run waits for the database", LONGEST, || run.waits_for_the_database());
     fs::write(&scene.document, &scene.new).unwrap();
     application.execute_batch("UPDATE documents SET synced_to_nas = 0, synced_at = NULL; COMMIT").unwrap();
     let first = run.wait();
@@ -123,18 +113,14 @@ fn a_worker_that_lost_its_lease_does_not_bring_back_the_old_version() {
     let scene = Scene::new();
     let mut stopped = scene.slow.start(&["sync"]);
     stopped.until(|| scene.site.path("still").exists());
-    std::thread::sleep(UNSEEN);
+    until("all of the document is on its way", LONGEST, || stopped.is_at_rest());
     stopped.signal("STOP");
     fs::write(&scene.document, &scene.new).unwrap();
     scene.site.database().execute("UPDATE documents SET synced_to_nas = 0, synced_at = NULL", []).unwrap();
-    let deadline = Instant::now() + A_LEASE_AND_MORE;
-    while scene.plain.line("sync").code != Some(0) {
-        assert!(Instant::now() < deadline, "the lease does not end");
-        std::thread::sleep(Duration::from_secs(1));
-    }
+    until("the lease has ended", A_LEASE_AND_MORE, || scene.plain.line("sync").code == Some(0));
     assert!(scene.holds(&scene.new));
     scene.goes_on();
-    until(|| scene.holds(&scene.old));
+    until("the old version is there", LONGEST, || scene.holds(&scene.old));
     stopped.signal("CONT");
     let late = stopped.wait();
     scene.plain.line("sync").ends(0);
@@ -147,14 +133,13 @@ fn an_rsync_that_outlives_its_run_does_not_bring_back_the_old_version() {
     let scene = Scene::new();
     let mut killed = scene.slow.start(&["sync"]);
     killed.until(|| scene.site.path("still").exists());
-    // What is left of the document reaches the NAS.
-    std::thread::sleep(UNSEEN);
+    until("all of the document is on its way", LONGEST, || killed.is_at_rest());
     killed.signal("KILL");
     assert_eq!(killed.wait().code, None);
     fs::write(&scene.document, &scene.new).unwrap();
     scene.plain.line("sync").ends(0);
     assert!(scene.holds(&scene.new));
     scene.goes_on();
-    until(|| scene.site.path("ended").exists());
+    until("the rsync has ended", LONGEST, || scene.site.path("ended").exists());
     assert!(scene.holds(&scene.new), "the old version is back");
 }

@@ -6,7 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::support::cli::{Cli, Run, Running};
 use crate::support::random::long;
-use crate::support::{Site, is_long_or_skipped, noise};
+use crate::support::{Site, is_long_or_skipped, noise, until};
+
+/// An rsync of the NAS that begins when a test says so.
+const WAITS_FOR_A_WORD: &str = "until [ -e \"$NAS/../go\" ]; do sleep 0.02; done\nexec rsync \"$@\"";
+/// How long something may take to come about.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// Writes and registers small documents.
 fn documents(site: &Site, cli: &Cli, count: usize) {
@@ -63,13 +68,14 @@ fn one_two_and_eight_workers_send_each_document_once() {
 #[test]
 fn the_documents_of_a_killed_worker_go_at_once() {
     let mut site = Site::new();
-    // Slow enough that the first worker is in the middle when it dies.
-    site.wrap_rsync("sleep 1\nexec rsync \"$@\"");
+    // The first worker is in the middle when it dies.
+    site.wrap_rsync(WAITS_FOR_A_WORD);
     let cli = Cli::new(&site);
     documents(&site, &cli, 20);
     let mut first = cli.start(&["sync", "--json"]);
     first.until(|| number(&site, "SELECT COUNT(*) FROM nas_sync_leased") == 20);
     first.signal("KILL");
+    fs::write(site.path("go"), "").unwrap();
     let second = cli.line("sync --json");
     assert_eq!(second.ends(0).json()["synced"], 20, "{}", second.all());
     // Far less than the time after which a lease runs out.
@@ -80,12 +86,17 @@ fn the_documents_of_a_killed_worker_go_at_once() {
 #[test]
 fn a_worker_waits_for_what_another_one_sends() {
     let mut site = Site::new();
-    site.wrap_rsync("sleep 1\nexec rsync \"$@\"");
+    site.wrap_rsync(WAITS_FOR_A_WORD);
     let cli = Cli::new(&site);
     documents(&site, &cli, 10);
     let mut first = cli.start(&["sync", "--json"]);
     first.until(|| number(&site, "SELECT COUNT(*) FROM nas_sync_leased") == 10);
-    let second = cli.line("sync --json");
+    let second = cli.start(&["sync", "--json"]);
+    // It has had its look and waits for the other one.
+    until("the second worker waits", LONGEST, || second.is_at_rest());
+    assert_eq!(site.marked().len(), 0, "the first has not ended");
+    fs::write(site.path("go"), "").unwrap();
+    let second = second.wait();
     assert_eq!(second.ends(0).json()["total"], 0, "{}", second.all());
     assert_eq!(site.marked().len(), 10, "it ended before the other one had");
     assert_eq!(first.wait().ends(0).json()["synced"], 10);
@@ -105,7 +116,7 @@ fn a_worker_that_stands_still_loses_its_documents_and_is_not_believed() {
     let mut first = cli.start(&["sync", "--json"]);
     first.until(|| number(&site, "SELECT COUNT(*) FROM nas_sync_leased") == 10);
     // Not while it is busy with the database: nobody can take a lock from a process that stands still.
-    std::thread::sleep(Duration::from_millis(500));
+    until("the run waits for its NAS", LONGEST, || first.is_at_rest());
     first.signal("STOP");
     let second = cli.line("sync --json");
     assert_eq!(second.ends(0).json()["synced"], 10, "{}", second.all());

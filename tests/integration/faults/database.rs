@@ -12,7 +12,10 @@ use super::pending::Files;
 use crate::nas_errors::{is_error, text};
 use crate::support::cli::{Run, Running};
 use crate::support::random::{Random, long};
-use crate::support::{Cli, Mounted, Site, noise};
+use crate::support::{Cli, Mounted, Site, noise, until};
+
+/// How long something may take to come about.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// A run that the database ended.
 #[track_caller]
@@ -62,7 +65,7 @@ fn a_short_lock_at_the_moment_of_marking_only_costs_time() {
     let (site, files) = waiting_site(4);
     let other = site.database();
     let running = in_the_middle(&site, || other.execute_batch("BEGIN EXCLUSIVE").unwrap());
-    std::thread::sleep(Duration::from_secs(2));
+    until("the run waits for the database", LONGEST, || running.waits_for_the_database());
     other.execute_batch("ROLLBACK").unwrap();
     let run = running.wait();
     run.ends(0);

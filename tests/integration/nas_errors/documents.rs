@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::*;
+use crate::support::until;
 
 /// Runs `sync` beside one good document: the bad one fails with this kind and is named, the good one arrives.
 #[track_caller]
@@ -131,7 +132,7 @@ fn a_lock_that_is_released_in_time_only_costs_time() {
     let other = site.database();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let running = Cli::new(&site).start(&["sync", "--json"]);
-    std::thread::sleep(Duration::from_secs(1));
+    until("the run waits for the database", Duration::from_secs(60), || running.waits_for_the_database());
     other.execute_batch("ROLLBACK").unwrap();
     running.wait().ends(0);
     assert_eq!(site.marked(), [(1, true)]);

@@ -13,6 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::libc;
 use serde_json::Value;
 
 use super::Site;
@@ -161,6 +162,32 @@ impl Running {
             assert!(ended.is_none() && self.started.elapsed() < LONGEST, "{}: {ended:?} too early", self.shown);
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Whether it waits for the database, which somebody else holds: of what it does only SQLite sleeps by the clock.
+    pub fn waits_for_the_database(&self) -> bool {
+        self.system_calls().contains(&Some(libc::SYS_clock_nanosleep))
+    }
+
+    /// Whether all it has to do is done, and it waits for others: each of its threads waits for another one or for a
+    /// socket.
+    pub fn is_at_rest(&self) -> bool {
+        let waits = [
+            libc::SYS_futex,
+            libc::SYS_epoll_pwait,
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_epoll_wait,
+        ];
+        let calls = self.system_calls();
+        !calls.is_empty() && calls.iter().all(|call| call.is_some_and(|call| waits.contains(&call)))
+    }
+
+    /// The system call that each of its threads is in; `None` for one that runs.
+    fn system_calls(&self) -> Vec<Option<i64>> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
+        // A thread may end meanwhile.
+        let lines = tasks.filter_map(|task| fs::read_to_string(task.path().join("syscall")).ok());
+        lines.map(|line| line.split(' ').next().and_then(|number| number.parse().ok())).collect()
     }
 
     /// Waits for its end and makes the checks that hold for every run.

@@ -1,4 +1,7 @@
 //! Real parts for tests.
+
+use std::time::{Duration, Instant};
+
 pub mod chaos;
 pub mod cli;
 pub mod mounted;
@@ -15,6 +18,19 @@ pub use cli::Cli;
 pub use mounted::Mounted;
 pub use site::Site;
 pub use sshd::Sshd;
+
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Waits until something is so. That it takes longer than the deadline fails; no test passes because time went by.
+#[track_caller]
+pub fn until(what: &str, deadline: Duration, mut so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !so() {
+        assert!(started.elapsed() < deadline, "{what}: not so after {deadline:?}");
+        std::thread::sleep(LOOK);
+    }
+}
 
 /// Says that a test is not run because this machine lacks something: root's rights, a device, a program. A build machine,
 /// which sets `CI`, lacks nothing; there the test fails instead.
