@@ -14,7 +14,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::cli::{PROGRAM, Run, Running};
-use crate::support::{Cli, Site, noise, skip};
+use crate::support::{Cli, Site, noise, skip, until};
+
+/// How long something may take to come about.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// A `watch` that goes on. It is killed when the test fails.
 struct Watch {
@@ -54,12 +57,13 @@ impl Watch {
 
     /// Asks for a page, as a client of another make does.
     fn page(&self, path: &str) -> String {
-        let tries = std::iter::repeat_with(|| {
-            std::thread::sleep(Duration::from_millis(20));
-            TcpStream::connect(&self.metrics)
+        let mut socket = None;
+        until("it listens", LONGEST, || {
+            socket = TcpStream::connect(&self.metrics).ok();
+            socket.is_some()
         });
-        let mut socket = tries.take(1000).find_map(Result::ok).expect("it listens");
-        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut socket = socket.unwrap();
+        socket.set_read_timeout(Some(LONGEST)).unwrap();
         write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
@@ -75,6 +79,11 @@ impl Watch {
             (name.strip_prefix("nas_sync_").unwrap().to_owned(), value.parse().unwrap())
         });
         samples.collect()
+    }
+
+    #[track_caller]
+    fn until_figure(&self, name: &str, wanted: f64) {
+        until(name, LONGEST, || (self.figures()[name] - wanted).abs() < f64::EPSILON);
     }
 
     #[track_caller]
@@ -241,18 +250,9 @@ fn where_the_kernel_has_no_watches_left_walks_find_new_files() {
                 .query_row("SELECT COUNT(*) FROM documents", [], |row| row.get(0))
                 .is_ok_and(|found: i64| found == count)
     };
-    let until = |so: &dyn Fn() -> bool| {
-        for _ in 0..1200 {
-            if so() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("{}", fs::read_to_string(site.path("log")).unwrap());
-    };
-    until(&|| registered(3));
+    until("the first are registered", LONGEST, || registered(3));
     site.upload("c/second", b"2");
-    until(&|| registered(4));
+    until("the second is registered", LONGEST, || registered(4));
     child.0.kill().unwrap();
     child.0.wait().unwrap();
     let log = fs::read_to_string(site.path("log")).unwrap();
