@@ -175,6 +175,8 @@ fn the_fixtures_are_those_that_are_tested() {
         let entries = std::fs::read_dir(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     };
+    // The first two are for git and for people.
+    assert_eq!(names(root().parent().unwrap()), [".gitattributes", "README.md", "wire"].map(String::from).into());
     assert_eq!(names(&root()), CASES.map(String::from).into());
     for name in CASES {
         let files = ["c2s.bin", "case.toml", "s2c.bin"].map(String::from);
