@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use crate::support::cli::Run;
-use crate::support::{Cli, Site, skip};
+use crate::support::{Cli, Site, skip, until};
 
 /// For how long the backend works.
 const LOAD: Duration = Duration::from_secs(10);
@@ -113,10 +113,10 @@ fn a_backend_with_sqlalchemy_works_beside_several_syncs_and_nobody_is_locked_out
     let mut backend = Backend::start(&python, &["load", database, uploads, &seconds]);
     let deadline = Instant::now() + LONGEST;
     // The tables are the backend's.
-    while !has_documents(&site) {
-        assert!(backend.runs() && Instant::now() < deadline, "the backend inserts nothing");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("the backend inserts documents", LONGEST, || {
+        assert!(backend.runs(), "the backend inserts nothing");
+        has_documents(&site)
+    });
     let (mut synced, mut runs) = (0, 0);
     while backend.runs() {
         assert!(Instant::now() < deadline, "the backend does not end");

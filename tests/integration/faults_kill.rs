@@ -56,6 +56,7 @@ fn finish(trial: &Trial<'_>, tally: &mut Tally) -> Duration {
             child.kill().unwrap();
             panic!("a run does not end; it said {}", trial.said());
         }
+        // Often, because the time that it takes is measured.
         std::thread::sleep(Duration::from_millis(1));
     };
     let took = started.elapsed();
@@ -95,6 +96,7 @@ fn a_batch_killed_at_random_times_is_finished_by_a_later_run() {
                 _ => random.time(clean * 2),
             };
             let mut child = trial.start();
+            // Any moment will do: what is tested is that none is a bad one.
             std::thread::sleep(wait);
             let ended = child.try_wait().unwrap();
             child.kill().unwrap();

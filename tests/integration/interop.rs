@@ -180,6 +180,7 @@ struct Slow(Folder, Duration);
 
 impl Sources for Slow {
     fn open(&self, index: usize, entry: &FileEntry) -> Result<SourceFile, NasSyncError> {
+        // More time than the idle limit is what is tested.
         std::thread::sleep(self.1);
         self.0.open(index, entry)
     }

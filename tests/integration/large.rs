@@ -12,8 +12,11 @@ use nas_sync::internal::wire::server_args::PushOptions;
 use nas_sync::{Client, ClientConfig, Files, PushRequest};
 use tempfile::TempDir;
 
-use crate::support::Sshd;
 use crate::support::sshd::user;
+use crate::support::{Sshd, until};
+
+/// How long a push may take.
+const LONGEST: Duration = Duration::from_secs(600);
 
 const MIB: u64 = 1 << 20;
 
@@ -82,13 +85,13 @@ fn push(sshd: &Sshd, options: &[&str], source: &Path, to: &Path) -> u64 {
         .unwrap();
     let status = PathBuf::from(format!("/proc/{}/status", child.id()));
     let mut peak = 0;
-    let end = loop {
-        if let Some(end) = child.try_wait().unwrap() {
-            break end;
-        }
+    let mut end = None;
+    until("the push ends", LONGEST, || {
         peak = peak.max(high_water(&status).unwrap_or(0));
-        std::thread::sleep(Duration::from_millis(10));
-    };
+        end = child.try_wait().unwrap();
+        end.is_some()
+    });
+    let end = end.unwrap();
     assert!(end.success(), "{end}; the server says: {}", sshd.log());
     assert!(peak > MIB, "nobody could be asked");
     peak

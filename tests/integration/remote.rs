@@ -10,7 +10,7 @@ use nas_sync::{Client, ClientConfig, ErrorKind, NasSyncError, RemoteName};
 use sha2::{Digest as _, Sha256};
 
 use crate::support::cli::write_program;
-use crate::support::{Sshd, noise};
+use crate::support::{Sshd, noise, until};
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(60);
@@ -138,6 +138,7 @@ async fn a_shell_that_says_something_first_is_understood() {
 async fn a_shell_that_hangs_is_left_at_the_deadline() {
     let sshd = Sshd::setup().line("ForceCommand sleep 1000").start();
     let client = connect(&sshd).await;
+    // The deadline is what is tested.
     let (started, limit) = (Instant::now(), Duration::from_millis(300));
     // Slowness is no refusal, which would be remembered.
     assert_eq!(flush(&client, "/", Flush::Everything, limit).await.unwrap_err().kind(), ErrorKind::Stalled);
@@ -150,10 +151,11 @@ async fn a_shell_that_hangs_is_left_at_the_deadline() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_connection_is_an_error() {
-    let mut sshd = Sshd::setup().line("ForceCommand touch ../started; sleep 1000").start();
+    let mut sshd = Sshd::setup().line("ForceCommand touch \"$HOME/started\"; sleep 1000").start();
+    let started = sshd.path("home/started");
     let client = connect(&sshd).await;
     let kill = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::task::spawn_blocking(move || until("the command runs", LONG, || started.exists())).await.unwrap();
         sshd.kill();
     };
     let (flushed, ()) = tokio::join!(flush(&client, "/", Flush::Everything, LONG), kill);

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nas_sync::internal::role::list::{SendList, Sources};
 use nas_sync::internal::role::sender::{ChangedFile, Mode};
@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
-use crate::support::{Sshd, noise};
+use crate::support::{Sshd, noise, until};
 
 const SIZE: usize = 32 << 20;
 /// How long a receiver may take to notice that nobody sends any more.
@@ -106,7 +106,7 @@ impl Place {
     async fn cut(&self, offer: Offer, options: &PushOptions) {
         let outcome = self.session(offer, options, Some(SIZE / 2)).await.outcome;
         assert!(outcome.result.is_err(), "{offer:?}");
-        wait_for(|| self.partial_len() > 0);
+        until("the partial file is there", WAIT, || self.partial_len() > 0);
         let len = self.partial_len();
         assert!(len > SIZE as u64 * 2 / 5 && len <= SIZE as u64 / 2, "{offer:?}: {len}");
     }
@@ -174,14 +174,6 @@ impl Monitor for Heard {
     }
 }
 
-fn wait_for(mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + WAIT;
-    while !condition() {
-        assert!(Instant::now() < deadline, "it does not come");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 fn resumable() -> PushOptions {
     PushOptions { times: true, ignore_times: true, acknowledge: true, partial_dir: true, ..PushOptions::default() }
 }
@@ -243,7 +235,7 @@ async fn cut_twice_it_keeps_what_it_had() {
     // Blocks that are copied take next to nothing, so this ends among the bytes that are new.
     let again = place.session(Offer::default(), &resumable(), Some(SIZE / 4)).await;
     assert!(again.outcome.result.is_err());
-    wait_for(|| place.partial_len() > SIZE as u64 * 13 / 20);
+    until("more than before is there", WAIT, || place.partial_len() > SIZE as u64 * 13 / 20);
     let stats = place.session(Offer::default(), &resumable(), None).await.only(&"twice");
     assert!(stats.matched > SIZE as u64 * 13 / 20, "{stats:?}");
     place.assert_whole(&content, &"twice");
@@ -287,7 +279,7 @@ async fn a_dropped_session_is_resumed_over_the_same_login() {
         report = client.push(request(&place), Arc::clone(&heard) as Arc<dyn Monitor>) => panic!("{report:?}"),
         () = heard.far.notified() => {}
     }
-    wait_for(|| place.partial_len() > 0);
+    until("the partial file is there", WAIT, || place.partial_len() > 0);
     let heard = Arc::new(Heard::default());
     let report = client.push(request(&place), Arc::clone(&heard) as Arc<dyn Monitor>).await.unwrap();
     assert_eq!(report.exit_code, 0, "{report:?}");

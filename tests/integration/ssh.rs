@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,8 +14,8 @@ use nas_sync::internal::transport::ssh::{
 };
 use nas_sync::{ErrorKind, NasSyncError};
 
-use crate::support::Sshd;
 use crate::support::sshd::{collect, free_port, keygen, user};
+use crate::support::{Sshd, until};
 
 pub async fn connect(config: &SshConfig) -> SshClient {
     SshClient::connect(config).await.expect("the login works")
@@ -58,9 +58,7 @@ impl Agent {
             .stdout(Stdio::null())
             .spawn()
             .expect("ssh-agent runs");
-        while !socket.exists() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        until("the agent listens", Duration::from_secs(30), || socket.exists());
         Self { process, socket }
     }
 
@@ -170,6 +168,11 @@ async fn a_key_open_to_others_is_refused_before_anything_is_sent() {
     assert!(error.solution().starts_with("chmod 600 "), "{}", error.solution());
 }
 
+/// Stays until the client leaves, and says nothing.
+fn listens(mut stream: TcpStream) {
+    let _ = std::io::copy(&mut stream, &mut std::io::sink());
+}
+
 #[tokio::test]
 async fn what_is_no_ssh_server_is_said_to_be_none() {
     let folder = tempfile::tempdir().unwrap();
@@ -182,12 +185,10 @@ async fn what_is_no_ssh_server_is_said_to_be_none() {
     refused(&config, ErrorKind::NameNotResolved).await;
 
     let started = Instant::now();
-    let mute = impostor(folder, |stream| {
-        std::thread::sleep(Duration::from_secs(60));
-        drop(stream);
-    });
+    let mute = impostor(folder, listens);
     let error = refused(&mute, ErrorKind::ConnectionTimedOut).await;
     assert!(error.message().contains("said nothing"), "{error}");
+    // The deadline is what is tested.
     assert!(started.elapsed() < Duration::from_secs(5));
 
     let web = impostor(folder, |mut stream| {
@@ -199,7 +200,7 @@ async fn what_is_no_ssh_server_is_said_to_be_none() {
 
     let mail = impostor(folder, |mut stream| {
         let _ = stream.write_all(b"220 mail ready\r\n");
-        std::thread::sleep(Duration::from_secs(60));
+        listens(stream);
     });
     refused(&mail, ErrorKind::NotSsh).await;
 
@@ -208,7 +209,7 @@ async fn what_is_no_ssh_server_is_said_to_be_none() {
 
     let old = impostor(folder, |mut stream| {
         let _ = stream.write_all(b"SSH-2.0-old\r\n\xff\xff\xff\xff garbage that is no packet");
-        std::thread::sleep(Duration::from_secs(60));
+        listens(stream);
     });
     refused(&old, ErrorKind::NotSsh).await;
 }

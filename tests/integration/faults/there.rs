@@ -3,8 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -13,7 +12,7 @@ use crate::nas_errors::{is_error, text};
 use crate::support::chaos::{Fault, Pace};
 use crate::support::cli::Run;
 use crate::support::random::{Random, long};
-use crate::support::{Chaos, Mounted, Site, is_root_or_skipped, noise};
+use crate::support::{Chaos, Mounted, Site, is_root_or_skipped, noise, until};
 
 /// Many enough bytes to be still under way when somebody looks. They are a hole here and zeros there.
 const LARGE: u64 = 200_000_000;
@@ -139,15 +138,6 @@ fn files_with_a_large_one(site: &Site) -> Files {
     files
 }
 
-/// Waits for a file that a script of the NAS makes.
-fn wait_for(path: &Path) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !path.exists() {
-        assert!(Instant::now() < deadline, "{} does not come", path.display());
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// Stops processes of the first rsync once the large file is under way, waits for a word, and lets them go on. `which`
 /// names them when `$p` leads the group of all of them. Later ones are left alone.
 fn stop_the_first(which: &str) -> String {
@@ -181,7 +171,7 @@ fn an_rsync_that_is_stopped_in_the_middle_of_a_file() {
         files.finish(&site);
         // … which stays so when it wakes up.
         fs::write(site.path("go"), "").unwrap();
-        wait_for(&site.path("gone"));
+        until("the rsync of the NAS is gone", Duration::from_secs(60), || site.path("gone").exists());
         files.check_those(&site, |_| true);
     }
 }
