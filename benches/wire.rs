@@ -6,9 +6,9 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use nas_sync::internal::role::list::SendList;
 use nas_sync::internal::wire::Reader;
 use nas_sync::internal::wire::flist::{
-    Content, EndOfList, EntryKind, FileEntry, ListCoder, ListCoding, ListFields, XflagCoding,
+    Content, EndOfList, EntryKind, FileEntry, FileMeta, ListCoder, ListCoding, ListFields, ListOrder, Mtime,
+    XflagCoding,
 };
-use nas_sync::internal::wire::flist_order::ListOrder;
 use nas_sync::internal::wire::int::IntCoding;
 use nas_sync::internal::wire::ndx::{NdxCoder, NdxCoding};
 
@@ -44,18 +44,16 @@ fn entries() -> Vec<FileEntry> {
         } else {
             format!("archive-{folder:03}/invoice 2024-{place:04} customer.pdf")
         };
-        FileEntry {
-            name: name.into_bytes().into(),
-            kind: if is_folder { EntryKind::Directory(Content::Listed) } else { EntryKind::File },
-            permissions: if is_folder { 0o755 } else { 0o644 },
+        let kind = if is_folder { EntryKind::Directory(Content::Listed) } else { EntryKind::File };
+        let seconds = 1_700_000_000 + 61 * i64::try_from(number).expect("far below 2^63");
+        let meta = FileMeta {
             size: (number * 7919 % 5_000_000) as u64,
-            mtime: 1_700_000_000 + 61 * i64::try_from(number).expect("far below 2^63"),
-            mtime_ns: 0,
+            mtime: Mtime { seconds, nanoseconds: 0 },
+            permissions: if is_folder { 0o755 } else { 0o644 },
             uid: 1000,
             gid: 1000,
-            target: None,
-            digest: None,
-        }
+        };
+        FileEntry::new(name.into_bytes(), kind, meta)
     };
     (0..ENTRIES).map(entry).collect()
 }

@@ -90,8 +90,8 @@
 //!
 //! A [`PushRequest`] has [`Files`], [`PushOptions`] and an [`Offer`] of what to negotiate ([`Protocol`], [`ChecksumChoice`] of
 //! [`StrongAlgorithm`]s, [`CompressionChoice`] of [`TokenCoding`]s). A [`Monitor`] hears its [`Event`]s ([`Silent`] hears
-//! nothing), each about a [`FileEntry`] of an [`EntryKind`] (for a folder, its [`Content`]) with [`ItemFlags`], [`FileStats`],
-//! [`Stability`] and texts of a [`Loudness`]. A [`PushReport`] has [`PushStats`], and a [`WalkWarning`] with [`Reason`] and
+//! nothing), each about a [`FileEntry`] of an [`EntryKind`] (for a folder, its [`Content`]) with its [`FileMeta`] and [`Mtime`], with [`ItemFlags`], [`FileStats`],
+//! [`Stability`] and texts of a [`Severity`]. A [`PushReport`] has [`PushStats`], and a [`WalkWarning`] with [`Reason`] and
 //! [`Effect`] for whatever was left out. [`push_over`] does the same over a stream of the caller's.
 //!
 //! # Keys and settings
@@ -172,7 +172,7 @@ pub use delta::StrongAlgorithm;
 pub use error::{ErrorKind, Healing, NasSyncError, Party, Result};
 pub use id::{DocumentId, UserId};
 pub use proof::Level;
-pub use role::event::{Event, FileStats, Loudness, Monitor, Silent, Stability};
+pub use role::event::{Event, FileStats, Monitor, Severity, Silent, Stability};
 pub use secret::Secret;
 #[cfg(feature = "sqlite")]
 pub use service::verify::{Requeue, Sample, VerifyReport, VerifyRequest};
@@ -186,7 +186,7 @@ pub use tree::{Effect, NameFault, Reason, RemoteName, WalkWarning};
 pub use watch::health_file::{Beat, Checkup, MAX_HEALTH_AGE, check_health, default_health_file};
 #[cfg(feature = "watch")]
 pub use watch::{NewFiles, WatchOptions, WatchSummary};
-pub use wire::flist::{Content, EntryKind, FileEntry};
+pub use wire::flist::{Content, EntryKind, FileEntry, FileMeta, Mtime};
 pub use wire::handshake::{ChecksumChoice, CompressionChoice, Offer, Protocol};
 pub use wire::iflags::ItemFlags;
 pub use wire::server_args::PushOptions;

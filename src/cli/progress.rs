@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::console::Console;
 use crate::client::documents::{DocumentEvent, DocumentMonitor};
-use crate::role::event::{Event, Loudness, Monitor};
+use crate::role::event::{Event, Monitor, Severity};
 use crate::text;
 
 /// Work that is done sooner gets no bar.
@@ -114,11 +114,11 @@ impl DocumentMonitor for Bar {
 }
 
 /// What the NAS says, on the way to stderr.
-pub fn show_remote_text(console: &Console, loudness: Loudness, bytes: &[u8]) {
+pub fn show_remote_text(console: &Console, severity: Severity, bytes: &[u8]) {
     for line in text::escape_lines(bytes).lines().filter(|line| !line.is_empty()) {
-        match loudness {
-            Loudness::Info => console.note(&format!("nas: {line}")),
-            Loudness::Warning | Loudness::Error => console.err(&format!("nas: {line}")),
+        match severity {
+            Severity::Info => console.note(&format!("nas: {line}")),
+            Severity::Warning | Severity::Error => console.err(&format!("nas: {line}")),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! dry run says, and what its silence means, is in `protocol-notes/07-transfer.md#comparing-without-sending`.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::destination::destination_of;
@@ -14,13 +14,14 @@ use super::login::Client;
 use super::nas::{Sum, Sums, sha256_of};
 use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::role::event::{Event, Monitor};
+use crate::role::event::{Monitor, Silent};
+use crate::role::ledger::{FileReport, Ledger};
 use crate::role::list::{SendList, Sources};
 use crate::role::sender::{ChangedFile, Mode};
 use crate::session::{Contents, Outcome, Push, Receipts, RemoteText, kind_of_text, names_file};
 use crate::transport::ExitStatus;
-use crate::tree::{FileMeta, RemoteName, Root, SourceFile};
-use crate::wire::flist::FileEntry;
+use crate::tree::{RemoteName, Root, SourceFile};
+use crate::wire::flist::{FileEntry, FileMeta, Mtime};
 use crate::wire::handshake::Offer;
 use crate::wire::iflags::ItemFlags;
 use crate::wire::server_args::PushOptions;
@@ -51,7 +52,7 @@ pub(crate) struct Item {
     /// Its length in bytes.
     pub bytes: u64,
     /// Its modification time.
-    pub mtime: (i64, u32),
+    pub mtime: Mtime,
     /// The SHA-256 of what was sent, where it was kept.
     pub sha256: Option<[u8; 32]>,
 }
@@ -142,8 +143,9 @@ async fn dry_run(client: &Client, path: &str, root: Option<&Arc<Root>>, items: &
     let (reading, entries) = blocking::run(move || Ok(Reading::look(given, root))).await?;
     let reading = Arc::new(reading);
     if reading.listed.is_empty() {
-        return Ok(reading.judge(None));
+        return Ok(reading.comparisons(&[], None));
     }
+    let ledger = Arc::new(Ledger::new(Arc::new(Silent), reading.listed.len()));
     let has_folders = file_list::has_folders(reading.listed.iter().map(|&at| &reading.items[at].name));
     let options = PushOptions {
         recursive: true,
@@ -159,25 +161,17 @@ async fn dry_run(client: &Client, path: &str, root: Option<&Arc<Root>>, items: &
         sources: Arc::clone(&reading) as Arc<dyn Sources>,
         contents: Contents::Summed,
         receipts: Receipts::NotAsked,
-        changed: ChangedFile::Spoil,
+        changed: ChangedFile::Invalidate,
         mode: Mode::DryRun,
         idle_limit: patience(client, items),
-        monitor: Arc::clone(&reading) as Arc<dyn Monitor>,
+        monitor: Arc::clone(&ledger) as Arc<dyn Monitor>,
     };
     let mut outcome = client.session(&destination_of(path), &options, push).await?;
     std::mem::replace(&mut outcome.result, Ok(()))?;
-    blocking::run(move || Ok(reading.judge(Some(&outcome)))).await
+    blocking::run(move || Ok(reading.comparisons(&ledger.take().files, Some(&outcome)))).await
 }
 
-/// What is known about one copy.
-#[derive(Debug, Clone, Default)]
-struct Found {
-    /// Its file here; `None` before it was read.
-    here: Option<Here>,
-    /// What the receiver said about it, if anything.
-    flags: Option<ItemFlags>,
-}
-
+/// What the file here is; nothing before it was read.
 #[derive(Debug, Clone)]
 enum Here {
     Same,
@@ -185,48 +179,42 @@ enum Here {
     Unreadable(NasSyncError),
 }
 
-/// One session: which files are in its list, and what is found out about them.
+/// One session: which files are in its list, and what they are here.
 struct Reading {
     items: Vec<Item>,
     root: Option<Arc<Root>>,
     /// For each file of the list, its position in `items`.
     listed: Vec<usize>,
     /// As `items`.
-    found: Mutex<Vec<Found>>,
+    here: Mutex<Vec<Option<Here>>>,
 }
 
 impl Reading {
     /// Looks at the files here. Those that are gone, or clearly not what was recorded, need not be compared.
     fn look(items: Vec<Item>, root: Option<Arc<Root>>) -> (Self, Vec<FileEntry>) {
-        let mut found = vec![Found::default(); items.len()];
+        let mut here = vec![None; items.len()];
         let mut files = Vec::new();
         for (at, item) in items.iter().enumerate() {
             match SourceFile::open_document(root.as_deref(), &item.path) {
                 Ok(file) if item.may_be(file.meta()) => files.push((at, *file.meta())),
-                Ok(_) => found[at].here = Some(Here::Changed),
-                Err(error) => found[at].here = Some(Here::Unreadable(error)),
+                Ok(_) => here[at] = Some(Here::Changed),
+                Err(error) => here[at] = Some(Here::Unreadable(error)),
             }
         }
         let entries = file_list::entries(files.iter().map(|(at, meta)| (&items[*at].name, *meta)));
         let listed = files.iter().map(|(at, _)| *at).collect();
-        (Self { items, root, listed, found: Mutex::new(found) }, entries)
+        (Self { items, root, listed, here: Mutex::new(here) }, entries)
     }
 
-    fn found(&self) -> MutexGuard<'_, Vec<Found>> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, index: usize, note: impl FnOnce(&mut Found)) {
-        // Folders stand behind the files and are not compared.
-        if let Some(&at) = self.listed.get(index) {
-            note(&mut self.found()[at]);
+    /// What the session proved about each copy; without one, all is known beforehand. `told` is about the files of the
+    /// list.
+    fn comparisons(&self, told: &[FileReport], outcome: Option<&Outcome>) -> Vec<Comparison> {
+        let mut flags = vec![None; self.items.len()];
+        for (&at, file) in self.listed.iter().zip(told) {
+            flags[at] = file.flags;
         }
-    }
-
-    /// What the session proved about each copy; without one, all is known beforehand.
-    fn judge(&self, outcome: Option<&Outcome>) -> Vec<Comparison> {
         let silence = outcome.map_or(Ok(()), |outcome| self.meaning_of_silence(outcome));
-        let compare = |(item, found): (&Item, &Found)| match (&found.here, found.flags) {
+        let compare = |((item, here), flags): ((&Item, &Option<Here>), Option<ItemFlags>)| match (here, flags) {
             (Some(Here::Unreadable(error)), _) => Comparison::Unknown(error.clone()),
             (Some(Here::Changed), _) => Comparison::ChangedHere,
             (None, _) => Comparison::Unknown(NasSyncError::new(ErrorKind::Internal, "its file here was not read")),
@@ -238,7 +226,8 @@ impl Reading {
                 (None, Ok(())) => Comparison::Equal,
             },
         };
-        self.items.iter().zip(&*self.found()).map(compare).collect()
+        let here = blocking::lock(&self.here);
+        self.items.iter().zip(&*here).zip(flags).map(compare).collect()
     }
 
     /// A copy about which nothing is said is equal, if all complaints are about others.
@@ -265,7 +254,7 @@ impl Reading {
 impl Item {
     /// Whether a file of this size and time may be what was recorded. Times decide only where no sum was kept.
     fn may_be(&self, meta: &FileMeta) -> bool {
-        meta.size == self.bytes && (self.sha256.is_some() || (meta.mtime, meta.mtime_ns) == self.mtime)
+        meta.size == self.bytes && (self.sha256.is_some() || meta.mtime == self.mtime)
     }
 
     /// Whether a file that was read is what was recorded.
@@ -278,26 +267,19 @@ impl Item {
 }
 
 impl Sources for Reading {
-    fn open(&self, index: usize, _entry: &FileEntry) -> Result<SourceFile> {
-        let item = &self.items[self.listed[index]];
+    fn open(&self, entry: &FileEntry) -> Result<SourceFile> {
+        let item = &self.items[*file_list::tagged(&self.listed, entry)?];
         SourceFile::open_document(self.root.as_deref(), &item.path).map(SourceFile::hashed)
     }
 
-    fn summed(&self, index: usize, file: Result<&SourceFile, &NasSyncError>) {
+    fn summed(&self, entry: &FileEntry, file: Result<&SourceFile, &NasSyncError>) {
+        let Ok(&at) = file_list::tagged(&self.listed, entry) else { return };
         let here = match file {
-            Ok(file) if self.items[self.listed[index]].is_in(file) => Here::Same,
+            Ok(file) if self.items[at].is_in(file) => Here::Same,
             Ok(_) => Here::Changed,
             Err(error) => Here::Unreadable(error.clone()),
         };
-        self.note(index, |found| found.here = Some(here));
-    }
-}
-
-impl Monitor for Reading {
-    fn event(&self, event: Event<'_>) {
-        if let Event::Itemized { index, flags, .. } = event {
-            self.note(index, |found| found.flags = Some(flags));
-        }
+        blocking::lock(&self.here)[at] = Some(here);
     }
 }
 
@@ -324,7 +306,7 @@ mod tests {
             name: RemoteName::new("a").unwrap(),
             path: PathBuf::new(),
             bytes,
-            mtime: (0, 0),
+            mtime: Mtime::default(),
             sha256: None,
         };
         sizes.iter().map(|&bytes| item(bytes)).collect()
@@ -341,9 +323,9 @@ mod tests {
     #[test]
     fn a_file_without_a_recorded_sum_is_known_by_size_and_time() {
         let mut item = items(&[5]).remove(0);
-        let meta = FileMeta { size: 5, mtime: 0, mtime_ns: 1, mode: 0, uid: 0, gid: 0 };
+        let meta = FileMeta { size: 5, mtime: Mtime { seconds: 0, nanoseconds: 1 }, ..FileMeta::default() };
         assert!(!item.may_be(&meta));
-        assert!(item.may_be(&FileMeta { mtime_ns: 0, ..meta }));
+        assert!(item.may_be(&FileMeta { mtime: Mtime::default(), ..meta }));
         item.sha256 = Some([0; 32]);
         assert!(item.may_be(&meta) && !item.may_be(&FileMeta { size: 4, ..meta }));
     }

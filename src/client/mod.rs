@@ -8,9 +8,14 @@ pub mod documents;
 pub(crate) mod file_list;
 pub(crate) mod login;
 pub mod nas;
+mod prepare;
 mod push;
+pub(crate) mod rehearse;
 pub(crate) mod space;
+mod stats;
 
 pub use self::config::ClientConfig;
 pub use self::login::Client;
-pub use self::push::{Files, PushReport, PushRequest, PushStats, push_over};
+pub use self::prepare::Files;
+pub use self::push::{PushReport, PushRequest, push_over};
+pub use self::stats::PushStats;

@@ -24,9 +24,9 @@ pub enum Stability {
     Changed,
 }
 
-/// How loud a text from the other side is.
+/// How serious a text from the other side is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loudness {
+pub enum Severity {
     /// For information.
     Info,
     /// A warning.
@@ -35,7 +35,7 @@ pub enum Loudness {
     Error,
 }
 
-/// One event. An `index` is the position at which the caller named the file, not its number on the wire.
+/// One event. Entries carry the tag that the caller gave them.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -48,17 +48,13 @@ pub enum Event<'a> {
     },
     /// The receiver looked at an entry and says what differs there.
     Itemized {
-        /// Which entry.
-        index: usize,
-        /// The entry.
+        /// Its entry.
         entry: &'a FileEntry,
         /// What differs.
         flags: ItemFlags,
     },
     /// A file is being sent.
     FileStarted {
-        /// Which file.
-        index: usize,
         /// Its entry.
         entry: &'a FileEntry,
     },
@@ -69,8 +65,6 @@ pub enum Event<'a> {
     },
     /// A file has been sent; it is not stored yet.
     FileSent {
-        /// Which file.
-        index: usize,
         /// Its entry.
         entry: &'a FileEntry,
         /// How.
@@ -82,8 +76,6 @@ pub enum Event<'a> {
     },
     /// A file could not be sent.
     FileFailed {
-        /// Which file.
-        index: usize,
         /// Its entry.
         entry: &'a FileEntry,
         /// Why.
@@ -91,13 +83,13 @@ pub enum Event<'a> {
     },
     /// The receiver says that the file is stored.
     Acknowledged {
-        /// Which file.
-        index: usize,
+        /// Its entry.
+        entry: &'a FileEntry,
     },
     /// A text from the other side, not yet escaped.
     Text {
-        /// How loud.
-        loudness: Loudness,
+        /// How serious it is.
+        severity: Severity,
         /// The text.
         text: &'a [u8],
     },

@@ -1,6 +1,5 @@
-//! What a session told about each of its files, readable at any time, also when the session was cut off.
+//! What a session told, kept while it runs: readable at any time, also when the session was cut off.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -9,10 +8,14 @@ use chrono::{DateTime, Utc};
 use super::event::{Event, Monitor, Stability};
 use crate::blocking;
 use crate::error::NasSyncError;
+use crate::wire::flist::{EntryKind, FileEntry};
+use crate::wire::iflags::ItemFlags;
 
 /// What a session told about one file.
 #[derive(Debug, Clone, Default)]
 pub struct FileReport {
+    /// What the receiver said about it, if anything.
+    pub flags: Option<ItemFlags>,
     /// When its sending began.
     pub started: Option<(DateTime<Utc>, Instant)>,
     /// When it was acknowledged or failed.
@@ -29,61 +32,122 @@ pub struct FileReport {
     pub failure: Option<NasSyncError>,
 }
 
-/// Keeps what is told about every file and passes the events on.
+/// What a session told, added up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Regular files that did not exist there.
+    pub created_files: u64,
+    /// Folders that did not.
+    pub created_directories: u64,
+    /// Symlinks that did not.
+    pub created_symlinks: u64,
+    /// Files whose data was sent, second tries counted again.
+    pub sent: u64,
+    /// The length of those files, in bytes.
+    pub sent_size: u64,
+    /// Bytes sent as data.
+    pub literal: u64,
+    /// Bytes that the receiver had.
+    pub matched: u64,
+    /// Bytes of files that were read and handed on.
+    pub read: u64,
+}
+
+/// All that a session told.
+#[derive(Debug, Clone, Default)]
+pub struct Account {
+    /// What was told about the entries with the tags 0, 1, and so on.
+    pub files: Vec<FileReport>,
+    /// The sums.
+    pub totals: Totals,
+    /// Files that could not be sent, by name.
+    pub failures: Vec<(Box<[u8]>, NasSyncError)>,
+}
+
+/// Keeps what is told and passes the events on.
 pub struct Ledger {
-    files: Mutex<Vec<FileReport>>,
-    bytes: AtomicU64,
+    account: Mutex<Account>,
     monitor: Arc<dyn Monitor>,
 }
 
 impl Ledger {
-    /// For so many files.
-    pub fn new(monitor: Arc<dyn Monitor>, files: usize) -> Self {
-        Self { files: Mutex::new(vec![FileReport::default(); files]), bytes: AtomicU64::new(0), monitor }
+    /// Keeps an account of each of the entries with the tags below `tags`, and of all of them together.
+    pub fn new(monitor: Arc<dyn Monitor>, tags: usize) -> Self {
+        let account = Account { files: vec![FileReport::default(); tags], ..Account::default() };
+        Self { account: Mutex::new(account), monitor }
     }
 
     /// Bytes of files that were read and handed on, for a session that can no longer say what it sent.
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+    pub fn read(&self) -> u64 {
+        blocking::lock(&self.account).totals.read
     }
 
     /// All that was told.
-    pub fn take(&self) -> Vec<FileReport> {
-        std::mem::take(&mut *blocking::lock(&self.files))
+    pub fn take(&self) -> Account {
+        std::mem::take(&mut *blocking::lock(&self.account))
+    }
+}
+
+impl Account {
+    fn note(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Itemized { entry, flags } => {
+                if flags.has(ItemFlags::NEW) {
+                    *self.totals.created(&entry.kind) += 1;
+                }
+                self.file(entry, |file| file.flags = Some(*flags));
+            }
+            Event::FileStarted { entry } => self.file(entry, |file| {
+                file.started.get_or_insert_with(|| (Utc::now(), Instant::now()));
+            }),
+            Event::FileSent { entry, stats, stability, sha256 } => {
+                self.totals.sent += 1;
+                self.totals.sent_size += entry.meta.size;
+                self.totals.literal += stats.literal;
+                self.totals.matched += stats.matched;
+                self.file(entry, |file| {
+                    // A second try says what counts now.
+                    (file.stability, file.sha256) = (Some(*stability), *sha256);
+                    (file.acknowledged, file.failure) = (false, None);
+                    file.literal += stats.literal;
+                });
+            }
+            Event::FileFailed { entry, error } => {
+                self.failures.push((entry.name.clone(), (*error).clone()));
+                self.file(entry, |file| {
+                    file.failure = Some((*error).clone());
+                    file.ended = Some(Instant::now());
+                });
+            }
+            Event::Progress { bytes } => self.totals.read += bytes,
+            Event::Acknowledged { entry } => self.file(entry, |file| {
+                file.acknowledged = true;
+                file.ended = Some(Instant::now());
+            }),
+            Event::Listed { .. } | Event::Text { .. } => {}
+        }
     }
 
-    fn note(&self, index: usize, note: impl FnOnce(&mut FileReport)) {
-        if let Some(report) = blocking::lock(&self.files).get_mut(index) {
-            note(report);
+    fn file(&mut self, entry: &FileEntry, note: impl FnOnce(&mut FileReport)) {
+        if let Some(file) = entry.tag.and_then(|tag| self.files.get_mut(tag as usize)) {
+            note(file);
+        }
+    }
+}
+
+impl Totals {
+    fn created(&mut self, kind: &EntryKind) -> &mut u64 {
+        match kind {
+            EntryKind::File => &mut self.created_files,
+            EntryKind::Directory(_) => &mut self.created_directories,
+            EntryKind::Symlink(_) => &mut self.created_symlinks,
         }
     }
 }
 
 impl Monitor for Ledger {
     fn event(&self, event: Event<'_>) {
-        match &event {
-            Event::FileStarted { index, .. } => self.note(*index, |report| {
-                report.started.get_or_insert_with(|| (Utc::now(), Instant::now()));
-            }),
-            Event::FileSent { index, stability, stats, sha256, .. } => self.note(*index, |report| {
-                // A second try says what counts now.
-                (report.stability, report.sha256) = (Some(*stability), *sha256);
-                (report.acknowledged, report.failure) = (false, None);
-                report.literal += stats.literal;
-            }),
-            Event::FileFailed { index, error, .. } => self.note(*index, |report| {
-                report.failure = Some((*error).clone());
-                report.ended = Some(Instant::now());
-            }),
-            Event::Progress { bytes } => {
-                self.bytes.fetch_add(*bytes, Ordering::Relaxed);
-            }
-            Event::Acknowledged { index } => self.note(*index, |report| {
-                report.acknowledged = true;
-                report.ended = Some(Instant::now());
-            }),
-            _ => {}
-        }
+        blocking::lock(&self.account).note(&event);
         self.monitor.event(event);
     }
 }

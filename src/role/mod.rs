@@ -4,7 +4,9 @@
 //! a recorded session, or connects the port to a real server. Roles never see a socket, a clock or a database.
 
 pub mod event;
+pub mod inbox;
 pub mod ledger;
 pub mod list;
+pub mod outbox;
 pub mod port;
 pub mod sender;

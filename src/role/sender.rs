@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::event::{Event, FileStats, Monitor, Stability};
-use super::list::{NumberedList, Sources};
+use super::list::{FileList, Sources};
 use super::port::Port;
 use crate::delta::{BasisUse, BlockIndex, BlockSums, Op, Search, StrongHasher, SumHead};
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -17,7 +17,7 @@ use crate::wire::flist::{EntryKind, FileEntry, io_error};
 use crate::wire::iflags::{Item, ItemFlags};
 use crate::wire::mux::{Framing, Message};
 use crate::wire::ndx::{self, NdxCoder};
-use crate::wire::negotiated::{Goodbye, IdleSign, Negotiated};
+use crate::wire::negotiated::{Goodbye, IdleSign, Negotiated, Unsendable};
 use crate::wire::stats::DeleteStats;
 use crate::wire::sums::{self, HeadLimits};
 use crate::wire::token::{TokenCoding, TokenEncoder, TokenError, plain};
@@ -35,8 +35,8 @@ const MORE_RECORDS: usize = 16;
 /// What happens to a file that somebody changed while it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangedFile {
-    /// It is spoilt, so that the receiver keeps what it had and asks once more.
-    Spoil,
+    /// It arrives with an invalid whole-file sum, so that the receiver keeps what it had and asks once more.
+    Invalidate,
     /// What was read is stored, as rsync does.
     Keep,
 }
@@ -48,7 +48,7 @@ pub enum Mode {
     Transfer,
     /// Nothing but item records travel.
     DryRun,
-    /// Every file travels empty and spoilt: the receiver makes its temporary file, finds it wrong, asks once more and
+    /// Every file travels empty and with an invalid whole-file sum: the receiver makes its temporary file, finds it wrong, asks once more and
     /// keeps nothing. Proves that it can write without leaving anything behind.
     Rehearsal,
 }
@@ -56,7 +56,7 @@ pub enum Mode {
 /// What a sender needs to know beside what was negotiated.
 pub struct SendJob {
     /// What is sent, numbered as the session's protocol numbers it.
-    pub list: Arc<NumberedList>,
+    pub list: Arc<FileList>,
     /// Where the contents come from.
     pub sources: Arc<dyn Sources>,
     /// About files that change meanwhile.
@@ -70,7 +70,7 @@ pub struct SendJob {
 pub fn run(job: SendJob, negotiated: Negotiated, mut port: Port, monitor: &dyn Monitor) -> Result<()> {
     let list = job.list;
     monitor.event(Event::Listed { entries: list.len(), bytes: list.bytes() });
-    list.send(&negotiated, &mut port)?;
+    list.send(&negotiated, &mut port.outbox)?;
     let tokens = TokenEncoder::new(negotiated.tokens, negotiated.zlib_history).map_err(internal)?;
     let mut sender = Sender {
         requests: NdxCoder::new(negotiated.ndx),
@@ -104,7 +104,7 @@ enum Phase {
 
 struct Sender<'m> {
     negotiated: Negotiated,
-    list: Arc<NumberedList>,
+    list: Arc<FileList>,
     sources: Arc<dyn Sources>,
     changed: ChangedFile,
     mode: Mode,
@@ -138,11 +138,11 @@ impl Sender<'_> {
     }
 
     fn goodbye(&mut self) -> Result<()> {
-        self.port.flush()?;
+        self.port.outbox.flush()?;
         self.expect_done()?;
         if self.negotiated.goodbye == Goodbye::Exchange {
             self.put_ndx(ndx::DONE)?;
-            self.port.flush()?;
+            self.port.outbox.flush()?;
             self.expect_done()?;
         }
         Ok(())
@@ -161,7 +161,7 @@ impl Sender<'_> {
             return Ok(());
         }
         self.reported_errors = self.errors;
-        self.port.message(&Message::IoError(self.errors))
+        self.port.outbox.message(&Message::IoError(self.errors))
     }
 
     /// The next index that is asked for; `None` for DONE. Counts of deleted entries may stand anywhere before.
@@ -189,27 +189,27 @@ impl Sender<'_> {
     }
 
     fn put_ndx(&mut self, ndx: i32) -> Result<()> {
-        self.replies.put(self.port.out(), ndx);
-        self.port.settle()
+        self.replies.put(self.port.outbox.frame(), ndx);
+        self.port.outbox.settle()
     }
 
     fn answer(&mut self, ndx: i32, phase: Phase) -> Result<()> {
         let list = Arc::clone(&self.list);
         let items = self.negotiated.items;
         let item = self.port.take(|reader| Item::decode(items, reader))?;
-        let Some((index, entry)) = list.get(ndx) else {
+        let Some(entry) = list.get(ndx) else {
             let behind_the_last = usize::try_from(ndx) == Ok(list.len());
             return match self.negotiated.idle {
                 IdleSign::Record if behind_the_last && item.flags.0 == ItemFlags::NEW => Ok(()),
                 _ => Err(protocol(format!("file {ndx} was asked for, the list has {}", list.len()))),
             };
         };
-        self.monitor.event(Event::Itemized { index, entry, flags: item.flags });
+        self.monitor.event(Event::Itemized { entry, flags: item.flags });
         if !item.flags.has(ItemFlags::TRANSFER) {
             return self.echo(ndx, &item);
         }
         let times = usize::try_from(ndx).ok().and_then(|ndx| self.sent.get_mut(ndx));
-        match (entry.kind, phase, times) {
+        match (&entry.kind, phase, times) {
             (EntryKind::File, Phase::Data, Some(times)) if *times < 2 => *times += 1,
             _ => return Err(protocol(format!("the data of entry {ndx} was asked for when it may not be"))),
         }
@@ -217,29 +217,37 @@ impl Sender<'_> {
             return self.echo(ndx, &item);
         }
         let sums = self.take_sums()?;
-        self.monitor.event(Event::FileStarted { index, entry });
+        self.monitor.event(Event::FileStarted { entry });
         if self.mode == Mode::Rehearsal {
             self.echo(ndx, &item)?;
-            return self.send_spoilt(index, entry);
+            return self.send_rehearsed(entry);
         }
-        match self.sources.open(index, entry) {
+        match self.sources.open(entry) {
             Ok(source) => {
                 self.echo(ndx, &item)?;
-                self.send_file(index, entry, source, sums.as_ref())
+                self.send_file(entry, source, sums.as_ref())
             }
             Err(error) => {
                 self.errors |=
                     if error.kind() == ErrorKind::SourceMissing { io_error::VANISHED } else { io_error::GENERAL };
-                self.monitor.event(Event::FileFailed { index, entry, error: &error });
-                NumberedList::decline(&self.negotiated, ndx, &mut self.port)
+                self.monitor.event(Event::FileFailed { entry, error: &error });
+                self.decline(ndx)
             }
+        }
+    }
+
+    /// Says that a requested file will not come.
+    fn decline(&mut self, ndx: i32) -> Result<()> {
+        match self.negotiated.unsendable {
+            Unsendable::Omitted => Ok(()),
+            Unsendable::Message => self.port.outbox.message(&Message::NoSend(ndx)),
         }
     }
 
     fn echo(&mut self, ndx: i32, item: &Item) -> Result<()> {
         self.put_ndx(ndx)?;
-        item.encode(self.negotiated.items, self.port.out());
-        self.port.settle()
+        item.encode(self.negotiated.items, self.port.outbox.frame());
+        self.port.outbox.settle()
     }
 
     /// Reads the sums of the receiver's old file. `None` when there is none, or when its sums are too many to keep.
@@ -268,54 +276,48 @@ impl Sender<'_> {
         Ok(kept)
     }
 
-    fn send_file(
-        &mut self,
-        index: usize,
-        entry: &FileEntry,
-        mut source: SourceFile,
-        sums: Option<&BlockSums>,
-    ) -> Result<()> {
+    fn send_file(&mut self, entry: &FileEntry, mut source: SourceFile, sums: Option<&BlockSums>) -> Result<()> {
         let head = sums.map_or(SumHead::EMPTY, BlockSums::head);
-        sums::encode_head(&head, self.port.out());
+        sums::encode_head(&head, self.port.outbox.frame());
         let mut hasher = self.negotiated.file_sum.hasher();
         let read = match sums {
             Some(sums) => self.send_delta(&mut source, sums, &mut hasher)?,
             None if self.negotiated.tokens == TokenCoding::Plain => self.send_plain(&mut source, &mut hasher)?,
             None => self.send_literals(&mut source, &mut hasher)?,
         };
-        self.tokens.end(self.port.out()).map_err(internal)?;
+        self.tokens.end(self.port.outbox.frame()).map_err(internal)?;
         let stability = if source.unchanged() { Stability::Unchanged } else { Stability::Changed };
-        let spoil = read.failure.is_some()
-            || (stability == Stability::Changed && self.changed == ChangedFile::Spoil)
+        let invalid = read.failure.is_some()
+            || (stability == Stability::Changed && self.changed == ChangedFile::Invalidate)
             || read.stats.literal + read.stats.matched < source.stamp().size;
-        self.put_digest(hasher, if spoil { Digesting::Spoilt } else { Digesting::True });
+        self.put_whole_sum(hasher, if invalid { WholeSum::Invalid } else { WholeSum::Valid });
         // Told before the frame can leave, so that no acknowledgement overtakes it.
         match read.failure {
             None => {
                 let (stats, sha256) = (read.stats, source.sha256());
-                self.monitor.event(Event::FileSent { index, entry, stats, stability, sha256 });
+                self.monitor.event(Event::FileSent { entry, stats, stability, sha256 });
             }
             Some(error) => {
                 self.errors |= io_error::GENERAL;
-                self.monitor.event(Event::FileFailed { index, entry, error: &error });
+                self.monitor.event(Event::FileFailed { entry, error: &error });
             }
         }
-        self.port.settle()
+        self.port.outbox.settle()
     }
 
-    fn send_spoilt(&mut self, index: usize, entry: &FileEntry) -> Result<()> {
-        sums::encode_head(&SumHead::EMPTY, self.port.out());
-        self.tokens.end(self.port.out()).map_err(internal)?;
-        self.put_digest(self.negotiated.file_sum.hasher(), Digesting::Spoilt);
+    fn send_rehearsed(&mut self, entry: &FileEntry) -> Result<()> {
+        sums::encode_head(&SumHead::EMPTY, self.port.outbox.frame());
+        self.tokens.end(self.port.outbox.frame()).map_err(internal)?;
+        self.put_whole_sum(self.negotiated.file_sum.hasher(), WholeSum::Invalid);
         let (stats, stability) = (FileStats::default(), Stability::Unchanged);
-        self.monitor.event(Event::FileSent { index, entry, stats, stability, sha256: None });
-        self.port.settle()
+        self.monitor.event(Event::FileSent { entry, stats, stability, sha256: None });
+        self.port.outbox.settle()
     }
 
-    fn put_digest(&mut self, hasher: StrongHasher, digesting: Digesting) {
+    fn put_whole_sum(&mut self, hasher: StrongHasher, validity: WholeSum) {
         let digest = hasher.finish();
-        let flip = if digesting == Digesting::Spoilt { 0xff } else { 0 };
-        self.port.out().extend(digest.as_bytes().iter().map(|byte| byte ^ flip));
+        let flip = if validity == WholeSum::Invalid { 0xff } else { 0 };
+        self.port.outbox.frame().extend(digest.as_bytes().iter().map(|byte| byte ^ flip));
     }
 
     /// Whole file, nothing compressed: read straight into the frame, one token for each read.
@@ -323,8 +325,8 @@ impl Sender<'_> {
         let mut read = FileRead::default();
         let size = source.stamp().size;
         loop {
-            let most = literal_len(size.saturating_sub(read.stats.literal), self.port.room());
-            let frame = self.port.out();
+            let most = literal_len(size.saturating_sub(read.stats.literal), self.port.outbox.room());
+            let frame = self.port.outbox.frame();
             let token = frame.len();
             let data = token + size_of::<i32>();
             frame.resize(data + most, 0);
@@ -344,7 +346,7 @@ impl Sender<'_> {
             hasher.update(&frame[data..]);
             read.stats.literal += len as u64;
             self.monitor.event(Event::Progress { bytes: len as u64 });
-            self.port.settle()?;
+            self.port.outbox.settle()?;
         }
     }
 
@@ -355,9 +357,9 @@ impl Sender<'_> {
             let data = &self.buffer[..len];
             hasher.update(data);
             read.stats.literal += len as u64;
-            self.tokens.literal(data, self.port.out()).map_err(internal)?;
+            self.tokens.literal(data, self.port.outbox.frame()).map_err(internal)?;
             self.monitor.event(Event::Progress { bytes: len as u64 });
-            self.port.settle()?;
+            self.port.outbox.settle()?;
         }
         Ok(read)
     }
@@ -368,20 +370,20 @@ impl Sender<'_> {
         let mut stats = FileStats::default();
         let index = BlockIndex::new(sums, self.negotiated.block_sum);
         let mut search = Search::new(&index, BasisUse::Kept);
-        let (tokens, port) = (&mut self.tokens, &mut self.port);
+        let (tokens, out) = (&mut self.tokens, &mut self.port.outbox);
         let mut put = |op: Op<'_>| {
             match op {
                 Op::Literal(data) => {
                     stats.literal += data.len() as u64;
-                    tokens.literal(data, port.out())
+                    tokens.literal(data, out.frame())
                 }
                 Op::Copy { block, data } => {
                     stats.matched += data.len() as u64;
-                    tokens.copy(block, data, port.out())
+                    tokens.copy(block, data, out.frame())
                 }
             }
             .map_err(internal)?;
-            port.settle()
+            out.settle()
         };
         while let Some(len) = read.next(source, &mut self.buffer) {
             let data = &self.buffer[..len];
@@ -404,13 +406,13 @@ fn literal_len(left: u64, room: usize) -> usize {
     if room < LEAST { len } else { len.min(room) }
 }
 
-/// Whether the digest behind a file can match.
+/// Whether the sum behind a file can match.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Digesting {
+enum WholeSum {
     /// It is that of the bytes sent.
-    True,
-    /// It cannot match, so the receiver throws the file away.
-    Spoilt,
+    Valid,
+    /// It cannot match, so the receiver throws the file away and may ask once more.
+    Invalid,
 }
 
 /// How far a file could be read.

@@ -147,7 +147,7 @@ fn item(path: PathBuf, copy: &StoredCopy) -> Result<Item> {
         name: RemoteName::new(&*copy.remote_name)?,
         path,
         bytes: copy.bytes,
-        mtime: (copy.mtime_seconds, copy.mtime_nanoseconds),
+        mtime: copy.mtime,
         sha256: copy.sha256,
     })
 }

@@ -1,4 +1,4 @@
-//! The pulse of a session: when something last moved, and the deadline that follows from it.
+//! When something last moved in a session, and the deadline that follows from it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -34,24 +34,24 @@ pub enum Stall {
 
 /// When something last moved, and how much has moved.
 #[derive(Debug)]
-pub struct Pulse {
+pub struct ProgressTimer {
     last: Mutex<Instant>,
     receipts: Receipts,
     /// Files that failed over there, as far as it said.
     failures: AtomicUsize,
-    hurried: AtomicBool,
+    failed: AtomicBool,
     role_ended: AtomicBool,
     sent: AtomicU64,
     received: AtomicU64,
 }
 
-impl Pulse {
+impl ProgressTimer {
     pub fn new(receipts: Receipts) -> Self {
         Self {
             last: Mutex::new(Instant::now()),
             receipts,
             failures: AtomicUsize::new(0),
-            hurried: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
             role_ended: AtomicBool::new(false),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
@@ -59,7 +59,7 @@ impl Pulse {
     }
 
     /// Something moved.
-    pub fn beat(&self) {
+    pub fn progress(&self) {
         // A peer must not be able to keep a session that is over.
         if self.role_ended.load(Ordering::Relaxed) {
             return;
@@ -69,13 +69,13 @@ impl Pulse {
 
     /// Only the other side's end is still awaited; nothing that moves from now on is progress.
     pub fn role_ended(&self) {
-        self.beat();
+        self.progress();
         self.role_ended.store(true, Ordering::Relaxed);
     }
 
-    /// As [`Pulse::role_ended`], after a failure: the other side has time for its last words only.
-    pub fn hurry(&self) {
-        self.hurried.store(true, Ordering::Relaxed);
+    /// As [`ProgressTimer::role_ended`], after a failure: the other side has time for its last words only.
+    pub fn await_last_words(&self) {
+        self.failed.store(true, Ordering::Relaxed);
         self.role_ended();
     }
 
@@ -109,7 +109,7 @@ impl Pulse {
     /// Returns once nothing has moved for `limit`, or for a shorter time where no more can come.
     pub async fn stalled(&self, limit: Duration) -> Stall {
         loop {
-            let (limit, stall) = if self.hurried.load(Ordering::Relaxed) {
+            let (limit, stall) = if self.failed.load(Ordering::Relaxed) {
                 (limit.min(LAST_WORDS), Stall::Silent)
             } else if self.is_jammed() {
                 (limit.min(JAM_WAIT), Stall::Jammed)
@@ -120,7 +120,7 @@ impl Pulse {
             if Instant::now() >= deadline {
                 return stall;
             }
-            // Short naps, because `hurry` may bring the deadline forward.
+            // Short naps, because `await_last_words` may bring the deadline forward.
             tokio::time::sleep_until(deadline.min(Instant::now() + LAST_WORDS / 5)).await;
         }
     }

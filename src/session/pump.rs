@@ -3,44 +3,44 @@
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::deadline::Pulse;
-use super::received::Heard;
+use super::deadline::ProgressTimer;
+use super::received::Received;
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::role::event::{Event, Loudness, Monitor};
-use crate::role::list::NumberedList;
-use crate::role::port::Feeder;
+use crate::role::inbox::Feeder;
 use crate::transport::{ExecReader, ExecWriter};
 use crate::wire::mux::{Demultiplexer, Frame, Message};
 
 /// Sends handshake bytes.
-pub async fn send(out: &mut Vec<u8>, writer: &mut ExecWriter, pulse: &Pulse) -> Result<()> {
+pub async fn send(out: &mut Vec<u8>, writer: &mut ExecWriter, timer: &ProgressTimer) -> Result<()> {
     if out.is_empty() {
         return Ok(());
     }
-    pulse.add_sent(out.len());
+    timer.add_sent(out.len());
     writer.write(std::mem::take(out).into()).await
 }
 
 /// Sends what the role writes, until it is done; then closes the command's input.
-pub async fn outbound(mut frames: mpsc::Receiver<Bytes>, writer: &mut ExecWriter, pulse: &Pulse) -> Result<()> {
+pub async fn outbound(mut frames: mpsc::Receiver<Bytes>, writer: &mut ExecWriter, timer: &ProgressTimer) -> Result<()> {
     while let Some(frame) = frames.recv().await {
         let len = frame.len();
         writer.write(frame).await?;
-        pulse.add_sent(len);
-        pulse.beat();
+        timer.add_sent(len);
+        timer.progress();
     }
     writer.finish().await
 }
+
+/// What a message beside the data stream means to this end of the session. It says itself what is progress.
+pub type OnMessage = Box<dyn FnMut(Message, &ProgressTimer) -> Result<()> + Send>;
 
 /// Reads until the command ends. Awaits nothing but the read half.
 pub async fn inbound(
     rest: Bytes,
     reader: &mut ExecReader,
     feeder: Feeder,
-    list: &NumberedList,
-    monitor: &dyn Monitor,
-    pulse: &Pulse,
-    heard: &mut Heard,
+    on_message: &mut OnMessage,
+    timer: &ProgressTimer,
+    received: &mut Received,
 ) -> Result<()> {
     let mut feeder = Some(feeder);
     let mut demultiplexer = Demultiplexer::default();
@@ -51,73 +51,26 @@ pub async fn inbound(
         })? {
             match frame {
                 Frame::Data(bytes) => {
-                    pulse.beat();
+                    timer.progress();
                     if let Some(feeder) = &feeder {
                         feeder.push(bytes)?;
                     }
                 }
+                Frame::Message(Message::ErrorExit(status)) => {
+                    received.announced_exit = status;
+                    // Nothing more comes for the role.
+                    feeder = None;
+                }
                 Frame::Message(message) => {
-                    if note(message, list, monitor, pulse, heard)? == Note::PeerEnds {
-                        feeder = None;
+                    if let Some(message) = received.keep_text(message, timer) {
+                        on_message(message, timer)?;
                     }
                 }
             }
         }
-        match heard.next(reader, pulse).await {
+        match received.next(reader, timer).await {
             Some(bytes) => input = bytes,
             None => return Ok(()),
         }
     }
-}
-
-#[derive(PartialEq, Eq)]
-enum Note {
-    Taken,
-    PeerEnds,
-}
-
-fn note(
-    message: Message,
-    list: &NumberedList,
-    monitor: &dyn Monitor,
-    pulse: &Pulse,
-    heard: &mut Heard,
-) -> Result<Note> {
-    let mut text = |loudness, text: &[u8]| {
-        heard.take_text(loudness, text, pulse);
-        monitor.event(Event::Text { loudness, text });
-    };
-    match message {
-        Message::ErrorXfer(bytes) => {
-            text(Loudness::Error, &bytes);
-            heard.text.set_partial();
-        }
-        Message::Error(bytes) => text(Loudness::Error, &bytes),
-        Message::Warning(bytes) => text(Loudness::Warning, &bytes),
-        Message::Info(bytes) => text(Loudness::Info, &bytes),
-        Message::Success(ndx) => {
-            // Servers acknowledge symlinks as well as files, and never a folder.
-            let (index, _) = list.get(ndx).filter(|(_, entry)| !entry.is_dir()).ok_or_else(|| {
-                NasSyncError::new(
-                    ErrorKind::Protocol,
-                    format!("the NAS acknowledged entry {ndx}, which is no file of the list"),
-                )
-            })?;
-            heard.acknowledged += 1;
-            // Each counts as progress, so a peer must not be able to repeat them for ever.
-            if heard.acknowledged > list.len() {
-                let message = "the NAS acknowledged more files than the list has";
-                return Err(NasSyncError::new(ErrorKind::Protocol, message));
-            }
-            pulse.beat();
-            monitor.event(Event::Acknowledged { index });
-        }
-        Message::ErrorExit(status) => {
-            heard.announced_exit = status;
-            return Ok(Note::PeerEnds);
-        }
-        // A receiving server has no use for these; they change nothing here.
-        Message::IoError(_) | Message::IoTimeout(_) | Message::Noop | Message::Deleted(_) | Message::NoSend(_) => {}
-    }
-    Ok(Note::Taken)
 }

@@ -9,6 +9,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
 use crate::process::{Holder, Life};
 use crate::proof::Level;
+use crate::wire::flist::Mtime;
 
 /// One document as its row describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,10 +190,8 @@ pub struct StoredCopy {
     pub remote_name: Vec<u8>,
     /// Its size.
     pub bytes: u64,
-    /// Its modification time, in whole seconds since 1970 …
-    pub mtime_seconds: i64,
-    /// … and nanoseconds beyond, below 1,000,000,000.
-    pub mtime_nanoseconds: u32,
+    /// Its modification time.
+    pub mtime: Mtime,
     /// What is proved about it.
     pub level: Level,
     /// SHA-256 of the bytes that were read when it was sent; `None` for copies of versions that kept none.

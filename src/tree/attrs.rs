@@ -10,34 +10,25 @@ use std::sync::OnceLock;
 
 use rustix::fs::Stat;
 
-/// What a file list says about a file besides its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileMeta {
-    /// Length in bytes.
-    pub size: u64,
-    /// Time of the last change of content: seconds since 1970, negative before.
-    pub mtime: i64,
-    /// Nanoseconds within that second, 0 to 999,999,999.
-    pub mtime_ns: u32,
-    /// `st_mode`: type and permissions.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
+use crate::wire::flist::{FileMeta, Mtime};
+
+/// What a file list says about a file besides its name and kind.
+pub(super) fn meta_of(stat: &Stat) -> FileMeta {
+    FileMeta {
+        size: size_of(stat),
+        mtime: mtime_of(stat),
+        permissions: (stat.st_mode & 0o7777) as u16,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+    }
 }
 
-impl FileMeta {
-    pub(super) fn of(stat: &Stat) -> Self {
-        Self {
-            size: u64::try_from(stat.st_size).unwrap_or(0),
-            mtime: stat.st_mtime,
-            mtime_ns: nanoseconds(stat.st_mtime_nsec),
-            mode: stat.st_mode,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-        }
-    }
+pub(super) fn size_of(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(0)
+}
+
+pub(super) fn mtime_of(stat: &Stat) -> Mtime {
+    Mtime { seconds: stat.st_mtime, nanoseconds: nanoseconds(stat.st_mtime_nsec) }
 }
 
 /// The width of this field differs between processors. Some file systems report nonsense; a receiver would refuse it.

@@ -11,10 +11,8 @@ pub mod path;
 pub mod source;
 pub mod walk;
 
-pub use attrs::{FileMeta, IdNames};
+pub use attrs::IdNames;
 pub use look::Found;
 pub use path::{NameFault, Operand, RemoteName};
 pub use source::{Root, SourceFile, Stamp};
-pub use walk::{
-    Depth, Effect, EntryKind, Links, Listing, Reason, Sources, WalkOptions, WalkWarning, WalkedEntry, walk,
-};
+pub use walk::{Depth, Effect, Links, Listing, Reason, Sources, WalkOptions, WalkWarning, walk};

@@ -15,9 +15,10 @@ use rustix::fs::{Advice, AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 use sha2::{Digest as _, Sha256};
 
-use super::attrs::{FileMeta, nanoseconds};
+use super::attrs::{meta_of, mtime_of, nanoseconds, size_of};
 use super::beneath;
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::wire::flist::{FileMeta, Mtime};
 
 /// The folder that documents must lie below (`UPLOAD_DIR`), held open: renaming it or changing a symlink that leads
 /// to it changes nothing for documents opened through this handle.
@@ -98,10 +99,10 @@ pub struct Stamp {
     pub ino: u64,
     /// Length in bytes.
     pub size: u64,
-    /// Last change of content: seconds since 1970, nanoseconds.
-    pub mtime: (i64, u32),
+    /// Last change of content.
+    pub mtime: Mtime,
     /// Last change of content or attributes; unlike `mtime` it cannot be set back.
-    pub ctime: (i64, u32),
+    pub ctime: Mtime,
 }
 
 impl Stamp {
@@ -109,15 +110,15 @@ impl Stamp {
         Self {
             dev: stat.st_dev,
             ino: stat.st_ino,
-            size: u64::try_from(stat.st_size).unwrap_or(0),
-            mtime: (stat.st_mtime, nanoseconds(stat.st_mtime_nsec)),
-            ctime: (stat.st_ctime, nanoseconds(stat.st_ctime_nsec)),
+            size: size_of(stat),
+            mtime: mtime_of(stat),
+            ctime: Mtime { seconds: stat.st_ctime, nanoseconds: nanoseconds(stat.st_ctime_nsec) },
         }
     }
 
     /// How long ago `ctime` was; `None` when it lies ahead of the clock.
     fn age(&self) -> Option<Duration> {
-        let changed = Duration::new(u64::try_from(self.ctime.0).ok()?, self.ctime.1);
+        let changed = Duration::new(u64::try_from(self.ctime.seconds).ok()?, self.ctime.nanoseconds);
         SystemTime::now().duration_since(UNIX_EPOCH).ok()?.checked_sub(changed)
     }
 }
@@ -218,7 +219,7 @@ impl SourceFile {
             // Only a hint; a file system without read-ahead loses nothing.
             let _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
         }
-        let (meta, stamp) = (FileMeta::of(&stat), Stamp::of(&stat));
+        let (meta, stamp) = (meta_of(&stat), Stamp::of(&stat));
         Ok(Self { file, folder, name, shown: shown.to_owned(), meta, stamp, settled, sha256: None })
     }
 

@@ -18,12 +18,13 @@ use std::rc::Rc;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::attrs::FileMeta;
+use super::attrs::meta_of;
 use super::beneath::{self, is_symlink};
 use super::path::{NameFault, Operand, RemoteName, local_path};
 use super::source::{SourceFile, cannot_open};
 use crate::error::Result;
 use crate::text;
+use crate::wire::flist::{Content, EntryKind, FileEntry};
 
 /// What to do with a symlink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,42 +61,13 @@ pub struct WalkOptions {
     pub one_file_system: bool,
 }
 
-/// What an entry is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EntryKind {
-    /// A regular file.
-    File,
-    /// A folder.
-    Dir {
-        /// An operand named it: the root of what `--delete` may touch.
-        operand: bool,
-        /// What is in it is listed too.
-        listed: bool,
-    },
-    /// A symlink and the bytes it holds, 1 to 4,095 of them.
-    Symlink(Box<[u8]>),
-}
-
-/// One entry; about 150 bytes with a name of 40.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WalkedEntry {
-    /// The name as it is sent; `.` for the folder of an operand such as `dir/`.
-    pub name: Box<[u8]>,
-    /// What it is.
-    pub kind: EntryKind,
-    /// Size, times, mode and owner, not following a symlink unless all are followed.
-    pub meta: FileMeta,
-    /// Which base folder the name is relative to; see [`Sources`].
-    pub base: u32,
-}
-
 /// What a walk found.
 #[derive(Debug)]
 pub struct Listing {
     /// Opens the entries.
     pub sources: Sources,
-    /// In no order.
-    pub entries: Vec<WalkedEntry>,
+    /// In no order; about 150 bytes each with a name of 40. The tag of an entry is its base: see [`Sources`].
+    pub entries: Vec<FileEntry>,
 }
 
 /// The folders that the names are relative to. It stays when the entries have been moved elsewhere.
@@ -106,21 +78,26 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// The local path of an entry, for opening by others and for messages. `base` must come from the same listing.
-    pub fn local_path(&self, base: u32, name: &[u8]) -> PathBuf {
-        local_path(self.bases.get(base as usize).map_or(Path::new("."), PathBuf::as_path), name)
+    /// The local path of an entry of the same listing, for opening by others and for messages.
+    pub fn local_path(&self, entry: &FileEntry) -> PathBuf {
+        local_path(self.base(entry), &entry.name)
     }
 
-    /// Opens an entry that is a file. Unless links are followed, a symlink that has appeared since the walk is
-    /// refused, at the end of the name (`SourceNotRegular`) and on the way (`SourceOutside`).
+    fn base(&self, entry: &FileEntry) -> &Path {
+        let base = entry.tag.and_then(|base| self.bases.get(base as usize));
+        base.map_or(Path::new("."), PathBuf::as_path)
+    }
+
+    /// Opens an entry of the same listing that is a file. Unless links are followed, a symlink that has appeared since
+    /// the walk is refused, at the end of the name (`SourceNotRegular`) and on the way (`SourceOutside`).
     /// Else fails like [`SourceFile::open`].
-    pub fn open(&self, base: u32, name: &[u8]) -> Result<SourceFile> {
-        let path = self.local_path(base, name);
+    pub fn open(&self, entry: &FileEntry) -> Result<SourceFile> {
+        let path = self.local_path(entry);
         if self.links == Links::Follow {
             return SourceFile::open_following(&path);
         }
-        let folder = open_base(&self.local_path(base, b".")).map_err(|errno| cannot_open(&path, errno))?;
-        SourceFile::open_below(folder.as_fd(), name, &path)
+        let folder = open_base(self.base(entry)).map_err(|errno| cannot_open(&path, errno))?;
+        SourceFile::open_below(folder.as_fd(), &entry.name, &path)
     }
 }
 
@@ -265,7 +242,7 @@ struct Walker<'a> {
     keep: &'a mut dyn FnMut(&[u8], &EntryKind) -> bool,
     warn: &'a mut dyn FnMut(WalkWarning),
     bases: Vec<PathBuf>,
-    entries: Vec<WalkedEntry>,
+    entries: Vec<FileEntry>,
     pending: Vec<Pending>,
 }
 
@@ -341,7 +318,7 @@ impl Walker<'_> {
     }
 
     fn add(&mut self, ground: &Ground, name: Box<[u8]>, seen: &Seen<'_>, above: Option<&Rc<Trail>>) {
-        let mut meta = FileMeta::of(&seen.stat);
+        let mut meta = meta_of(&seen.stat);
         let mut trail = None;
         let kind = match FileType::from_raw_mode(seen.stat.st_mode) {
             FileType::RegularFile => EntryKind::File,
@@ -356,7 +333,11 @@ impl Walker<'_> {
                     }
                     trail = Some(Rc::new(Trail { dev, ino, above: above.cloned() }));
                 }
-                EntryKind::Dir { operand: seen.operand, listed: self.enters(ground, &name, &seen.stat) }
+                EntryKind::Directory(match self.enters(ground, &name, &seen.stat) {
+                    false => Content::Unlisted,
+                    true if seen.operand => Content::Argument,
+                    true => Content::Listed,
+                })
             }
             FileType::Symlink if self.options.links == Links::Skip => {
                 return self.warn_of(ground, &name, Reason::Symlink);
@@ -375,10 +356,10 @@ impl Walker<'_> {
         if *name != *b"." && !(self.keep)(&name, &kind) {
             return;
         }
-        if matches!(kind, EntryKind::Dir { listed: true, .. }) {
+        if matches!(kind, EntryKind::Directory(Content::Argument | Content::Listed)) {
             self.pending.push(Pending { entry: self.entries.len(), trail });
         }
-        self.entries.push(WalkedEntry { name, kind, meta, base: ground.base });
+        self.entries.push(FileEntry { tag: Some(ground.base), ..FileEntry::new(name, kind, meta) });
     }
 
     fn enters(&self, ground: &Ground, name: &[u8], stat: &Stat) -> bool {
@@ -392,22 +373,18 @@ impl Walker<'_> {
     /// Operands can overlap. Folders of one name become one; of the rest a folder wins, as it does for receivers, and
     /// else the first operand.
     fn drop_repeated_names(&mut self) {
-        let is_dir = |entry: &WalkedEntry| matches!(entry.kind, EntryKind::Dir { .. });
         // A stable sort: entries of one name stay in the order of the operands.
-        self.entries.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| is_dir(b).cmp(&is_dir(a))));
+        self.entries.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| b.kind.is_dir().cmp(&a.kind.is_dir())));
         let (bases, warn) = (&self.bases, &mut self.warn);
-        let path = |entry: &WalkedEntry| local_path(&bases[entry.base as usize], &entry.name);
+        let path = |entry: &FileEntry| local_path(&bases[entry.tag.unwrap_or_default() as usize], &entry.name);
         self.entries.dedup_by(|later, first| {
             if later.name != first.name {
                 return false;
             }
             match (&mut first.kind, &later.kind) {
-                (EntryKind::Dir { operand, listed }, EntryKind::Dir { operand: also_operand, listed: also_listed }) => {
-                    *operand |= also_operand;
-                    *listed |= also_listed;
-                }
+                (EntryKind::Directory(content), EntryKind::Directory(also)) => *content = (*content).min(*also),
                 // The same file named twice is no loss.
-                _ if later.base == first.base => {}
+                _ if later.tag == first.tag => {}
                 _ => warn(WalkWarning::new(path(later), Reason::SameNameAs(path(first)))),
             }
             true

@@ -5,9 +5,7 @@
 //! [`negotiated::Negotiated`] holds.
 
 pub mod flist;
-pub mod flist_order;
 pub mod handshake;
-pub mod idlist;
 pub mod iflags;
 pub mod int;
 pub mod mux;

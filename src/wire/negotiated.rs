@@ -2,8 +2,8 @@
 //!
 //! This and `handshake.rs` are the only places that compare protocol versions, `protocol-notes/03-handshake.md`.
 
-use super::flist::{EndOfList, ListCoding, XflagCoding};
-use super::flist_order::ListOrder;
+use super::flist::{EndOfList, ListCoding, ListOrder, XflagCoding};
+
 use super::handshake::{ChecksumChoice, CompatFlags, CompressionChoice, Offer, Protocol};
 use super::iflags::ItemCoding;
 use super::int::IntCoding;

@@ -12,9 +12,9 @@ use nas_sync::internal::delta::StrongAlgorithm;
 use nas_sync::internal::role::list::{IdNames, SendList, Sources};
 use nas_sync::internal::role::sender::Mode;
 use nas_sync::internal::tree::SourceFile;
-use nas_sync::internal::wire::flist::{Content, EntryKind, FileEntry, ListFields};
+use nas_sync::internal::wire::flist::idlist::NamedId;
+use nas_sync::internal::wire::flist::{Content, EntryKind, FileEntry, FileMeta, ListFields, Mtime};
 use nas_sync::internal::wire::handshake::{ChecksumChoice, CompressionChoice, Offer, Protocol};
-use nas_sync::internal::wire::idlist::NamedId;
 use nas_sync::internal::wire::server_args::PushOptions;
 use nas_sync::internal::wire::token::TokenCoding;
 use nas_sync::{Event, FileStats, Monitor};
@@ -140,7 +140,8 @@ impl Case {
     }
 
     pub fn list(&self) -> SendList {
-        let entries = self.entries.iter().map(|planned| planned.entry.clone()).collect();
+        let tagged = |(tag, planned): (u32, &Planned)| FileEntry { tag: Some(tag), ..planned.entry.clone() };
+        let entries = (0..).zip(&self.entries).map(tagged).collect();
         SendList { entries, fields: self.fields(), names: self.names.clone(), errors: self.errors }
     }
 }
@@ -148,32 +149,27 @@ impl Case {
 impl Planned {
     fn read(mut table: Table) -> Self {
         let content = table.find("content").map_or_else(Vec::new, |recipe| cook(&recipe));
-        let target: Option<Box<[u8]>> = table.find("target").map(|target| Box::from(target.as_bytes()));
         let kind = match &*table.take("kind") {
             "file" => EntryKind::File,
             "argument" => EntryKind::Directory(Content::Argument),
             "directory" => EntryKind::Directory(Content::Listed),
-            "symlink" => EntryKind::Symlink,
+            "symlink" => EntryKind::Symlink(table.take("target").into_bytes().into()),
             other => panic!("no such kind: {other}"),
         };
-        let size = match kind {
+        let size = match &kind {
             EntryKind::File => content.len(),
             EntryKind::Directory(_) => 4096,
-            EntryKind::Symlink => target.as_deref().map_or(0, |target: &[u8]| target.len()),
+            EntryKind::Symlink(target) => target.len(),
         };
         let mut number = |key| table.find(key).map_or(0, |value| value.parse().unwrap());
-        let entry = FileEntry {
+        let meta = FileMeta {
             size: size as u64,
-            mtime_ns: number("mtime_ns"),
             uid: number("uid"),
             gid: number("gid"),
-            name: table.take("name").into_bytes().into(),
-            kind,
+            mtime: Mtime { nanoseconds: number("mtime_ns"), seconds: table.take("mtime").parse().unwrap() },
             permissions: u16::from_str_radix(&table.take("permissions"), 8).unwrap(),
-            mtime: table.take("mtime").parse().unwrap(),
-            target,
-            digest: None,
         };
+        let entry = FileEntry::new(table.take("name").into_bytes(), kind, meta);
         let basis = table.find("basis").map(|recipe| cook(&recipe));
         let before = table.find("before").map(|recipe| cook(&recipe));
         let vanished = table.find("vanished").is_some();
@@ -326,7 +322,8 @@ impl Files {
 }
 
 impl Sources for Files {
-    fn open(&self, index: usize, _entry: &FileEntry) -> Result<SourceFile, NasSyncError> {
+    fn open(&self, entry: &FileEntry) -> Result<SourceFile, NasSyncError> {
+        let index = position(entry);
         let path = self.folder.path().join(index.to_string());
         let source = SourceFile::open(&path);
         if let Some(content) = self.changes.lock().unwrap().remove(&index) {
@@ -334,6 +331,11 @@ impl Sources for Files {
         }
         source
     }
+}
+
+/// Where a case names an entry.
+fn position(entry: &FileEntry) -> usize {
+    entry.tag.unwrap() as usize
 }
 
 /// Counts what a session tells.
@@ -365,8 +367,8 @@ impl Monitor for Tally {
                 totals.literal += stats.literal;
                 totals.matched += stats.matched;
             }
-            Event::Acknowledged { index } => self.acknowledged.lock().unwrap().push(index),
-            Event::FileFailed { index, .. } => self.failed.lock().unwrap().push(index),
+            Event::Acknowledged { entry } => self.acknowledged.lock().unwrap().push(position(entry)),
+            Event::FileFailed { entry, .. } => self.failed.lock().unwrap().push(position(entry)),
             _ => {}
         }
     }

@@ -86,7 +86,7 @@ impl Mock {
         let job = SendJob {
             list: case.list().number(self.negotiated.order).unwrap().into(),
             sources: Arc::new(Files::of(&case)),
-            changed: ChangedFile::Spoil,
+            changed: ChangedFile::Invalidate,
             mode: case.mode(),
         };
         std::thread::scope(|scope| {
@@ -273,7 +273,7 @@ async fn push_to(
         sources,
         contents: Contents::Unsummed,
         receipts: Receipts::NotAsked,
-        changed: ChangedFile::Spoil,
+        changed: ChangedFile::Invalidate,
         mode: case.mode(),
         idle_limit,
         monitor: Arc::new(Tally::default()) as Arc<dyn Monitor>,
@@ -385,9 +385,10 @@ async fn counts_of_deleted_entries_come_to_an_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn acknowledgements_come_to_an_end() {
-    let error = error_of(SAY_FOR_EVER, LONG, b"", &message(&Message::Success(1))).await;
-    assert_protocol_error(&error, "acknowledgements", "acknowledged more files than the list has");
+async fn repeated_acknowledgements_are_no_progress() {
+    let error = error_of(SAY_FOR_EVER, SHORT, b"", &message(&Message::Success(1))).await;
+    assert_eq!(error.kind(), ErrorKind::Stalled, "{error}");
+    assert!(error.message().contains("no progress for too long"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use nas_sync::internal::role::sender::{ChangedFile, Mode};
 use nas_sync::internal::session::{self, Contents, Outcome, Push, Receipts};
 use nas_sync::internal::transport::local;
 use nas_sync::internal::tree::SourceFile;
-use nas_sync::internal::wire::flist::{EntryKind, FileEntry};
+use nas_sync::internal::wire::flist::{EntryKind, FileEntry, FileMeta, Mtime};
 use nas_sync::internal::wire::handshake::{ChecksumChoice, CompressionChoice, Offer, Protocol};
 use nas_sync::internal::wire::server_args::PushOptions;
 use nas_sync::internal::wire::token::TokenCoding;
@@ -22,8 +22,8 @@ use crate::support::noise;
 struct Folder(Vec<PathBuf>);
 
 impl Sources for Folder {
-    fn open(&self, index: usize, _entry: &FileEntry) -> Result<SourceFile, NasSyncError> {
-        SourceFile::open(&self.0[index])
+    fn open(&self, entry: &FileEntry) -> Result<SourceFile, NasSyncError> {
+        SourceFile::open(&self.0[entry.tag.unwrap() as usize])
     }
 }
 
@@ -31,7 +31,7 @@ impl Sources for Folder {
 #[derive(Default)]
 struct Record {
     totals: Mutex<FileStats>,
-    acknowledged: Mutex<Vec<usize>>,
+    acknowledged: Mutex<Vec<u32>>,
     failed: Mutex<Vec<NasSyncError>>,
 }
 
@@ -43,7 +43,7 @@ impl Monitor for Record {
                 totals.literal += stats.literal;
                 totals.matched += stats.matched;
             }
-            Event::Acknowledged { index } => self.acknowledged.lock().unwrap().push(index),
+            Event::Acknowledged { entry } => self.acknowledged.lock().unwrap().push(entry.tag.unwrap()),
             Event::FileFailed { error, .. } => self.failed.lock().unwrap().push(error.clone()),
             _ => {}
         }
@@ -63,24 +63,14 @@ async fn push_files(files: &[PathBuf], to: &Path, offer: Offer, options: PushOpt
 fn prepare(files: &[PathBuf], offer: Offer, options: &PushOptions) -> (Push, Arc<Record>) {
     use std::os::unix::ffi::OsStrExt as _;
     use std::os::unix::fs::MetadataExt as _;
-    let entries = files
-        .iter()
-        .map(|path| {
-            let meta = path.metadata().unwrap();
-            FileEntry {
-                name: path.file_name().unwrap().as_bytes().into(),
-                kind: EntryKind::File,
-                permissions: 0o644,
-                size: meta.len(),
-                mtime: meta.mtime(),
-                mtime_ns: u32::try_from(meta.mtime_nsec()).unwrap(),
-                uid: 0,
-                gid: 0,
-                target: None,
-                digest: None,
-            }
-        })
-        .collect();
+    let entry = |(tag, path): (u32, &PathBuf)| {
+        let meta = path.metadata().unwrap();
+        let mtime = Mtime { seconds: meta.mtime(), nanoseconds: u32::try_from(meta.mtime_nsec()).unwrap() };
+        let meta = FileMeta { size: meta.len(), mtime, permissions: 0o644, ..FileMeta::default() };
+        let name = path.file_name().unwrap().as_bytes();
+        FileEntry { tag: Some(tag), ..FileEntry::new(name, EntryKind::File, meta) }
+    };
+    let entries = (0..).zip(files).map(entry).collect();
     let record = Arc::new(Record::default());
     let push = Push {
         offer,
@@ -88,7 +78,7 @@ fn prepare(files: &[PathBuf], offer: Offer, options: &PushOptions) -> (Push, Arc
         sources: Arc::new(Folder(files.to_vec())),
         contents: Contents::Unsummed,
         receipts: Receipts::NotAsked,
-        changed: ChangedFile::Spoil,
+        changed: ChangedFile::Invalidate,
         mode: Mode::Transfer,
         idle_limit: Duration::from_secs(20),
         monitor: Arc::clone(&record) as Arc<dyn Monitor>,
@@ -179,10 +169,10 @@ async fn an_older_copy_is_updated_by_delta_under_every_offer() {
 struct Slow(Folder, Duration);
 
 impl Sources for Slow {
-    fn open(&self, index: usize, entry: &FileEntry) -> Result<SourceFile, NasSyncError> {
+    fn open(&self, entry: &FileEntry) -> Result<SourceFile, NasSyncError> {
         // More time than the idle limit is what is tested.
         std::thread::sleep(self.1);
-        self.0.open(index, entry)
+        self.0.open(entry)
     }
 }
 

@@ -3,8 +3,8 @@
 
 use nas_sync::internal::delta::{BlockSums, Patch, PatchOp, SumHead};
 use nas_sync::internal::wire::Reader;
-use nas_sync::internal::wire::flist::{EndOfList, ListCoder, Listed};
-use nas_sync::internal::wire::idlist;
+use nas_sync::internal::wire::flist::idlist;
+use nas_sync::internal::wire::flist::{EndOfList, EntryKind, ListCoder, Listed};
 use nas_sync::internal::wire::iflags::{Item, ItemFlags};
 use nas_sync::internal::wire::ndx::{self, NdxCoder};
 use nas_sync::internal::wire::negotiated::{Goodbye, Negotiated};
@@ -96,7 +96,7 @@ fn the_recorded_tokens_make_the_contents() {
         assert_eq!(reader.expect_end("client"), Ok(()), "{}", case.name);
         for (tries, (index, entry)) in tries.iter().zip(&numbered) {
             let planned = &case.entries[*index];
-            let comes = !entry.is_dir() && entry.target.is_none() && !planned.vanished && !case.options.dry_run;
+            let comes = entry.kind == EntryKind::File && !planned.vanished && !case.options.dry_run;
             assert_eq!(*tries, i32::from(comes) + i32::from(planned.before.is_some()), "{} {entry:?}", case.name);
         }
     }

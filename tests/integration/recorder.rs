@@ -51,7 +51,7 @@ async fn record(case: &Case) {
         sources: Arc::new(Files::of(case)),
         contents: Contents::Unsummed,
         receipts: Receipts::NotAsked,
-        changed: ChangedFile::Spoil,
+        changed: ChangedFile::Invalidate,
         mode: case.mode(),
         idle_limit: Duration::from_secs(20),
         monitor: Arc::clone(&tally) as Arc<dyn Monitor>,
@@ -62,10 +62,10 @@ async fn record(case: &Case) {
     assert_eq!(tally.seen(tally.acknowledged()), case.expected, "{}: {text}", case.name);
     for planned in &case.entries {
         let there = at(to.path(), &planned.entry.name);
-        let stored = match planned.entry.kind {
+        let stored = match &planned.entry.kind {
             EntryKind::File if planned.vanished || case.options.dry_run => planned.basis.as_deref(),
             EntryKind::File => Some(&*planned.content),
-            EntryKind::Directory(_) | EntryKind::Symlink => {
+            EntryKind::Directory(_) | EntryKind::Symlink(_) => {
                 assert!(there.symlink_metadata().is_ok(), "{}: {}", case.name, there.display());
                 continue;
             }

@@ -107,7 +107,7 @@ fn replay<'a>(case: &Case, files: &Arc<Files>, pieces: impl IntoIterator<Item = 
     let job = SendJob {
         list: case.list().number(negotiated.order).unwrap().into(),
         sources: Arc::clone(files) as Arc<dyn Sources>,
-        changed: ChangedFile::Spoil,
+        changed: ChangedFile::Invalidate,
         mode: case.mode(),
     };
     let sent = std::thread::scope(|scope| {
@@ -190,13 +190,17 @@ pub fn arriving(case: &Case, negotiated: &Negotiated) -> Vec<(usize, FileEntry)>
     let list = case.list().number(negotiated.order).unwrap();
     let numbers = 0..i32::try_from(list.len()).unwrap();
     let arriving = numbers.map(|ndx| {
-        let (index, entry) = list.get(ndx).unwrap();
-        let mut entry = entry.clone();
-        entry.mtime_ns = if negotiated.list.nanoseconds { entry.mtime_ns } else { 0 };
-        entry.uid = if fields.owner { entry.uid } else { 0 };
-        entry.gid = if fields.group { entry.gid } else { 0 };
-        entry.target = entry.target.filter(|_| fields.links && entry.kind == EntryKind::Symlink);
-        (index, entry)
+        let mut entry = list.get(ndx).unwrap().clone();
+        let meta = &mut entry.meta;
+        meta.mtime.nanoseconds = if negotiated.list.nanoseconds { meta.mtime.nanoseconds } else { 0 };
+        meta.uid = if fields.owner { meta.uid } else { 0 };
+        meta.gid = if fields.group { meta.gid } else { 0 };
+        if let EntryKind::Symlink(target) = &mut entry.kind
+            && !fields.links
+        {
+            *target = Box::default();
+        }
+        (entry.tag.take().unwrap() as usize, entry)
     });
     arriving.collect()
 }

@@ -12,7 +12,7 @@ use nas_sync::internal::role::sender::{ChangedFile, Mode};
 use nas_sync::internal::session::{self, Contents, Outcome, Push, Receipts};
 use nas_sync::internal::transport::local;
 use nas_sync::internal::tree::SourceFile;
-use nas_sync::internal::wire::flist::{EntryKind, FileEntry};
+use nas_sync::internal::wire::flist::{EntryKind, FileEntry, FileMeta, Mtime};
 use nas_sync::internal::wire::handshake::{CompressionChoice, Offer, Protocol};
 use nas_sync::internal::wire::server_args::{PARTIAL_DIR, PushOptions, command_line};
 use nas_sync::internal::wire::token::TokenCoding;
@@ -73,18 +73,9 @@ impl Place {
         };
         let exec = local::spawn("sh", &[b"-c".to_vec(), line.into_bytes()]).unwrap();
         let meta = self.file.metadata().unwrap();
-        let entry = FileEntry {
-            name: Box::from(&b"big.bin"[..]),
-            kind: EntryKind::File,
-            permissions: 0o644,
-            size: meta.len(),
-            mtime: meta.mtime(),
-            mtime_ns: u32::try_from(meta.mtime_nsec()).unwrap(),
-            uid: 0,
-            gid: 0,
-            target: None,
-            digest: None,
-        };
+        let mtime = Mtime { seconds: meta.mtime(), nanoseconds: u32::try_from(meta.mtime_nsec()).unwrap() };
+        let meta = FileMeta { size: meta.len(), mtime, permissions: 0o644, ..FileMeta::default() };
+        let entry = FileEntry::new(&b"big.bin"[..], EntryKind::File, meta);
         let heard = Arc::new(Heard::default());
         let push = Push {
             offer,
@@ -92,7 +83,7 @@ impl Place {
             sources: Arc::new(OneFile(self.file.clone())),
             contents: Contents::Unsummed,
             receipts: Receipts::NotAsked,
-            changed: ChangedFile::Spoil,
+            changed: ChangedFile::Invalidate,
             mode: Mode::Transfer,
             idle_limit: WAIT,
             monitor: Arc::clone(&heard) as Arc<dyn Monitor>,
@@ -141,7 +132,7 @@ impl Session {
 struct OneFile(PathBuf);
 
 impl Sources for OneFile {
-    fn open(&self, _index: usize, _entry: &FileEntry) -> Result<SourceFile, NasSyncError> {
+    fn open(&self, _entry: &FileEntry) -> Result<SourceFile, NasSyncError> {
         SourceFile::open(&self.0).map(SourceFile::hashed)
     }
 }

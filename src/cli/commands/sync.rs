@@ -45,7 +45,7 @@ impl DocumentMonitor for Display {
         if self.verbose > 0 {
             match &event {
                 DocumentEvent::Sent { name, .. } => self.console.note(&format!("sent {name}")),
-                DocumentEvent::Text { loudness, text } => progress::show_remote_text(&self.console, *loudness, text),
+                DocumentEvent::Text { severity, text } => progress::show_remote_text(&self.console, *severity, text),
                 _ => {}
             }
         }

@@ -10,16 +10,16 @@ use crate::wire::server_args::PushOptions;
 /// An entry's name as rsync lists it.
 pub fn name(entry: &FileEntry) -> String {
     let name = text::escape_bytes(&entry.name);
-    match (&entry.kind, &entry.target) {
-        (EntryKind::Directory(_), _) => format!("{name}/"),
-        (EntryKind::Symlink, Some(target)) => format!("{name} -> {}", text::escape_bytes(target)),
-        _ => name,
+    match &entry.kind {
+        EntryKind::File => name,
+        EntryKind::Directory(_) => format!("{name}/"),
+        EntryKind::Symlink(target) => format!("{name} -> {}", text::escape_bytes(target)),
     }
 }
 
 /// Whether `-v` names an item: something is sent or made, or a folder differs. Other attributes are for `-i` alone.
 pub fn is_update(entry: &FileEntry, flags: ItemFlags) -> bool {
-    flags.has(ItemFlags::TRANSFER) || (is_news(flags) && (entry.is_dir() || flags.has(ItemFlags::LOCAL_CHANGE)))
+    flags.has(ItemFlags::TRANSFER) || (is_news(flags) && (entry.kind.is_dir() || flags.has(ItemFlags::LOCAL_CHANGE)))
 }
 
 /// Whether `-i` names an item: something is sent, or differs.
@@ -49,7 +49,7 @@ pub fn letters(entry: &FileEntry, flags: ItemFlags, options: &PushOptions) -> St
     text.push(match entry.kind {
         EntryKind::File => 'f',
         EntryKind::Directory(_) => 'd',
-        EntryKind::Symlink => 'L',
+        EntryKind::Symlink(_) => 'L',
     });
     if flags.has(ItemFlags::NEW) {
         return text + "+++++++++";
@@ -123,21 +123,10 @@ pub fn trailer(report: &PushReport, numbers: Numbers, dry_run: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::flist::Content;
+    use crate::wire::flist::{Content, FileMeta};
 
     fn entry(kind: EntryKind, name: &[u8]) -> FileEntry {
-        FileEntry {
-            name: name.into(),
-            kind,
-            permissions: 0o644,
-            size: 1,
-            mtime: 0,
-            mtime_ns: 0,
-            uid: 0,
-            gid: 0,
-            target: (kind == EntryKind::Symlink).then(|| Box::from(&b"to\x1b"[..])),
-            digest: None,
-        }
+        FileEntry::new(name, kind, FileMeta { permissions: 0o644, size: 1, ..FileMeta::default() })
     }
 
     #[test]
@@ -174,7 +163,7 @@ mod tests {
     #[test]
     fn names_are_marked_and_escaped() {
         assert_eq!(name(&entry(EntryKind::Directory(Content::Listed), b"d\n")), "d\\n/");
-        assert_eq!(name(&entry(EntryKind::Symlink, b"l")), "l -> to\\x1b");
+        assert_eq!(name(&entry(EntryKind::Symlink(Box::from(&b"to\x1b"[..])), b"l")), "l -> to\\x1b");
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl Monitor for Teller {
                     self.console.line(&output::name(entry));
                 }
             }
-            Event::Text { loudness, text } => progress::show_remote_text(&self.console, *loudness, text),
+            Event::Text { severity, text } => progress::show_remote_text(&self.console, *severity, text),
             _ => {}
         }
         if let Some(bar) = &self.bar {

@@ -14,12 +14,12 @@ use crate::role::ledger::Ledger;
 use crate::role::list::{SendList, Sources};
 use crate::role::sender::{ChangedFile, Mode};
 use crate::session::{Contents, Push, Receipts};
-use crate::tree::{FileMeta, RemoteName, Root, SourceFile, Stamp};
-use crate::wire::flist::FileEntry;
+use crate::tree::{RemoteName, Root, SourceFile, Stamp};
+use crate::wire::flist::{FileEntry, FileMeta};
 use crate::wire::handshake::Offer;
 
-/// Modes never travel with a document; this is what a new file gets before the NAS's own mask.
-const FILE_MODE: u32 = 0o644;
+/// Permissions never travel with a document; these are what a new file gets before the NAS's own mask.
+const FILE_PERMISSIONS: u16 = 0o644;
 
 /// The documents of one session, and what it was asked for; the sender may have learnt meanwhile to ask for less.
 pub(super) struct Batch {
@@ -56,16 +56,16 @@ impl Batch {
                 Proof::Acknowledgements => Receipts::Asked,
                 Proof::CleanEnd => Receipts::NotAsked,
             },
-            changed: ChangedFile::Spoil,
+            changed: ChangedFile::Invalidate,
             mode: Mode::Transfer,
             idle_limit,
             monitor: Arc::clone(&self.ledger) as Arc<dyn Monitor>,
         }
     }
 
-    /// Each document at its position in the batch, then the folders on the way to them.
+    /// Each document, tagged with its position in the batch, and the folders on the way to them.
     fn list(&self) -> SendList {
-        let file = |document: &'_ Prepared| FileMeta { mode: FILE_MODE, ..document.meta };
+        let file = |document: &'_ Prepared| FileMeta { permissions: FILE_PERMISSIONS, ..document.meta };
         let files = self.documents.iter().map(|document| (&document.name, file(document)));
         SendList { entries: file_list::entries(files), ..SendList::default() }
     }
@@ -78,8 +78,8 @@ struct DocumentContents {
 }
 
 impl Sources for DocumentContents {
-    fn open(&self, index: usize, _entry: &FileEntry) -> Result<SourceFile> {
-        let (path, stamp) = &self.files[index];
+    fn open(&self, entry: &FileEntry) -> Result<SourceFile> {
+        let (path, stamp) = file_list::tagged(&self.files, entry)?;
         Prepared::open(self.root.as_ref(), path, stamp)
     }
 }
@@ -90,24 +90,31 @@ struct Keyed {
     monitor: Arc<dyn DocumentMonitor>,
 }
 
+impl Keyed {
+    /// The document of an entry; folders on the way are none.
+    fn document(&self, entry: &FileEntry) -> Option<&(DocumentId, RemoteName, u64)> {
+        file_list::tagged(&self.documents, entry).ok()
+    }
+}
+
 impl Monitor for Keyed {
     fn event(&self, event: Event<'_>) {
         let told = match event {
             Event::Listed { .. } => DocumentEvent::Listed { documents: self.documents.len() as u64 },
-            Event::FileStarted { index, .. } => {
-                let Some((id, name, bytes)) = self.documents.get(index) else { return };
+            Event::FileStarted { entry } => {
+                let Some((id, name, bytes)) = self.document(entry) else { return };
                 DocumentEvent::Started { id, name, bytes: *bytes }
             }
-            Event::FileSent { index, .. } => {
-                let Some((id, name, _)) = self.documents.get(index) else { return };
+            Event::FileSent { entry, .. } => {
+                let Some((id, name, _)) = self.document(entry) else { return };
                 DocumentEvent::Sent { id, name }
             }
-            Event::Acknowledged { index } => {
-                let Some((id, ..)) = self.documents.get(index) else { return };
+            Event::Acknowledged { entry } => {
+                let Some((id, ..)) = self.document(entry) else { return };
                 DocumentEvent::Acknowledged { id }
             }
             Event::Progress { bytes } => DocumentEvent::Progress { bytes },
-            Event::Text { loudness, text } => DocumentEvent::Text { loudness, text },
+            Event::Text { severity, text } => DocumentEvent::Text { severity, text },
             _ => return,
         };
         self.monitor.event(told);

@@ -7,7 +7,7 @@ use crate::blocking;
 use crate::error::NasSyncError;
 use crate::id::DocumentId;
 use crate::proof::Level;
-use crate::role::event::Loudness;
+use crate::role::event::Severity;
 use crate::tree::RemoteName;
 
 /// One event.
@@ -72,7 +72,7 @@ pub enum DocumentEvent<'a> {
     /// A text from the NAS, not yet escaped.
     Text {
         /// How loud.
-        loudness: Loudness,
+        severity: Severity,
         /// The text.
         text: &'a [u8],
     },

@@ -33,7 +33,7 @@ enum Verdict {
 /// What became of each document of a batch.
 pub(super) fn judge(batch: &Batch, end: &SessionEnd<'_>) -> Verdicts {
     let mut verdicts = Verdicts::default();
-    for (document, report) in batch.documents.iter().zip(batch.ledger.take()) {
+    for (document, report) in batch.documents.iter().zip(batch.ledger.take().files) {
         let verdict = match (end.verdict(document, &report), end.unclean()) {
             // There is nobody else whom the complaint could be about.
             (Verdict::Open, Some(outcome)) if batch.documents.len() == 1 => {
@@ -65,7 +65,7 @@ fn stored(document: &Prepared, level: Level, sha256: Option<[u8; 32]>) -> Stored
         path: document.path.clone(),
         name: document.name.clone(),
         bytes: document.bytes(),
-        mtime: (document.meta.mtime, document.meta.mtime_ns),
+        mtime: document.meta.mtime,
         level,
         sha256,
         stamp: document.stamp,

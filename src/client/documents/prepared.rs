@@ -8,7 +8,8 @@ use crate::delta::strong::MAX_DIGEST_LEN;
 use crate::delta::sum_head::MAX_BLOCK_LEN;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::DocumentId;
-use crate::tree::{FileMeta, RemoteName, Root, SourceFile, Stamp};
+use crate::tree::{RemoteName, Root, SourceFile, Stamp};
+use crate::wire::flist::FileMeta;
 use crate::wire::server_args::PARTIAL_DIR;
 
 /// A document to send.

@@ -11,6 +11,7 @@ use crate::error::NasSyncError;
 use crate::id::DocumentId;
 use crate::proof::Level;
 use crate::tree::{RemoteName, Stamp};
+use crate::wire::flist::Mtime;
 
 /// A document that is on the NAS.
 #[derive(Debug, Clone)]
@@ -23,8 +24,8 @@ pub struct StoredDocument {
     pub name: RemoteName,
     /// Its length in bytes.
     pub bytes: u64,
-    /// Its modification time: seconds since 1970, and nanoseconds beyond.
-    pub mtime: (i64, u32),
+    /// Its modification time.
+    pub mtime: Mtime,
     /// What is proved about it.
     pub level: Level,
     /// The SHA-256 of the bytes that were read when it was sent.

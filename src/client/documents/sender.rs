@@ -210,7 +210,7 @@ impl DocumentSender {
         let (folders, asked) = (batch.folders(), batch.asked.clone());
         let outcome =
             outcome.and_then(|outcome| outcome.map_err(|error| note_end(client, error, Heard::Nothing, report)).ok());
-        report.bytes_sent += outcome.as_ref().map_or_else(|| batch.ledger.bytes(), |outcome| outcome.sent);
+        report.bytes_sent += outcome.as_ref().map_or_else(|| batch.ledger.read(), |outcome| outcome.sent);
         if let Some(outcome) = &outcome
             && outcome.refused_an_option()
             && self.can_do_with_less(&asked, outcome, report)

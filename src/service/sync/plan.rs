@@ -14,7 +14,8 @@ use crate::id::DocumentId;
 use crate::service::DocumentError;
 use crate::service::layout::{DocumentFacts, Layout};
 use crate::store::{BadRow, Claim, Document, Store};
-use crate::tree::{FileMeta, Root, SourceFile};
+use crate::tree::{Root, SourceFile};
+use crate::wire::flist::FileMeta;
 
 /// What is to be sent, and what cannot be.
 #[derive(Debug, Default)]
@@ -109,7 +110,7 @@ fn look(document: &Document, layout: &Layout, root: Option<&Root>) -> Result<Pre
         file_type: document.file_type.as_deref(),
         date: document.date,
         created: document.created_at.map(|time| time.date_naive()),
-        modified: DateTime::from_timestamp(meta.mtime, meta.mtime_ns).map(|time| time.date_naive()),
+        modified: DateTime::from_timestamp(meta.mtime.seconds, meta.mtime.nanoseconds).map(|time| time.date_naive()),
     })?;
     let outgoing = OutgoingDocument { id: document.id.clone(), path: document.file_path.clone(), name };
     Prepared::new(outgoing, meta, stamp)

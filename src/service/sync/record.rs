@@ -127,8 +127,7 @@ fn record_of(document: &StoredDocument) -> SyncedRecord {
         copy: StoredCopy {
             remote_name: document.name.as_bytes().to_vec(),
             bytes: document.bytes,
-            mtime_seconds: document.mtime.0,
-            mtime_nanoseconds: document.mtime.1,
+            mtime: document.mtime,
             level: document.level,
             sha256: document.sha256,
         },

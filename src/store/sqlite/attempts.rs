@@ -201,8 +201,8 @@ fn mark(tx: &Transaction<'_>, record: &SyncedRecord, at: &str) -> rusqlite::Resu
         copy.remote_name,
         // No file system has files beyond i64::MAX bytes.
         i64::try_from(copy.bytes).unwrap_or(i64::MAX),
-        copy.mtime_seconds,
-        copy.mtime_nanoseconds,
+        copy.mtime.seconds,
+        copy.mtime.nanoseconds,
         copy.level.as_str(),
         copy.sha256,
     ])?;

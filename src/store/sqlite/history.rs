@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::id::DocumentId;
 use crate::proof::Level;
 use crate::store::model::{Failure, History, NextTry, Selection, StoredCopy};
+use crate::wire::flist::Mtime;
 
 impl Store {
     /// Forgets the failed tries, waits and final failures of a selection's pending documents, in one commit, and says
@@ -70,8 +71,7 @@ pub(super) fn read_copy(row: &Row<'_>) -> rusqlite::Result<Option<StoredCopy>> {
     Ok(Some(StoredCopy {
         remote_name,
         bytes: u64::try_from(row.get::<_, i64>(6)?).unwrap_or(0),
-        mtime_seconds: row.get(7)?,
-        mtime_nanoseconds: row.get(8)?,
+        mtime: Mtime { seconds: row.get(7)?, nanoseconds: row.get(8)? },
         level,
         sha256: row.get(10)?,
     }))

@@ -52,7 +52,7 @@ impl Store {
             for (id, copy) in copies {
                 let bytes = i64::try_from(copy.bytes).unwrap_or(i64::MAX);
                 let (name, sha256) = (&copy.remote_name, copy.sha256);
-                let (seconds, nanoseconds) = (copy.mtime_seconds, copy.mtime_nanoseconds);
+                let (seconds, nanoseconds) = (copy.mtime.seconds, copy.mtime.nanoseconds);
                 statement.execute(params![id, name, bytes, seconds, nanoseconds, sha256, at, durable, verified])?;
             }
             Ok(())
@@ -71,7 +71,7 @@ impl Store {
             let mut requeued = 0;
             for (id, copy) in copies {
                 let bytes = i64::try_from(copy.bytes).unwrap_or(i64::MAX);
-                let (seconds, nanoseconds) = (copy.mtime_seconds, copy.mtime_nanoseconds);
+                let (seconds, nanoseconds) = (copy.mtime.seconds, copy.mtime.nanoseconds);
                 requeued +=
                     statement.execute(params![id, copy.remote_name, bytes, seconds, nanoseconds, copy.sha256])?;
             }

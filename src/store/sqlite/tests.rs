@@ -19,6 +19,7 @@ use crate::id::{DocumentId, UserId};
 use crate::process::{Holder, Life};
 use crate::proof::{Capability, Level};
 use crate::store::model::*;
+use crate::wire::flist::Mtime;
 
 /// A wait that is long enough to be a wait and short enough for a test.
 const SHORT: Duration = Duration::from_millis(60);
@@ -81,8 +82,7 @@ fn synced(id: DocumentId, file_path: &str, remote_name: &str) -> SyncedRecord {
         copy: StoredCopy {
             remote_name: remote_name.into(),
             bytes: 7,
-            mtime_seconds: -1,
-            mtime_nanoseconds: 999_999_999,
+            mtime: Mtime { seconds: -1, nanoseconds: 999_999_999 },
             level: Level::Stored,
             sha256: Some([7; 32]),
         },

@@ -45,9 +45,9 @@ fn a_file_is_read_whole_and_described() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     let source = SourceFile::open_document(Some(&root), Path::new("a/doc")).unwrap();
     let meta = *source.meta();
-    assert_eq!((meta.size, meta.mode), (11, 0o100_640));
+    assert_eq!((meta.size, meta.permissions), (11, 0o640));
     let modified = fs::metadata(&path).unwrap().modified().unwrap();
-    let mtime = Duration::new(u64::try_from(meta.mtime).unwrap(), meta.mtime_ns);
+    let mtime = Duration::new(u64::try_from(meta.mtime.seconds).unwrap(), meta.mtime.nanoseconds);
     assert_eq!(UNIX_EPOCH + mtime, modified);
     assert_eq!(meta.uid, rustix::process::geteuid().as_raw());
     assert!(source.unchanged());

@@ -85,11 +85,13 @@ impl Candidates {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::flist::Mtime;
 
     const QUIET: Duration = Duration::from_secs(2);
 
     fn candidate(path: &str) -> Candidate {
-        Candidate { path: path.into(), stamp: Stamp { dev: 1, ino: 1, size: 1, mtime: (1, 0), ctime: (1, 0) } }
+        let tick = Mtime { seconds: 1, nanoseconds: 0 };
+        Candidate { path: path.into(), stamp: Stamp { dev: 1, ino: 1, size: 1, mtime: tick, ctime: tick } }
     }
 
     #[test]

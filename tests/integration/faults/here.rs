@@ -286,7 +286,7 @@ fn check_marks(site: &Site, ids: &[DocumentId], history: &History) -> usize {
     let marked = site.marked();
     for (number, id) in ids.iter().enumerate().filter(|(_, id)| marked.contains(&(id.as_integer().unwrap(), true))) {
         let copy = store.history(id.clone()).unwrap().copy.expect("a record of a marked document");
-        let state = (copy.bytes, copy.mtime_seconds, i64::from(copy.mtime_nanoseconds));
+        let state = (copy.bytes, copy.mtime.seconds, i64::from(copy.mtime.nanoseconds));
         let read = history.bytes(number, state).unwrap_or_else(|| panic!("{id} was never in the state {state:?}"));
         let there = site.stored(&format!("{number}.pdf")).expect("it is there");
         assert!(there == read, "{id}: {} bytes there, {} in the state {state:?}", there.len(), read.len());

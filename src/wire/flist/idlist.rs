@@ -1,7 +1,7 @@
 //! The names of user and group ids behind the file list, `protocol-notes/06-file-list.md#id-lists`.
 
-use super::flist::ListCoding;
-use super::reader::{Decode, DecodeError, Reader};
+use super::coder::ListCoding;
+use crate::wire::reader::{Decode, DecodeError, Reader};
 
 /// One id and its name, at most 255 bytes.
 pub type NamedId = (u32, Box<[u8]>);

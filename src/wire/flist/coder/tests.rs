@@ -23,18 +23,8 @@ const OLD: ListCoding = ListCoding {
 };
 
 fn entry(name: &str, kind: EntryKind, permissions: u16, size: u64, mtime: i64, mtime_ns: u32) -> FileEntry {
-    FileEntry {
-        name: name.as_bytes().into(),
-        kind,
-        permissions,
-        size,
-        mtime,
-        mtime_ns,
-        uid: 0,
-        gid: 0,
-        target: None,
-        digest: None,
-    }
+    let mtime = Mtime { seconds: mtime, nanoseconds: mtime_ns };
+    FileEntry::new(name.as_bytes(), kind, FileMeta { size, mtime, permissions, uid: 0, gid: 0 })
 }
 
 fn captured_tree() -> [FileEntry; 2] {
@@ -102,7 +92,7 @@ fn hostile_entries_are_malformed() {
 fn any_entry() -> impl Strategy<Value = FileEntry> {
     let kind = prop_oneof![
         Just(EntryKind::File),
-        Just(EntryKind::Symlink),
+        Just(EntryKind::Symlink(Box::from(&b"target"[..]))),
         Just(EntryKind::Directory(Content::Argument)),
         Just(EntryKind::Directory(Content::Listed)),
         Just(EntryKind::Directory(Content::Unlisted)),
@@ -116,17 +106,10 @@ fn any_entry() -> impl Strategy<Value = FileEntry> {
         0..1_000_000_000_u32,
         (0..3_u32, any::<u32>()),
     )
-        .prop_map(|((head, tail), kind, permissions, size, mtime, mtime_ns, (uid, gid))| FileEntry {
-            name: [head.as_bytes(), &tail].concat().into(),
-            kind,
-            permissions,
-            size,
-            mtime: i64::from(mtime),
-            mtime_ns,
-            uid,
-            gid,
-            target: (kind == EntryKind::Symlink).then(|| Box::from(&b"target"[..])),
-            digest: None,
+        .prop_map(|((head, tail), kind, permissions, size, seconds, nanoseconds, (uid, gid))| {
+            let mtime = Mtime { seconds: i64::from(seconds), nanoseconds };
+            let meta = FileMeta { size, mtime, permissions, uid, gid };
+            FileEntry::new([head.as_bytes(), &tail].concat(), kind, meta)
         })
 }
 
@@ -142,9 +125,9 @@ proptest! {
         let fields = ListFields { owner, group, links: true, digest: None };
         for entry in &mut entries {
             // What the coding cannot carry arrives as its default.
-            if !coding.nanoseconds { entry.mtime_ns = 0; }
-            if !owner { entry.uid = 0; }
-            if !group { entry.gid = 0; }
+            if !coding.nanoseconds { entry.meta.mtime.nanoseconds = 0; }
+            if !owner { entry.meta.uid = 0; }
+            if !group { entry.meta.gid = 0; }
             if !coding.content_flags && entry.kind == EntryKind::Directory(Content::Unlisted) {
                 entry.kind = EntryKind::Directory(Content::Listed);
             }

@@ -1,26 +1,16 @@
-//! The file list: one entry for each file, folder and symlink, `protocol-notes/06-file-list.md`.
+//! Entries there and back. Each is written as its difference to the entry before, so each direction keeps one coder.
 //!
-//! Entries are written as differences to the entry sent before, so each direction keeps one coder. Devices, special
-//! files and hard-link groups are not part of it: their options are never sent to a server.
+//! Devices, special files and hard-link groups are not part of it: their options are never sent to a server.
 
-use super::int::IntCoding;
-use super::reader::{Decode, DecodeError, Reader};
+use super::entry::{Content, EntryKind, FileEntry, FileMeta, Mtime};
+use super::xflags::{self, XflagCoding};
+use crate::wire::int::IntCoding;
+use crate::wire::reader::{Decode, DecodeError, Reader};
 
 /// The longest name, in bytes.
 pub const MAX_NAME: usize = 4095;
 /// The greatest value of the nanosecond field.
 const MAX_NANOSECONDS: usize = 999_999_999;
-
-/// How the flag word of an entry travels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum XflagCoding {
-    /// One byte (protocol 27).
-    Byte,
-    /// One or two bytes.
-    Word,
-    /// A varint.
-    Varint,
-}
 
 /// Where the lister's errors are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,88 +58,6 @@ pub struct ListFields {
     pub digest: Option<usize>,
 }
 
-/// What an entry is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EntryKind {
-    /// A regular file.
-    File,
-    /// A folder.
-    Directory(Content),
-    /// A symlink.
-    Symlink,
-}
-
-/// What a folder's entry says about its content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content {
-    /// The folder was named by an argument and its content is listed.
-    Argument,
-    /// Its content is listed.
-    Listed,
-    /// Only the folder itself is meant; nothing is ever deleted in it.
-    Unlisted,
-}
-
-/// One entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileEntry {
-    /// The name relative to the destination, without a leading slash.
-    pub name: Box<[u8]>,
-    /// What it is.
-    pub kind: EntryKind,
-    /// The permission bits of the mode, 0 to 0o7777.
-    pub permissions: u16,
-    /// The length in bytes.
-    pub size: u64,
-    /// The modification time in seconds since 1970, UTC.
-    pub mtime: i64,
-    /// Its nanoseconds, below 10^9.
-    pub mtime_ns: u32,
-    /// The user id; meaningless unless [`ListFields::owner`].
-    pub uid: u32,
-    /// The group id; meaningless unless [`ListFields::group`].
-    pub gid: u32,
-    /// A symlink's target.
-    pub target: Option<Box<[u8]>>,
-    /// A regular file's digest, where [`ListFields::digest`] asks for it.
-    pub digest: Option<Box<[u8]>>,
-}
-
-impl FileEntry {
-    /// Whether it is a folder.
-    pub fn is_dir(&self) -> bool {
-        matches!(self.kind, EntryKind::Directory(_))
-    }
-
-    /// The name and kind, as the list's order wants them.
-    pub fn sort_key(&self) -> (&[u8], bool) {
-        (&self.name, self.is_dir())
-    }
-
-    fn mode(&self) -> u32 {
-        let kind = match self.kind {
-            EntryKind::File => 0o100_000,
-            EntryKind::Directory(_) => 0o040_000,
-            EntryKind::Symlink => 0o120_000,
-        };
-        kind | u32::from(self.permissions & 0o7777)
-    }
-}
-
-mod xflags {
-    pub const TOP_DIR: u32 = 0x0001;
-    pub const SAME_MODE: u32 = 0x0002;
-    pub const EXTENDED: u32 = 0x0004;
-    pub const SAME_UID: u32 = 0x0008;
-    pub const SAME_GID: u32 = 0x0010;
-    pub const SAME_NAME: u32 = 0x0020;
-    pub const LONG_NAME: u32 = 0x0040;
-    pub const SAME_TIME: u32 = 0x0080;
-    pub const NO_CONTENT: u32 = 0x0100;
-    pub const END_WITH_ERRORS: u32 = 0x1000;
-    pub const NANOSECONDS: u32 = 0x2000;
-}
-
 /// What the next entry is described against.
 #[derive(Debug, Clone, Default)]
 struct Previous {
@@ -189,13 +97,13 @@ impl ListCoder {
                 xflags::NO_CONTENT,
             )
             | flag(mode == previous.mode, xflags::SAME_MODE)
-            | flag(!self.fields.owner || previous.ids.is_some_and(|ids| ids.0 == entry.uid), xflags::SAME_UID)
-            | flag(!self.fields.group || previous.ids.is_some_and(|ids| ids.1 == entry.gid), xflags::SAME_GID)
+            | flag(!self.fields.owner || previous.ids.is_some_and(|ids| ids.0 == entry.meta.uid), xflags::SAME_UID)
+            | flag(!self.fields.group || previous.ids.is_some_and(|ids| ids.1 == entry.meta.gid), xflags::SAME_GID)
             | flag(prefix > 0, xflags::SAME_NAME)
             | flag(suffix.len() > 255, xflags::LONG_NAME)
-            | flag(entry.mtime == previous.mtime, xflags::SAME_TIME)
-            | flag(self.coding.nanoseconds && entry.mtime_ns != 0, xflags::NANOSECONDS);
-        let flags = self.put_xflags(flags, entry.is_dir(), out);
+            | flag(entry.meta.mtime.seconds == previous.mtime, xflags::SAME_TIME)
+            | flag(self.coding.nanoseconds && entry.meta.mtime.nanoseconds != 0, xflags::NANOSECONDS);
+        let flags = self.coding.xflags.put(flags, entry.kind.is_dir(), out);
         if flags & xflags::SAME_NAME != 0 {
             out.push(shared);
         }
@@ -209,27 +117,8 @@ impl ListCoder {
         self.previous.name.truncate(prefix);
         self.previous.name.extend_from_slice(suffix);
         self.previous.mode = mode;
-        self.previous.mtime = entry.mtime;
-        self.previous.ids = Some((entry.uid, entry.gid));
-    }
-
-    /// Writes the flag word and gives the flags that count. A word of 0 would end the list, so each coding has a bit to
-    /// set instead; with protocol 27 that of a folder changes how its name's length travels.
-    fn put_xflags(&self, flags: u32, is_dir: bool, out: &mut Vec<u8>) -> u32 {
-        let flags = match self.coding.xflags {
-            XflagCoding::Byte if flags == 0 && is_dir => xflags::LONG_NAME,
-            XflagCoding::Byte | XflagCoding::Word if flags == 0 && !is_dir => xflags::TOP_DIR,
-            _ => flags,
-        };
-        match self.coding.xflags {
-            XflagCoding::Word if flags > 0xff || flags == 0 => put_word(flags | xflags::EXTENDED, out),
-            XflagCoding::Byte | XflagCoding::Word => out.push(flags.to_le_bytes()[0]),
-            XflagCoding::Varint => {
-                let flags = if flags == 0 { xflags::EXTENDED } else { flags };
-                IntCoding::Variable.put_int(out, flags.cast_signed());
-            }
-        }
-        flags
+        self.previous.mtime = entry.meta.mtime.seconds;
+        self.previous.ids = Some((entry.meta.uid, entry.meta.gid));
     }
 
     /// Lengths are at most [`MAX_NAME`].
@@ -239,32 +128,33 @@ impl ListCoder {
 
     fn put_attributes(&self, entry: &FileEntry, flags: u32, mode: u32, out: &mut Vec<u8>) {
         let ints = self.coding.ints;
-        ints.put_long(out, i64::try_from(entry.size).unwrap_or(i64::MAX), 3);
+        ints.put_long(out, i64::try_from(entry.meta.size).unwrap_or(i64::MAX), 3);
         if flags & xflags::SAME_TIME == 0 {
             match ints {
                 // Old receivers have 32 bits; a time before 1970 or after 2106 wraps, as it does with them.
-                IntCoding::Fixed => out.extend_from_slice(&entry.mtime.to_le_bytes()[..4]),
-                IntCoding::Variable => ints.put_long(out, entry.mtime, 4),
+                IntCoding::Fixed => out.extend_from_slice(&entry.meta.mtime.seconds.to_le_bytes()[..4]),
+                IntCoding::Variable => ints.put_long(out, entry.meta.mtime.seconds, 4),
             }
         }
         if flags & xflags::NANOSECONDS != 0 {
-            ints.put_int(out, entry.mtime_ns.cast_signed());
+            ints.put_int(out, entry.meta.mtime.nanoseconds.cast_signed());
         }
         if flags & xflags::SAME_MODE == 0 {
             out.extend_from_slice(&mode.to_le_bytes());
         }
         if flags & xflags::SAME_UID == 0 {
-            ints.put_int(out, entry.uid.cast_signed());
+            ints.put_int(out, entry.meta.uid.cast_signed());
         }
         if flags & xflags::SAME_GID == 0 {
-            ints.put_int(out, entry.gid.cast_signed());
+            ints.put_int(out, entry.meta.gid.cast_signed());
         }
-        if self.fields.links && entry.kind == EntryKind::Symlink {
-            let target = entry.target.as_deref().unwrap_or_default();
+        if self.fields.links
+            && let EntryKind::Symlink(target) = &entry.kind
+        {
             self.put_len(target.len(), out);
             out.extend_from_slice(target);
         }
-        if let Some(len) = self.digest_len(entry.kind) {
+        if let Some(len) = self.digest_len(&entry.kind) {
             let digest = entry.digest.as_deref().unwrap_or_default();
             let taken = digest.len().min(len);
             out.extend_from_slice(&digest[..taken]);
@@ -272,8 +162,8 @@ impl ListCoder {
         }
     }
 
-    fn digest_len(&self, kind: EntryKind) -> Option<usize> {
-        self.fields.digest.filter(|_| kind == EntryKind::File || self.coding.digest_for_every_entry)
+    fn digest_len(&self, kind: &EntryKind) -> Option<usize> {
+        self.fields.digest.filter(|_| *kind == EntryKind::File || self.coding.digest_for_every_entry)
     }
 
     /// Ends the list, with the lister's error bits where this coding tells them here.
@@ -284,7 +174,7 @@ impl ListCoder {
                 self.coding.ints.put_int(out, errors);
             }
             EndOfList::ErrorsIfAny if errors != 0 => {
-                put_word(xflags::END_WITH_ERRORS | xflags::EXTENDED, out);
+                xflags::put_word(xflags::END_WITH_ERRORS, out);
                 self.coding.ints.put_int(out, errors);
             }
             _ => out.push(0),
@@ -293,14 +183,7 @@ impl ListCoder {
 
     /// Reads one entry, or the end of the list with the error bits told there.
     pub fn take(&mut self, reader: &mut Reader<'_>) -> Decode<Listed> {
-        let flags = match self.coding.xflags {
-            XflagCoding::Varint => IntCoding::Variable.int(reader)?.cast_unsigned(),
-            XflagCoding::Byte => u32::from(reader.u8()?),
-            XflagCoding::Word => {
-                let low = u32::from(reader.u8()?);
-                if low & xflags::EXTENDED == 0 { low } else { low | u32::from(reader.u8()?) << 8 }
-            }
-        };
+        let flags = self.coding.xflags.take(reader)?;
         if flags == 0 {
             let errors = match self.coding.end {
                 EndOfList::ErrorsAlways => self.coding.ints.int(reader)?,
@@ -308,7 +191,7 @@ impl ListCoder {
             };
             return Ok(Listed::End { errors });
         }
-        if self.coding.end == EndOfList::ErrorsIfAny && flags == xflags::END_WITH_ERRORS | xflags::EXTENDED {
+        if self.coding.end == EndOfList::ErrorsIfAny && flags == xflags::END_WITH_ERRORS {
             return Ok(Listed::End { errors: self.coding.ints.int(reader)? });
         }
         let prefix = if flags & xflags::SAME_NAME == 0 { 0 } else { usize::from(reader.u8()?) };
@@ -331,8 +214,8 @@ impl ListCoder {
         self.previous.name.clear();
         self.previous.name.extend_from_slice(&entry.name);
         self.previous.mode = entry.mode();
-        self.previous.mtime = entry.mtime;
-        self.previous.ids = Some((entry.uid, entry.gid));
+        self.previous.mtime = entry.meta.mtime.seconds;
+        self.previous.ids = Some((entry.meta.uid, entry.meta.gid));
         Ok(Listed::Entry(entry))
     }
 
@@ -351,41 +234,27 @@ impl ListCoder {
             0
         };
         let mode = if has(xflags::SAME_MODE) { self.previous.mode } else { reader.i32()?.cast_unsigned() };
-        let kind = self.kind(mode, flags)?;
+        let mut kind = self.kind(mode, flags)?;
         let same = self.previous.ids.unwrap_or_default();
         let uid = if has(xflags::SAME_UID) { same.0 } else { ints.int(reader)?.cast_unsigned() };
         let gid = if has(xflags::SAME_GID) { same.1 } else { ints.int(reader)?.cast_unsigned() };
-        let target = if self.fields.links && kind == EntryKind::Symlink {
+        if let EntryKind::Symlink(target) = &mut kind
+            && self.fields.links
+        {
             let len = length(ints.int(reader)?, MAX_NAME, "symlink target length")?;
-            Some(Box::from(reader.bytes(len)?))
-        } else {
-            None
-        };
-        let digest = match self.digest_len(kind) {
-            None => None,
-            Some(len) => {
-                let bytes = reader.bytes(len)?;
-                (kind == EntryKind::File).then(|| Box::from(bytes))
-            }
-        };
-        Ok(FileEntry {
-            name: name.into(),
-            kind,
-            permissions: (mode & 0o7777) as u16,
-            size,
-            mtime,
-            mtime_ns,
-            uid,
-            gid,
-            target,
-            digest,
-        })
+            *target = Box::from(reader.bytes(len)?);
+        }
+        let digest = self.digest_len(&kind).map(|len| reader.bytes(len)).transpose()?;
+        let digest = digest.filter(|_| kind == EntryKind::File).map(Box::from);
+        let mtime = Mtime { seconds: mtime, nanoseconds: mtime_ns };
+        let meta = FileMeta { size, mtime, permissions: (mode & 0o7777) as u16, uid, gid };
+        Ok(FileEntry { digest, ..FileEntry::new(name, kind, meta) })
     }
 
     fn kind(&self, mode: u32, flags: u32) -> Decode<EntryKind> {
         match mode & 0o170_000 {
             0o100_000 => Ok(EntryKind::File),
-            0o120_000 => Ok(EntryKind::Symlink),
+            0o120_000 => Ok(EntryKind::Symlink(Box::default())),
             0o040_000 if self.coding.content_flags && flags & xflags::NO_CONTENT != 0 => {
                 Ok(EntryKind::Directory(Content::Unlisted))
             }
@@ -414,11 +283,6 @@ pub mod io_error {
     pub const GENERAL: i32 = 1;
     /// Something vanished between listing and reading.
     pub const VANISHED: i32 = 2;
-}
-
-/// The low 16 bits of a flag word; no flag that is sent this way lies above them.
-fn put_word(flags: u32, out: &mut Vec<u8>) {
-    out.extend_from_slice(&flags.to_le_bytes()[..2]);
 }
 
 fn length(value: i32, max: usize, field: &'static str) -> Decode<usize> {

@@ -1,0 +1,135 @@
+//! From what a person names to a file list and the files behind it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::file_list;
+use crate::error::{NasSyncError, Result};
+use crate::role::list::{IdNames, SendList, Sources};
+use crate::tree::{self, Depth, Effect, Links, Operand, RemoteName, SourceFile, WalkOptions, WalkWarning};
+use crate::wire::flist::idlist::NamedId;
+use crate::wire::flist::{FileEntry, io_error};
+use crate::wire::server_args::PushOptions;
+
+/// Which files a push sends.
+#[derive(Debug, Clone)]
+pub enum Files {
+    /// What the operands of an rsync command stand for.
+    Operands(Vec<PathBuf>),
+    /// Regular files, each under a name of its own. No name may occur twice. Folders on the way to a name are made where
+    /// they are missing; those that exist are left as they are.
+    Named(Vec<(PathBuf, RemoteName)>),
+}
+
+/// A push whose files were listed.
+pub(super) struct Prepared {
+    pub options: PushOptions,
+    pub list: SendList,
+    pub sources: Arc<dyn Sources>,
+    pub warnings: Vec<WalkWarning>,
+    /// Files that could not even be listed.
+    pub failures: Vec<(Box<[u8]>, NasSyncError)>,
+}
+
+impl Prepared {
+    /// The worst that happened while listing.
+    pub fn worst(&self) -> Effect {
+        let any = |effect| self.warnings.iter().any(|warning| warning.effect() == effect);
+        if any(Effect::Failed) || !self.failures.is_empty() {
+            Effect::Failed
+        } else if any(Effect::Vanished) {
+            Effect::Vanished
+        } else {
+            Effect::None
+        }
+    }
+
+    /// The same, as bits for the receiver.
+    fn errors(&self) -> i32 {
+        match self.worst() {
+            Effect::None => 0,
+            Effect::Vanished => io_error::VANISHED,
+            Effect::Failed => io_error::GENERAL,
+        }
+    }
+}
+
+/// Lists the files.
+pub(super) fn prepare(files: Files, options: PushOptions) -> Result<Prepared> {
+    let mut prepared = match files {
+        Files::Operands(operands) => prepare_operands(&operands, options)?,
+        Files::Named(pairs) => prepare_named(pairs, options),
+    };
+    prepared.list.errors = prepared.errors();
+    Ok(prepared)
+}
+
+fn prepare_operands(operands: &[PathBuf], options: PushOptions) -> Result<Prepared> {
+    let operands: Vec<Operand> = operands.iter().map(|operand| Operand::parse(operand)).collect::<Result<_>>()?;
+    let walk_options = WalkOptions {
+        links: if options.links { Links::Keep } else { Links::Skip },
+        depth: if options.recursive { Depth::Recursive } else { Depth::FilesOnly },
+        one_file_system: false,
+    };
+    let mut warnings = Vec::new();
+    let listing = tree::walk(&operands, walk_options, &mut |_, _| true, &mut |warning| warnings.push(warning));
+    let list = send_list(listing.entries, &options);
+    Ok(Prepared { options, list, sources: Arc::new(listing.sources), warnings, failures: Vec::new() })
+}
+
+/// Folders on the way to names travel too, and those that exist are left as they are.
+pub(super) fn named_options<'n>(names: impl Iterator<Item = &'n RemoteName>, options: PushOptions) -> PushOptions {
+    if !file_list::has_folders(names) {
+        return options;
+    }
+    PushOptions { recursive: true, omit_directory_times: true, keep_dirlinks: true, ..options }
+}
+
+fn prepare_named(pairs: Vec<(PathBuf, RemoteName)>, options: PushOptions) -> Prepared {
+    let options = named_options(pairs.iter().map(|(_, name)| name), options);
+    let mut failures = Vec::new();
+    let mut files = Vec::with_capacity(pairs.len());
+    let mut paths = Vec::with_capacity(pairs.len());
+    for (path, name) in pairs {
+        match SourceFile::open(&path) {
+            Ok(file) => {
+                files.push((name, *file.meta()));
+                paths.push(path);
+            }
+            Err(error) => failures.push((name.into_bytes(), error)),
+        }
+    }
+    let entries = file_list::entries(files.iter().map(|(name, meta)| (name, *meta)));
+    let list = send_list(entries, &options);
+    Prepared { options, list, sources: Arc::new(NamedSources(paths)), warnings: Vec::new(), failures }
+}
+
+fn send_list(entries: Vec<FileEntry>, options: &PushOptions) -> SendList {
+    let system = tree::IdNames::system();
+    let named_ids = |id_of: fn(&FileEntry) -> u32, name_of: &dyn Fn(u32) -> Option<&'static [u8]>| -> Vec<NamedId> {
+        let mut ids: Vec<u32> = entries.iter().map(id_of).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.into_iter().filter_map(|id| Some((id, Box::from(name_of(id)?)))).collect()
+    };
+    let names = (!options.numeric_ids).then(|| IdNames {
+        users: named_ids(|entry| entry.meta.uid, &|uid| system.user(uid)),
+        groups: named_ids(|entry| entry.meta.gid, &|gid| system.group(gid)),
+    });
+    SendList { fields: options.list_fields(), names, errors: 0, entries }
+}
+
+impl Sources for tree::Sources {
+    fn open(&self, entry: &FileEntry) -> Result<SourceFile> {
+        self.open(entry)
+    }
+}
+
+/// The paths of files, by tag.
+struct NamedSources(Vec<PathBuf>);
+
+impl Sources for NamedSources {
+    fn open(&self, entry: &FileEntry) -> Result<SourceFile> {
+        SourceFile::open(file_list::tagged(&self.0, entry)?)
+    }
+}

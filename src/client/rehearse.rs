@@ -1,0 +1,80 @@
+//! A session that leaves nothing behind: whether rsync starts on the NAS, takes these options, and can make a file in the
+//! destination folder. The receiver makes its temporary file, finds its whole-file sum wrong, asks once more, and keeps
+//! nothing.
+
+use std::sync::Arc;
+
+use super::capabilities::{Capabilities, Folders};
+use super::login::Client;
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::role::event::{Monitor, Silent};
+use crate::role::ledger::Ledger;
+use crate::role::list::{SendList, Sources};
+use crate::role::sender::{ChangedFile, Mode};
+use crate::session::{Contents, Outcome, Push, Receipts, RemoteText, kind_of_text};
+use crate::tree::SourceFile;
+use crate::wire::flist::{EntryKind, FileEntry, FileMeta};
+use crate::wire::handshake::{Offer, Protocol};
+use crate::wire::server_args::PushOptions;
+
+/// What a rehearsal showed.
+pub(crate) struct Rehearsal {
+    pub outcome: Outcome,
+    /// How often the receiver asked for the file.
+    tries: u64,
+}
+
+impl Rehearsal {
+    /// Fails when the session did, or when the receiver could not make a file: only one that could make its temporary file
+    /// asks for it a second time.
+    pub fn check(self) -> Result<Option<Protocol>> {
+        self.outcome.result?;
+        if self.tries < 2 {
+            return Err(not_writable(&self.outcome.text));
+        }
+        Ok(self.outcome.protocol)
+    }
+}
+
+/// Sends one file that cannot be stored.
+pub(crate) async fn rehearse(client: &Client, destination: &[u8], capabilities: &Capabilities) -> Result<Rehearsal> {
+    let ledger = Arc::new(Ledger::new(Arc::new(Silent), 0));
+    let name = format!(".nas-sync-test-{}", std::process::id()).into_bytes();
+    let meta = FileMeta { permissions: 0o600, ..FileMeta::default() };
+    let entry = FileEntry::new(name, EntryKind::File, meta);
+    let push = Push {
+        offer: Offer::default(),
+        list: SendList { entries: vec![entry], ..SendList::default() },
+        sources: Arc::new(NoSources),
+        contents: Contents::Unsummed,
+        receipts: Receipts::NotAsked,
+        changed: ChangedFile::Invalidate,
+        mode: Mode::Rehearsal,
+        idle_limit: client.idle_limit(),
+        monitor: Arc::clone(&ledger) as Arc<dyn Monitor>,
+    };
+    // What fails its check is kept in the folder of partial files, and nothing is to stay behind.
+    let options = PushOptions { partial_dir: false, ..capabilities.options(Folders::None) };
+    let outcome = client.session(destination, &options, push).await?;
+    Ok(Rehearsal { outcome, tries: ledger.take().totals.sent })
+}
+
+/// The error of a destination in which no file could be made.
+fn not_writable(text: &RemoteText) -> NasSyncError {
+    let said = text.lines().next().map(|connection| String::from_utf8_lossy(connection).into_owned());
+    let kind = text.lines().find_map(kind_of_text).unwrap_or(ErrorKind::RemoteFailed);
+    let message = said.map_or_else(
+        || String::from("the NAS could not make a file in the destination folder"),
+        |said| format!("the NAS could not make a file in the destination folder: {said}"),
+    );
+    NasSyncError::new(kind, message).with_details(text.as_bytes())
+}
+
+/// A rehearsal opens nothing.
+struct NoSources;
+
+impl Sources for NoSources {
+    fn open(&self, _entry: &FileEntry) -> Result<SourceFile> {
+        Err(NasSyncError::new(ErrorKind::Internal, "a rehearsal has no files"))
+    }
+}

@@ -1,0 +1,120 @@
+//! A push: this end is the sender, and the other side acknowledges what it has stored.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::converse::{Outcome, Side, Terms, converse};
+use super::deadline::{ProgressTimer, Receipts};
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::role::event::{Event, Monitor};
+use crate::role::list::{FileList, SendList, Sources};
+use crate::role::sender::{self, ChangedFile, Mode, SendJob};
+use crate::transport::Exec;
+use crate::wire::handshake::Offer;
+use crate::wire::mux::Message;
+
+/// What is pushed.
+pub struct Push {
+    /// What the server's arguments were made from.
+    pub offer: Offer,
+    /// The files.
+    pub list: SendList,
+    /// Their contents.
+    pub sources: Arc<dyn Sources>,
+    /// Whether the list carries digests of the files' contents (`-c`).
+    pub contents: Contents,
+    /// Whether the server's arguments ask for acknowledgements.
+    pub receipts: Receipts,
+    /// About files that change meanwhile.
+    pub changed: ChangedFile,
+    /// Whether anything is transferred.
+    pub mode: Mode,
+    /// How long the session may go without progress in either direction.
+    pub idle_limit: Duration,
+    /// Who listens.
+    pub monitor: Arc<dyn Monitor>,
+}
+
+/// What a file list says about the files' contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contents {
+    /// Nothing.
+    Unsummed,
+    /// Their digests; every file is read once before the list goes out.
+    Summed,
+}
+
+/// Runs one push to its end.
+pub async fn push(exec: Exec, push: Push) -> Outcome {
+    let Push { offer, mut list, sources, contents, receipts, changed, mode, idle_limit, monitor } = push;
+    let terms = Terms { offer, receipts, idle_limit, monitor: Arc::clone(&monitor) };
+    converse(exec, terms, move |negotiated| {
+        if contents == Contents::Summed {
+            list.sum_contents(&*sources, negotiated.list_sum);
+        }
+        let list = Arc::new(list.number(negotiated.order)?);
+        let mut acknowledgements = Acknowledgements::new(Arc::clone(&list), Arc::clone(&monitor));
+        let job = SendJob { list, sources, changed, mode };
+        Ok(Side {
+            role: Box::new(move |port| sender::run(job, negotiated, port, &*monitor)),
+            on_message: Box::new(move |message, timer| acknowledgements.note(&message, timer)),
+        })
+    })
+    .await
+}
+
+/// Which files the receiver has acknowledged.
+struct Acknowledgements {
+    list: Arc<FileList>,
+    known: Vec<bool>,
+    monitor: Arc<dyn Monitor>,
+}
+
+impl Acknowledgements {
+    fn new(list: Arc<FileList>, monitor: Arc<dyn Monitor>) -> Self {
+        Self { known: vec![false; list.len()], list, monitor }
+    }
+
+    /// A receiving server has no use for other messages; they change nothing here.
+    fn note(&mut self, message: &Message, timer: &ProgressTimer) -> Result<()> {
+        let Message::Success(ndx) = *message else { return Ok(()) };
+        // Servers acknowledge symlinks as well as files, and never a folder.
+        let entry = self.list.get(ndx).filter(|entry| !entry.kind.is_dir()).ok_or_else(|| {
+            let message = format!("the NAS acknowledged entry {ndx}, which is no file of the list");
+            NasSyncError::new(ErrorKind::Protocol, message)
+        })?;
+        // Only the first is news and progress, so that a peer cannot keep a session by repeating it.
+        let known = usize::try_from(ndx).ok().and_then(|ndx| self.known.get_mut(ndx));
+        if known.is_some_and(|known| !std::mem::replace(known, true)) {
+            timer.progress();
+            self.monitor.event(Event::Acknowledged { entry });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::role::ledger::Ledger;
+    use crate::wire::flist::{Content, EntryKind, FileEntry, FileMeta, ListOrder};
+
+    #[test]
+    fn an_acknowledgement_that_comes_twice_counts_once_and_one_of_no_file_is_an_error() {
+        let entry = |name: &[u8], kind| FileEntry::new(name, kind, FileMeta::default());
+        let file = FileEntry { tag: Some(0), ..entry(b"a/b", EntryKind::File) };
+        let entries = vec![entry(b"a", EntryKind::Directory(Content::Unlisted)), file];
+        let list = Arc::new(SendList { entries, ..SendList::default() }.number(ListOrder::FilesFirst).unwrap());
+        let ledger = Arc::new(Ledger::new(Arc::new(crate::role::event::Silent), 1));
+        let mut acknowledgements = Acknowledgements::new(list, Arc::clone(&ledger) as Arc<dyn Monitor>);
+        let timer = ProgressTimer::new(Receipts::Asked);
+        for _ in 0..2 {
+            acknowledgements.note(&Message::Success(1), &timer).unwrap();
+        }
+        for none in [0, 2, -1] {
+            let error = acknowledgements.note(&Message::Success(none), &timer).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Protocol);
+        }
+        assert!(ledger.take().files[0].acknowledged);
+    }
+}

@@ -1,0 +1,91 @@
+//! One entry of a file list, as both ends mean it: how it travels is the coder's affair.
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Directory(Content),
+    /// A symlink and the bytes it holds, at most 4,095; empty where targets do not travel.
+    Symlink(Box<[u8]>),
+}
+
+/// What a folder's entry says about its content.
+/// Those that mean more come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Content {
+    /// The folder was named by an argument and its content is listed: the root of what `--delete` may touch.
+    Argument,
+    /// Its content is listed.
+    Listed,
+    /// Only the folder itself is meant; nothing is ever deleted in it.
+    Unlisted,
+}
+
+impl EntryKind {
+    /// Whether it is a folder.
+    pub fn is_dir(&self) -> bool {
+        matches!(self, Self::Directory(_))
+    }
+}
+
+/// A time of modification. Ordered as time is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Mtime {
+    /// Whole seconds since 1970, UTC; negative before.
+    pub seconds: i64,
+    /// Nanoseconds within that second, 0 to 999,999,999.
+    pub nanoseconds: u32,
+}
+
+/// What a list says about an entry besides its name and kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FileMeta {
+    /// Length in bytes.
+    pub size: u64,
+    /// Time of the last change of content.
+    pub mtime: Mtime,
+    /// The permission bits of the mode, 0 to 0o7777.
+    pub permissions: u16,
+    /// Owner; travels only where [`ListFields::owner`](super::ListFields::owner) is set.
+    pub uid: u32,
+    /// Group; travels only where [`ListFields::group`](super::ListFields::group) is set.
+    pub gid: u32,
+}
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileEntry {
+    /// The caller's own number for it, which comes back with all that is told about it. It does not travel.
+    pub tag: Option<u32>,
+    /// The name relative to the destination, without a leading slash; `.` for the destination itself.
+    pub name: Box<[u8]>,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Size, time, permissions and owner.
+    pub meta: FileMeta,
+    /// A regular file's digest, where [`ListFields::digest`](super::ListFields::digest) asks for it.
+    pub digest: Option<Box<[u8]>>,
+}
+
+impl FileEntry {
+    /// An entry without tag and digest.
+    pub fn new(name: impl Into<Box<[u8]>>, kind: EntryKind, meta: FileMeta) -> Self {
+        Self { tag: None, name: name.into(), kind, meta, digest: None }
+    }
+
+    /// The name and kind, as the list's order wants them.
+    pub fn sort_key(&self) -> (&[u8], bool) {
+        (&self.name, self.kind.is_dir())
+    }
+
+    pub(super) fn mode(&self) -> u32 {
+        let kind = match self.kind {
+            EntryKind::File => 0o100_000,
+            EntryKind::Directory(_) => 0o040_000,
+            EntryKind::Symlink(_) => 0o120_000,
+        };
+        kind | u32::from(self.meta.permissions & 0o7777)
+    }
+}

@@ -1,0 +1,12 @@
+//! The file list: one entry for each file, folder and symlink, `protocol-notes/06-file-list.md`.
+
+mod coder;
+mod entry;
+pub mod idlist;
+mod order;
+mod xflags;
+
+pub use self::coder::{EndOfList, ListCoder, ListCoding, ListFields, Listed, MAX_NAME, io_error};
+pub use self::entry::{Content, EntryKind, FileEntry, FileMeta, Mtime};
+pub use self::order::ListOrder;
+pub use self::xflags::XflagCoding;
