@@ -20,7 +20,7 @@ use crate::role::list::{SendList, Sources};
 use crate::role::sender::{ChangedFile, Mode};
 use crate::session::{Contents, Outcome, Push, Receipts, RemoteText, kind_of_text, names_file};
 use crate::transport::ExitStatus;
-use crate::tree::{RemoteName, Root, SourceFile};
+use crate::tree::{HeldFolder, RemoteName, SourceFile};
 use crate::wire::flist::{FileEntry, FileMeta, Mtime};
 use crate::wire::handshake::Offer;
 use crate::wire::iflags::ItemFlags;
@@ -78,7 +78,7 @@ pub(crate) enum Comparison {
 pub(crate) async fn compare(
     client: &Client,
     path: &str,
-    root: Option<&Arc<Root>>,
+    root: Option<&Arc<HeldFolder>>,
     items: &[Item],
     method: Method,
 ) -> Result<Vec<Comparison>> {
@@ -138,7 +138,12 @@ pub(crate) fn unrecorded() -> NasSyncError {
         .with_solution("Set the document pending, so that the next sync sends and records it again.")
 }
 
-async fn dry_run(client: &Client, path: &str, root: Option<&Arc<Root>>, items: &[Item]) -> Result<Vec<Comparison>> {
+async fn dry_run(
+    client: &Client,
+    path: &str,
+    root: Option<&Arc<HeldFolder>>,
+    items: &[Item],
+) -> Result<Vec<Comparison>> {
     let (given, root) = (items.to_vec(), root.cloned());
     let (reading, entries) = blocking::run(move || Ok(Reading::look(given, root))).await?;
     let reading = Arc::new(reading);
@@ -182,7 +187,7 @@ enum Here {
 /// One session: which files are in its list, and what they are here.
 struct Reading {
     items: Vec<Item>,
-    root: Option<Arc<Root>>,
+    root: Option<Arc<HeldFolder>>,
     /// For each file of the list, its position in `items`.
     listed: Vec<usize>,
     /// As `items`.
@@ -191,7 +196,7 @@ struct Reading {
 
 impl Reading {
     /// Looks at the files here. Those that are gone, or clearly not what was recorded, need not be compared.
-    fn look(items: Vec<Item>, root: Option<Arc<Root>>) -> (Self, Vec<FileEntry>) {
+    fn look(items: Vec<Item>, root: Option<Arc<HeldFolder>>) -> (Self, Vec<FileEntry>) {
         let mut here = vec![None; items.len()];
         let mut files = Vec::new();
         for (at, item) in items.iter().enumerate() {

@@ -27,7 +27,7 @@ pub struct DocumentFacts<'a> {
     pub user_id: &'a UserId,
     /// `documents.file_path`, absolute or relative.
     pub path: &'a Path,
-    /// The same relative to `UPLOAD_DIR`, when that is set; see [`crate::tree::Root::relative`].
+    /// The same relative to `UPLOAD_DIR`, when that is set; see [`crate::tree::HeldFolder::relative`].
     pub below_root: Option<&'a Path>,
     /// `documents.original_name`: what the person who uploaded it called it.
     pub original_name: Option<&'a str>,

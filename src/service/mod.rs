@@ -26,13 +26,13 @@ use self::verify::{VerifyReport, VerifyRequest};
 use crate::blocking;
 use crate::client::ClientConfig;
 use crate::client::destination::destination_of;
-use crate::client::documents::{DocumentMonitor, FailedDocument, Unmonitored};
+use crate::client::documents::{DocumentMonitor, FailedDocument, Unmonitored, open_upload_dir};
 use crate::config::{ConfigStatus, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
 use crate::proof::Level;
 use crate::store::{Access, NewDocument, Pause, Queue, Selection, Store, SyncStats};
-use crate::tree::{Root, SourceFile};
+use crate::tree::{HeldFolder, SourceFile};
 
 pub use self::connection_check::ConnectionReport;
 
@@ -305,8 +305,8 @@ impl NasSyncService {
         self.settings.path.as_deref().ok_or_else(missing)
     }
 
-    pub(crate) fn root(&self) -> Result<Option<Arc<Root>>> {
-        self.settings.upload_dir.as_deref().map(|path| Root::open(path).map(Arc::new)).transpose()
+    pub(crate) fn root(&self) -> Result<Option<Arc<HeldFolder>>> {
+        self.settings.upload_dir.as_deref().map(|path| open_upload_dir(path).map(Arc::new)).transpose()
     }
 
     /// Opens the database on a thread that may block.
@@ -321,7 +321,7 @@ impl NasSyncService {
 }
 
 /// The path under which a file is registered: relative to the upload folder where there is one, else absolute.
-fn registered_path(root: Option<&Root>, path: &Path) -> Result<PathBuf> {
+fn registered_path(root: Option<&HeldFolder>, path: &Path) -> Result<PathBuf> {
     let absolute = std::path::absolute(path)
         .map_err(|error| NasSyncError::at_path(ErrorKind::LocalFile, "Cannot resolve", path, error))?;
     match root {

@@ -6,13 +6,16 @@
 
 pub mod attrs;
 mod beneath;
-mod look;
+mod folder;
 pub mod path;
+mod refusal;
 pub mod source;
+mod stamp;
 pub mod walk;
 
 pub use attrs::IdNames;
-pub use look::Found;
+pub use folder::{Found, HeldFolder, look};
 pub use path::{NameFault, Operand, RemoteName};
-pub use source::{Root, SourceFile, Stamp};
+pub use source::SourceFile;
+pub use stamp::Stamp;
 pub use walk::{Depth, Effect, Links, Listing, Reason, Sources, WalkOptions, WalkWarning, walk};

@@ -1,6 +1,6 @@
 //! Opening the file that is sent, and knowing whether it stayed the same.
 //!
-//! Guarantees: what is opened is a regular file and never a symlink; below a [`Root`] no symlink is followed on the
+//! Guarantees: what is opened is a regular file and never a symlink; below a [`HeldFolder`] no symlink is followed on the
 //! way either, so nothing outside is read; a pipe cannot block and a device is not even opened. A [`Stamp`] is taken
 //! before the first byte is read, and [`SourceFile::unchanged`] compares it with what the path and the handle show
 //! afterwards.
@@ -8,126 +8,22 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, AtFlags, CWD, FileType, Mode, OFlags, Stat};
+use rustix::fs::{Advice, AtFlags, CWD, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 use sha2::{Digest as _, Sha256};
 
-use super::attrs::{meta_of, mtime_of, nanoseconds, size_of};
+use super::attrs::meta_of;
 use super::beneath;
+use super::folder::HeldFolder;
+use super::refusal::{cannot_open, require_regular};
+use super::stamp::{Stamp, TICK};
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::wire::flist::{FileMeta, Mtime};
+use crate::wire::flist::FileMeta;
 
-/// The folder that documents must lie below (`UPLOAD_DIR`), held open: renaming it or changing a symlink that leads
-/// to it changes nothing for documents opened through this handle.
-#[derive(Debug)]
-pub struct Root {
-    folder: OwnedFd,
-    /// As configured, made absolute.
-    given: PathBuf,
-    /// With its own symlinks resolved.
-    real: PathBuf,
-}
-
-impl Root {
-    /// Opens the folder. Its own path may lead through symlinks. Fails with `Usage`: the setting is wrong.
-    pub fn open(path: &Path) -> Result<Self> {
-        let fail = |error: std::io::Error| {
-            NasSyncError::at_path(ErrorKind::Usage, "Cannot open the upload folder", path, error)
-                .with_solution("Create that folder, let this user enter it, or correct UPLOAD_DIR.")
-        };
-        let real = std::fs::canonicalize(path).map_err(fail)?;
-        let given = std::path::absolute(path).map_err(fail)?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = rustix::fs::open(&real, flags, Mode::empty()).map_err(|errno| fail(errno.into()))?;
-        Ok(Self { folder, given, real })
-    }
-
-    /// The handle.
-    pub(super) fn folder(&self) -> BorrowedFd<'_> {
-        self.folder.as_fd()
-    }
-
-    /// The folder's path with its own symlinks resolved.
-    pub fn path(&self) -> &Path {
-        &self.real
-    }
-
-    /// The path of a document relative to this folder: normal components only, at least one.
-    ///
-    /// A relative path is below the folder; an absolute one must start with the folder's path, as configured or with
-    /// symlinks resolved. `..` is resolved by text, which is exact because symlinks are refused when the file is
-    /// opened. Fails with `SourceOutside`, or `SourceNotRegular` for the folder itself.
-    pub fn relative(&self, path: &Path) -> Result<PathBuf> {
-        let outside = || {
-            let text = format!("{} lies outside {}", path.display(), self.real.display());
-            NasSyncError::new(ErrorKind::SourceOutside, text)
-        };
-        let below = if path.is_absolute() {
-            path.strip_prefix(&self.given).or_else(|_| path.strip_prefix(&self.real)).map_err(|_| outside())?
-        } else {
-            path
-        };
-        let mut relative = PathBuf::new();
-        for component in below.components() {
-            match component {
-                Component::Normal(part) => relative.push(part),
-                Component::CurDir => {}
-                // Popping nothing means leaving the folder.
-                Component::ParentDir if relative.pop() => {}
-                Component::ParentDir | Component::RootDir | Component::Prefix(_) => return Err(outside()),
-            }
-        }
-        if relative.as_os_str().is_empty() {
-            return Err(not_regular(path, FileType::Directory));
-        }
-        Ok(relative)
-    }
-}
-
-/// What makes a file's content the same as before: any write, truncation or replacement changes one of these.
-///
-/// Not seen: stores through a shared memory mapping into a page that was already dirty, which the kernel does not
-/// stamp.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
-    /// Device number.
-    pub dev: u64,
-    /// Inode number.
-    pub ino: u64,
-    /// Length in bytes.
-    pub size: u64,
-    /// Last change of content.
-    pub mtime: Mtime,
-    /// Last change of content or attributes; unlike `mtime` it cannot be set back.
-    pub ctime: Mtime,
-}
-
-impl Stamp {
-    pub(super) fn of(stat: &Stat) -> Self {
-        Self {
-            dev: stat.st_dev,
-            ino: stat.st_ino,
-            size: size_of(stat),
-            mtime: mtime_of(stat),
-            ctime: Mtime { seconds: stat.st_ctime, nanoseconds: nanoseconds(stat.st_ctime_nsec) },
-        }
-    }
-
-    /// How long ago `ctime` was; `None` when it lies ahead of the clock.
-    fn age(&self) -> Option<Duration> {
-        let changed = Duration::new(u64::try_from(self.ctime.seconds).ok()?, self.ctime.nanoseconds);
-        SystemTime::now().duration_since(UNIX_EPOCH).ok()?.checked_sub(changed)
-    }
-}
-
-/// Kernels stamp with the time of the last timer tick, 10 ms apart at worst: two changes within one tick look alike.
 /// Files up to this length are read ahead whole by any kernel, without a hint.
 const READ_AHEAD: u64 = 128 * 1024;
-/// A stamp proves something only when the last change is older than that.
-const TICK: Duration = Duration::from_millis(20);
 
 /// An opened document, read from start to end.
 #[derive(Debug)]
@@ -147,7 +43,7 @@ pub struct SourceFile {
 
 impl SourceFile {
     /// Opens a document: below `root` where there is one, else as a plain path.
-    pub fn open_document(root: Option<&Root>, path: &Path) -> Result<Self> {
+    pub fn open_document(root: Option<&HeldFolder>, path: &Path) -> Result<Self> {
         match root {
             Some(root) => Self::open_beneath(root, path),
             None => Self::open(path),
@@ -165,9 +61,9 @@ impl SourceFile {
     /// Opens a document below `root`, following no symlink at all.
     ///
     /// Fails like [`SourceFile::open`], and with `SourceOutside` where the path or a symlink leads out of the root.
-    pub fn open_beneath(root: &Root, path: &Path) -> Result<Self> {
+    pub fn open_beneath(root: &HeldFolder, path: &Path) -> Result<Self> {
         let relative = root.relative(path)?;
-        Self::open_below(root.folder.as_fd(), relative.as_os_str().as_bytes(), &root.real.join(&relative))
+        Self::open_below(root.handle(), relative.as_os_str().as_bytes(), &root.path().join(&relative))
     }
 
     /// Opens a clean relative name below a held folder, following no symlink.
@@ -276,36 +172,6 @@ impl SourceFile {
 fn open_to_read(folder: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     retry_on_intr(|| rustix::fs::openat(folder, name, flags, Mode::empty()))
-}
-
-fn require_regular(stat: &Stat, shown: &Path) -> Result<()> {
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Ok(()),
-        other => Err(not_regular(shown, other)),
-    }
-}
-
-fn not_regular(path: &Path, found: FileType) -> NasSyncError {
-    let what = match found {
-        FileType::Directory => "a folder",
-        FileType::Symlink => "a symlink",
-        FileType::Fifo => "a pipe",
-        FileType::Socket => "a socket",
-        FileType::CharacterDevice | FileType::BlockDevice => "a device",
-        _ => "of an unknown type",
-    };
-    NasSyncError::new(ErrorKind::SourceNotRegular, format!("{} is {what}, not a regular file", path.display()))
-}
-
-pub(super) fn cannot_open(path: &Path, errno: Errno) -> NasSyncError {
-    let kind = match errno {
-        // A name that is too long or holds a NUL byte (INVAL) cannot exist either.
-        Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL => ErrorKind::SourceMissing,
-        // Only a swap between looking and opening leads here: to a symlink, or to a socket or dead device.
-        Errno::LOOP | Errno::NXIO | Errno::NODEV => ErrorKind::SourceNotRegular,
-        _ => ErrorKind::SourceUnreadable,
-    };
-    NasSyncError::at_path(kind, "Cannot open", path, errno.into())
 }
 
 #[cfg(test)]

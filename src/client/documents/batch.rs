@@ -14,7 +14,7 @@ use crate::role::ledger::Ledger;
 use crate::role::list::{SendList, Sources};
 use crate::role::sender::{ChangedFile, Mode};
 use crate::session::{Contents, Push, Receipts};
-use crate::tree::{RemoteName, Root, SourceFile, Stamp};
+use crate::tree::{HeldFolder, RemoteName, SourceFile, Stamp};
 use crate::wire::flist::{FileEntry, FileMeta};
 use crate::wire::handshake::Offer;
 
@@ -44,7 +44,7 @@ impl Batch {
     }
 
     /// What the session is to do.
-    pub fn push(&self, root: Option<&Arc<Root>>, idle_limit: std::time::Duration) -> Push {
+    pub fn push(&self, root: Option<&Arc<HeldFolder>>, idle_limit: std::time::Duration) -> Push {
         let file = |document: &Prepared| (document.path.clone(), document.stamp);
         let contents = DocumentContents { files: self.documents.iter().map(file).collect(), root: root.cloned() };
         Push {
@@ -74,7 +74,7 @@ impl Batch {
 /// The files of a session.
 struct DocumentContents {
     files: Vec<(PathBuf, Stamp)>,
-    root: Option<Arc<Root>>,
+    root: Option<Arc<HeldFolder>>,
 }
 
 impl Sources for DocumentContents {

@@ -22,6 +22,8 @@ pub use self::events::{DocumentEvent, DocumentMonitor, RecordedEvent, RecordingM
 #[cfg(feature = "sqlite")]
 pub(crate) use self::names::name_clash;
 pub use self::names::refuse_clashes;
+#[cfg(feature = "sqlite")]
+pub(crate) use self::prepared::open_upload_dir;
 pub use self::prepared::{OutgoingDocument, Prepared};
 pub use self::report::{Attempt, AttemptEnd, BatchReport, FailedDocument, StoredDocument};
 pub use self::send::{DocumentOutcome, SendDocuments};

@@ -8,7 +8,7 @@ use crate::delta::strong::MAX_DIGEST_LEN;
 use crate::delta::sum_head::MAX_BLOCK_LEN;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::DocumentId;
-use crate::tree::{RemoteName, Root, SourceFile, Stamp};
+use crate::tree::{HeldFolder, RemoteName, SourceFile, Stamp};
 use crate::wire::flist::FileMeta;
 use crate::wire::server_args::PARTIAL_DIR;
 
@@ -49,7 +49,7 @@ impl Prepared {
     /// Looks at a document's file, below `root` where there is one.
     ///
     /// Fails like [`SourceFile::open_document`], and with `NameUnsendable` for a name that rsync needs for itself.
-    pub fn look(document: OutgoingDocument, root: Option<&Root>) -> Result<Self> {
+    pub fn look(document: OutgoingDocument, root: Option<&HeldFolder>) -> Result<Self> {
         let file = SourceFile::open_document(root, &document.path)?;
         Self::new(document, *file.meta(), *file.stamp())
     }
@@ -79,7 +79,7 @@ impl Prepared {
 
     /// Opens its file for sending. Fails with `SourceChanged` when it is no longer the one that was looked at: another
     /// one must not arrive under what is recorded.
-    pub(super) fn open(root: Option<&Arc<Root>>, path: &Path, stamp: &Stamp) -> Result<SourceFile> {
+    pub(super) fn open(root: Option<&Arc<HeldFolder>>, path: &Path, stamp: &Stamp) -> Result<SourceFile> {
         let file = SourceFile::open_document(root.map(AsRef::as_ref), path)?;
         if file.stamp() == stamp {
             Ok(file.hashed())
@@ -87,6 +87,14 @@ impl Prepared {
             Err(NasSyncError::new(ErrorKind::SourceChanged, format!("{} changed before it was sent", path.display())))
         }
     }
+}
+
+/// Opens the folder that documents must lie below. Fails with `Usage`: the setting is wrong.
+pub(crate) fn open_upload_dir(path: &Path) -> Result<HeldFolder> {
+    HeldFolder::open(path).map_err(|error| {
+        NasSyncError::at_path(ErrorKind::Usage, "Cannot open the upload folder", path, error)
+            .with_solution("Create that folder, let this user enter it, or correct UPLOAD_DIR.")
+    })
 }
 
 /// rsync keeps interrupted files in a folder of this name, and removes what stands in its way.

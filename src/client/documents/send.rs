@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::events::{DocumentEvent, DocumentMonitor};
 use super::names;
-use super::prepared::{OutgoingDocument, Prepared};
+use super::prepared::{OutgoingDocument, Prepared, open_upload_dir};
 use super::report::{BatchReport, FailedDocument, StoredDocument};
 use super::sender::{DocumentSender, SendSettings};
 use crate::blocking;
@@ -14,7 +14,7 @@ use crate::client::login::Client;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::DocumentId;
 use crate::proof::Level;
-use crate::tree::Root;
+use crate::tree::HeldFolder;
 
 /// Documents to send, and how.
 #[derive(Debug, Clone)]
@@ -164,10 +164,10 @@ fn refuse_repeated_keys(documents: &[OutgoingDocument]) -> Result<()> {
     }
 }
 
-type Preparation = (Option<Arc<Root>>, Vec<Prepared>, Vec<FailedDocument>);
+type Preparation = (Option<Arc<HeldFolder>>, Vec<Prepared>, Vec<FailedDocument>);
 
 fn prepare(documents: Vec<OutgoingDocument>, upload_dir: Option<PathBuf>) -> Result<Preparation> {
-    let root = upload_dir.map(|path| Root::open(&path).map(Arc::new)).transpose()?;
+    let root = upload_dir.map(|path| open_upload_dir(&path).map(Arc::new)).transpose()?;
     let (mut prepared, mut refused) = (Vec::with_capacity(documents.len()), Vec::new());
     for document in documents {
         let id = document.id.clone();

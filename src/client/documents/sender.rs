@@ -23,7 +23,7 @@ use crate::client::nas::{self, Space};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::proof::{Capability, Level};
 use crate::session::Outcome;
-use crate::tree::Root;
+use crate::tree::HeldFolder;
 
 /// What a [`DocumentSender`] needs to know beside the login.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ pub struct SendSettings {
     /// The destination folder on the NAS, as a person writes it.
     pub folder: String,
     /// The folder that the documents must lie below, if any.
-    pub root: Option<Arc<Root>>,
+    pub root: Option<Arc<HeldFolder>>,
     /// The level of proof that is required; `None`: the best up to durable.
     pub required: Option<Level>,
     /// Sessions side by side, at least one.

@@ -14,7 +14,7 @@ use crate::id::DocumentId;
 use crate::service::DocumentError;
 use crate::service::layout::{DocumentFacts, Layout};
 use crate::store::{BadRow, Claim, Document, Store};
-use crate::tree::{Root, SourceFile};
+use crate::tree::{HeldFolder, SourceFile};
 use crate::wire::flist::FileMeta;
 
 /// What is to be sent, and what cannot be.
@@ -30,7 +30,12 @@ pub(super) async fn make(context: &Context, rows: Vec<Result<Document, BadRow>>)
     context.store.with(move |store| plan(store, rows, &layout, root.as_deref())).await
 }
 
-fn plan(store: &mut Store, rows: Vec<Result<Document, BadRow>>, layout: &Layout, root: Option<&Root>) -> Result<Plan> {
+fn plan(
+    store: &mut Store,
+    rows: Vec<Result<Document, BadRow>>,
+    layout: &Layout,
+    root: Option<&HeldFolder>,
+) -> Result<Plan> {
     let mut plan = Plan::default();
     for row in rows {
         match row {
@@ -96,7 +101,7 @@ impl Plan {
     }
 }
 
-fn look(document: &Document, layout: &Layout, root: Option<&Root>) -> Result<Prepared> {
+fn look(document: &Document, layout: &Layout, root: Option<&HeldFolder>) -> Result<Prepared> {
     let below_root = root.map(|root| root.relative(&document.file_path)).transpose()?;
     let file = SourceFile::open_document(root, &document.file_path)?;
     let (meta, stamp): (FileMeta, _) = (*file.meta(), *file.stamp());

@@ -11,7 +11,7 @@ use crate::id::DocumentId;
 use crate::service::lease::LeaseGuard;
 use crate::service::{DocumentError, backoff};
 use crate::store::{self, FailedTry, MarkOutcome, Pause, Settlement, StoredCopy, SyncedRecord};
-use crate::tree::{Root, SourceFile, Stamp};
+use crate::tree::{self, Found, HeldFolder, Stamp};
 
 /// What became of documents.
 #[derive(Debug, Default)]
@@ -116,8 +116,12 @@ pub(super) async fn set_pause(context: &Context, pause: Option<Pause>) -> Result
 }
 
 /// Whether the file of a record is still the one that was read. One that is gone or closed to us was stored all the same.
-fn is_still(root: Option<&Root>, record: &SyncedRecord, stamps: &HashMap<DocumentId, Stamp>) -> bool {
-    SourceFile::open_document(root, &record.file_path).map_or(true, |file| stamps.get(&record.id) == Some(file.stamp()))
+/// It is only looked at, because other users of the database wait meanwhile.
+fn is_still(root: Option<&HeldFolder>, record: &SyncedRecord, stamps: &HashMap<DocumentId, Stamp>) -> bool {
+    match tree::look(root, &record.file_path) {
+        Ok(Found::File(stamp)) => stamps.get(&record.id) == Some(&stamp),
+        Ok(Found::Folder | Found::Other) | Err(_) => true,
+    }
 }
 
 fn record_of(document: &StoredDocument) -> SyncedRecord {

@@ -14,7 +14,7 @@ use crate::service::SyncSummary;
 use crate::service::layout::Layout;
 use crate::service::shared_store::SharedStore;
 use crate::store::{Due, Pause, Selection};
-use crate::tree::Root;
+use crate::tree::HeldFolder;
 
 /// What a run is about.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(super) struct Context {
     pub store: SharedStore,
     /// The NAS, as the store knows it.
     pub target: String,
-    pub root: Option<Arc<Root>>,
+    pub root: Option<Arc<HeldFolder>>,
     pub layout: Arc<Layout>,
     /// Tries of one document after the first, and reconnections without progress.
     pub retries: u32,

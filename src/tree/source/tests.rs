@@ -1,9 +1,11 @@
 use super::*;
+use rustix::fs::FileType;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
 use std::time::Instant;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
@@ -12,14 +14,14 @@ fn pipe(path: &Path) {
 }
 
 /// A folder whose files are older than a timer tick, so that stamps prove something at once.
-fn root_with(files: &[(&str, &[u8])]) -> (TempDir, Root) {
+fn root_with(files: &[(&str, &[u8])]) -> (TempDir, HeldFolder) {
     let dir = tempfile::tempdir().unwrap();
     for (name, content) in files {
         let path = dir.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }
-    let root = Root::open(dir.path()).unwrap();
+    let root = HeldFolder::open(dir.path()).unwrap();
     (dir, root)
 }
 
@@ -146,7 +148,7 @@ fn a_root_behind_a_symlink_takes_both_of_its_names() {
     let (dir, real) = root_with(&[("up/doc", b"d"), ("other/doc", b"o")]);
     let alias = dir.path().join("alias");
     symlink("up", &alias).unwrap();
-    let root = Root::open(&alias).unwrap();
+    let root = HeldFolder::open(&alias).unwrap();
     assert_eq!(root.path(), real.path().join("up"));
     for path in [alias.join("doc"), real.path().join("up/doc"), PathBuf::from("doc")] {
         assert_eq!(content(SourceFile::open_beneath(&root, &path).unwrap()), b"d");
@@ -155,8 +157,9 @@ fn a_root_behind_a_symlink_takes_both_of_its_names() {
     fs::remove_file(&alias).unwrap();
     symlink("other", &alias).unwrap();
     assert_eq!(content(SourceFile::open_beneath(&root, Path::new("doc")).unwrap()), b"d");
-    assert_eq!(kind(Root::open(&dir.path().join("none"))), ErrorKind::Usage);
-    assert_eq!(kind(Root::open(&dir.path().join("up/doc"))), ErrorKind::Usage);
+    let kind_of = |path: &str| HeldFolder::open(&dir.path().join(path)).unwrap_err().kind();
+    assert_eq!(kind_of("none"), std::io::ErrorKind::NotFound);
+    assert_eq!(kind_of("up/doc"), std::io::ErrorKind::NotADirectory);
 }
 
 #[test]

@@ -25,11 +25,12 @@ use chrono::Utc;
 use self::candidates::{Candidate, Candidates, Room};
 use self::inotify::{Events, MOST_NOTES, Note, Unwatched};
 use super::log_on_change::LogOnChange;
+use crate::client::documents::open_upload_dir;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::UserId;
 use crate::store::{Access, FoundFile, NewDocument, Store};
 use crate::text;
-use crate::tree::{Found, Root};
+use crate::tree::{Found, HeldFolder};
 
 /// The most files that are registered in one commit.
 const BATCH: usize = 500;
@@ -121,7 +122,7 @@ struct Scanner {
     /// Something may have been missed.
     lost: Arc<AtomicBool>,
     inotify: Inotify,
-    root: Option<Root>,
+    root: Option<HeldFolder>,
     /// Hashes of the paths, below the root, of all documents. With 64 bits and a key that is new in each process, a
     /// file that is taken for another one is as good as impossible, and it would be found after the next start.
     registered: HashSet<u64>,
@@ -193,7 +194,7 @@ impl Scanner {
 
     /// Looks at all there is.
     fn walk(&mut self) -> Result<()> {
-        let root = Root::open(&self.config.root)?;
+        let root = open_upload_dir(&self.config.root)?;
         self.registered = registered(&root, &self.config.db, &self.hasher)?;
         self.left_out = left_out(&root, &self.config);
         if matches!(self.inotify, Inotify::NotYet) {
@@ -334,7 +335,7 @@ impl Scanner {
 }
 
 /// The hashes of the documents' paths below the root.
-fn registered(root: &Root, db: &Path, hasher: &RandomState) -> Result<HashSet<u64>> {
+fn registered(root: &HeldFolder, db: &Path, hasher: &RandomState) -> Result<HashSet<u64>> {
     let mut known = HashSet::new();
     let store = Store::open(db, Access::Create)?;
     store.each_path(|path| {
@@ -346,7 +347,7 @@ fn registered(root: &Root, db: &Path, hasher: &RandomState) -> Result<HashSet<u6
 }
 
 /// The files of this program that may lie among the documents, by their paths below the root.
-fn left_out(root: &Root, config: &ScanConfig) -> HashSet<PathBuf> {
+fn left_out(root: &HeldFolder, config: &ScanConfig) -> HashSet<PathBuf> {
     let companions = ["", "-wal", "-shm", "-journal"].map(|end| {
         let mut name = config.db.clone().into_os_string();
         name.push(end);
@@ -361,7 +362,7 @@ fn left_out(root: &Root, config: &ScanConfig) -> HashSet<PathBuf> {
 }
 
 /// As `add` registers it: relative to the root.
-fn found_file(root: &Root, given: &Path, candidate: &Candidate) -> FoundFile {
+fn found_file(root: &HeldFolder, given: &Path, candidate: &Candidate) -> FoundFile {
     let path = &candidate.path;
     let original_name = path.file_name().and_then(std::ffi::OsStr::to_str).map(ToOwned::to_owned);
     let mut also = vec![root.path().join(path), given.join(path)];
