@@ -46,13 +46,11 @@ fn entries() -> Vec<FileEntry> {
         };
         let kind = if is_folder { EntryKind::Directory(Content::Listed) } else { EntryKind::File };
         let seconds = 1_700_000_000 + 61 * i64::try_from(number).expect("far below 2^63");
-        let meta = FileMeta {
-            size: (number * 7919 % 5_000_000) as u64,
-            mtime: Mtime { seconds, nanoseconds: 0 },
-            permissions: if is_folder { 0o755 } else { 0o644 },
-            uid: 1000,
-            gid: 1000,
-        };
+        let mut meta = FileMeta::default();
+        meta.size = (number * 7919 % 5_000_000) as u64;
+        meta.mtime = Mtime { seconds, nanoseconds: 0 };
+        meta.permissions = if is_folder { 0o755 } else { 0o644 };
+        (meta.uid, meta.gid) = (1000, 1000);
         FileEntry::new(name.into_bytes(), kind, meta)
     };
     (0..ENTRIES).map(entry).collect()

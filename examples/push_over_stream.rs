@@ -15,7 +15,8 @@ use tokio::process::Command;
 async fn main() -> Result<(), NasSyncError> {
     let mut words = std::env::args_os().skip(1);
     let destination = words.next().ok_or_else(|| NasSyncError::new(ErrorKind::Usage, "where to?"))?;
-    let options = PushOptions { recursive: true, times: true, permissions: true, ..PushOptions::default() };
+    let mut options = PushOptions::default();
+    (options.recursive, options.times, options.permissions) = (true, true, true);
     let files = Files::Operands(words.map(Into::into).collect());
     let request = PushRequest::new(files, destination.as_bytes(), options);
 

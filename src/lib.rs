@@ -79,7 +79,8 @@
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), NasSyncError> {
 //! let client = Client::connect(&ClientConfig::of(&Settings::new("192.168.1.100", "backup", "."))?).await?;
-//! let options = PushOptions { recursive: true, times: true, ..PushOptions::default() };
+//! let mut options = PushOptions::default();
+//! (options.recursive, options.times) = (true, true);
 //! let request = PushRequest::new(Files::Operands(vec!["photos/".into()]), "/volume1/photos/", options);
 //! let report = client.push(request, Arc::new(Silent)).await?;
 //! println!("{} files sent, exit status {}", report.stats.transferred, report.exit_code);
@@ -90,8 +91,8 @@
 //!
 //! A [`PushRequest`] has [`Files`], [`PushOptions`] and an [`Offer`] of what to negotiate ([`Protocol`], [`ChecksumChoice`] of
 //! [`StrongAlgorithm`]s, [`CompressionChoice`] of [`TokenCoding`]s). A [`Monitor`] hears its [`Event`]s ([`Silent`] hears
-//! nothing), each about a [`FileEntry`] of an [`EntryKind`] (for a folder, its [`Content`]) with its [`FileMeta`] and [`Mtime`], with [`ItemFlags`], [`FileStats`],
-//! [`Stability`] and texts of a [`Severity`]. A [`PushReport`] has [`PushStats`], and a [`WalkWarning`] with [`Reason`] and
+//! nothing), each about a [`FileEntry`] of an [`EntryKind`] (for a folder, its [`Content`]) with its [`FileMeta`] and
+//! [`Mtime`], with [`ItemFlags`], [`FileStats`], [`Stability`] and texts of a [`Severity`]. A [`PushReport`] has [`PushStats`], and a [`WalkWarning`] with [`Reason`] and
 //! [`Effect`] for whatever was left out. [`push_over`] does the same over a stream of the caller's.
 //!
 //! # Keys and settings
@@ -113,8 +114,8 @@
 //!
 //! # Features
 //!
-//! `sqlite` (default) is the service and its database, `watch` its loop, `cli` (default) the program. Without features only
-//! the client is there.
+//! `sqlite` (default) is the service and its database, `watch` its loop, `cli` (default) the program; `serde` lets reports,
+//! errors and keys be serialized, as the objects that `--json` prints. Without features only the client is there.
 //!
 //! # How it is built
 //!
@@ -142,7 +143,7 @@ mod config;
 mod delta;
 mod error;
 mod id;
-#[cfg(feature = "cli")]
+#[cfg(feature = "serde")]
 mod json;
 #[cfg(feature = "sqlite")]
 mod process;

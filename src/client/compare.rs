@@ -35,6 +35,7 @@ const SLOWEST: u64 = 4 << 20;
 
 /// How copies are read back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Method {
     /// rsync over there compares its sums with those of the files here: a dry run of `--checksum`.
     DryRun,

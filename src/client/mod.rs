@@ -10,6 +10,7 @@ pub(crate) mod login;
 pub mod nas;
 mod prepare;
 mod push;
+#[cfg(feature = "sqlite")]
 pub(crate) mod rehearse;
 pub(crate) mod space;
 mod stats;

@@ -46,6 +46,7 @@ impl PushRequest {
 
 /// How a push ended.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct PushReport {
     /// What was done.
     pub stats: PushStats,

@@ -5,6 +5,7 @@ use crate::wire::flist::{EntryKind, FileEntry};
 
 /// What a push did, in the words of `rsync --stats`. Sizes are bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct PushStats {
     /// Entries in the list.
     pub entries: u64,

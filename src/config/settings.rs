@@ -20,6 +20,7 @@ use crate::secret::Secret;
 
 /// The values of command-line flags as they were typed; they are checked together with the rest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Flags {
     /// `--nas-host`
     pub nas_host: Option<OsString>,
@@ -61,6 +62,7 @@ pub struct Flags {
 
 /// Where the private key comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum KeySource {
     /// The text of the key.
     Text(Secret),
@@ -119,6 +121,7 @@ pub struct Settings {
 /// What `nas-sync config` says. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "they are the keys of `config --json`")]
+#[non_exhaustive]
 pub struct ConfigStatus {
     /// Whether everything required is set.
     pub configured: bool,

@@ -8,6 +8,7 @@ use crate::wire::iflags::ItemFlags;
 
 /// How one file was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct FileStats {
     /// Bytes sent as data.
     pub literal: u64,

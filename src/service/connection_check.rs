@@ -16,6 +16,7 @@ use crate::wire::handshake::Protocol;
 
 /// What `test_connection` found.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConnectionReport {
     /// The fingerprint of the NAS's host key, `SHA256:…`.
     pub host_key: String,

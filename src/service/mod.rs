@@ -47,6 +47,7 @@ pub struct NasSyncService {
 
 /// A document that could not be synced.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct DocumentError {
     /// Which; `None` when the row has no usable id.
     pub id: Option<DocumentId>,
@@ -71,6 +72,7 @@ impl std::fmt::Display for DocumentError {
 
 /// A document that is on the NAS now.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SyncedFile {
     /// Which.
     pub id: DocumentId,
@@ -84,6 +86,7 @@ pub struct SyncedFile {
 
 /// What a sync did.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct SyncSummary {
     /// Pending documents that were asked for, without those that another worker has synced meanwhile.
     pub total: usize,
@@ -109,6 +112,7 @@ pub struct SyncSummary {
 
 /// What a retry changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Retried {
     /// Documents that waited or had failed, and are due now.
     pub documents: usize,

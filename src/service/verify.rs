@@ -22,6 +22,7 @@ pub use crate::client::compare::Method;
 
 /// What to verify and how.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct VerifyRequest {
     /// Which documents; of those only the synced ones can be compared.
     pub selection: Selection,
@@ -31,6 +32,13 @@ pub struct VerifyRequest {
     pub method: Method,
     /// What becomes of documents whose copy differs or is missing.
     pub requeue: Requeue,
+}
+
+impl VerifyRequest {
+    /// All synced documents of a selection, compared by a dry run; nothing is set pending. The fields can be changed.
+    pub fn new(selection: Selection) -> Self {
+        Self { selection, sample: None, method: Method::DryRun, requeue: Requeue::No }
+    }
 }
 
 /// A share in percent, above 0 and up to 100. Written as `10%` or `10`, or with up to four decimals.
@@ -51,6 +59,7 @@ pub enum Requeue {
 
 /// What a verification found. Each document is in one of the lists, or equal.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct VerifyReport {
     /// Documents that were to be compared.
     pub total: usize,

@@ -99,6 +99,7 @@ pub const LONGEST_WAIT: TimeDelta = TimeDelta::hours(1);
 
 /// When a document is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NextTry {
     /// From this time on.
     At(DateTime<Utc>),
@@ -108,6 +109,7 @@ pub enum NextTry {
 
 /// A pending document whose last try failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Deferred {
     /// Which.
     pub id: DocumentId,
@@ -121,6 +123,7 @@ pub struct Deferred {
 
 /// The documents of a selection that are not synced, and why not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Queue {
     /// Those that may be sent now.
     pub due: u64,
@@ -294,6 +297,7 @@ pub struct Settlement {
 
 /// The recorded cause of the last failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Failure {
     /// The stable name of its [`ErrorKind`](crate::error::ErrorKind).
     pub kind: String,
@@ -329,6 +333,7 @@ pub struct SyncedCopy {
 
 /// How far the documents are. `total_documents = synced + pending`, and `failed` are among the pending.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct SyncStats {
     /// All of them.
     pub total_documents: u64,
@@ -346,6 +351,7 @@ pub struct SyncStats {
 
 /// Why nothing is sent to a NAS at the moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Pause {
     /// Until when; `None`: until somebody asks.
     pub until: Option<DateTime<Utc>>,

@@ -137,6 +137,7 @@ pub enum Reason {
 
 /// Something that was left out.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct WalkWarning {
     /// Its local path.
     pub path: PathBuf,

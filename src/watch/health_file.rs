@@ -143,6 +143,7 @@ fn show(time: DateTime<Utc>) -> String {
 
 /// What a health file says. All texts are safe to print.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Beat {
     /// The process that wrote it.
     pub pid: u32,
@@ -164,6 +165,7 @@ pub struct Beat {
 
 /// The answer of a health check.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Checkup {
     /// `None`: healthy. Else one sentence, safe to print.
     pub fault: Option<String>,

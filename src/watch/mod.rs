@@ -44,6 +44,7 @@ const PATIENCE: u32 = 10;
 
 /// How to watch.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct WatchOptions {
     /// Whose documents; `None`: everyone's.
     pub user: Option<UserId>,
@@ -63,6 +64,7 @@ pub struct WatchOptions {
 
 /// What a watch did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WatchSummary {
     /// Documents that it stored.
     pub synced: u64,

@@ -73,6 +73,7 @@ pub enum CompressionChoice {
 
 /// What a client offers. The server's arguments and the handshake must come from the same offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Offer {
     /// The highest protocol version.
     pub protocol: Protocol,

@@ -17,6 +17,7 @@ pub const PARTIAL_DIR: &str = ".rsync-partial";
 /// What a pushing client asks the receiving server to do. Each field is an rsync option.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "they are rsync's own switches")]
+#[non_exhaustive]
 pub struct PushOptions {
     /// `-r`: folders and what is in them.
     pub recursive: bool,

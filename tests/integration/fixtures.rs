@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use crate::support::with;
 use nas_sync::NasSyncError;
 use nas_sync::internal::delta::StrongAlgorithm;
 use nas_sync::internal::role::list::{IdNames, SendList, Sources};
@@ -101,11 +102,9 @@ impl Case {
         let (users, groups) = (names(top.find("users")), names(top.find("groups")));
         let case = Self {
             name,
-            offer: Offer {
-                protocol: Protocol::new(number).unwrap(),
+            offer: with!(Offer::default(), protocol: Protocol::new(number).unwrap(),
                 checksum: checksum(&top.take("checksum")),
-                compression: compression(&top.take("compression")),
-            },
+                compression: compression(&top.take("compression"))),
             seed: top.take("seed").parse().unwrap(),
             capabilities: top.find("abilities"),
             errors: top.find("errors").map_or(0, |errors| errors.parse().unwrap()),
@@ -140,7 +139,7 @@ impl Case {
     }
 
     pub fn list(&self) -> SendList {
-        let tagged = |(tag, planned): (u32, &Planned)| FileEntry { tag: Some(tag), ..planned.entry.clone() };
+        let tagged = |(tag, planned): (u32, &Planned)| with!(planned.entry.clone(), tag: Some(tag));
         let entries = (0..).zip(&self.entries).map(tagged).collect();
         SendList { entries, fields: self.fields(), names: self.names.clone(), errors: self.errors }
     }
@@ -158,17 +157,15 @@ impl Planned {
         };
         let size = match &kind {
             EntryKind::File => content.len(),
-            EntryKind::Directory(_) => 4096,
             EntryKind::Symlink(target) => target.len(),
+            _ => 4096,
         };
         let mut number = |key| table.find(key).map_or(0, |value| value.parse().unwrap());
-        let meta = FileMeta {
-            size: size as u64,
+        let meta = with!(FileMeta::default(), size: size as u64,
             uid: number("uid"),
             gid: number("gid"),
             mtime: Mtime { nanoseconds: number("mtime_ns"), seconds: table.take("mtime").parse().unwrap() },
-            permissions: u16::from_str_radix(&table.take("permissions"), 8).unwrap(),
-        };
+            permissions: u16::from_str_radix(&table.take("permissions"), 8).unwrap());
         let entry = FileEntry::new(table.take("name").into_bytes(), kind, meta);
         let basis = table.find("basis").map(|recipe| cook(&recipe));
         let before = table.find("before").map(|recipe| cook(&recipe));

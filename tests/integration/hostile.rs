@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 
 use super::fixtures::{Case, Files, Tally};
 use super::replay::shake_hands;
+use crate::support::with;
 
 /// Asks for a file's data.
 const TRANSFER: u16 = 0x8000;
@@ -37,7 +38,7 @@ struct Mock {
 
 impl Mock {
     fn new(protocol: u8) -> Self {
-        let offer = Offer { protocol: Protocol::new(protocol).unwrap(), ..Offer::default() };
+        let offer = with!(Offer::default(), protocol: Protocol::new(protocol).unwrap());
         let mut handshake = Handshake::start(offer, &mut Vec::new());
         let mut hello = 32_i32.to_le_bytes().to_vec();
         if protocol >= 30 {

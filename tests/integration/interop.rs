@@ -16,7 +16,7 @@ use nas_sync::internal::wire::server_args::PushOptions;
 use nas_sync::internal::wire::token::TokenCoding;
 use nas_sync::{Event, FileStats, Monitor};
 
-use crate::support::noise;
+use crate::support::{noise, with};
 
 /// Files of one folder, named as they are.
 struct Folder(Vec<PathBuf>);
@@ -51,7 +51,7 @@ impl Monitor for Record {
 }
 
 fn documents() -> PushOptions {
-    PushOptions { recursive: true, times: true, ignore_times: true, acknowledge: true, ..PushOptions::default() }
+    with!(PushOptions::default(), recursive: true, times: true, ignore_times: true, acknowledge: true)
 }
 
 async fn push_files(files: &[PathBuf], to: &Path, offer: Offer, options: PushOptions) -> (Outcome, Arc<Record>) {
@@ -66,9 +66,9 @@ fn prepare(files: &[PathBuf], offer: Offer, options: &PushOptions) -> (Push, Arc
     let entry = |(tag, path): (u32, &PathBuf)| {
         let meta = path.metadata().unwrap();
         let mtime = Mtime { seconds: meta.mtime(), nanoseconds: u32::try_from(meta.mtime_nsec()).unwrap() };
-        let meta = FileMeta { size: meta.len(), mtime, permissions: 0o644, ..FileMeta::default() };
+        let meta = with!(FileMeta::default(), size: meta.len(), mtime: mtime, permissions: 0o644);
         let name = path.file_name().unwrap().as_bytes();
-        FileEntry { tag: Some(tag), ..FileEntry::new(name, EntryKind::File, meta) }
+        with!(FileEntry::new(name, EntryKind::File, meta), tag: Some(tag))
     };
     let entries = (0..).zip(files).map(entry).collect();
     let record = Arc::new(Record::default());
@@ -90,7 +90,7 @@ const SIZES: [usize; 13] = [0, 1, 6, 699, 700, 701, 32767, 32768, 32769, 131_071
 
 fn offers() -> Vec<Offer> {
     let mut offers: Vec<Offer> =
-        (27..=32).map(|number| Offer { protocol: Protocol::new(number).unwrap(), ..Offer::default() }).collect();
+        (27..=32).map(|number| with!(Offer::default(), protocol: Protocol::new(number).unwrap())).collect();
     for coding in [
         CompressionChoice::Negotiate { level: None },
         CompressionChoice::Fixed(TokenCoding::from_name("zlib", None).unwrap()),
@@ -98,17 +98,17 @@ fn offers() -> Vec<Offer> {
         CompressionChoice::Fixed(TokenCoding::from_name("zstd", None).unwrap()),
         CompressionChoice::Fixed(TokenCoding::Lz4),
     ] {
-        offers.push(Offer { compression: coding, ..Offer::default() });
+        offers.push(with!(Offer::default(), compression: coding));
     }
     for number in 27..=29 {
         let protocol = Protocol::new(number).unwrap();
         let compression = CompressionChoice::Negotiate { level: None };
-        offers.push(Offer { protocol, compression, ..Offer::default() });
+        offers.push(with!(Offer::default(), protocol: protocol, compression: compression));
     }
     for name in ["xxh128", "xxh3", "xxh64", "md5", "md4", "sha1"] {
         let sum = nas_sync::internal::delta::StrongAlgorithm::from_name(name).unwrap();
         let checksum = ChecksumChoice::Fixed { transfer: sum, list: sum };
-        offers.push(Offer { checksum, ..Offer::default() });
+        offers.push(with!(Offer::default(), checksum: checksum));
     }
     offers
 }
@@ -182,7 +182,7 @@ async fn reading_files_for_their_digests_is_no_standstill() {
     let file = from.path().join("file");
     std::fs::write(&file, "content").unwrap();
     std::fs::copy(&file, to.path().join("file")).unwrap();
-    let options = PushOptions { checksum: true, recursive: true, ..PushOptions::default() };
+    let options = with!(PushOptions::default(), checksum: true, recursive: true);
     let offer = Offer::default();
     let exec = local::spawn("rsync", &options.arguments(&offer, to.path().as_os_str().as_encoded_bytes())).unwrap();
     let (push, _) = prepare(std::slice::from_ref(&file), offer, &options);

@@ -13,7 +13,7 @@ use nas_sync::{Client, ClientConfig, Files, PushRequest};
 use tempfile::TempDir;
 
 use crate::support::sshd::user;
-use crate::support::{Sshd, until};
+use crate::support::{Sshd, until, with};
 
 /// How long a push may take.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -115,7 +115,7 @@ async fn new_session_keys_in_the_middle_of_a_file_lose_nothing() {
     let request = PushRequest::new(
         Files::Operands(vec![source.clone()]),
         to.as_os_str().as_encoded_bytes().to_vec(),
-        PushOptions { times: true, ..PushOptions::default() },
+        with!(PushOptions::default(), times: true),
     );
     let report = client.push(request, Arc::new(Silent)).await.unwrap();
     client.disconnect().await;

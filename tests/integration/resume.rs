@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
-use crate::support::{Sshd, noise, until};
+use crate::support::{Sshd, noise, until, with};
 
 const SIZE: usize = 32 << 20;
 /// How long a receiver may take to notice that nobody sends any more.
@@ -74,7 +74,7 @@ impl Place {
         let exec = local::spawn("sh", &[b"-c".to_vec(), line.into_bytes()]).unwrap();
         let meta = self.file.metadata().unwrap();
         let mtime = Mtime { seconds: meta.mtime(), nanoseconds: u32::try_from(meta.mtime_nsec()).unwrap() };
-        let meta = FileMeta { size: meta.len(), mtime, permissions: 0o644, ..FileMeta::default() };
+        let meta = with!(FileMeta::default(), size: meta.len(), mtime: mtime, permissions: 0o644);
         let entry = FileEntry::new(&b"big.bin"[..], EntryKind::File, meta);
         let heard = Arc::new(Heard::default());
         let push = Push {
@@ -166,11 +166,11 @@ impl Monitor for Heard {
 }
 
 fn resumable() -> PushOptions {
-    PushOptions { times: true, ignore_times: true, acknowledge: true, partial_dir: true, ..PushOptions::default() }
+    with!(PushOptions::default(), times: true, ignore_times: true, acknowledge: true, partial_dir: true)
 }
 
 fn protocols() -> impl Iterator<Item = Offer> {
-    (29..=32).map(|number| Offer { protocol: Protocol::new(number).unwrap(), ..Offer::default() })
+    (29..=32).map(|number| with!(Offer::default(), protocol: Protocol::new(number).unwrap()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,8 +244,8 @@ async fn what_is_read_is_summed_on_every_way_to_send_it() {
         ("delta", CompressionChoice::Off, false),
         ("compressed delta", zstd, false),
     ] {
-        let offer = Offer { compression, ..Offer::default() };
-        let session = place.session(offer, &PushOptions { whole_file, ..resumable() }, None).await;
+        let offer = with!(Offer::default(), compression: compression);
+        let session = place.session(offer, &with!(resumable(), whole_file: whole_file), None).await;
         assert_eq!(session.only(&case).matched > 0, !whole_file, "{case}");
         assert_eq!(session.sums, [Some(digest)], "{case}");
     }
@@ -255,7 +255,7 @@ fn request(place: &Place) -> PushRequest {
     PushRequest::new(
         Files::Operands(vec![place.file.clone()]),
         place.nas("").as_os_str().as_bytes().to_vec(),
-        PushOptions { fsync: true, ..resumable() },
+        with!(resumable(), fsync: true),
     )
 }
 

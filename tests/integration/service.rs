@@ -7,7 +7,7 @@ use nas_sync::Silent;
 use nas_sync::internal::wire::server_args::PushOptions;
 use nas_sync::{Client, ErrorKind, Files, PushRequest, RemoteName, UserId};
 
-use crate::support::{Site, Sshd, is_root_or_skipped};
+use crate::support::{Site, Sshd, is_root_or_skipped, with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_hundred_and_twenty_of_121_documents_arrive() {
@@ -219,7 +219,7 @@ async fn a_client_pushes_named_files_and_trees_over_one_login() {
         PushRequest::new(
             files,
             site.path("nas").into_os_string().into_encoded_bytes(),
-            PushOptions { times: true, recursive: true, ..PushOptions::default() },
+            with!(PushOptions::default(), times: true, recursive: true),
         )
     };
     let report = client.push(request(Files::Named(files)), Arc::new(Silent)).await.unwrap();

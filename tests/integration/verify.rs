@@ -7,12 +7,12 @@ use nas_sync::{DocumentId, ErrorKind, Selection, UserId};
 use nas_sync::{Method, Requeue, VerifyReport, VerifyRequest};
 use serde_json::json;
 
-use crate::support::{Cli, Site, Sshd, is_root_or_skipped, noise};
+use crate::support::{Cli, Site, Sshd, is_root_or_skipped, noise, with};
 
 const METHODS: [Method; 2] = [Method::DryRun, Method::Sha256sum];
 
 fn all(method: Method) -> VerifyRequest {
-    VerifyRequest { selection: Selection::all(), sample: None, method, requeue: Requeue::No }
+    with!(VerifyRequest::new(Selection::all()), method: method)
 }
 
 /// The request that every test of a whole site makes: it ends well, or says why not.
@@ -92,7 +92,7 @@ async fn what_differs_or_is_missing_goes_again_and_nothing_else_does() {
     fs::remove_file(site.path("nas/missing")).unwrap();
     // Somebody or something damaged the file here: the copy may be the last good one.
     corrupt(&site.path("uploads/here"));
-    let request = VerifyRequest { requeue: Requeue::Yes, ..all(Method::DryRun) };
+    let request = with!(all(Method::DryRun), requeue: Requeue::Yes);
     let report = verify(&site, request.clone()).await;
     assert_eq!((&*report.differing, &*report.missing), (&ids[1..2], &ids[2..3]));
     assert_eq!((&*report.changed_here, report.requeued), (&ids[3..], 2));
@@ -184,7 +184,7 @@ async fn more_than_one_session_holds_and_samples() {
         (&[ids[0].clone(), ids[2049].clone()][..], &[ids[1999].clone()][..])
     );
     assert_eq!(report.equal, 2047);
-    let sample = VerifyRequest { sample: Some("1%".parse().unwrap()), ..all(Method::Sha256sum) };
+    let sample = with!(all(Method::Sha256sum), sample: Some("1%".parse().unwrap()));
     assert_eq!(verify(&site, sample).await.checked, 21);
 }
 
@@ -204,7 +204,7 @@ async fn rows_of_which_too_little_is_known() {
     assert_eq!((report.equal, report.unknown.len()), (0, 3), "{report:?}");
     // Named documents must be there.
     let selection = Selection::documents(vec![ids[1].clone(), ids[3].clone(), DocumentId::from(99)]);
-    let report = verify(&site, VerifyRequest { selection, ..all(Method::DryRun) }).await;
+    let report = verify(&site, with!(all(Method::DryRun), selection: selection)).await;
     let unknown: Vec<_> =
         report.unknown.iter().map(|failed| failed.id.clone().unwrap().as_integer().unwrap()).collect();
     assert_eq!((report.equal, unknown), (1, vec![4, 99]));

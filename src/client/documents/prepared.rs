@@ -14,6 +14,7 @@ use crate::wire::server_args::PARTIAL_DIR;
 
 /// A document to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OutgoingDocument {
     /// The caller's own key for it, a number or text; what is told about it carries this.
     pub id: DocumentId,

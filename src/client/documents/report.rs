@@ -15,6 +15,7 @@ use crate::wire::flist::Mtime;
 
 /// A document that is on the NAS.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct StoredDocument {
     /// The caller's key.
     pub id: DocumentId,

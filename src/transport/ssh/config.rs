@@ -25,6 +25,7 @@ pub const MAX_REKEY_BYTES: usize = 1 << 30;
 
 /// Which private key proves who we are. One key is offered at a time.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Identity {
     /// The first of `~/.ssh/id_ed25519`, `id_ecdsa`, `id_rsa` that exists; without any, the agent.
     Default,
@@ -81,6 +82,7 @@ impl HostKeyPin {
 
 /// Everything that one login needs.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct SshConfig {
     /// Host name, IPv4 or IPv6 address; an IPv6 address may stand in brackets.
     pub host: String,

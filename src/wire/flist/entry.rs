@@ -2,6 +2,7 @@
 
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EntryKind {
     /// A regular file.
     File,
@@ -41,6 +42,7 @@ pub struct Mtime {
 
 /// What a list says about an entry besides its name and kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct FileMeta {
     /// Length in bytes.
     pub size: u64,
@@ -56,6 +58,7 @@ pub struct FileMeta {
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FileEntry {
     /// The caller's own number for it, which comes back with all that is told about it. It does not travel.
     pub tag: Option<u32>,

@@ -19,6 +19,16 @@ pub use mounted::Mounted;
 pub use site::Site;
 pub use sshd::Sshd;
 
+/// A value with some of its fields set. What may grow cannot be written out outside its crate.
+macro_rules! with {
+    ($value:expr, $($field:ident: $to:expr),+ $(,)?) => {{
+        let mut value = $value;
+        $(value.$field = $to;)+
+        value
+    }};
+}
+pub(crate) use with;
+
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(10);
 

@@ -1,0 +1,126 @@
+//! The objects of `--json`, and what the feature `serde` writes for a report. Their keys are a promise: more may come, none
+//! may change.
+
+#[cfg(feature = "cli")]
+mod commands;
+#[cfg(feature = "sqlite")]
+mod service;
+#[cfg(feature = "watch")]
+mod watch;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::client::PushReport;
+use crate::client::documents::{DocumentOutcome, StoredDocument};
+use crate::error::NasSyncError;
+use crate::id::DocumentId;
+use crate::proof::Level;
+use crate::text;
+
+#[cfg(feature = "cli")]
+pub use self::commands::{add, config, failed, push_failed, status, sync_failed, test, test_failed};
+#[cfg(feature = "cli")]
+pub use self::service::{retry, sync, verify};
+#[cfg(feature = "cli")]
+pub use self::watch::{health, watch};
+
+/// Lets `serde` write a value as its object.
+macro_rules! serialize {
+    ($($type:ty => $object:expr),* $(,)?) => {$(
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serde::Serialize::serialize(&$object(self), serializer)
+            }
+        }
+    )*};
+}
+#[cfg(feature = "sqlite")]
+use serialize;
+
+serialize! {
+    NasSyncError => error,
+    PushReport => push,
+    StoredDocument => stored,
+    DocumentOutcome => outcome,
+    DocumentId => id,
+}
+
+/// What every object says about an error.
+pub fn error(error: &NasSyncError) -> Value {
+    json!({
+        "kind": error.kind().as_str(),
+        "message": error.message(),
+        "details": error.details(),
+        "cause": error.cause(),
+        "solution": error.solution(),
+    })
+}
+
+/// What became of one document.
+fn outcome(outcome: &DocumentOutcome) -> Value {
+    let (stored, failure) = match &outcome.result {
+        Ok(document) => (Some(stored(document)), None),
+        Err(cause) => (None, Some(error(cause))),
+    };
+    json!({ "id": id(&outcome.id), "stored": stored, "error": failure })
+}
+
+/// A document that is on the NAS.
+fn stored(document: &StoredDocument) -> Value {
+    let sum = |sum: &[u8; 32]| sum.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+    json!({
+        "id": id(&document.id),
+        "remote_name": text::escape_bytes(document.name.as_bytes()),
+        "bytes": document.bytes,
+        "level": document.level.as_str(),
+        "sha256": document.sha256.as_ref().map(sum),
+    })
+}
+
+/// `push`
+pub fn push(report: &PushReport) -> Value {
+    let stats = &report.stats;
+    let failures: Vec<_> = report
+        .failures
+        .iter()
+        .map(|(name, cause)| json!({ "name": text::escape_bytes(name), "error": error(cause) }))
+        .collect();
+    let mut object = json!({
+        "exit_code": report.exit_code,
+        "entries": stats.entries,
+        "files": stats.files,
+        "created": stats.created,
+        "transferred": stats.transferred,
+        "total_size": stats.total_size,
+        "transferred_size": stats.transferred_size,
+        "literal_bytes": stats.literal,
+        "matched_bytes": stats.matched,
+        "bytes_sent": stats.sent,
+        "bytes_received": stats.received,
+        "elapsed_ms": millis(report.elapsed),
+        "warnings": report.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "failures": failures,
+        "remote_text": text::escape_lines(&report.remote_text),
+    });
+    if let Some(cause) = &report.error {
+        object["error"] = error(cause);
+    }
+    object
+}
+
+/// A number where it is one.
+fn id(id: &DocumentId) -> Value {
+    id.as_integer().map_or_else(|| Value::from(id.as_text()), Value::from)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl serde::Serialize for Level {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}

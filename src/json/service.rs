@@ -1,0 +1,110 @@
+//! The objects of the service's reports.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use super::{error, id, millis, serialize};
+use crate::id::DocumentId;
+use crate::service::verify::VerifyReport;
+use crate::service::{ConnectionReport, DocumentError, Retried, SyncSummary, SyncedFile};
+use crate::store::SyncStats;
+use crate::text;
+
+serialize! {
+    ConnectionReport => connection,
+    DocumentError => failure,
+    SyncedFile => synced_file,
+    SyncSummary => sync,
+    SyncStats => stats,
+    Retried => retry,
+    VerifyReport => verify,
+}
+
+/// What a test of the connection found.
+pub fn connection(report: &ConnectionReport) -> Value {
+    json!({
+        "host_key": report.host_key,
+        "ssh_server": text::escape(&report.ssh_server),
+        "rsync_version": report.rsync_version,
+        "protocol": report.protocol,
+        "connect_ms": millis(report.connect_time),
+        "level": report.level.as_str(),
+    })
+}
+
+/// A document and why it failed.
+fn failure(failed: &DocumentError) -> Value {
+    json!({ "id": failed.id.as_ref().map(id), "error": error(&failed.error) })
+}
+
+/// A document that was synced by itself.
+fn synced_file(file: &SyncedFile) -> Value {
+    json!({
+        "id": id(&file.id),
+        "remote_name": text::escape_bytes(&file.remote_name),
+        "bytes": file.bytes,
+        "level": file.level.as_str(),
+    })
+}
+
+/// `sync`; `error` stands there only when something ended the run early.
+pub fn sync(summary: &SyncSummary) -> Value {
+    let failures: Vec<_> = summary.errors.iter().map(failure).collect();
+    let mut object = json!({
+        "total": summary.total,
+        "synced": summary.synced,
+        "failed": summary.failed,
+        "pending": summary.pending,
+        "errors": summary.errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "failures": failures,
+        "warnings": summary.warnings,
+        "bytes_sent": summary.bytes_sent,
+        "elapsed_ms": millis(summary.elapsed),
+        "paused_until": summary.paused_until.map(time),
+    });
+    if let Some(stopped) = &summary.stopped {
+        object["error"] = error(stopped);
+    }
+    object
+}
+
+/// `retry`
+pub fn retry(retried: &Retried) -> Value {
+    json!({ "retried": retried.documents, "pause_ended": retried.pause.is_some() })
+}
+
+/// The statistics of a user, or of everyone.
+pub fn stats(stats: &SyncStats) -> Value {
+    json!({
+        "total_documents": stats.total_documents,
+        "synced": stats.synced,
+        "pending": stats.pending,
+        "failed": stats.failed,
+        "sync_percentage": stats.sync_percentage,
+        "last_sync": stats.last_sync.map(time),
+    })
+}
+
+/// `verify`; `error` stands there only when something ended it early.
+pub fn verify(report: &VerifyReport) -> Value {
+    let ids = |ids: &[DocumentId]| ids.iter().map(id).collect::<Vec<_>>();
+    let unknown: Vec<_> = report.unknown.iter().map(failure).collect();
+    let mut object = json!({
+        "total": report.total,
+        "checked": report.checked,
+        "equal": report.equal,
+        "differing": ids(&report.differing),
+        "missing": ids(&report.missing),
+        "changed_here": ids(&report.changed_here),
+        "unknown": unknown,
+        "requeued": report.requeued,
+    });
+    if let Some(stopped) = &report.stopped {
+        object["error"] = error(stopped);
+    }
+    object
+}
+
+pub fn time(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
