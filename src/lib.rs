@@ -188,8 +188,8 @@ pub use watch::health_file::{Beat, Checkup, MAX_HEALTH_AGE, check_health, defaul
 #[cfg(feature = "watch")]
 pub use watch::{NewFiles, WatchOptions, WatchSummary};
 pub use wire::flist::{Content, EntryKind, FileEntry, FileMeta, Mtime};
-pub use wire::handshake::{ChecksumChoice, CompressionChoice, Offer, Protocol};
 pub use wire::iflags::ItemFlags;
+pub use wire::offer::{ChecksumChoice, CompressionChoice, Offer, Protocol};
 pub use wire::server_args::PushOptions;
 pub use wire::token::TokenCoding;
 

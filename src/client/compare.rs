@@ -22,8 +22,8 @@ use crate::session::{Contents, Outcome, Push, Receipts, RemoteText, kind_of_text
 use crate::transport::ExitStatus;
 use crate::tree::{HeldFolder, RemoteName, SourceFile};
 use crate::wire::flist::{FileEntry, FileMeta, Mtime};
-use crate::wire::handshake::Offer;
 use crate::wire::iflags::ItemFlags;
+use crate::wire::offer::Offer;
 use crate::wire::server_args::PushOptions;
 
 /// The most copies of one session.

@@ -16,7 +16,7 @@ use crate::role::sender::{ChangedFile, Mode};
 use crate::session::{self, Contents, Outcome, Push, Receipts};
 use crate::transport::{ExitStatus, stream};
 use crate::tree::{Effect, WalkWarning};
-use crate::wire::handshake::Offer;
+use crate::wire::offer::Offer;
 use crate::wire::server_args::PushOptions;
 
 /// How long a session over a stream may go without progress.

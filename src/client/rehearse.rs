@@ -14,7 +14,7 @@ use crate::role::sender::{ChangedFile, Mode};
 use crate::session::{Contents, Outcome, Push, Receipts, RemoteText, kind_of_text};
 use crate::tree::SourceFile;
 use crate::wire::flist::{EntryKind, FileEntry, FileMeta};
-use crate::wire::handshake::{Offer, Protocol};
+use crate::wire::offer::{Offer, Protocol};
 use crate::wire::server_args::PushOptions;
 
 /// What a rehearsal showed.

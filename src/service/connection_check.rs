@@ -12,7 +12,7 @@ use crate::client::rehearse::rehearse;
 use crate::error::Result;
 use crate::proof::{Capability, Level};
 use crate::store::{Access, Store};
-use crate::wire::handshake::Protocol;
+use crate::wire::offer::Protocol;
 
 /// What `test_connection` found.
 #[derive(Debug, Clone, PartialEq, Eq)]

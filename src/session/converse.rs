@@ -17,8 +17,9 @@ use crate::role::event::Monitor;
 use crate::role::outbox::OUTBOX_FRAMES;
 use crate::role::port::Port;
 use crate::transport::{Exec, ExecReader, ExecWriter, ExitStatus};
-use crate::wire::handshake::{Handshake, Offer, Protocol};
+use crate::wire::handshake::Handshake;
 use crate::wire::negotiated::Negotiated;
+use crate::wire::offer::{Offer, Protocol};
 
 /// What a session needs to know, whatever it is for.
 pub(super) struct Terms {

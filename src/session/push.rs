@@ -10,8 +10,8 @@ use crate::role::event::{Event, Monitor};
 use crate::role::list::{FileList, SendList, Sources};
 use crate::role::sender::{self, ChangedFile, Mode, SendJob};
 use crate::transport::Exec;
-use crate::wire::handshake::Offer;
 use crate::wire::mux::Message;
+use crate::wire::offer::Offer;
 
 /// What is pushed.
 pub struct Push {

@@ -11,6 +11,7 @@ pub mod int;
 pub mod mux;
 pub mod ndx;
 pub mod negotiated;
+pub mod offer;
 pub mod reader;
 pub mod server_args;
 pub mod stats;

@@ -1,14 +1,13 @@
 //! What both ends agreed on, as encodings. Built once, by the handshake; every coder takes what it needs from here.
 //!
-//! This and `handshake.rs` are the only places that compare protocol versions, `protocol-notes/03-handshake.md`.
+//! This, `handshake.rs` and `offer.rs` are the only places that compare protocol versions, `protocol-notes/03-handshake.md`.
 
 use super::flist::{EndOfList, ListCoding, ListOrder, XflagCoding};
-
-use super::handshake::{ChecksumChoice, CompatFlags, CompressionChoice, Offer, Protocol};
 use super::iflags::ItemCoding;
 use super::int::IntCoding;
 use super::mux::Framing;
 use super::ndx::NdxCoding;
+use super::offer::{ChecksumChoice, CompatFlags, CompressionChoice, Offer, Protocol};
 use super::reader::{Decode, DecodeError};
 use super::token::{TokenCoding, ZlibHistory};
 use crate::delta::strong::{SeedPlacement, StrongAlgorithm, StrongSum};
@@ -90,7 +89,6 @@ impl Negotiated {
     ) -> Decode<Self> {
         let version = protocol.number();
         let modern = version >= 30;
-        let varint_flags = flags.has(CompatFlags::VARINT_XFLAGS);
         let (transfer, list) = match offer.checksum {
             ChecksumChoice::Fixed { transfer, list } => (transfer, list),
             ChecksumChoice::Negotiate => {
@@ -103,24 +101,7 @@ impl Negotiated {
             ints: if modern { IntCoding::Variable } else { IntCoding::Fixed },
             ndx: if modern { NdxCoding::Differential } else { NdxCoding::Fixed },
             items: if version >= 29 { ItemCoding::Flagged } else { ItemCoding::Bare },
-            list: ListCoding {
-                ints: if modern { IntCoding::Variable } else { IntCoding::Fixed },
-                xflags: match version {
-                    27 => XflagCoding::Byte,
-                    _ if varint_flags => XflagCoding::Varint,
-                    _ => XflagCoding::Word,
-                },
-                end: match version {
-                    ..30 => EndOfList::ErrorsAfterIds,
-                    _ if varint_flags => EndOfList::ErrorsAlways,
-                    30 if !flags.has(CompatFlags::SAFE_FILE_LIST) => EndOfList::ErrorsByMessage,
-                    _ => EndOfList::ErrorsIfAny,
-                },
-                nanoseconds: version >= 31,
-                content_flags: modern,
-                zero_id_names: flags.has(CompatFlags::ZERO_ID_NAMES),
-                digest_for_every_entry: version == 27,
-            },
+            list: list_coding(version, flags),
             order: if version >= 29 { ListOrder::FilesFirst } else { ListOrder::Bytewise },
             client_framing: if modern { Framing::Multiplexed } else { Framing::Raw },
             answered_phases: if version >= 29 { 2 } else { 1 },
@@ -142,6 +123,29 @@ impl Negotiated {
             },
             zlib_history: if version >= 31 { ZlibHistory::Whole } else { ZlibHistory::RepeatsStart },
         })
+    }
+}
+
+fn list_coding(version: u8, flags: CompatFlags) -> ListCoding {
+    let modern = version >= 30;
+    let varint_flags = flags.has(CompatFlags::VARINT_XFLAGS);
+    ListCoding {
+        ints: if modern { IntCoding::Variable } else { IntCoding::Fixed },
+        xflags: match version {
+            27 => XflagCoding::Byte,
+            _ if varint_flags => XflagCoding::Varint,
+            _ => XflagCoding::Word,
+        },
+        end: match version {
+            ..30 => EndOfList::ErrorsAfterIds,
+            _ if varint_flags => EndOfList::ErrorsAlways,
+            30 if !flags.has(CompatFlags::SAFE_FILE_LIST) => EndOfList::ErrorsByMessage,
+            _ => EndOfList::ErrorsIfAny,
+        },
+        nanoseconds: version >= 31,
+        content_flags: modern,
+        zero_id_names: flags.has(CompatFlags::ZERO_ID_NAMES),
+        digest_for_every_entry: version == 27,
     }
 }
 

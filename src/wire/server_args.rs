@@ -4,7 +4,7 @@
 //! names of documents never appear in it, they travel in the file list.
 
 use super::flist::ListFields;
-use super::handshake::{ChecksumChoice, CompressionChoice, Offer};
+use super::offer::{ChecksumChoice, CompressionChoice, Offer};
 use super::token::TokenCoding;
 
 /// The capabilities a client of protocol 30 and later announces: errors in the end of the list (`f`), seed-first MD5 sums
@@ -226,7 +226,7 @@ fn quote(word: &[u8], line: &mut Vec<u8>) -> Result<(), Unquotable> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::handshake::Protocol;
+    use crate::wire::offer::Protocol;
     use proptest::prelude::*;
     use std::os::unix::ffi::OsStrExt as _;
 

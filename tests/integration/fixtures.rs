@@ -15,7 +15,7 @@ use nas_sync::internal::role::sender::Mode;
 use nas_sync::internal::tree::SourceFile;
 use nas_sync::internal::wire::flist::idlist::NamedId;
 use nas_sync::internal::wire::flist::{Content, EntryKind, FileEntry, FileMeta, ListFields, Mtime};
-use nas_sync::internal::wire::handshake::{ChecksumChoice, CompressionChoice, Offer, Protocol};
+use nas_sync::internal::wire::offer::{ChecksumChoice, CompressionChoice, Offer, Protocol};
 use nas_sync::internal::wire::server_args::PushOptions;
 use nas_sync::internal::wire::token::TokenCoding;
 use nas_sync::{Event, FileStats, Monitor};

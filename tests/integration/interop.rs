@@ -11,7 +11,7 @@ use nas_sync::internal::session::{self, Contents, Outcome, Push, Receipts};
 use nas_sync::internal::transport::local;
 use nas_sync::internal::tree::SourceFile;
 use nas_sync::internal::wire::flist::{EntryKind, FileEntry, FileMeta, Mtime};
-use nas_sync::internal::wire::handshake::{ChecksumChoice, CompressionChoice, Offer, Protocol};
+use nas_sync::internal::wire::offer::{ChecksumChoice, CompressionChoice, Offer, Protocol};
 use nas_sync::internal::wire::server_args::PushOptions;
 use nas_sync::internal::wire::token::TokenCoding;
 use nas_sync::{Event, FileStats, Monitor};

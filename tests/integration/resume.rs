@@ -13,7 +13,7 @@ use nas_sync::internal::session::{self, Contents, Outcome, Push, Receipts};
 use nas_sync::internal::transport::local;
 use nas_sync::internal::tree::SourceFile;
 use nas_sync::internal::wire::flist::{EntryKind, FileEntry, FileMeta, Mtime};
-use nas_sync::internal::wire::handshake::{CompressionChoice, Offer, Protocol};
+use nas_sync::internal::wire::offer::{CompressionChoice, Offer, Protocol};
 use nas_sync::internal::wire::server_args::{PARTIAL_DIR, PushOptions, command_line};
 use nas_sync::internal::wire::token::TokenCoding;
 use nas_sync::{Client, ClientConfig, Files, NasSyncError, PushRequest};

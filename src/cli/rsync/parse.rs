@@ -18,7 +18,7 @@ use super::table::{self, Effect, Place, SetValue};
 use super::typed::{NotAccepted, TypedOptions};
 use crate::delta::strong::StrongAlgorithm;
 use crate::text;
-use crate::wire::handshake::{ChecksumChoice, Offer, Protocol};
+use crate::wire::offer::{ChecksumChoice, Offer, Protocol};
 
 /// Reads rsync's arguments, without the program's name. `rsync_rsh` is the variable `RSYNC_RSH`; `-e` beats it.
 pub fn parse(arguments: Vec<OsString>, rsync_rsh: Option<OsString>) -> Result<Request, Refusal> {

@@ -7,7 +7,7 @@ use super::operand::Remote;
 use super::remote_shell::RemoteShell;
 use crate::config::Flags;
 use crate::error::{ErrorKind, NasSyncError};
-use crate::wire::handshake::Offer;
+use crate::wire::offer::Offer;
 use crate::wire::server_args::PushOptions;
 
 /// rsync's exit status for a mistake in the command line.

@@ -26,7 +26,7 @@ const IDLE_LIMIT: Duration = Duration::from_secs(3600);
 
 /// What `--version` prints under rsync's name.
 pub fn version() -> String {
-    let newest = crate::wire::handshake::Protocol::NEWEST;
+    let newest = crate::wire::offer::Protocol::NEWEST;
     format!("nas-sync  version {}  protocol version {newest}", env!("CARGO_PKG_VERSION"))
 }
 

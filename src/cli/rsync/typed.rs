@@ -8,7 +8,7 @@ use super::numbers::Numbers;
 use super::request::{PROTOCOL, SYNTAX, Show};
 use crate::config::Flags;
 use crate::delta::strong::StrongAlgorithm;
-use crate::wire::handshake::{ChecksumChoice, CompressionChoice, Protocol};
+use crate::wire::offer::{ChecksumChoice, CompressionChoice, Protocol};
 use crate::wire::server_args::PushOptions;
 use crate::wire::token::TokenCoding;
 

@@ -16,7 +16,7 @@ use crate::role::sender::{ChangedFile, Mode};
 use crate::session::{Contents, Push, Receipts};
 use crate::tree::{HeldFolder, RemoteName, SourceFile, Stamp};
 use crate::wire::flist::{FileEntry, FileMeta};
-use crate::wire::handshake::Offer;
+use crate::wire::offer::Offer;
 
 /// Permissions never travel with a document; these are what a new file gets before the NAS's own mask.
 const FILE_PERMISSIONS: u16 = 0o644;

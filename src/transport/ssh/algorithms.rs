@@ -11,8 +11,8 @@ use russh::client::GexParams;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::{Names, Preferred, cipher, kex, mac};
 
+use super::ciphers::{AES_GCM, CipherList};
 use super::config::{LegacyAlgorithms, SshConfig};
-use crate::error::{ErrorKind, NasSyncError, Result};
 
 const KEX: &[kex::Name] = &[
     kex::MLKEM768X25519_SHA256,
@@ -29,35 +29,9 @@ const KEX: &[kex::Name] = &[
 const LEGACY_KEX: &[kex::Name] = &[kex::DH_G14_SHA1, kex::DH_GEX_SHA1, kex::DH_G1_SHA1];
 const KEX_SIGNALS: &[kex::Name] = &[kex::EXTENSION_SUPPORT_AS_CLIENT, kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT];
 
-const AES_GCM: &[cipher::Name] = &[cipher::AES_128_GCM, cipher::AES_256_GCM];
-const AES_CTR: &[cipher::Name] = &[cipher::AES_128_CTR, cipher::AES_192_CTR, cipher::AES_256_CTR];
-const LEGACY_CIPHERS: &[cipher::Name] = &[cipher::AES_128_CBC, cipher::AES_192_CBC, cipher::AES_256_CBC];
-
 const MACS_ETM: &[mac::Name] = &[mac::HMAC_SHA256_ETM, mac::HMAC_SHA512_ETM];
 const MACS_PLAIN: &[mac::Name] = &[mac::HMAC_SHA256, mac::HMAC_SHA512];
 const LEGACY_MACS: &[mac::Name] = &[mac::HMAC_SHA1];
-
-/// Ciphers in order of preference, as `ssh -c` takes them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CipherList(Vec<cipher::Name>);
-
-impl CipherList {
-    /// Reads a comma-separated list. Names we cannot do are left out; a list without any other fails with `Usage`.
-    pub fn parse(list: &str) -> Result<Self> {
-        let usable = |name: &str| match cipher::Name::try_from(name) {
-            Ok(cipher::NONE | cipher::CLEAR) | Err(()) => None,
-            Ok(cipher) => Some(cipher),
-        };
-        let ciphers: Vec<_> = list.split(',').filter_map(|name| usable(name.trim())).collect();
-        if ciphers.is_empty() {
-            let known: Vec<_> =
-                AES_GCM.iter().chain([&cipher::CHACHA20_POLY1305]).chain(AES_CTR).map(AsRef::as_ref).collect();
-            return Err(NasSyncError::new(ErrorKind::Usage, format!("{list:?} names no cipher that is supported"))
-                .with_solution(format!("Choose from {}, or leave the option away.", known.join(", "))));
-        }
-        Ok(Self(ciphers))
-    }
-}
 
 /// What is known about the server before it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +46,7 @@ pub(super) enum StrictKex {
 pub(super) fn preferred(config: &SshConfig, strict: StrictKex, accepts: impl Fn(&str) -> bool) -> Preferred {
     let legacy = config.legacy == LegacyAlgorithms::Allow;
     let mut kex = KEX.to_vec();
-    let mut ciphers = config.ciphers.as_ref().map_or_else(|| default_ciphers(legacy), |list| list.0.clone());
+    let mut ciphers = CipherList::or_default(config.ciphers.as_ref(), legacy);
     let mut macs = [MACS_ETM, MACS_PLAIN].concat();
     if legacy {
         kex.extend(LEGACY_KEX);
@@ -91,29 +65,6 @@ pub(super) fn preferred(config: &SshConfig, strict: StrictKex, accepts: impl Fn(
 /// No certificates, no compression: rsync compresses better, and before encryption it leaks lengths.
 fn plain_preferred() -> Preferred {
     Preferred { host_key_certificates: Cow::Borrowed(&[]), ..Preferred::DEFAULT }
-}
-
-fn default_ciphers(legacy: bool) -> Vec<cipher::Name> {
-    let mut ciphers = if has_aes_instructions() {
-        [AES_GCM, &[cipher::CHACHA20_POLY1305]].concat()
-    } else {
-        [&[cipher::CHACHA20_POLY1305], AES_GCM].concat()
-    };
-    ciphers.extend(AES_CTR);
-    if legacy {
-        ciphers.extend(LEGACY_CIPHERS);
-    }
-    ciphers
-}
-
-/// Without these instructions AES is slow, and hard to make independent of its data.
-fn has_aes_instructions() -> bool {
-    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-    return std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
-    #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("aes");
-    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
-    return false;
 }
 
 fn host_key_algorithms(legacy: bool) -> Vec<Algorithm> {
@@ -191,14 +142,5 @@ mod tests {
     fn only_accepted_host_key_types_are_offered() {
         let rsa = preferred(&SshConfig::new("nas", "me"), StrictKex::Assumed, |name| name == "ssh-rsa");
         assert!(rsa.key.iter().all(|key| matches!(key, Algorithm::Rsa { hash: Some(_) })) && rsa.key.len() == 2);
-    }
-
-    #[test]
-    fn cipher_lists_keep_their_order_and_must_name_something() {
-        let list = CipherList::parse("arcfour, aes256-ctr,aes128-gcm@openssh.com").unwrap();
-        assert_eq!(names(&list.0), ["aes256-ctr", "aes128-gcm@openssh.com"]);
-        for bad in ["", "none", "clear", "arcfour,blowfish-cbc"] {
-            assert_eq!(CipherList::parse(bad).unwrap_err().kind(), ErrorKind::Usage, "{bad}");
-        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use russh::keys::ssh_encoding::base64::{Base64Unpadded, Encoding as _};
 
-use super::algorithms::CipherList;
+use super::ciphers::CipherList;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::secret::Secret;
 

@@ -6,6 +6,7 @@
 
 mod algorithms;
 mod auth;
+mod ciphers;
 mod config;
 mod dial;
 pub mod exec;
@@ -23,7 +24,7 @@ use russh::client::{self, Handle};
 use russh::{AlgorithmKind, Disconnect, Limits, Preferred, SshId};
 use tokio::time::timeout;
 
-pub use algorithms::CipherList;
+pub use ciphers::CipherList;
 pub use config::{
     DEFAULT_CONNECT_TIMEOUT, DEFAULT_KEEPALIVE, DEFAULT_PORT, HostKeyPin, Identity, LegacyAlgorithms, MAX_REKEY_BYTES,
     SYSTEM_KNOWN_HOSTS, SshConfig, UnknownHostKey, expand_home,

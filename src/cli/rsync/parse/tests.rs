@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::cli::rsync::numbers::Numbers;
-use crate::wire::handshake::CompressionChoice;
+use crate::wire::offer::CompressionChoice;
 use crate::wire::server_args::PushOptions;
 use crate::wire::token::TokenCoding;
 
