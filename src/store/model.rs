@@ -54,6 +54,8 @@ pub struct Selection {
     pub documents: Option<Vec<DocumentId>>,
     /// Only those with ids up to this one.
     pub up_to: Option<DocumentId>,
+    /// None of these.
+    pub without: Vec<DocumentId>,
 }
 
 impl Selection {
@@ -76,6 +78,12 @@ impl Selection {
     #[must_use]
     pub fn only(self, documents: impl IntoIterator<Item = DocumentId>) -> Self {
         Self { documents: Some(documents.into_iter().collect()), ..self }
+    }
+
+    /// Of these, all but some.
+    #[must_use]
+    pub fn without(self, documents: impl IntoIterator<Item = DocumentId>) -> Self {
+        Self { without: documents.into_iter().collect(), ..self }
     }
 
     /// Of these, those with ids up to one.

@@ -22,6 +22,7 @@ mod nas_cli;
 mod nas_errors;
 mod notes;
 mod push_cli;
+mod queue;
 mod receive;
 mod recorder;
 mod remote;

@@ -48,7 +48,9 @@ pub(super) async fn remember_refusals(context: &Context, state: &mut State, send
 /// Records outcomes and takes their documents out of the lease, in one commit.
 pub(super) async fn record(context: &Context, state: &mut State, guard: &LeaseGuard, outcomes: Outcomes) -> Result<()> {
     let Outcomes { stored, failed, attempts } = outcomes;
-    let Marks { marked, renamed, unmarkable } = write(context, guard, &stored, &failed, attempts).await?;
+    let Marks { marked, renamed, unmarkable } = write(context, state, guard, &stored, &failed, attempts).await?;
+    state.done.recorded(marked.iter().cloned());
+    state.done.recorded(failed.iter().chain(&unmarkable).filter_map(|error| error.id.clone()));
     for document in stored.iter().filter(|document| marked.contains(&document.id)) {
         let (id, level, bytes) = (&document.id, document.level, document.bytes);
         context.monitor.event(DocumentEvent::Recorded { id, level, bytes });
@@ -58,6 +60,7 @@ pub(super) async fn record(context: &Context, state: &mut State, guard: &LeaseGu
         state.summary.synced += marked.len();
         state.reconnects_without_progress = 0;
     }
+    state.done.renamed(renamed.iter().cloned());
     state.asked.again(renamed);
     for error in failed.into_iter().chain(unmarkable) {
         context.monitor.event(DocumentEvent::Failed { id: error.id.as_ref(), error: &error.error });
@@ -71,6 +74,7 @@ pub(super) async fn record(context: &Context, state: &mut State, guard: &LeaseGu
 
 async fn write(
     context: &Context,
+    state: &State,
     guard: &LeaseGuard,
     stored: &[StoredDocument],
     failed: &[DocumentError],
@@ -84,6 +88,8 @@ async fn write(
         failed: failed.iter().filter_map(failed_try).collect(),
         attempts: attempts.into_iter().map(attempt_row).collect(),
     };
+    let followed: HashSet<DocumentId> =
+        stored.iter().map(|document| document.id.clone()).filter(|id| state.done.was_renamed(id)).collect();
     let root = context.root.clone();
     let (fence, retries) = (guard.fence(), context.retries);
     context
@@ -97,7 +103,7 @@ async fn write(
             for (record, outcome) in synced.iter().zip(outcomes) {
                 match outcome {
                     MarkOutcome::Marked => drop(marks.marked.insert(record.id.clone())),
-                    MarkOutcome::Changed => marks.renamed.push(record.id.clone()),
+                    MarkOutcome::Changed if !followed.contains(&record.id) => marks.renamed.push(record.id.clone()),
                     outcome => marks.unmarkable.extend(cannot_be_marked(&record.id, outcome)),
                 }
             }
@@ -165,6 +171,10 @@ fn failed_try(failed: &DocumentError) -> Option<FailedTry> {
 fn cannot_be_marked(id: &DocumentId, outcome: MarkOutcome) -> Option<DocumentError> {
     let error = match outcome {
         MarkOutcome::Rewritten => NasSyncError::new(ErrorKind::SourceChanged, "it changed after it had been sent"),
+        MarkOutcome::Changed => {
+            let message = "its row named another file each time it had been sent";
+            NasSyncError::new(ErrorKind::SourceChanged, message)
+        }
         MarkOutcome::NameTaken(other) => {
             NasSyncError::new(ErrorKind::NameClash, format!("its name on the NAS belongs to document {other} now"))
         }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::finish;
 use super::plan::{self, Plan};
 use super::record::{self, Outcomes};
-use super::state::{Asked, Context, Others, Request, State};
+use super::state::{Asked, Context, Done, Others, Request, State};
 use super::stopping::{Stopping, asked_to};
 use crate::client::Client;
 use crate::client::documents::{
@@ -70,6 +70,7 @@ async fn begin(
     let known = target.clone();
     let (selection, unusable, refused, pause) = store
         .with(move |store| {
+            store.forget_gone()?;
             let unusable = store.unusable(&selection)?;
             // So that the run ends although new documents come.
             let selection = store.as_of_now(&selection)?;
@@ -88,6 +89,7 @@ async fn begin(
     let context = Context { store, target, root, layout, retries, monitor, stopping, selection, others, began };
     let mut state = State {
         asked,
+        done: Done::default(),
         pause,
         connected: false,
         reconnects_without_progress: 0,
@@ -136,9 +138,9 @@ enum Claim {
 }
 
 async fn claim(context: &Context, state: &mut State) -> Result<Claim> {
-    let (selection, due) = state.asked.next(context);
+    let (selection, due) = state.asked.next(context, &state.done);
     let others = context.others;
-    let (claimed, leased) = context
+    let (mut claimed, leased) = context
         .store
         .with(move |store| {
             let claimed = store.claim(&selection, &due, MAX_CLAIM, &lease::worker())?;
@@ -147,11 +149,13 @@ async fn claim(context: &Context, state: &mut State) -> Result<Claim> {
             Ok((claimed, leased))
         })
         .await?;
-    for row in &claimed.documents {
-        if let Some(id) = row.as_ref().map_or_else(|bad| bad.id.as_ref(), |document| Some(&document.id)) {
+    claimed.documents.retain(|row| {
+        let id = row.as_ref().map_or_else(|bad| bad.id.as_ref(), |document| Some(&document.id));
+        id.is_none_or(|id| {
             state.asked.leased(id);
-        }
-    }
+            state.done.has_its_turn(id)
+        })
+    });
     Ok(match claimed.fence {
         Some(fence) => Claim::Leased(fence, claimed.documents),
         None if leased > 0 => Claim::WithOthers(leased),

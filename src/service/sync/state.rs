@@ -53,6 +53,7 @@ pub(super) struct Context {
 /// What changes during a run.
 pub(super) struct State {
     pub asked: Asked,
+    pub done: Done,
     pub pause: Option<Pause>,
     /// Whether this run has had a login.
     pub connected: bool,
@@ -71,15 +72,56 @@ pub(super) enum Asked {
     Named(HashSet<DocumentId>),
 }
 
+/// Documents that have had their turn in this run: a document goes once, whatever others do to its row meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// What became of them is recorded.
+    recorded: HashSet<DocumentId>,
+    /// Those of them that were given out once more, and are not asked for again.
+    came_again: HashSet<DocumentId>,
+    /// Their rows named another file when it was to be recorded, and they went again for that.
+    renamed: HashSet<DocumentId>,
+}
+
+impl Done {
+    pub fn recorded(&mut self, ids: impl IntoIterator<Item = DocumentId>) {
+        self.recorded.extend(ids);
+    }
+
+    /// Whether a document that was leased is to be sent. If not, it is left out from now on.
+    pub fn has_its_turn(&mut self, id: &DocumentId) -> bool {
+        let had = self.recorded.contains(id);
+        if had {
+            self.came_again.insert(id.clone());
+        }
+        !had
+    }
+
+    /// What need not be leased any more.
+    pub fn left_out(&self) -> Vec<DocumentId> {
+        self.came_again.iter().cloned().collect()
+    }
+
+    /// Documents go again for the files that their rows name now.
+    pub fn renamed(&mut self, ids: impl IntoIterator<Item = DocumentId>) {
+        self.renamed.extend(ids);
+    }
+
+    /// Whether a document went again for such a file already, which it does once.
+    pub fn was_renamed(&self, id: &DocumentId) -> bool {
+        self.renamed.contains(id)
+    }
+}
+
 impl Asked {
     pub fn of(selection: &Selection) -> Self {
         selection.documents.as_ref().map_or(Self::Due, |ids| Self::Named(ids.iter().cloned().collect()))
     }
 
     /// What to lease next.
-    pub fn next(&self, context: &Context) -> (Selection, Due) {
+    pub fn next(&self, context: &Context, done: &Done) -> (Selection, Due) {
         match self {
-            Self::Due => (context.selection.clone(), Due::At(context.began)),
+            Self::Due => (context.selection.clone().without(done.left_out()), Due::At(context.began)),
             Self::Named(ids) => (context.selection.clone().only(ids.iter().cloned()), Due::Any),
         }
     }

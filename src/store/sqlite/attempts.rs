@@ -4,7 +4,7 @@
 //! document becomes synced only if its row still is what was sent; a failure is recorded only for a document that is
 //! still pending.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
@@ -13,6 +13,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use super::connection::Store;
 use super::documents::{IS_SYNCED, PathParameter};
 use super::leases;
+use super::schema::Columns;
 use super::{names, timestamp};
 use crate::error::{ErrorKind, Result};
 use crate::id::DocumentId;
@@ -20,6 +21,12 @@ use crate::store::model::{Attempt, AttemptEnd, FailedTry, Fence, MarkOutcome, Ne
 
 /// The longest cause that is kept, in bytes.
 const TEXT_LIMIT: usize = 2048;
+/// So many attempts of one document are kept: the last ones.
+const ATTEMPTS_OF_ONE: i64 = 20;
+/// So many attempts are kept altogether.
+const ATTEMPTS_OF_ALL: i64 = 100_000;
+/// At most so many rows are deleted by one statement, whatever an older version has left: others wait meanwhile.
+const DELETED_AT_ONCE: i64 = 10_000;
 
 impl Store {
     /// Records what became of documents and takes them out of the lease, in one commit; the outcomes are those of
@@ -38,7 +45,7 @@ impl Store {
         is_still: &dyn Fn(&SyncedRecord) -> bool,
     ) -> Result<Vec<MarkOutcome>> {
         let now = timestamp::format(at);
-        self.write("record what was sent in", |tx, _| {
+        self.write("record what was sent in", |tx, columns| {
             for attempt in &settlement.attempts {
                 if !leases::is_held(tx, fence, &attempt.id)? {
                     doubt(tx, attempt)?;
@@ -46,7 +53,7 @@ impl Store {
             }
             for failed in &settlement.failed {
                 if leases::is_held(tx, fence, &failed.id)? {
-                    record_failure(tx, failed, &now, next)?;
+                    record_failure(tx, *columns, failed, &now, next)?;
                     leases::let_go(tx, fence, &failed.id)?;
                 }
             }
@@ -54,8 +61,8 @@ impl Store {
                 if !leases::is_held(tx, fence, &record.id)? {
                     return Ok(MarkOutcome::LeaseLost);
                 }
-                let outcome = if is_still(record) { mark(tx, record, &now)? } else { MarkOutcome::Rewritten };
-                if !matches!(outcome, MarkOutcome::Refused(_) | MarkOutcome::NameTaken(_) | MarkOutcome::Rewritten) {
+                let outcome = if is_still(record) { mark(tx, *columns, record, &now)? } else { MarkOutcome::Rewritten };
+                if matches!(outcome, MarkOutcome::Marked | MarkOutcome::AlreadySynced | MarkOutcome::Gone) {
                     leases::let_go(tx, fence, &record.id)?;
                 }
                 Ok(outcome)
@@ -66,6 +73,7 @@ impl Store {
             for attempt in &settlement.attempts {
                 record_attempt(tx, attempt, unmarked.get(&attempt.id).copied())?;
             }
+            forget_old_attempts(tx, &settlement.attempts)?;
             Ok(outcomes)
         })
     }
@@ -96,9 +104,32 @@ fn record_attempt(tx: &Transaction<'_>, attempt: &Attempt, outcome: Option<&Mark
     Ok(())
 }
 
+/// Keeps the table of attempts within its bounds, after these were added.
+fn forget_old_attempts(tx: &Transaction<'_>, added: &[Attempt]) -> rusqlite::Result<()> {
+    if added.is_empty() {
+        return Ok(());
+    }
+    let documents: HashSet<&DocumentId> = added.iter().map(|attempt| &attempt.id).collect();
+    let mut of_one = tx.prepare_cached(
+        "DELETE FROM nas_sync_attempts WHERE id IN (
+             SELECT id FROM nas_sync_attempts WHERE document_id = ?1 ORDER BY id DESC LIMIT ?3 OFFSET ?2)",
+    )?;
+    for document in documents {
+        of_one.execute(params![document, ATTEMPTS_OF_ONE, DELETED_AT_ONCE])?;
+    }
+    tx.prepare_cached(
+        "DELETE FROM nas_sync_attempts WHERE id IN (
+             SELECT id FROM nas_sync_attempts WHERE id <= (SELECT max(id) FROM nas_sync_attempts) - ?1
+             ORDER BY id LIMIT ?2)",
+    )?
+    .execute((ATTEMPTS_OF_ALL, DELETED_AT_ONCE))?;
+    Ok(())
+}
+
 /// Counts a failed try and says when the next one is. What is no longer pending, or no longer there, is passed over.
 fn record_failure(
     tx: &Transaction<'_>,
+    columns: Columns,
     failed: &FailedTry,
     now: &str,
     next: &dyn Fn(ErrorKind, u32) -> NextTry,
@@ -106,15 +137,18 @@ fn record_failure(
     let tries: Option<u32> = tx
         .prepare_cached(&format!(
             "INSERT INTO nas_sync_documents
-                 (document_id, file_path, attempts, last_error_kind, last_error_text, last_attempt_at)
-             SELECT d.id, d.file_path, 1, ?2, ?3, ?4 FROM documents d WHERE d.id = ?1 AND NOT {IS_SYNCED}
+                 (document_id, file_path, row_identity, attempts, last_error_kind, last_error_text, last_attempt_at)
+             SELECT d.id, d.file_path, {}, 1, ?2, ?3, ?4 FROM documents d WHERE d.id = ?1 AND NOT {IS_SYNCED}
              ON CONFLICT (document_id) DO UPDATE SET
-                 attempts = CASE WHEN file_path IS excluded.file_path THEN attempts ELSE 0 END + 1,
+                 attempts = CASE WHEN file_path IS excluded.file_path AND typeof(attempts) = 'integer'
+                     AND ifnull(row_identity = excluded.row_identity, 1) THEN min(max(attempts, 0), 1000000) ELSE 0 END + 1,
                  file_path = excluded.file_path,
+                 row_identity = excluded.row_identity,
                  last_error_kind = excluded.last_error_kind,
                  last_error_text = excluded.last_error_text,
                  last_attempt_at = excluded.last_attempt_at
-             RETURNING attempts"
+             RETURNING attempts",
+            columns.identity()
         ))?
         .query_row(params![failed.id, failed.kind.as_str(), shortened(&failed.text), now], |row| row.get(0))
         .optional()?;
@@ -150,7 +184,23 @@ fn shortened(text: &str) -> &str {
     &text[..end.unwrap_or(0)]
 }
 
-fn mark(tx: &Transaction<'_>, record: &SyncedRecord, at: &str) -> rusqlite::Result<MarkOutcome> {
+/// Marks a document. Where the mark is refused nothing of it stays, nor what a trigger did with it.
+fn mark(tx: &Transaction<'_>, columns: Columns, record: &SyncedRecord, at: &str) -> rusqlite::Result<MarkOutcome> {
+    tx.prepare_cached("SAVEPOINT mark")?.execute([])?;
+    let outcome = try_to_mark(tx, columns, record, at)?;
+    if matches!(outcome, MarkOutcome::Refused(_)) {
+        tx.prepare_cached("ROLLBACK TO mark")?.execute([])?;
+    }
+    tx.prepare_cached("RELEASE mark")?.execute([])?;
+    Ok(outcome)
+}
+
+fn try_to_mark(
+    tx: &Transaction<'_>,
+    columns: Columns,
+    record: &SyncedRecord,
+    at: &str,
+) -> rusqlite::Result<MarkOutcome> {
     let (id, copy) = (&record.id, &record.copy);
     if let Some(owner) = names::owner(tx, &copy.remote_name)?
         && owner != *id
@@ -164,7 +214,7 @@ fn mark(tx: &Transaction<'_>, record: &SyncedRecord, at: &str) -> rusqlite::Resu
         ))?
         .execute(params![id, at, text_path(&record.file_path), blob_path(&record.file_path)]);
     match changed {
-        Ok(0) => return why_unchanged(tx, id),
+        Ok(0) => return why_unchanged(tx, record),
         Ok(_) => {}
         // Such a refusal undoes its own statement only, unless the trigger rolls everything back.
         Err(rusqlite::Error::SqliteFailure(error, reason))
@@ -174,13 +224,20 @@ fn mark(tx: &Transaction<'_>, record: &SyncedRecord, at: &str) -> rusqlite::Resu
         }
         Err(error) => return Err(error),
     }
-    tx.prepare_cached(
+    // A trigger of the table's owner may have had the last word.
+    match is_marked(tx, id)? {
+        Some(true) => {}
+        Some(false) => return Ok(MarkOutcome::Refused(SET_BACK.to_owned())),
+        None => return Ok(MarkOutcome::Gone),
+    }
+    tx.prepare_cached(&format!(
         "INSERT INTO nas_sync_documents
-             (document_id, file_path, attempts, last_attempt_at, remote_name, bytes, mtime_seconds, mtime_nanoseconds, level,
-              sha256)
-         VALUES (?1, (SELECT d.file_path FROM documents d WHERE d.id = ?1), 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             (document_id, file_path, row_identity, attempts, last_attempt_at, remote_name, bytes, mtime_seconds,
+              mtime_nanoseconds, level, sha256)
+         SELECT d.id, d.file_path, {}, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8 FROM documents d WHERE d.id = ?1
          ON CONFLICT (document_id) DO UPDATE SET
              file_path = excluded.file_path,
+             row_identity = excluded.row_identity,
              attempts = 0,
              last_error_kind = NULL,
              last_error_text = NULL,
@@ -194,7 +251,8 @@ fn mark(tx: &Transaction<'_>, record: &SyncedRecord, at: &str) -> rusqlite::Resu
              mtime_nanoseconds = excluded.mtime_nanoseconds,
              level = excluded.level,
              sha256 = excluded.sha256",
-    )?
+        columns.identity()
+    ))?
     .execute(params![
         id,
         at,
@@ -210,15 +268,29 @@ fn mark(tx: &Transaction<'_>, record: &SyncedRecord, at: &str) -> rusqlite::Resu
     Ok(MarkOutcome::Marked)
 }
 
-fn why_unchanged(tx: &Transaction<'_>, id: &DocumentId) -> rusqlite::Result<MarkOutcome> {
-    let synced: Option<bool> = tx
-        .prepare_cached(&format!("SELECT {IS_SYNCED} FROM documents d WHERE d.id = ?1"))?
+/// Why a mark that was set is not there, as far as can be known.
+const SET_BACK: &str = "the mark does not stay, and a trigger of the table is what can do that";
+
+/// Whether a row is marked; `None` when it is gone.
+fn is_marked(tx: &Transaction<'_>, id: &DocumentId) -> rusqlite::Result<Option<bool>> {
+    tx.prepare_cached(&format!("SELECT {IS_SYNCED} FROM documents d WHERE d.id = ?1"))?
         .query_row([id], |row| row.get(0))
+        .optional()
+}
+
+fn why_unchanged(tx: &Transaction<'_>, record: &SyncedRecord) -> rusqlite::Result<MarkOutcome> {
+    let names_the_same: Option<bool> = tx
+        .prepare_cached("SELECT d.file_path = ?2 COLLATE BINARY OR d.file_path = ?3 FROM documents d WHERE d.id = ?1")?
+        .query_row(params![record.id, text_path(&record.file_path), blob_path(&record.file_path)], |row| {
+            row.get::<_, Option<bool>>(0).map(|same| same.unwrap_or(false))
+        })
         .optional()?;
-    Ok(match synced {
-        None => MarkOutcome::Gone,
-        Some(true) => MarkOutcome::AlreadySynced,
-        Some(false) => MarkOutcome::Changed,
+    Ok(match (is_marked(tx, &record.id)?, names_the_same) {
+        (None, _) | (_, None) => MarkOutcome::Gone,
+        (Some(true), _) => MarkOutcome::AlreadySynced,
+        // All that was asked for is so, and yet nothing was changed.
+        (Some(false), Some(true)) => MarkOutcome::Refused(SET_BACK.to_owned()),
+        (Some(false), Some(false)) => MarkOutcome::Changed,
     })
 }
 

@@ -26,8 +26,9 @@ impl Store {
         let (condition, values) = documents::condition(selection);
         let sql = format!(
             "SELECT MIN(d.created_at) FROM documents d
-             LEFT JOIN nas_sync_documents s ON s.document_id = d.id AND s.file_path IS d.file_path
-             WHERE {condition} AND NOT {IS_SYNCED} AND typeof(d.created_at) = 'text' AND s.failed_for_good IS NOT 1"
+             LEFT JOIN nas_sync_documents s ON s.document_id = d.id AND {}
+             WHERE {condition} AND NOT {IS_SYNCED} AND typeof(d.created_at) = 'text' AND s.failed_for_good IS NOT 1",
+            self.columns.is_about()
         );
         let read = || self.conn.query_row(&sql, params_from_iter(&values), |row| row.get::<_, Option<String>>(0));
         let oldest = read().map_err(self.fault("read the pending documents of"))?;

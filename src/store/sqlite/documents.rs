@@ -37,8 +37,11 @@ pub(super) fn condition(selection: &Selection) -> (String, Vec<Value>) {
     if let Some(ids) = &selection.documents {
         // One parameter for any number of ids: SQLite bounds how many parameters a statement may have.
         sql.push_str(" AND d.id IN (SELECT value FROM json_each(?))");
-        let ids: Vec<String> = ids.iter().map(json).collect();
-        values.push(Value::Text(format!("[{}]", ids.join(","))));
+        values.push(json_list(ids));
+    }
+    if !selection.without.is_empty() {
+        sql.push_str(" AND d.id NOT IN (SELECT value FROM json_each(?))");
+        values.push(json_list(&selection.without));
     }
     if let Some(last) = &selection.up_to {
         sql.push_str(" AND d.id <= ?");
@@ -49,6 +52,12 @@ pub(super) fn condition(selection: &Selection) -> (String, Vec<Value>) {
 
 fn value(number: Option<i64>, text: Option<&str>) -> Value {
     number.map_or_else(|| text.map_or(Value::Null, |text| Value::Text(text.to_owned())), Value::Integer)
+}
+
+/// Ids as a list in JSON.
+fn json_list(ids: &[DocumentId]) -> Value {
+    let ids: Vec<String> = ids.iter().map(json).collect();
+    Value::Text(format!("[{}]", ids.join(",")))
 }
 
 /// An id in JSON.

@@ -1,10 +1,11 @@
 //! What is remembered about one document, and forgetting its failures.
 
+use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row, params_from_iter};
 
 use super::connection::Store;
 use super::documents::{self, IS_SYNCED};
-use super::timestamp;
+use super::{timestamp, values};
 use crate::error::Result;
 use crate::id::DocumentId;
 use crate::proof::Level;
@@ -29,15 +30,32 @@ impl Store {
         })
     }
 
+    /// Forgets what is remembered about documents whose rows are gone: their ids may be given to others.
+    pub fn forget_gone(&mut self) -> Result<()> {
+        const GONE: &str = "document_id NOT IN (SELECT d.id FROM documents d)";
+        let tables = ["nas_sync_documents", "nas_sync_names"];
+        // The usual case takes no lock.
+        let any = tables.map(|table| format!("EXISTS (SELECT 1 FROM {table} WHERE {GONE})")).join(" OR ");
+        let is_any = self.conn.query_row(&format!("SELECT {any}"), [], |row| row.get(0));
+        if !is_any.map_err(self.fault("read what is recorded in"))? {
+            return Ok(());
+        }
+        self.write("forget deleted documents in", |tx, _| {
+            tables.iter().try_for_each(|table| tx.execute(&format!("DELETE FROM {table} WHERE {GONE}"), []).map(drop))
+        })
+    }
+
     /// What is remembered about a document; an empty history when nothing is.
     pub fn history(&self, id: DocumentId) -> Result<History> {
         let read = || {
-            let mut statement = self.conn.prepare_cached(
+            let mut statement = self.conn.prepare_cached(&format!(
                 "SELECT s.file_path IS d.file_path, s.attempts, s.last_attempt_at, s.last_error_kind, s.last_error_text,
                         s.remote_name, s.bytes, s.mtime_seconds, s.mtime_nanoseconds, s.level, s.sha256,
                         s.failed_for_good, s.next_attempt_at
-                 FROM nas_sync_documents s JOIN documents d ON d.id = s.document_id WHERE s.document_id = ?1",
-            )?;
+                 FROM nas_sync_documents s JOIN documents d ON d.id = s.document_id
+                 WHERE s.document_id = ?1 AND {}",
+                self.columns.is_same_document()
+            ))?;
             statement.query_row([id], read_history).optional()
         };
         read().map(Option::unwrap_or_default).map_err(self.fault("read what is recorded in"))
@@ -46,33 +64,43 @@ impl Store {
 
 fn read_history(row: &Row<'_>) -> rusqlite::Result<History> {
     let mut history = History { copy: read_copy(row)?, ..History::default() };
-    // What was recorded about another file, or about an earlier document of the same id, does not count.
+    // What was recorded about another file does not count.
     if row.get(0)? {
-        history.attempts = row.get(1)?;
-        history.last_attempt = row.get::<_, Option<String>>(2)?.as_deref().and_then(timestamp::parse);
-        if let Some(kind) = row.get(3)? {
-            history.last_failure = Some(Failure { kind, text: row.get::<_, Option<String>>(4)?.unwrap_or_default() });
+        history.attempts = values::number(row, 1)?.unwrap_or(0);
+        history.last_attempt = values::text(row, 2)?.as_deref().and_then(timestamp::parse);
+        if let Some(kind) = values::text(row, 3)? {
+            history.last_failure = Some(Failure { kind, text: values::text(row, 4)?.unwrap_or_default() });
         }
-        history.next_try = if row.get(11)? {
+        history.next_try = if values::is_true(row, 11)? {
             Some(NextTry::Never)
         } else {
-            row.get::<_, Option<String>>(12)?.as_deref().and_then(timestamp::parse).map(NextTry::At)
+            values::text(row, 12)?.as_deref().and_then(timestamp::parse).map(NextTry::At)
         };
     }
     Ok(history)
 }
 
-/// Columns 5 to 10: name, size, both parts of the time, level, digest.
+/// Columns 5 to 10: name, size, both parts of the time, level, digest. `None` also when one of them makes no sense: then
+/// nothing is known about the copy.
 pub(super) fn read_copy(row: &Row<'_>) -> rusqlite::Result<Option<StoredCopy>> {
-    let (name, level): (Option<Vec<u8>>, Option<String>) = (row.get(5)?, row.get(9)?);
-    let (Some(remote_name), Some(level)) = (name, level.as_deref().and_then(Level::from_name)) else {
-        return Ok(None);
+    let (name, level) = (values::blob(row, 5)?, values::text(row, 9)?);
+    let (bytes, seconds, nanoseconds) = (values::number(row, 6)?, values::integer(row, 7)?, values::number(row, 8)?);
+    let sha256 = match row.get_ref(10)? {
+        ValueRef::Null => Some(None),
+        ValueRef::Blob(digest) => digest.try_into().ok().map(Some),
+        _ => None,
     };
-    Ok(Some(StoredCopy {
-        remote_name,
-        bytes: u64::try_from(row.get::<_, i64>(6)?).unwrap_or(0),
-        mtime: Mtime { seconds: row.get(7)?, nanoseconds: row.get(8)? },
-        level,
-        sha256: row.get(10)?,
-    }))
+    let copy = || {
+        Some(StoredCopy {
+            remote_name: name?,
+            bytes: bytes?,
+            mtime: Mtime {
+                seconds: seconds?,
+                nanoseconds: nanoseconds.filter(|nanoseconds| *nanoseconds < 1_000_000_000)?,
+            },
+            level: Level::from_name(&level?)?,
+            sha256: sha256?,
+        })
+    };
+    Ok(copy())
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params, params_from_iter};
 
 use super::connection::Store;
-use super::documents;
+use super::{documents, values};
 use crate::error::Result;
 use crate::id::DocumentId;
 use crate::process::{Holder, Life};
@@ -49,11 +49,11 @@ impl Store {
 
 /// Whether a document is under this lease.
 pub(super) fn is_held(tx: &Transaction<'_>, fence: Fence, document: &DocumentId) -> rusqlite::Result<bool> {
-    let held: Option<i64> = tx
+    let held = tx
         .prepare_cached("SELECT fence FROM nas_sync_leased WHERE document_id = ?1")?
-        .query_row([document], |row| row.get(0))
+        .query_row([document], |row| values::integer(row, 0))
         .optional()?;
-    Ok(held == Some(fence.0))
+    Ok(held.flatten() == Some(fence.0))
 }
 
 /// Takes one document out of a lease.
@@ -87,24 +87,32 @@ struct Seen {
     beat_at: i64,
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Seen> {
-    Ok(Seen {
-        fence: Fence(row.get(0)?),
-        holder: Holder {
-            clock: row.get(1)?,
-            space: row.get(2)?,
-            process: row.get(3)?,
-            started: row.get::<_, i64>(4)?.cast_unsigned(),
-        },
-        beat: row.get(5)?,
-        beat_at: row.get(6)?,
-    })
+/// A lease, or its number alone when what stands there makes no sense.
+fn read(row: &Row<'_>) -> rusqlite::Result<Result<Seen, Fence>> {
+    let fence = Fence(row.get(0)?);
+    let (clock, space) = (values::text(row, 1)?, values::text(row, 2)?);
+    let (process, started) = (values::number(row, 3)?, values::integer(row, 4)?);
+    let (beat, beat_at) = (values::integer(row, 5)?, values::integer(row, 6)?);
+    let seen = || {
+        let started = started?.cast_unsigned();
+        let holder = Holder { clock: clock?, space: space?, process: process?, started };
+        Some(Seen { fence, holder, beat: beat?, beat_at: beat_at? })
+    };
+    Ok(seen().ok_or(fence))
 }
 
 /// Ends the leases that are over and counts the others; a worker that asks for one has none.
 pub(super) fn end_dead_leases(tx: &Transaction<'_>, worker: &Worker<'_>) -> rusqlite::Result<u64> {
     let mut others = 0;
     for lease in all(tx)? {
+        // Nobody can say whose it is. If its worker lives it is not believed any more, so ending it does no harm.
+        let lease = match lease {
+            Ok(lease) => lease,
+            Err(fence) => {
+                end(tx, fence)?;
+                continue;
+            }
+        };
         match sight(tx, &lease, worker)? {
             Sight::Over => end(tx, lease.fence)?,
             Sight::Lives => others += 1,
@@ -114,6 +122,8 @@ pub(super) fn end_dead_leases(tx: &Transaction<'_>, worker: &Worker<'_>) -> rusq
             }
         }
     }
+    // What is under no lease at all is free.
+    tx.execute("DELETE FROM nas_sync_leased WHERE fence NOT IN (SELECT fence FROM nas_sync_leases)", [])?;
     Ok(others)
 }
 
@@ -121,14 +131,15 @@ pub(super) fn end_dead_leases(tx: &Transaction<'_>, worker: &Worker<'_>) -> rusq
 pub(super) fn dead(conn: &Connection, worker: &Worker<'_>) -> rusqlite::Result<Vec<i64>> {
     let mut dead = Vec::new();
     for lease in all(conn)? {
-        if sight(conn, &lease, worker)? == Sight::Over {
-            dead.push(lease.fence.0);
+        match lease {
+            Ok(lease) if sight(conn, &lease, worker)? != Sight::Over => {}
+            Ok(Seen { fence, .. }) | Err(fence) => dead.push(fence.0),
         }
     }
     Ok(dead)
 }
 
-fn all(conn: &Connection) -> rusqlite::Result<Vec<Seen>> {
+fn all(conn: &Connection) -> rusqlite::Result<Vec<Result<Seen, Fence>>> {
     let sql = "SELECT fence, clock, space, process, started, beat, beat_at FROM nas_sync_leases ORDER BY fence";
     conn.prepare(sql)?.query_map([], read)?.collect()
 }
@@ -156,15 +167,15 @@ fn sight(conn: &Connection, lease: &Seen, worker: &Worker<'_>) -> rusqlite::Resu
         return Ok(by_age(lease.beat_at));
     }
     // Another machine's clock says nothing here; what counts is how long its beat has not changed before our eyes.
-    let watched: Option<(i64, i64)> = conn
+    let watched = conn
         .query_row(
             "SELECT beat, seen_at FROM nas_sync_lease_watches WHERE fence = ?1 AND clock = ?2",
             (lease.fence.0, &worker.holder.clock),
-            |row| Ok((row.get(0)?, row.get(1)?)),
+            |row| Ok((values::integer(row, 0)?, values::integer(row, 1)?)),
         )
         .optional()?;
     Ok(match watched {
-        Some((beat, seen_at)) if beat == lease.beat => by_age(seen_at),
+        Some((Some(beat), Some(seen_at))) if beat == lease.beat => by_age(seen_at),
         _ => Sight::New,
     })
 }

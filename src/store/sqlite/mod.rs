@@ -25,5 +25,6 @@ mod targets;
 #[cfg(test)]
 mod tests;
 pub mod timestamp;
+mod values;
 
 pub use self::connection::{BUSY_TIMEOUT, Store};

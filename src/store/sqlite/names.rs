@@ -7,6 +7,8 @@
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use super::connection::Store;
+use super::schema::Columns;
+use super::values;
 use crate::error::Result;
 use crate::id::DocumentId;
 use crate::store::model::Claim;
@@ -24,8 +26,14 @@ impl Store {
                 "SELECT n.name, n.document_id FROM nas_sync_names n
                  WHERE EXISTS (SELECT 1 FROM documents d WHERE d.id = n.document_id) ORDER BY n.name",
             )?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            rows.collect::<rusqlite::Result<_>>()
+            let mut rows = statement.query([])?;
+            let mut names = Vec::new();
+            while let Some(row) = rows.next()? {
+                if let Some(name) = values::blob(row, 0)? {
+                    names.push((name, row.get(1)?));
+                }
+            }
+            Ok(names)
         };
         read().map_err(self.fault("read the names in"))
     }
@@ -34,21 +42,26 @@ impl Store {
     ///
     /// A document gives up what it claimed before, except the name of the copy that it has on the NAS.
     pub fn claim_names(&mut self, claims: &[(DocumentId, Vec<u8>)]) -> Result<Vec<Claim>> {
-        self.write("claim names in", |tx, _| claims.iter().map(|(document, name)| claim(tx, document, name)).collect())
+        self.write("claim names in", |tx, columns| {
+            claims.iter().map(|(document, name)| claim(tx, *columns, document, name)).collect()
+        })
     }
 }
 
-fn claim(tx: &Transaction<'_>, document: &DocumentId, name: &[u8]) -> rusqlite::Result<Claim> {
+fn claim(tx: &Transaction<'_>, columns: Columns, document: &DocumentId, name: &[u8]) -> rusqlite::Result<Claim> {
     if let Some(owner) = owner(tx, name)?
         && owner != *document
     {
         return Ok(Claim::TakenBy(owner));
     }
     take(tx, document, name)?;
-    tx.prepare_cached(
+    // A copy of an earlier document, whose id this one has now, holds no name for it.
+    tx.prepare_cached(&format!(
         "DELETE FROM nas_sync_names WHERE document_id = ?1 AND name <> ?2
-         AND name IS NOT (SELECT s.remote_name FROM nas_sync_documents s WHERE s.document_id = ?1)",
-    )?
+         AND name IS NOT (SELECT s.remote_name FROM nas_sync_documents s JOIN documents d ON d.id = s.document_id
+                          WHERE s.document_id = ?1 AND {})",
+        columns.is_same_document()
+    ))?
     .execute((document, name))?;
     Ok(Claim::Granted)
 }

@@ -11,16 +11,20 @@ use super::connection::Store;
 use super::documents::{self, IS_SYNCED};
 use super::leases;
 use super::schema::Columns;
-use super::timestamp;
+use super::{timestamp, values};
 use crate::error::Result;
 use crate::store::model::{
     BadRow, Claimed, Deferred, Document, Due, Failure, LONGEST_WAIT, NextTry, Queue, Selection, Worker,
 };
 
-/// What is remembered counts only for the path that the row has now.
-const TABLES: &str = "documents d LEFT JOIN nas_sync_documents s
-    ON s.document_id = d.id AND s.file_path IS d.file_path
-    LEFT JOIN nas_sync_leased l ON l.document_id = d.id";
+/// What is remembered counts only for the document and the path that the row has now.
+fn tables(columns: Columns) -> String {
+    format!(
+        "documents d LEFT JOIN nas_sync_documents s ON s.document_id = d.id AND {}
+         LEFT JOIN nas_sync_leased l ON l.document_id = d.id",
+        columns.is_about()
+    )
+}
 
 /// However many workers there are, one takes at least this many documents at a time.
 const LEAST_SHARE: u64 = 64;
@@ -31,7 +35,7 @@ impl Store {
     pub fn claim(&mut self, selection: &Selection, due: &Due, most: usize, worker: &Worker<'_>) -> Result<Claimed> {
         self.write("lease documents in", |tx, columns| {
             let others = leases::end_dead_leases(tx, worker)?;
-            let free = count_claimable(tx, selection, due)?;
+            let free = count_claimable(tx, *columns, selection, due)?;
             if free == 0 {
                 return Ok(Claimed { fence: None, documents: Vec::new() });
             }
@@ -80,12 +84,13 @@ impl Store {
         let mut statement = self.conn.prepare(&format!(
             "SELECT d.id, l.fence, s.last_error_kind, s.last_error_text, s.attempts, s.failed_for_good,
                     s.next_attempt_at
-             FROM {TABLES} WHERE {condition} AND NOT {IS_SYNCED} ORDER BY d.id"
+             FROM {} WHERE {condition} AND NOT {IS_SYNCED} ORDER BY d.id",
+            tables(self.columns)
         ))?;
         let mut rows = statement.query(params_from_iter(&values))?;
         let mut queue = Queue::default();
         while let Some(row) = rows.next()? {
-            if row.get::<_, Option<i64>>(1)?.is_some_and(|fence| !dead.contains(&fence)) {
+            if values::integer(row, 1)?.is_some_and(|fence| !dead.contains(&fence)) {
                 queue.leased += 1;
             } else if let Some(deferred) = read_deferred(row, now)? {
                 queue.deferred.push(deferred);
@@ -118,20 +123,20 @@ impl Store {
 }
 
 fn read_deferred(row: &Row<'_>, now: DateTime<Utc>) -> rusqlite::Result<Option<Deferred>> {
-    let (Ok(id), Some(kind)) = (row.get(0), row.get::<_, Option<String>>(2)?) else {
+    let (Ok(id), Some(kind)) = (row.get(0), values::text(row, 2)?) else {
         return Ok(None);
     };
-    let next = if row.get(5)? {
+    let next = if values::is_true(row, 5)? {
         NextTry::Never
     } else {
-        let until = row.get::<_, Option<String>>(6)?.as_deref().and_then(timestamp::parse);
+        let until = values::text(row, 6)?.as_deref().and_then(timestamp::parse);
         match until.filter(|until| *until > now && *until <= now + LONGEST_WAIT) {
             Some(until) => NextTry::At(until),
             None => return Ok(None),
         }
     };
-    let text = row.get::<_, Option<String>>(3)?.unwrap_or_default();
-    Ok(Some(Deferred { id, failure: Failure { kind, text }, tries: row.get(4)?, next }))
+    let text = values::text(row, 3)?.unwrap_or_default();
+    Ok(Some(Deferred { id, failure: Failure { kind, text }, tries: values::number(row, 4)?.unwrap_or(0), next }))
 }
 
 /// The condition on documents that may be leased, and its parameters.
@@ -150,9 +155,9 @@ fn condition(selection: &Selection, due: &Due) -> (String, Vec<Value>) {
     (sql, values)
 }
 
-fn count_claimable(conn: &Connection, selection: &Selection, due: &Due) -> rusqlite::Result<u64> {
+fn count_claimable(conn: &Connection, columns: Columns, selection: &Selection, due: &Due) -> rusqlite::Result<u64> {
     let (condition, values) = condition(selection, due);
-    let sql = format!("SELECT COUNT(*) FROM {TABLES} WHERE {condition}");
+    let sql = format!("SELECT COUNT(*) FROM {} WHERE {condition}", tables(columns));
     conn.query_row(&sql, params_from_iter(&values), |row| row.get(0).map(i64::cast_unsigned))
 }
 
@@ -166,8 +171,9 @@ fn claimable(
     let (condition, mut values) = condition(selection, due);
     values.push(Value::Integer(i64::try_from(most).unwrap_or(i64::MAX)));
     let mut statement = conn.prepare(&format!(
-        "SELECT {} FROM {TABLES} WHERE {condition} ORDER BY d.id LIMIT ?",
-        documents::select_list(columns)
+        "SELECT {} FROM {} WHERE {condition} ORDER BY d.id LIMIT ?",
+        documents::select_list(columns),
+        tables(columns)
     ))?;
     let mut rows = statement.query(params_from_iter(&values))?;
     let mut documents = Vec::new();

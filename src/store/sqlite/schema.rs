@@ -31,11 +31,12 @@ const DOCUMENTS: &str = "
 
 /// Step `n` leads from version `n` to `n + 1`. Steps that were released never change.
 ///
-/// `nas_sync_documents.file_path` is the path that the row's attempts and failure are about: with another path, or
-/// with an id that SQLite gave to a new document, they no longer count. `nas_sync_names` says whose each name on the
+/// `nas_sync_documents.file_path` is the path that the row's attempts and failure are about, and `row_identity` whose
+/// they are ([`Columns::identity`]): with another path, or with an id that SQLite gave to a new document, they no longer
+/// count. `nas_sync_names` says whose each name on the
 /// NAS is; its primary key is what keeps two documents, and two processes, off one name. That of `nas_sync_leased` keeps
 /// two workers off one document.
-pub(super) const MIGRATIONS: [&str; 2] = [
+pub(super) const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE {schema}.nas_sync_documents (
         document_id INTEGER PRIMARY KEY,
@@ -101,6 +102,7 @@ pub(super) const MIGRATIONS: [&str; 2] = [
         pause_text TEXT NULL,
         pauses INTEGER NOT NULL DEFAULT 0
     ) WITHOUT ROWID;",
+    "ALTER TABLE {schema}.nas_sync_documents ADD COLUMN row_identity TEXT NULL;",
 ];
 
 /// Which optional columns `documents` has.
@@ -112,6 +114,27 @@ pub(super) struct Columns {
     pub doc_type: bool,
     pub date: bool,
     pub created_at: bool,
+}
+
+impl Columns {
+    /// What row `d` of `documents` holds that stays with one document and differs between two, as one text: an id alone
+    /// is given anew once its row is deleted.
+    pub(super) fn identity(self) -> String {
+        let parts = [(true, "user_id"), (self.created_at, "created_at"), (self.original_name, "original_name")];
+        let parts: Vec<_> = parts.iter().filter(|(has, _)| *has).map(|(_, name)| format!("quote(d.{name})")).collect();
+        parts.join(" || ' ' || ")
+    }
+
+    /// Whether row `s` of `nas_sync_documents` is about the document in row `d`, of which it may have named another file.
+    /// Rows of older versions do not say it and are believed.
+    pub(super) fn is_same_document(self) -> String {
+        format!("ifnull(s.row_identity = {}, 1)", self.identity())
+    }
+
+    /// Whether row `s` of `nas_sync_documents` is about the document in row `d` and the file that it names now.
+    pub(super) fn is_about(self) -> String {
+        format!("s.file_path IS d.file_path AND {}", self.is_same_document())
+    }
 }
 
 /// What a database holds before anything is changed.

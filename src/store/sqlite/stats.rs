@@ -19,8 +19,9 @@ impl Store {
     fn count(&self, selection: &Selection) -> rusqlite::Result<SyncStats> {
         let (condition, values) = documents::condition(selection);
         let mut statement = self.conn.prepare(&format!(
-            "SELECT {IS_SYNCED}, s.last_error_kind IS NOT NULL AND s.file_path IS d.file_path, d.synced_at
-             FROM documents d LEFT JOIN nas_sync_documents s ON s.document_id = d.id WHERE {condition}"
+            "SELECT {IS_SYNCED}, ifnull(s.last_error_kind IS NOT NULL AND {}, 0), d.synced_at
+             FROM documents d LEFT JOIN nas_sync_documents s ON s.document_id = d.id WHERE {condition}",
+            self.columns.is_about()
         ))?;
         let mut rows = statement.query(params_from_iter(&values))?;
         let mut stats = SyncStats::default();

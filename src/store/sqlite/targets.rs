@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::OptionalExtension as _;
 
 use super::connection::Store;
-use super::timestamp;
+use super::{timestamp, values};
 use crate::error::Result;
 use crate::proof::Capability;
 use crate::store::model::{Failure, Pause};
@@ -20,13 +20,13 @@ impl Store {
     /// What this NAS has refused.
     pub fn refused(&self, target: &str, now: DateTime<Utc>) -> Result<BTreeSet<Capability>> {
         let read = || {
-            let row: Option<(Option<String>, String)> = self
+            let row = self
                 .conn
                 .query_row("SELECT learnt_at, refused FROM nas_sync_targets WHERE target = ?1", [target], |row| {
-                    Ok((row.get(0)?, row.get(1)?))
+                    Ok((values::text(row, 0)?, values::text(row, 1)?))
                 })
                 .optional()?;
-            let Some((learnt, refused)) = row else { return Ok(BTreeSet::new()) };
+            let Some((learnt, Some(refused))) = row else { return Ok(BTreeSet::new()) };
             let fresh = learnt.as_deref().and_then(timestamp::parse).is_some_and(|time| (now - time).abs() < MEMORY);
             let words: BTreeSet<&str> = refused.split(' ').collect();
             let all = Capability::ALL.into_iter();
@@ -57,14 +57,15 @@ impl Store {
                      WHERE target = ?1 AND pause_kind IS NOT NULL",
                     [target],
                     |row| {
-                        Ok(Pause {
-                            until: row.get::<_, Option<String>>(0)?.as_deref().and_then(timestamp::parse),
-                            failure: Failure { kind: row.get(1)?, text: row.get(2)? },
-                            count: row.get(3)?,
-                        })
+                        let until = values::text(row, 0)?.as_deref().and_then(timestamp::parse);
+                        let Some(kind) = values::text(row, 1)? else { return Ok(None) };
+                        let text = values::text(row, 2)?.unwrap_or_default();
+                        let count = values::number(row, 3)?.unwrap_or(1);
+                        Ok(Some(Pause { until, failure: Failure { kind, text }, count }))
                     },
                 )
                 .optional()
+                .map(Option::flatten)
         };
         read().map_err(self.fault("read what is known about the NAS in"))
     }

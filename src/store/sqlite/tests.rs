@@ -4,6 +4,7 @@ mod documents;
 mod leasing;
 mod opening;
 mod recording;
+mod remembering;
 mod watching;
 
 use std::path::{Path, PathBuf};
