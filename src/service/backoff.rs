@@ -26,8 +26,10 @@ pub(crate) const RECONNECT: Backoff = Backoff { base: Duration::from_secs(1), ca
 pub(crate) const RUN: Backoff = Backoff { base: Duration::from_secs(2), cap: Duration::from_secs(300) };
 /// Between two tries of one document.
 const DOCUMENT: Backoff = Backoff { base: Duration::from_secs(30), cap: Duration::from_secs(3600) };
-/// While the NAS takes nothing.
+/// While the NAS takes nothing, or somebody has to see to something.
 const PAUSE: Backoff = Backoff { base: Duration::from_secs(60), cap: Duration::from_secs(3600) };
+/// After a login that was refused: at least a quarter of an hour, because many refusals lock an account.
+const LOGIN: Backoff = Backoff { base: Duration::from_secs(1800), cap: Duration::from_secs(3600) };
 
 impl Backoff {
     /// The longest wait after so many failures in a row, from 1.
@@ -52,11 +54,16 @@ pub(crate) fn next_try(kind: ErrorKind, tries: u32, retries: u32, now: DateTime<
     NextTry::At(now + delta(DOCUMENT.wait(tries)))
 }
 
-/// Until when nothing is sent to a NAS that takes nothing, in the so many-th pause in a row. At least half of the
-/// longest wait, because every try costs the NAS a login.
-pub(crate) fn pause_until(count: u32, now: DateTime<Utc>) -> DateTime<Utc> {
-    let longest = PAUSE.longest(count);
-    now + delta(longest / 2 + (longest / 2).mul_f64(fastrand::f64()))
+/// Until when nothing is sent to a NAS that takes nothing, in the so many-th pause in a row; `None`: until somebody asks,
+/// which is only so where somebody may stand between. At least half of the longest wait, because every try costs the NAS
+/// a login.
+pub(crate) fn pause_until(kind: ErrorKind, count: u32, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let longest = match kind {
+        ErrorKind::HostKeyChanged => return None,
+        ErrorKind::LoginRefused => LOGIN.longest(count),
+        _ => PAUSE.longest(count),
+    };
+    Some(now + delta(longest / 2 + (longest / 2).mul_f64(fastrand::f64())))
 }
 
 fn delta(wait: Duration) -> TimeDelta {
@@ -78,6 +85,22 @@ mod tests {
         assert!(waits.iter().any(|wait| *wait < DOCUMENT.base / 4));
         assert!(waits.iter().any(|wait| *wait > DOCUMENT.base * 3 / 4));
         assert!(delta(DOCUMENT.cap) <= LONGEST_WAIT, "the store takes longer waits for a clock that was put back");
+    }
+
+    #[test]
+    fn every_pause_but_that_of_a_changed_host_key_ends_by_itself() {
+        let now = Utc::now();
+        for &kind in ErrorKind::ALL {
+            for count in [1, 2, 3, 100, u32::MAX] {
+                let Some(until) = pause_until(kind, count, now) else {
+                    assert_eq!(kind, ErrorKind::HostKeyChanged);
+                    continue;
+                };
+                assert!(until > now && until <= now + LONGEST_WAIT, "{kind}");
+                let is_long = until >= now + TimeDelta::minutes(15);
+                assert!(is_long || kind != ErrorKind::LoginRefused, "at most four refusals an hour");
+            }
+        }
     }
 
     #[test]

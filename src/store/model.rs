@@ -105,6 +105,11 @@ pub struct NewDocument {
 /// The longest wait that is ever recorded.
 pub const LONGEST_WAIT: TimeDelta = TimeDelta::hours(1);
 
+/// A login that a NAS refuses is tried so often within [`REFUSED_LOGINS_WITHIN`], and not more often, whoever restarts.
+pub const MOST_REFUSED_LOGINS: usize = 4;
+/// The time within which refused logins are counted.
+pub const REFUSED_LOGINS_WITHIN: TimeDelta = TimeDelta::hours(1);
+
 /// When a document is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

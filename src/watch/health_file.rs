@@ -41,7 +41,7 @@ pub enum State {
     Syncing,
     /// The NAS is away or full. It goes on by itself at that time, an estimate by the time of day.
     Paused(DateTime<Utc>),
-    /// It does not go on until a person has done something.
+    /// A person should see to something; it is tried again after long waits, and when something changes here.
     Blocked(ErrorKind),
     /// It has been asked to stop.
     Stopping,

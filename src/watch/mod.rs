@@ -4,9 +4,11 @@
 //! what the health file (`health`) and the metrics (`metrics`, over `http`) say.
 //!
 //! Guarantees: new pending documents are sent soon after they stop coming; the NAS is not connected to while nothing is
-//! due, and logged out of when nothing has been for a while; a login that was refused is not tried again until somebody
-//! asks. Never: an error of the NAS, of a document or of the database ends it; it goes on, or waits for a person.
+//! due, and logged out of when nothing has been for a while; a login that was refused is tried again after long waits, at
+//! most four times an hour. Never: an error of the NAS, of a document or of the database ends it; it goes on by itself some
+//! day, and only a changed host key is waited for until somebody has seen to it.
 
+mod ground;
 pub mod health_file;
 mod http;
 mod log_on_change;

@@ -29,6 +29,8 @@ pub(super) struct View {
     pub deferred: Vec<Deferred>,
     /// Why nothing should be sent to this NAS.
     pub pause: Option<Pause>,
+    /// When it refused the login.
+    pub refused_logins: Vec<DateTime<Utc>>,
     /// The figures.
     pub backlog: Backlog,
 }
@@ -86,14 +88,15 @@ impl QueuePoller {
         })
         .await?;
         self.open = Some(open);
-        let Some((queue, pause, oldest)) = seen else { return Ok(None) };
+        let Some(seen) = seen else { return Ok(None) };
         self.rested = Instant::now() + took * 9;
-        let view = self.view(queue, pause, oldest);
+        let view = self.view(seen);
         self.next_due = view.next_due;
         Ok(Some(view))
     }
 
-    fn view(&mut self, queue: Queue, pause: Option<Pause>, oldest: Option<DateTime<Utc>>) -> View {
+    fn view(&mut self, seen: Seen) -> View {
+        let Seen { queue, pause, refused_logins, oldest } = seen;
         let Queue { due, leased, deferred } = queue;
         let waits = |deferred: &Deferred| match deferred.next {
             NextTry::At(time) => Some(time),
@@ -117,12 +120,19 @@ impl QueuePoller {
             next_due: deferred.iter().filter_map(waits).min(),
             deferred,
             pause,
+            refused_logins,
             backlog: Backlog { oldest, ..backlog },
         }
     }
 }
 
-type Seen = (Queue, Option<Pause>, Option<DateTime<Utc>>);
+/// What the database says.
+struct Seen {
+    queue: Queue,
+    pause: Option<Pause>,
+    refused_logins: Vec<DateTime<Utc>>,
+    oldest: Option<DateTime<Utc>>,
+}
 
 impl Open {
     fn new(db: &Path) -> Result<Self> {
@@ -138,6 +148,11 @@ impl Open {
             return Ok(None);
         }
         let queue = self.store.queue(selection, Utc::now(), &lease::worker())?;
-        Ok(Some((queue, self.store.pause(target)?, self.store.oldest_pending(selection)?)))
+        Ok(Some(Seen {
+            queue,
+            pause: self.store.pause(target)?,
+            refused_logins: self.store.refused_logins(target)?,
+            oldest: self.store.oldest_pending(selection)?,
+        }))
     }
 }

@@ -1,8 +1,9 @@
 //! The loop: what to do next, and doing it.
 //!
-//! Guarantees: the NAS is left alone while nothing is due, while it asked for patience, and, until somebody says
-//! otherwise, after it refused this login; documents whose worker has died are taken over; a run that was asked to stop
-//! ends within the grace period and what it needs to record what was acknowledged.
+//! Guarantees: the NAS is left alone while nothing is due, while it asked for patience, and for long after it refused this
+//! login; every wait ends by itself, except that after a changed host key; what can be put right on this machine is looked
+//! at again as soon as it changes; documents whose worker has died are taken over; a run that was asked to stop ends within
+//! the grace period and what it needs to record what was acknowledged.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::ground::Ground;
 use super::health_file::State;
 use super::log_on_change::LogOnChange;
 use super::poller::{Look, QueuePoller, View};
@@ -23,7 +25,7 @@ use crate::service::backoff;
 use crate::service::connection::NasConnection;
 use crate::service::sync::{self, Others, Request, Stopping};
 use crate::service::{NasSyncService, SyncSummary};
-use crate::store::{LONGEST_WAIT, Pause, Selection};
+use crate::store::{LONGEST_WAIT, MOST_REFUSED_LOGINS, Pause, REFUSED_LOGINS_WITHIN, Selection};
 
 /// How often the database is glanced at.
 const POLL: Duration = Duration::from_secs(1);
@@ -56,8 +58,9 @@ pub(super) struct WatchLoop<'s> {
     /// Why the database cannot be looked at.
     blind: Option<NasSyncError>,
     said: LogOnChange,
-    /// Pauses that were recorded before this process began do not bind it: it may try once.
-    first: Option<Pause>,
+    /// A pause that does not bind this process: what it waits for may have changed since. It tries once.
+    lifted: Option<Pause>,
+    ground: Ground,
     arrivals: Option<Arrivals>,
     obstacle: Obstacle,
     /// Runs in a row that ended early.
@@ -85,8 +88,6 @@ enum Obstacle {
     Wait(Instant, ErrorKind),
     /// It did nothing although something was due: not before that time, unless more becomes due.
     Puzzle(Instant, u64),
-    /// Somebody has to do something; the database does not know of it.
-    Refused(ErrorKind),
 }
 
 /// What to do next.
@@ -125,7 +126,8 @@ impl<'s> WatchLoop<'s> {
             view: View::default(),
             blind: None,
             said: LogOnChange::default(),
-            first: None,
+            lifted: None,
+            ground: Ground::of(service),
             arrivals: None,
             obstacle: Obstacle::None,
             failures: 0,
@@ -138,9 +140,11 @@ impl<'s> WatchLoop<'s> {
     /// Goes on until it is stopped.
     pub async fn until(&mut self, stop: &mut (impl Future<Output = ()> + Unpin)) {
         self.look(Look::Close).await;
-        self.first = self.view.pause.clone().filter(|pause| pause.until.is_none());
+        // A restart may come with other settings.
+        self.lifted = self.view.pause.clone().filter(|pause| needs_a_person(kind_of(pause)));
         self.told = self.tries();
         loop {
+            self.look_at_the_ground();
             let next = self.next(Instant::now(), Utc::now());
             if next == Next::Send {
                 if self.send(stop).await == Went::Stopped {
@@ -214,7 +218,7 @@ impl<'s> WatchLoop<'s> {
         if is_probe && (self.view.leased == 0 || now < self.probe) {
             return Next::Rest;
         }
-        if let Some(next) = bar(self.view.pause.as_ref(), self.first.as_ref(), time) {
+        if let Some(next) = bar(self.view.pause.as_ref(), self.lifted.as_ref(), &self.view.refused_logins, time) {
             return next;
         }
         if self.arrivals.is_some_and(|arrivals| !arrivals.are_over(now, self.course.quiet)) {
@@ -225,7 +229,6 @@ impl<'s> WatchLoop<'s> {
             Obstacle::Wait(until, kind) if now < until && needs_a_person(kind) => Next::Blocked(kind),
             Obstacle::Wait(until, _) if now < until => Next::Paused(time + delta(until - now)),
             Obstacle::Puzzle(until, due) if now < until && self.view.due <= due => Next::Rest,
-            Obstacle::Refused(kind) => Next::Blocked(kind),
             Obstacle::None | Obstacle::Wait(..) | Obstacle::Puzzle(..) => Next::Send,
         }
     }
@@ -245,9 +248,10 @@ impl<'s> WatchLoop<'s> {
             tracing::info!("{} documents are due", self.view.due);
         }
         self.probe = Instant::now() + PROBE;
+        self.ground.note().await;
         let (result, went) = self.run(Others::Leave, stop).await;
         self.worked = Instant::now();
-        self.first = None;
+        self.lifted = None;
         self.arrivals = None;
         self.look(Look::Close).await;
         let error = match result {
@@ -319,7 +323,8 @@ impl<'s> WatchLoop<'s> {
     /// Counts and tells the tries that have failed since the last time.
     fn tell_failures(&mut self) {
         for deferred in &self.view.deferred {
-            if self.told.get(&deferred.id).is_none_or(|&tries| tries < deferred.tries) {
+            // Fewer tries than were told: `retry` has begun their count anew, or the id is another document's by now.
+            if self.told.get(&deferred.id).is_none_or(|&tries| tries != deferred.tries) {
                 let kind = ErrorKind::from_name(&deferred.failure.kind).unwrap_or(ErrorKind::NotAcknowledged);
                 tracing::warn!("Document {}: {}", deferred.id, deferred.failure.text);
                 self.status.count_failure(NasSyncError::new(kind, &deferred.failure.text));
@@ -341,20 +346,38 @@ impl<'s> WatchLoop<'s> {
         self.status.count_failure(error.clone());
         self.failures = self.failures.saturating_add(1);
         let wait = backoff::RUN.wait(self.failures);
-        match kind.healing() {
-            Healing::Permanent if kind.concerns_nas() || self.view.pause.is_some() => {
-                tracing::error!("{error}. Nothing is sent until `nas-sync retry` or a restart. {}", error.solution());
-                if self.view.pause.is_none() {
-                    self.obstacle = Obstacle::Refused(kind);
-                }
+        let barred = bar(self.view.pause.as_ref(), None, &self.view.refused_logins, Utc::now());
+        match (kind.healing(), barred, &self.view.pause) {
+            (Healing::Permanent, Some(_), Some(pause)) => {
+                let when = pause.until.map_or_else(String::new, |until| format!("{} or ", shown(until)));
+                tracing::error!(
+                    "{error}. Nothing is sent until {when}`nas-sync retry` or a restart. {}",
+                    error.solution()
+                );
             }
-            Healing::Pausing if self.view.pause.is_some() => tracing::warn!("{error}; trying again later"),
-            // What is permanent here was met before anybody was called: an upload folder that is not mounted.
-            Healing::Pausing | Healing::Transient | Healing::Permanent => {
+            (Healing::Pausing, Some(_), _) => tracing::warn!("{error}; trying again later"),
+            // What is permanent here was met before anybody was called, such as an upload folder that is not mounted; or
+            // it could not be recorded.
+            _ => {
                 tracing::warn!("{error}; trying again in {:.0} s", wait.as_secs_f64());
                 self.obstacle = Obstacle::Wait(Instant::now() + wait, kind);
             }
         }
+    }
+
+    /// What stood in the way may be gone when something on this machine has changed since.
+    fn look_at_the_ground(&mut self) {
+        let kind = match (&self.obstacle, &self.view.pause) {
+            (Obstacle::Wait(_, kind), _) => *kind,
+            (_, Some(pause)) => kind_of(pause),
+            _ => return,
+        };
+        if !is_caused_here(kind) || !self.ground.has_changed() {
+            return;
+        }
+        tracing::info!("something on this machine has changed that may have been the cause of {kind}: trying again");
+        self.lifted.clone_from(&self.view.pause);
+        self.obstacle = Obstacle::None;
     }
 }
 
@@ -384,23 +407,61 @@ impl Arrivals {
     }
 }
 
-/// What a recorded pause means.
-fn bar(pause: Option<&Pause>, first: Option<&Pause>, time: DateTime<Utc>) -> Option<Next> {
-    let pause = pause.filter(|pause| first != Some(pause))?;
-    let kind = ErrorKind::from_name(&pause.failure.kind).unwrap_or(ErrorKind::RemoteFailed);
+/// What a recorded pause means, and refused logins, which count also where the pause does not bind.
+fn bar(
+    pause: Option<&Pause>,
+    lifted: Option<&Pause>,
+    refused_logins: &[DateTime<Utc>],
+    time: DateTime<Utc>,
+) -> Option<Next> {
+    let pause = pause?;
+    let kind = kind_of(pause);
+    if kind == ErrorKind::LoginRefused {
+        let count = |at: &&DateTime<Utc>| (time - **at).abs() < REFUSED_LOGINS_WITHIN;
+        if refused_logins.iter().filter(count).count() >= MOST_REFUSED_LOGINS {
+            return Some(Next::Blocked(kind));
+        }
+    }
+    if lifted == Some(pause) {
+        return None;
+    }
     match pause.until {
         // A database that was in a bad way is simply tried again.
         _ if kind.party() == Party::Database => None,
         None => Some(Next::Blocked(kind)),
         // A longer pause than there can be: the clock was put back.
-        Some(until) if until > time && until <= time + LONGEST_WAIT => Some(Next::Paused(until)),
-        Some(_) => None,
+        Some(until) if until <= time || until > time + LONGEST_WAIT => None,
+        // It goes on by itself, but somebody should see to it, and a health check should say so.
+        Some(_) if needs_a_person(kind) => Some(Next::Blocked(kind)),
+        Some(until) => Some(Next::Paused(until)),
     }
+}
+
+fn kind_of(pause: &Pause) -> ErrorKind {
+    ErrorKind::from_name(&pause.failure.kind).unwrap_or(ErrorKind::RemoteFailed)
 }
 
 /// Whether a person has to see to what is tried again nevertheless.
 fn needs_a_person(kind: ErrorKind) -> bool {
-    kind == ErrorKind::DatabaseUnusable || kind.healing() == Healing::Permanent
+    matches!(kind, ErrorKind::DatabaseUnusable) || kind.healing() == Healing::Permanent
+}
+
+/// Whether a change on this machine may put it right: another key file, a line in known_hosts, a folder that is mounted.
+fn is_caused_here(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::KeyUnusable
+            | ErrorKind::KnownHostsUnusable
+            | ErrorKind::HostKeyUnknown
+            | ErrorKind::HostKeyChanged
+            | ErrorKind::HostKeyRevoked
+            | ErrorKind::LoginRefused
+            | ErrorKind::Usage
+    )
+}
+
+fn shown(time: DateTime<Utc>) -> impl std::fmt::Display {
+    time.format("%Y-%m-%d %H:%M:%S UTC")
 }
 
 fn delta(wait: Duration) -> TimeDelta {

@@ -1,5 +1,6 @@
 //! `nas-sync watch` and `health`, as a service manager and a container runtime use them.
 
+mod healing;
 mod trouble;
 
 use std::collections::HashMap;

@@ -2,7 +2,6 @@
 
 use chrono::{DateTime, Utc};
 
-use super::record::set_pause;
 use super::state::{Context, Others, State};
 use crate::client::documents::interrupted;
 use crate::error::{ErrorKind, Healing, NasSyncError};
@@ -44,14 +43,23 @@ pub(super) async fn finish(context: &Context, state: &mut State) {
 /// When the NAS takes nothing, or somebody has to do something first, that is recorded for `watch` and `status`.
 async fn pause_for(context: &Context, state: &mut State, error: &NasSyncError) {
     let count = state.pause.as_ref().map_or(1, |pause| pause.count.saturating_add(1));
-    let until = match error.kind().healing() {
-        Healing::Pausing => Some(backoff::pause_until(count, Utc::now())),
+    match error.kind().healing() {
+        Healing::Pausing => {}
         // A run by hand, with settings that may be its own, must not stop a `watch` that works.
-        Healing::Permanent if context.others == Others::Leave => None,
+        Healing::Permanent if context.others == Others::Leave => {}
         Healing::Permanent | Healing::Transient => return,
-    };
+    }
+    let (kind, now) = (error.kind(), Utc::now());
+    let until = backoff::pause_until(kind, count, now);
     let failure = Failure { kind: error.kind().as_str().to_owned(), text: error.message().to_owned() };
-    if let Err(error) = set_pause(context, Some(Pause { until, failure, count })).await {
+    let (target, pause) = (context.target.clone(), Pause { until, failure, count });
+    let recorded = context.store.with(move |store| {
+        if kind == ErrorKind::LoginRefused {
+            store.record_refused_login(&target, now)?;
+        }
+        store.set_pause(&target, Some(&pause))
+    });
+    if let Err(error) = recorded.await {
         tracing::warn!(%error, "a pause could not be recorded");
     }
     state.summary.paused_until = until;

@@ -102,7 +102,9 @@ pub(super) const MIGRATIONS: [&str; 3] = [
         pause_text TEXT NULL,
         pauses INTEGER NOT NULL DEFAULT 0
     ) WITHOUT ROWID;",
-    "ALTER TABLE {schema}.nas_sync_documents ADD COLUMN row_identity TEXT NULL;",
+    "
+    ALTER TABLE {schema}.nas_sync_documents ADD COLUMN row_identity TEXT NULL;
+    ALTER TABLE {schema}.nas_sync_targets ADD COLUMN refused_logins TEXT NULL;",
 ];
 
 /// Which optional columns `documents` has.

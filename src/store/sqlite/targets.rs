@@ -11,7 +11,7 @@ use super::connection::Store;
 use super::{timestamp, values};
 use crate::error::Result;
 use crate::proof::Capability;
-use crate::store::model::{Failure, Pause};
+use crate::store::model::{Failure, MOST_REFUSED_LOGINS, Pause};
 
 /// How long a refusal is remembered.
 const MEMORY: TimeDelta = TimeDelta::days(30);
@@ -70,6 +70,35 @@ impl Store {
         read().map_err(self.fault("read what is known about the NAS in"))
     }
 
+    /// When this NAS refused the login: the last few times, the oldest first. A pause that ends, ends them too.
+    pub fn refused_logins(&self, target: &str) -> Result<Vec<DateTime<Utc>>> {
+        let read = || {
+            self.conn
+                .query_row("SELECT refused_logins FROM nas_sync_targets WHERE target = ?1", [target], |row| {
+                    values::text(row, 0)
+                })
+                .optional()
+        };
+        let times = read().map_err(self.fault("read what is known about the NAS in"))?.flatten().unwrap_or_default();
+        Ok(times.split(',').filter_map(timestamp::parse).collect())
+    }
+
+    /// Remembers that this NAS refused the login.
+    pub fn record_refused_login(&mut self, target: &str, at: DateTime<Utc>) -> Result<()> {
+        let mut times = self.refused_logins(target)?;
+        times.push(at);
+        let last = times.iter().rev().take(MOST_REFUSED_LOGINS).rev().map(|time| timestamp::format(*time));
+        let last = last.collect::<Vec<_>>().join(",");
+        self.write("record a refused login in", |tx, _| {
+            tx.execute(
+                "INSERT INTO nas_sync_targets (target, refused_logins) VALUES (?1, ?2)
+                 ON CONFLICT (target) DO UPDATE SET refused_logins = excluded.refused_logins",
+                (target, last),
+            )?;
+            Ok(())
+        })
+    }
+
     /// Sets the pause of this NAS, or ends it.
     pub fn set_pause(&mut self, target: &str, pause: Option<&Pause>) -> Result<()> {
         let until = pause.and_then(|pause| pause.until).map(timestamp::format);
@@ -79,6 +108,7 @@ impl Store {
                 "INSERT INTO nas_sync_targets (target, paused_until, pause_kind, pause_text, pauses)
                  VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT (target) DO UPDATE SET paused_until = excluded.paused_until,
+                     refused_logins = CASE WHEN excluded.pause_kind IS NULL THEN NULL ELSE refused_logins END,
                      pause_kind = excluded.pause_kind, pause_text = excluded.pause_text, pauses = excluded.pauses",
                 (target, until, kind, text, pause.map_or(0, |pause| pause.count)),
             )?;

@@ -30,6 +30,7 @@ fn what_a_recorded_pause_means() {
         count: 1,
     };
     let minutes = |minutes| Some(now + TimeDelta::minutes(minutes));
+    let bar = |pause: Option<&Pause>, lifted: Option<&Pause>, time| bar(pause, lifted, &[], time);
     assert_eq!(bar(None, None, now), None);
     let full = pause(ErrorKind::DiskFull, minutes(5));
     assert_eq!(bar(Some(&full), None, now), Some(Next::Paused(now + TimeDelta::minutes(5))));
@@ -42,4 +43,24 @@ fn what_a_recorded_pause_means() {
     let again = Pause { count: 2, ..refused.clone() };
     assert_eq!(bar(Some(&again), Some(&refused), now), Some(Next::Blocked(ErrorKind::LoginRefused)));
     assert_eq!(bar(Some(&pause(ErrorKind::DatabaseUnusable, None)), None, now), None);
+    // It goes on by itself, and a health check says nevertheless that somebody should see to it.
+    let missing = pause(ErrorKind::RsyncMissing, minutes(5));
+    assert_eq!(bar(Some(&missing), None, now), Some(Next::Blocked(ErrorKind::RsyncMissing)));
+    assert_eq!(bar(Some(&missing), None, now + TimeDelta::minutes(6)), None);
+}
+
+#[test]
+fn refused_logins_are_few_whatever_is_lifted() {
+    let now = Utc::now();
+    let refused = Pause {
+        until: Some(now + TimeDelta::minutes(20)),
+        failure: Failure { kind: "login_refused".to_owned(), text: "x".to_owned() },
+        count: 4,
+    };
+    let ago = |minutes: &[i64]| minutes.iter().map(|minutes| now - TimeDelta::minutes(*minutes)).collect::<Vec<_>>();
+    let blocked = Some(Next::Blocked(ErrorKind::LoginRefused));
+    assert_eq!(bar(Some(&refused), Some(&refused), &ago(&[3, 2, 1]), now), None);
+    assert_eq!(bar(Some(&refused), Some(&refused), &ago(&[59, 3, 2, 1]), now), blocked);
+    assert_eq!(bar(Some(&refused), Some(&refused), &ago(&[61, 3, 2, 1]), now), None);
+    assert_eq!(bar(None, None, &ago(&[4, 3, 2, 1]), now), None, "a person has asked");
 }
