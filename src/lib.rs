@@ -172,7 +172,7 @@ pub use config::{ConfigStatus, Environment, Flags, KeySource, Settings};
 pub use delta::StrongAlgorithm;
 pub use error::{ErrorKind, Healing, NasSyncError, Party, Result};
 pub use id::{DocumentId, UserId};
-pub use proof::Level;
+pub use proof::{Capability, Level, Refusal};
 pub use role::event::{Event, FileStats, Monitor, Severity, Silent, Stability};
 pub use secret::Secret;
 #[cfg(feature = "sqlite")]

@@ -62,4 +62,39 @@ impl Capability {
             Self::Space => "space",
         }
     }
+
+    /// How often in a row it has to be refused before it is no longer asked for. What rsync's options are is found out by
+    /// trying without each; a command beside rsync may also fail in passing.
+    const fn proof(self) -> u32 {
+        match self {
+            Self::Fsync | Self::Partial | Self::Acknowledge => 1,
+            Self::Flush | Self::Space => 2,
+        }
+    }
+}
+
+/// How it became known that a NAS does not do something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// What it does not do.
+    pub capability: Capability,
+    /// What showed it: the words of the NAS where it said any, safe to print.
+    pub evidence: String,
+    /// How the SSH server named itself then; behind another one it is not believed.
+    pub server: String,
+    /// How often in a row it was so.
+    pub times: u32,
+}
+
+impl Refusal {
+    /// Something that was refused for the first time.
+    pub fn new(capability: Capability, evidence: impl Into<String>, server: impl Into<String>) -> Self {
+        Self { capability, evidence: evidence.into(), server: server.into(), times: 1 }
+    }
+
+    /// Whether that is enough to go without.
+    pub fn counts(&self) -> bool {
+        self.times >= self.capability.proof()
+    }
 }

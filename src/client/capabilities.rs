@@ -1,12 +1,12 @@
 //! What this NAS can do, as far as it is known: which options its rsync is asked for, and the level that follows.
 //!
-//! Everything is asked for until it is refused; a refusal is remembered with the NAS and said once. See
+//! Everything is asked for until it is refused; a refusal rests on evidence, is remembered with the NAS and said once. See
 //! `protocol-notes/15-levels-of-proof.md`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::proof::{Capability, Level};
+use crate::proof::{Capability, Level, Refusal};
 use crate::wire::server_args::PushOptions;
 
 /// Whether folders travel with the documents.
@@ -30,30 +30,69 @@ pub(crate) enum Proof {
 /// What a NAS has not refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Capabilities {
-    refused: BTreeSet<Capability>,
+    /// What it refused, and how that is known; some of it not often enough yet to count.
+    refusals: BTreeMap<Capability, Refusal>,
+    /// Options that are left out to see whether the server takes the others.
+    left_out: BTreeSet<Capability>,
     /// The level that nobody needs to go beyond, because a lower one is enough for what is configured.
     ceiling: Option<Level>,
 }
 
 impl Capabilities {
     /// What is left when this was refused. `required` is the level that is asked for, if any.
-    pub fn without(refused: BTreeSet<Capability>, required: Option<Level>) -> Self {
-        Self { refused, ceiling: required }
+    pub fn without(refusals: impl IntoIterator<Item = Refusal>, required: Option<Level>) -> Self {
+        let refusals = refusals.into_iter().map(|refusal| (refusal.capability, refusal)).collect();
+        Self { refusals, left_out: BTreeSet::new(), ceiling: required }
     }
 
     /// Whether something may be asked for.
     pub fn has(&self, capability: Capability) -> bool {
-        !self.refused.contains(&capability)
+        !self.left_out.contains(&capability) && !self.refusals.get(&capability).is_some_and(Refusal::counts)
     }
 
-    /// What was refused.
-    pub fn refused(&self) -> &BTreeSet<Capability> {
-        &self.refused
+    /// What it refuses for certain.
+    pub fn refused(&self) -> BTreeSet<Capability> {
+        self.refusals.values().filter(|refusal| refusal.counts()).map(|refusal| refusal.capability).collect()
     }
 
-    /// Notes a refusal; `false` when it was known.
-    pub fn refuse(&mut self, capability: Capability) -> bool {
-        self.refused.insert(capability)
+    /// All that is known.
+    pub fn refusals(&self) -> impl Iterator<Item = &Refusal> {
+        self.refusals.values()
+    }
+
+    /// Notes a refusal, once more if it was known.
+    pub fn refuse(&mut self, refusal: Refusal) {
+        let times = self.refusals.get(&refusal.capability).map_or(0, |known| known.times);
+        let refusal = Refusal { times: times.saturating_add(1), ..refusal };
+        self.refusals.insert(refusal.capability, refusal);
+    }
+
+    /// It did what was asked, so an earlier refusal was one in passing.
+    pub fn did(&mut self, capability: Capability) {
+        self.refusals.remove(&capability);
+    }
+
+    /// Forgets what another server refused.
+    pub fn forget_other_servers(&mut self, server: &str) {
+        self.refusals.retain(|_, refusal| refusal.server == server);
+    }
+
+    /// The options that stock rsync may not know, those that are missed least first.
+    pub fn options_to_doubt(&self) -> Vec<(Capability, &'static str)> {
+        let options = [
+            (Capability::Partial, "partial-dir", self.has(Capability::Partial)),
+            (Capability::Fsync, "fsync", self.durable()),
+            (Capability::Acknowledge, "remove-source-files", self.acknowledges()),
+        ];
+        options.into_iter().filter(|(.., asked)| *asked).map(|(capability, word, _)| (capability, word)).collect()
+    }
+
+    /// The same, asking for one thing less.
+    #[must_use]
+    pub fn leaving_out(&self, capability: Capability) -> Self {
+        let mut less = self.clone();
+        less.left_out.insert(capability);
+        less
     }
 
     /// The level to aim at: the one that is required, else the best up to `durable`.
@@ -69,9 +108,15 @@ impl Capabilities {
                 .all(|capability| self.has(capability))
     }
 
+    /// Whether the NAS is to acknowledge each file. Who asks for no more than `sent` gets it also where a server takes the
+    /// option and never acknowledges.
+    fn acknowledges(&self) -> bool {
+        self.has(Capability::Acknowledge) && self.aim() >= Level::Stored
+    }
+
     /// The best level that can be reached.
     pub fn best(&self) -> Level {
-        if !self.has(Capability::Acknowledge) {
+        if !self.acknowledges() {
             Level::Sent
         } else if self.durable() {
             self.aim()
@@ -95,7 +140,7 @@ impl Capabilities {
 
     /// How a session's proof reads.
     pub fn proof(&self) -> Proof {
-        if self.has(Capability::Acknowledge) { Proof::Acknowledgements } else { Proof::CleanEnd }
+        if self.acknowledges() { Proof::Acknowledgements } else { Proof::CleanEnd }
     }
 
     /// How documents travel: with their times, whatever size and time the copy there has, and never with owner, group
@@ -107,29 +152,11 @@ impl Capabilities {
             ignore_times: true,
             omit_directory_times: folders == Folders::OnTheWay,
             keep_dirlinks: folders == Folders::OnTheWay,
-            acknowledge: self.has(Capability::Acknowledge),
+            acknowledge: self.acknowledges(),
             fsync: self.durable(),
             partial_dir: self.has(Capability::Partial),
             ..PushOptions::default()
         }
-    }
-
-    /// After a server refused its arguments: does without the option that its text names, else without everything that
-    /// is not needed to store files. `false` when nothing was left to do without.
-    pub fn learn_from(&mut self, asked: &Self, text: &[u8]) -> bool {
-        let words = [
-            (Capability::Fsync, "fsync", asked.durable()),
-            (Capability::Partial, "partial-dir", asked.has(Capability::Partial)),
-            (Capability::Acknowledge, "remove-source-files", asked.has(Capability::Acknowledge)),
-        ];
-        let said = String::from_utf8_lossy(text);
-        let asked = || words.iter().filter(|(_, _, asked)| *asked);
-        let named: Vec<_> = asked().filter(|(_, word, _)| said.contains(word)).collect();
-        let blamed = if named.is_empty() { asked().collect() } else { named };
-        for (capability, _, _) in &blamed {
-            self.refuse(*capability);
-        }
-        !blamed.is_empty()
     }
 }
 
@@ -153,15 +180,21 @@ pub(crate) fn warning(capability: Capability) -> Option<&'static str> {
 mod tests {
     use super::*;
 
+    fn refusal(capability: Capability) -> Refusal {
+        Refusal::new(capability, "unknown option", "SSH-2.0-x")
+    }
+
     #[test]
     fn the_level_follows_from_what_was_refused() {
         let best = |refused: &[Capability], required| {
-            let capabilities = Capabilities::without(refused.iter().copied().collect(), required);
+            let mut capabilities = Capabilities::without([], required);
+            refused.iter().chain(refused).for_each(|capability| capabilities.refuse(refusal(*capability)));
             (capabilities.best(), capabilities.check().is_ok())
         };
         assert_eq!(best(&[], None), (Level::Durable, true));
         assert_eq!(best(&[], Some(Level::Verified)), (Level::Verified, true));
         assert_eq!(best(&[], Some(Level::Stored)), (Level::Stored, true));
+        assert_eq!(best(&[], Some(Level::Sent)), (Level::Sent, true));
         assert_eq!(best(&[Capability::Flush], None), (Level::Stored, true));
         assert_eq!(best(&[Capability::Fsync], Some(Level::Durable)), (Level::Stored, false));
         assert_eq!(best(&[Capability::Acknowledge], None), (Level::Sent, true));
@@ -170,18 +203,26 @@ mod tests {
     }
 
     #[test]
-    fn a_named_option_is_left_away_alone() {
+    fn a_command_that_failed_once_is_asked_for_again_and_twice_in_a_row_not() {
+        let mut capabilities = Capabilities::default();
+        capabilities.refuse(refusal(Capability::Flush));
+        assert!(capabilities.durable());
+        capabilities.did(Capability::Flush);
+        capabilities.refuse(refusal(Capability::Flush));
+        assert!(capabilities.durable());
+        capabilities.refuse(refusal(Capability::Flush));
+        assert!(!capabilities.durable());
+        capabilities.forget_other_servers("SSH-2.0-x");
+        assert!(!capabilities.durable());
+        capabilities.forget_other_servers("SSH-2.0-y");
+        assert!(capabilities.durable());
+    }
+
+    #[test]
+    fn what_is_left_out_is_asked_for_again_by_others() {
         let all = Capabilities::default();
-        let mut capabilities = all.clone();
-        assert!(capabilities.learn_from(&all, b"rsync: --fsync: unknown option\n"));
-        assert_eq!(capabilities.refused().iter().collect::<Vec<_>>(), [&Capability::Fsync]);
-        assert!(!capabilities.options(Folders::None).fsync);
-        assert!(capabilities.options(Folders::None).partial_dir);
-        // A text that names nothing: the smallest set, and then nothing is left.
-        let before = capabilities.clone();
-        assert!(capabilities.learn_from(&before, b"usage"));
-        assert_eq!(capabilities.best(), Level::Sent);
-        let before = capabilities.clone();
-        assert!(!capabilities.learn_from(&before, b"usage"));
+        let less = all.leaving_out(Capability::Fsync);
+        assert!(!less.options(Folders::None).fsync && less.options(Folders::None).partial_dir);
+        assert!(all.options(Folders::None).fsync);
     }
 }

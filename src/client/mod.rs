@@ -5,6 +5,7 @@ pub(crate) mod compare;
 mod config;
 pub(crate) mod destination;
 pub mod documents;
+pub(crate) mod dry_run;
 pub(crate) mod file_list;
 pub(crate) mod login;
 pub mod nas;

@@ -1,25 +1,24 @@
-//! A session that leaves nothing behind: whether rsync starts on the NAS, takes these options, and can make a file in the
-//! destination folder. The receiver makes its temporary file, finds its whole-file sum wrong, asks once more, and keeps
+//! A session that leaves nothing behind: whether rsync on the NAS can make a file in the destination folder. The receiver makes its temporary file, finds its whole-file sum wrong, asks once more, and keeps
 //! nothing.
 
 use std::sync::Arc;
 
 use super::capabilities::{Capabilities, Folders};
+use super::dry_run::NoSources;
 use super::login::Client;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::event::{Monitor, Silent};
 use crate::role::ledger::Ledger;
-use crate::role::list::{SendList, Sources};
+use crate::role::list::SendList;
 use crate::role::sender::{ChangedFile, Mode};
 use crate::session::{Contents, Outcome, Push, Receipts, RemoteText, kind_of_text};
-use crate::tree::SourceFile;
 use crate::wire::flist::{EntryKind, FileEntry, FileMeta};
 use crate::wire::offer::{Offer, Protocol};
 use crate::wire::server_args::PushOptions;
 
 /// What a rehearsal showed.
 pub(crate) struct Rehearsal {
-    pub outcome: Outcome,
+    outcome: Outcome,
     /// How often the receiver asked for the file.
     tries: u64,
 }
@@ -68,13 +67,4 @@ fn not_writable(text: &RemoteText) -> NasSyncError {
         |said| format!("the NAS could not make a file in the destination folder: {said}"),
     );
     NasSyncError::new(kind, message).with_details(text.as_bytes())
-}
-
-/// A rehearsal opens nothing.
-struct NoSources;
-
-impl Sources for NoSources {
-    fn open(&self, _entry: &FileEntry) -> Result<SourceFile> {
-        Err(NasSyncError::new(ErrorKind::Internal, "a rehearsal has no files"))
-    }
 }

@@ -22,6 +22,11 @@ serialize! {
 
 /// What a test of the connection found.
 pub fn connection(report: &ConnectionReport) -> Value {
+    let refused: Vec<_> = report
+        .refusals
+        .iter()
+        .map(|refusal| json!({ "capability": refusal.capability.as_str(), "evidence": refusal.evidence }))
+        .collect();
     json!({
         "host_key": report.host_key,
         "ssh_server": text::escape(&report.ssh_server),
@@ -29,6 +34,7 @@ pub fn connection(report: &ConnectionReport) -> Value {
         "protocol": report.protocol,
         "connect_ms": millis(report.connect_time),
         "level": report.level.as_str(),
+        "refused": refused,
     })
 }
 

@@ -1,16 +1,16 @@
 //! The test of a connection: everything a sync needs, tried once, leaving nothing behind.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::Utc;
 
 use super::NasSyncService;
 use crate::client::capabilities::Capabilities;
+use crate::client::dry_run::find_refused;
 use crate::client::nas::{self, Flush, Flushed};
 use crate::client::rehearse::rehearse;
 use crate::error::Result;
-use crate::proof::{Capability, Level};
+use crate::proof::{Capability, Level, Refusal};
 use crate::store::{Access, Store};
 use crate::wire::offer::Protocol;
 
@@ -30,30 +30,28 @@ pub struct ConnectionReport {
     pub connect_time: Duration,
     /// The best level of proof that the NAS gave.
     pub level: Level,
+    /// What it does not do that would have been asked for, and how that is known.
+    pub refusals: Vec<Refusal>,
 }
 
 pub(super) async fn test(service: &NasSyncService) -> Result<ConnectionReport> {
     let mut connection = service.connection()?;
     let client = connection.client().await?;
     let destination = service.destination()?;
+    let folder = service.nas_path()?;
     // Everything is asked anew, whatever was remembered: the NAS may have been updated.
-    let mut capabilities = Capabilities::without(BTreeSet::new(), service.settings().durability);
-    let rehearsal = loop {
-        let asked = capabilities.clone();
-        let rehearsal = rehearse(&client, &destination, &asked).await?;
-        if !(rehearsal.outcome.refused_an_option()
-            && capabilities.learn_from(&asked, rehearsal.outcome.text.as_bytes()))
-        {
-            break rehearsal;
-        }
-    };
-    let protocol = rehearsal.check()?;
+    let mut capabilities = Capabilities::without([], service.settings().durability);
+    find_refused(&client, folder, &mut capabilities).await?.check(folder)?;
+    let protocol = rehearse(&client, &destination, &capabilities).await?.check()?;
     if capabilities.durable() {
-        let path = service.settings().path.clone().unwrap_or_default();
-        let flushed = nas::flush(&client, &path, Flush::Folder, client.idle_limit()).await?;
-        if let Flushed::Refused(why) = flushed {
-            tracing::info!(why, "the NAS does not flush its folders when asked");
-            capabilities.refuse(Capability::Flush);
+        // Asked twice, for it may be refused in passing.
+        for _ in 0..2 {
+            match nas::flush(&client, folder, Flush::Folder, client.idle_limit()).await? {
+                Flushed::Yes => break,
+                Flushed::Refused(why) => {
+                    capabilities.refuse(Refusal::new(Capability::Flush, why, client.ssh().server_version()));
+                }
+            }
         }
     }
     capabilities.check()?;
@@ -64,6 +62,7 @@ pub(super) async fn test(service: &NasSyncService) -> Result<ConnectionReport> {
         protocol: protocol.map_or(0, Protocol::number),
         connect_time: client.ssh().connect_time(),
         level: capabilities.best(),
+        refusals: capabilities.refusals().filter(|refusal| refusal.counts()).cloned().collect(),
     };
     remember(service, connection.target(), capabilities).await;
     connection.disconnect().await;
@@ -78,7 +77,8 @@ async fn remember(service: &NasSyncService, target: String, capabilities: Capabi
     let write = move |store: &mut Store| {
         // Whatever stopped an earlier run, it works now.
         store.set_pause(&target, None)?;
-        store.remember_refused(&target, capabilities.refused(), Utc::now())
+        let refusals: Vec<Refusal> = capabilities.refusals().cloned().collect();
+        store.remember_refusals(&target, &refusals, Utc::now())
     };
     if let Err(error) = service.with_store(Access::Existing, write).await {
         tracing::warn!(%error, "what the NAS can do was not remembered");

@@ -101,6 +101,7 @@ async fn run(
         stall = timer.stalled(terms.idle_limit) => return Err(SessionFailure::Stalled(stall)),
     };
     *protocol = Some(negotiated.protocol);
+    received.text.handshake_is_complete();
     received.listener = Some(terms.monitor);
     let framing = negotiated.client_framing;
     // Local work only: it may take as long as the disks need, which may be longer than the other side is given to move.

@@ -14,6 +14,8 @@ pub struct RemoteText {
     bytes: Vec<u8>,
     /// Whether a file failed there.
     partial: bool,
+    /// How much of it came before the handshake: a shell's greeting, a warning about a terminal.
+    before: usize,
 }
 
 impl RemoteText {
@@ -22,8 +24,15 @@ impl RemoteText {
         self.partial = true;
     }
 
+    /// What comes from now on is rsync's own.
+    pub(super) fn handshake_is_complete(&mut self) {
+        self.before = self.bytes.len();
+    }
+
     pub(super) fn push(&mut self, severity: Severity, text: &[u8]) {
-        if severity == Severity::Info {
+        // Some servers tell what went wrong as if it were news.
+        let complains = |line: &[u8]| line.starts_with(b"ERROR") || line.starts_with(b"rsync: ");
+        if severity == Severity::Info && !text.split(|&byte| byte == b'\n').any(complains) {
             return;
         }
         let room = MAX_TEXT.saturating_sub(self.bytes.len());
@@ -33,6 +42,11 @@ impl RemoteText {
     /// The lines, not escaped.
     pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
         self.bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty())
+    }
+
+    /// Whether rsync itself has said anything but news.
+    pub fn has_complaints(&self) -> bool {
+        self.bytes[self.before..].iter().any(|byte| !byte.is_ascii_whitespace())
     }
 
     /// All of it, not escaped.

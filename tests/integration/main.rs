@@ -4,6 +4,7 @@
     reason = "a failed test panics; helpers of tests are tests to the reader, not to the lint"
 )]
 
+mod abilities;
 mod backend;
 mod cli;
 mod documents;

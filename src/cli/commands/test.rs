@@ -19,14 +19,19 @@ pub async fn run(service: &NasSyncService, console: &Console) -> Result<u8> {
 
 fn render(report: &ConnectionReport, message: &str) -> String {
     let version = report.rsync_version.as_deref().unwrap_or("(does not say its version)");
-    table(&[
+    let mut rows = vec![
         ("result", message.to_owned()),
         ("host key", report.host_key.clone()),
         ("ssh server", text::escape(&report.ssh_server)),
         ("rsync", format!("{version}, protocol {}", report.protocol)),
         ("best level", report.level.as_str().to_owned()),
         ("login took", format!("{} ms", report.connect_time.as_millis())),
-    ])
+    ];
+    let refusals = report.refusals.iter();
+    rows.extend(
+        refusals.map(|refusal| ("does without", format!("{}: {}", refusal.capability.as_str(), refusal.evidence))),
+    );
+    table(&rows)
 }
 
 /// The result in one sentence.

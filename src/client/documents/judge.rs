@@ -177,13 +177,16 @@ impl SessionEnd<'_> {
     }
 
     /// A session without acknowledgements that came to its end with complaints.
-    fn unclean(&self) -> Option<&Outcome> {
+    pub fn unclean(&self) -> Option<&Outcome> {
         self.outcome.filter(|outcome| outcome.result.is_ok() && self.proof == Proof::CleanEnd && !self.ended_clean())
     }
 
     fn ended_clean(&self) -> bool {
         self.outcome.is_some_and(|outcome| {
-            outcome.result.is_ok() && outcome.exit == Some(ExitStatus::Code(0)) && !outcome.text.is_partial()
+            outcome.result.is_ok()
+                && outcome.exit == Some(ExitStatus::Code(0))
+                && !outcome.text.is_partial()
+                && !outcome.text.has_complaints()
         })
     }
 }

@@ -58,6 +58,11 @@ impl BatchLimits {
     pub fn halve(&mut self, documents: usize) {
         self.documents = documents.div_ceil(2).max(1);
     }
+
+    /// After a batch that went well: whoever was to blame before is behind.
+    pub fn double(&mut self) {
+        self.documents = self.documents.saturating_mul(2).min(MAX_BATCH);
+    }
 }
 
 /// What a person should know about little room.

@@ -37,15 +37,21 @@ impl DocumentSender {
         let scope = if in_folders { Flush::Everything } else { Flush::Folder };
         let unproved = match self.flush(client, scope, cancelled).await {
             Ok(Flushed::Yes) => {
+                self.capabilities.did(Capability::Flush);
                 let durable = judged.iter_mut().filter(|part| part.asked.durable());
                 durable.for_each(|part| part.verdicts.raise_to(Level::Durable));
                 return;
             }
             Ok(Flushed::Refused(why)) => {
-                self.refuse(Capability::Flush);
+                self.refuse(client, Capability::Flush, why.clone());
                 match self.capabilities.check() {
-                    Ok(()) => return,
                     Err(error) => error.with_details(why),
+                    // It may have been in passing: the documents stay pending, and the next batch asks again.
+                    Ok(()) if self.settings.required.is_some_and(|level| level >= Level::Durable) => {
+                        let message = format!("the NAS did not flush its disks: {why}");
+                        NasSyncError::new(ErrorKind::RemoteFailed, message)
+                    }
+                    Ok(()) => return,
                 }
             }
             Err(error) => error,
@@ -53,17 +59,20 @@ impl DocumentSender {
         take_back(judged, unproved, report);
     }
 
-    /// One flush. It has to come over the login of the sessions: behind a lost one there may be a NAS that has started
-    /// anew, and has nothing left to flush.
+    /// One flush, asked for once more when it is refused. It has to come over the login of the sessions: behind a lost one
+    /// there may be a NAS that has started anew, and has nothing left to flush.
     async fn flush(&self, client: &Client, scope: Flush, cancelled: Option<Cancelled>) -> Result<Flushed> {
         let is_last = cancelled == Some(Cancelled::Interrupted);
         let limit = if is_last { LAST_FLUSH } else { client.idle_limit() };
-        let flush = nas::flush(client, &self.settings.folder, scope, limit);
+        let flush = async || nas::flush(client, &self.settings.folder, scope, limit).await;
         if !is_last {
-            return flush.await;
+            return match flush().await? {
+                Flushed::Yes => Ok(Flushed::Yes),
+                Flushed::Refused(_) => flush().await,
+            };
         }
         // Whoever asked for the end does not want to wait for slow disks; the documents go again next time.
-        tokio::time::timeout(LAST_FLUSH, flush).await.unwrap_or_else(|_| Err(interrupted()))
+        tokio::time::timeout(LAST_FLUSH, flush()).await.unwrap_or_else(|_| Err(interrupted()))
     }
 
     /// Where the level `verified` is asked for, lets the NAS read again what it stored.

@@ -1,6 +1,6 @@
 //! All of it in one call: look at the files, check the names, send batch by batch.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -89,7 +89,7 @@ impl Client {
         outcomes.fail(refused);
         let bytes = prepared.iter().map(Prepared::bytes).sum();
         monitor.event(DocumentEvent::Planned { documents: prepared.len() as u64, bytes });
-        let mut sender = DocumentSender::new(SendSettings { folder, root, required, jobs }, BTreeSet::new());
+        let mut sender = DocumentSender::new(SendSettings { folder, root, required, jobs }, Vec::new());
         let rest = self.send_all(&mut sender, prepared, &monitor, &mut outcomes).await;
         for warning in sender.take_warnings() {
             tracing::warn!("{warning}");

@@ -3,7 +3,6 @@
 //! One batch goes in one session or in several side by side; each is judged (`judge`), and what they proved is made to
 //! last (`prove`).
 
-use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,14 +15,18 @@ use super::judge::{self, SessionEnd};
 use super::limits::{self, BatchLimits};
 use super::prepared::Prepared;
 use super::report::{BatchReport, FailedDocument, Verdicts};
-use crate::client::capabilities::{self, Capabilities, Folders, Proof};
+use crate::client::capabilities::{self, Capabilities, Folders};
 use crate::client::destination::destination_of;
+use crate::client::dry_run::{dry_run, find_refused};
 use crate::client::login::Client;
 use crate::client::nas::{self, Space};
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::proof::{Capability, Level};
+use crate::proof::{Capability, Level, Refusal};
 use crate::session::Outcome;
 use crate::tree::HeldFolder;
+
+/// How often sessions may be refused whose options a dry run shows to be taken.
+const MOST_ODD_REFUSALS: u32 = 2;
 
 /// What a [`DocumentSender`] needs to know beside the login.
 #[derive(Debug, Clone)]
@@ -54,8 +57,12 @@ pub struct DocumentSender {
     pub(super) capabilities: Capabilities,
     limits: BatchLimits,
     low_room_said: bool,
-    /// What was refused when somebody last asked for news.
-    told: BTreeSet<Capability>,
+    /// Whether the NAS has answered a command beside rsync, so that words of a command line reach rsync as they are.
+    runs_commands: bool,
+    /// Sessions in a row that were refused although dry runs with the same options were not.
+    odd_refusals: u32,
+    /// What was known when somebody last asked for news.
+    told: Vec<Refusal>,
     warnings: Vec<String>,
 }
 
@@ -71,13 +78,15 @@ pub(super) struct Judged {
 
 impl DocumentSender {
     /// A sender that knows what this NAS has refused before.
-    pub fn new(settings: SendSettings, refused: BTreeSet<Capability>) -> Self {
+    pub fn new(settings: SendSettings, refusals: Vec<Refusal>) -> Self {
         Self {
-            capabilities: Capabilities::without(refused.clone(), settings.required),
+            capabilities: Capabilities::without(refusals.clone(), settings.required),
             settings,
             limits: BatchLimits::default(),
             low_room_said: false,
-            told: refused,
+            runs_commands: false,
+            odd_refusals: 0,
+            told: refusals,
             warnings: Vec::new(),
         }
     }
@@ -87,12 +96,12 @@ impl DocumentSender {
         self.capabilities.check()
     }
 
-    /// All that this NAS refuses, if more is known than when this was asked last.
-    pub fn take_news(&mut self) -> Option<BTreeSet<Capability>> {
-        let refused = self.capabilities.refused();
-        (*refused != self.told).then(|| {
-            self.told.clone_from(refused);
-            refused.clone()
+    /// All that is known to be refused, if something else is known than when this was asked last.
+    pub fn take_news(&mut self) -> Option<Vec<Refusal>> {
+        let known: Vec<Refusal> = self.capabilities.refusals().cloned().collect();
+        (known != self.told).then(|| {
+            self.told.clone_from(&known);
+            known
         })
     }
 
@@ -103,16 +112,19 @@ impl DocumentSender {
 
     /// How much room the NAS has, where it says so. Low room is said once. Dropping the future loses nothing.
     pub async fn room(&mut self, client: &Client) -> Option<Space> {
+        self.capabilities.forget_other_servers(client.ssh().server_version());
         if !self.capabilities.has(Capability::Space) {
             return None;
         }
         let Some(space) = nas::free_space(client, &self.settings.folder).await else {
             // A connection that was just lost says nothing about what the NAS would answer.
             if client.ssh().lost().is_none() {
-                self.refuse(Capability::Space);
+                self.refuse(client, Capability::Space, String::from("df gave no figures"));
             }
             return None;
         };
+        self.runs_commands = true;
+        self.capabilities.did(Capability::Space);
         if let Some(warning) = limits::low_room(space).filter(|_| !self.low_room_said) {
             self.low_room_said = true;
             self.warnings.push(warning);
@@ -141,11 +153,17 @@ impl DocumentSender {
         cancel: impl Future<Output = Cancelled>,
     ) -> BatchReport {
         let began = Instant::now();
+        self.capabilities.forget_other_servers(client.ssh().server_version());
+        if let Some(report) = self.folder_is_missing(client, &documents).await {
+            return report;
+        }
         let bytes = documents.iter().map(Prepared::bytes).sum();
         let mut report = BatchReport::default();
         let (sessions, cancelled) = self.run_sessions(client, documents, monitor, cancel, &mut report).await;
-        let judge = |(batch, outcome)| self.judge(client, batch, outcome, &mut report);
-        let mut judged: Vec<Judged> = sessions.into_iter().map(judge).collect();
+        let mut judged = Vec::with_capacity(sessions.len());
+        for (batch, outcome) in sessions {
+            judged.push(self.judge(client, batch, outcome, &mut report).await);
+        }
         self.limits.learn(bytes, began.elapsed());
         self.make_durable(client, &mut judged, cancelled, &mut report).await;
         self.read_back(client, &mut judged, &mut report).await;
@@ -199,8 +217,24 @@ impl DocumentSender {
         (sessions, cancelled)
     }
 
+    /// A wrapper that cleans the words of a command may also clean away what keeps rsync from making the folder. So where
+    /// only rsync can be run, it is asked first whether the folder is there.
+    async fn folder_is_missing(&self, client: &Client, documents: &[Prepared]) -> Option<BatchReport> {
+        if self.runs_commands {
+            return None;
+        }
+        // Options that are refused show when the documents go.
+        let dry_run = dry_run(client, &self.settings.folder, &self.capabilities).await;
+        let error = dry_run.and_then(|dry_run| dry_run.check(&self.settings.folder)).err()?;
+        (error.kind() == ErrorKind::DestinationMissing).then(|| BatchReport {
+            open: documents.iter().map(|document| document.id.clone()).collect(),
+            stopped: Some(error),
+            ..BatchReport::default()
+        })
+    }
+
     /// What a session proved about each document, and which of them go again.
-    fn judge(
+    async fn judge(
         &mut self,
         client: &Client,
         batch: Batch,
@@ -213,7 +247,7 @@ impl DocumentSender {
         report.bytes_sent += outcome.as_ref().map_or_else(|| batch.ledger.read(), |outcome| outcome.sent);
         if let Some(outcome) = &outcome
             && outcome.refused_an_option()
-            && self.can_do_with_less(&asked, outcome, report)
+            && self.can_do_with_less(client, &asked, report).await
         {
             return Judged { verdicts: Verdicts::default(), asked, folders, again: batch.documents };
         }
@@ -225,32 +259,42 @@ impl DocumentSender {
             let heard = if outcome.protocol.is_some() { Heard::Handshake } else { Heard::Nothing };
             note_end(client, error.clone(), heard, report);
         }
-        let mut verdicts = judge::judge(&batch, &SessionEnd { proof: asked.proof(), outcome: outcome.as_ref() });
+        let end = SessionEnd { proof: asked.proof(), outcome: outcome.as_ref() };
+        let mut verdicts = judge::judge(&batch, &end);
         if jammed {
             verdicts.spread_refusals();
         }
         if let Some(error) = verdicts.trouble_of_the_nas() {
             report.stop(error);
         }
-        let complained = asked.proof() == Proof::CleanEnd && outcome.as_ref().is_some_and(|end| end.result.is_ok());
+        let complained = end.unclean().is_some();
         if jammed && verdicts.failed.is_empty() {
             // Nothing is out of the way: the next session would end like this one.
             outcome.and_then(|outcome| outcome.result.err()).into_iter().for_each(|error| report.stop(error));
         }
-        if complained && verdicts.failed.is_empty() {
+        match complained {
             // Smaller sessions show whom the complaint is about.
-            self.limits.halve(verdicts.open.len());
+            true if verdicts.failed.is_empty() => self.limits.halve(verdicts.open.len()),
+            true => {}
+            false => self.limits.double(),
         }
         let goes_on = jammed || complained || report.connection_lost.is_some();
         let again = if goes_on { std::mem::take(&mut verdicts.open) } else { Vec::new() };
         Judged { verdicts, asked, folders, again }
     }
 
-    /// After a server refused its arguments: whether the documents can go again with fewer.
-    fn can_do_with_less(&mut self, asked: &Capabilities, outcome: &Outcome, report: &mut BatchReport) -> bool {
+    /// After a server refused its arguments: whether the documents can go again, with fewer or because it was in passing.
+    async fn can_do_with_less(&mut self, client: &Client, asked: &Capabilities, report: &mut BatchReport) -> bool {
         // A session beside this one may have found out already.
-        if self.capabilities == *asked && !self.capabilities.learn_from(asked, outcome.text.as_bytes()) {
-            return false;
+        if self.capabilities == *asked {
+            let found = find_refused(client, &self.settings.folder, &mut self.capabilities).await;
+            if !found.is_ok_and(|last| last.outcome.protocol.is_some()) {
+                return false;
+            }
+            self.odd_refusals = if self.capabilities == *asked { self.odd_refusals + 1 } else { 0 };
+            if self.odd_refusals > MOST_ODD_REFUSALS {
+                return false;
+            }
         }
         self.warn_of_news(asked);
         match self.capabilities.check() {
@@ -262,23 +306,25 @@ impl DocumentSender {
         }
     }
 
-    pub(super) fn refuse(&mut self, capability: Capability) {
-        let known = self.capabilities.clone();
-        self.capabilities.refuse(capability);
-        self.warn_of_news(&known);
+    pub(super) fn refuse(&mut self, client: &Client, capability: Capability, evidence: String) {
+        self.capabilities.refuse(Refusal::new(capability, evidence, client.ssh().server_version()));
+        self.warn_of(capability);
     }
 
-    /// Says what changes by what was learnt: once, because from now on it is known.
+    /// Says what changes by what was learnt: once, because from then on it is known.
     fn warn_of_news(&mut self, known: &Capabilities) {
-        if self.settings.required.is_some() {
-            return;
+        for capability in self.capabilities.refused().difference(&known.refused()) {
+            self.warn_of(*capability);
         }
-        for capability in self.capabilities.refused().difference(known.refused()) {
-            if let Some(warning) = capabilities::warning(*capability)
-                && !self.warnings.iter().any(|said| said == warning)
-            {
-                self.warnings.push(warning.to_owned());
-            }
+    }
+
+    fn warn_of(&mut self, capability: Capability) {
+        // A level that is required is an error where it cannot be had.
+        if self.settings.required.is_none()
+            && let Some(warning) = capabilities::warning(capability)
+            && !self.warnings.iter().any(|said| said == warning)
+        {
+            self.warnings.push(warning.to_owned());
         }
     }
 }

@@ -40,9 +40,9 @@ struct Marks {
 /// Remembers what this NAS refuses, and takes over what people should know.
 pub(super) async fn remember_refusals(context: &Context, state: &mut State, sender: &mut DocumentSender) -> Result<()> {
     state.warn(sender.take_warnings());
-    let Some(refused) = sender.take_news() else { return Ok(()) };
+    let Some(refusals) = sender.take_news() else { return Ok(()) };
     let target = context.target.clone();
-    context.store.with(move |store| store.remember_refused(&target, &refused, Utc::now())).await
+    context.store.with(move |store| store.remember_refusals(&target, &refusals, Utc::now())).await
 }
 
 /// Records outcomes and takes their documents out of the lease, in one commit.

@@ -68,13 +68,13 @@ async fn begin(
     let store = SharedStore::open(&settings.db, Access::Existing).await?;
     let (began, asked) = (Utc::now(), Asked::of(&selection));
     let known = target.clone();
-    let (selection, unusable, refused, pause) = store
+    let (selection, unusable, refusals, pause) = store
         .with(move |store| {
             store.forget_gone()?;
             let unusable = store.unusable(&selection)?;
             // So that the run ends although new documents come.
             let selection = store.as_of_now(&selection)?;
-            Ok((selection, unusable, store.refused(&known, began)?, store.pause(&known)?))
+            Ok((selection, unusable, store.refusals(&known, began)?, store.pause(&known)?))
         })
         .await?;
     let send = SendSettings {
@@ -83,7 +83,7 @@ async fn begin(
         required: settings.durability,
         jobs: settings.jobs,
     };
-    let sender = DocumentSender::new(send, refused);
+    let sender = DocumentSender::new(send, refusals);
     let retries = settings.retries;
     let layout = Arc::new(layout);
     let context = Context { store, target, root, layout, retries, monitor, stopping, selection, others, began };

@@ -36,7 +36,7 @@ const DOCUMENTS: &str = "
 /// count. `nas_sync_names` says whose each name on the
 /// NAS is; its primary key is what keeps two documents, and two processes, off one name. That of `nas_sync_leased` keeps
 /// two workers off one document.
-pub(super) const MIGRATIONS: [&str; 3] = [
+pub(super) const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE {schema}.nas_sync_documents (
         document_id INTEGER PRIMARY KEY,
@@ -105,6 +105,17 @@ pub(super) const MIGRATIONS: [&str; 3] = [
     "
     ALTER TABLE {schema}.nas_sync_documents ADD COLUMN row_identity TEXT NULL;
     ALTER TABLE {schema}.nas_sync_targets ADD COLUMN refused_logins TEXT NULL;",
+    // `nas_sync_targets.refused` and `learnt_at` rested on less evidence and are no longer believed.
+    "
+    CREATE TABLE {schema}.nas_sync_refusals (
+        target TEXT NOT NULL,
+        capability TEXT NOT NULL,
+        evidence TEXT NOT NULL,
+        server TEXT NOT NULL,
+        times INTEGER NOT NULL,
+        learnt_at TIMESTAMP NOT NULL,
+        PRIMARY KEY (target, capability)
+    ) WITHOUT ROWID;",
 ];
 
 /// Which optional columns `documents` has.

@@ -1,49 +1,57 @@
-//! What is remembered about each NAS: what it refused, so that it is not asked again each time, and a pause.
+//! What is remembered about each NAS: what it refused and how that is known, so that it is not asked again each time, and
+//! a pause.
 //!
 //! A refusal is forgotten after [`MEMORY`], because firmware is updated.
 
-use std::collections::BTreeSet;
-
 use chrono::{DateTime, TimeDelta, Utc};
-use rusqlite::OptionalExtension as _;
+use rusqlite::{OptionalExtension as _, Row};
 
 use super::connection::Store;
 use super::{timestamp, values};
 use crate::error::Result;
-use crate::proof::Capability;
+use crate::proof::{Capability, Refusal};
 use crate::store::model::{Failure, MOST_REFUSED_LOGINS, Pause};
 
 /// How long a refusal is remembered.
 const MEMORY: TimeDelta = TimeDelta::days(30);
 
 impl Store {
-    /// What this NAS has refused.
-    pub fn refused(&self, target: &str, now: DateTime<Utc>) -> Result<BTreeSet<Capability>> {
+    /// What this NAS has refused, as far as it is still believed.
+    pub fn refusals(&self, target: &str, now: DateTime<Utc>) -> Result<Vec<Refusal>> {
         let read = || {
-            let row = self
-                .conn
-                .query_row("SELECT learnt_at, refused FROM nas_sync_targets WHERE target = ?1", [target], |row| {
-                    Ok((values::text(row, 0)?, values::text(row, 1)?))
-                })
-                .optional()?;
-            let Some((learnt, Some(refused))) = row else { return Ok(BTreeSet::new()) };
-            let fresh = learnt.as_deref().and_then(timestamp::parse).is_some_and(|time| (now - time).abs() < MEMORY);
-            let words: BTreeSet<&str> = refused.split(' ').collect();
-            let all = Capability::ALL.into_iter();
-            Ok(all.filter(|capability| fresh && words.contains(capability.as_str())).collect())
+            let mut rows = self.conn.prepare(
+                "SELECT capability, evidence, server, times, learnt_at FROM nas_sync_refusals WHERE target = ?1",
+            )?;
+            let rows = rows.query_map([target], |row| read_refusal(row, now))?;
+            rows.filter_map(Result::transpose).collect::<rusqlite::Result<_>>()
         };
         read().map_err(self.fault("read what is known about the NAS in"))
     }
 
-    /// Remembers what this NAS refuses, in place of what was remembered before.
-    pub fn remember_refused(&mut self, target: &str, refused: &BTreeSet<Capability>, now: DateTime<Utc>) -> Result<()> {
-        let words: Vec<_> = refused.iter().map(|capability| capability.as_str()).collect();
+    /// Remembers what this NAS refuses, in place of what was remembered before. What was known keeps its day.
+    pub fn remember_refusals(&mut self, target: &str, refusals: &[Refusal], now: DateTime<Utc>) -> Result<()> {
+        let known: Vec<Refusal> = self.refusals(target, now)?;
         self.write("remember what the NAS does in", |tx, _| {
-            tx.execute(
-                "INSERT INTO nas_sync_targets (target, learnt_at, refused) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (target) DO UPDATE SET learnt_at = excluded.learnt_at, refused = excluded.refused",
-                (target, timestamp::format(now), words.join(" ")),
-            )?;
+            for gone in known.iter().filter(|known| !refusals.contains(known)) {
+                tx.execute(
+                    "DELETE FROM nas_sync_refusals WHERE target = ?1 AND capability = ?2",
+                    (target, gone.capability.as_str()),
+                )?;
+            }
+            for new in refusals.iter().filter(|refusal| !known.contains(refusal)) {
+                tx.execute(
+                    "INSERT OR REPLACE INTO nas_sync_refusals (target, capability, evidence, server, times, learnt_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    (
+                        target,
+                        new.capability.as_str(),
+                        &new.evidence,
+                        &new.server,
+                        i64::from(new.times),
+                        timestamp::format(now),
+                    ),
+                )?;
+            }
             Ok(())
         })
     }
@@ -115,4 +123,18 @@ impl Store {
             Ok(())
         })
     }
+}
+
+/// `None` for one that makes no sense or is too old.
+fn read_refusal(row: &Row<'_>, now: DateTime<Utc>) -> rusqlite::Result<Option<Refusal>> {
+    let learnt = values::text(row, 4)?.as_deref().and_then(timestamp::parse);
+    let is_fresh = learnt.is_some_and(|time| (now - time).abs() < MEMORY);
+    let name = values::text(row, 0)?.unwrap_or_default();
+    let Some(capability) = Capability::ALL.into_iter().find(|capability| is_fresh && capability.as_str() == name)
+    else {
+        return Ok(None);
+    };
+    let (evidence, server) = (values::text(row, 1)?.unwrap_or_default(), values::text(row, 2)?.unwrap_or_default());
+    let refusal = Refusal::new(capability, evidence, server);
+    Ok(Some(Refusal { times: values::number(row, 3)?.unwrap_or(1), ..refusal }))
 }

@@ -18,7 +18,7 @@ use super::*;
 use crate::error::{ErrorKind, Result};
 use crate::id::{DocumentId, UserId};
 use crate::process::{Holder, Life};
-use crate::proof::{Capability, Level};
+use crate::proof::{Capability, Level, Refusal};
 use crate::store::model::*;
 use crate::wire::flist::Mtime;
 

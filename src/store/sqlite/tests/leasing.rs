@@ -206,9 +206,11 @@ fn attempts_are_kept_also_those_without_a_lease() {
 fn refusals_are_remembered_for_a_while_and_pauses_until_they_end() {
     let db = Db::absent();
     let mut store = db.open();
-    assert!(store.refused("nas", noon()).unwrap().is_empty());
-    let refused = [Capability::Fsync, Capability::Space].into();
-    store.remember_refused("nas", &refused, noon()).unwrap();
+    assert!(store.refusals("nas", noon()).unwrap().is_empty());
+    let refusals = [Capability::Fsync, Capability::Space].map(|it| Refusal::new(it, "--fsync: unknown", "SSH-2.0-x"));
+    let mut refused = refusals.to_vec();
+    refused[1].times = 2;
+    store.remember_refusals("nas", &refused, noon()).unwrap();
     let pause = Pause {
         until: Some(noon()),
         failure: Failure { kind: "disk_full".to_owned(), text: "no room".to_owned() },
@@ -216,12 +218,17 @@ fn refusals_are_remembered_for_a_while_and_pauses_until_they_end() {
     };
     store.set_pause("nas", Some(&pause)).unwrap();
     assert_eq!(store.pause("nas").unwrap(), Some(pause));
-    assert_eq!(store.refused("nas", noon() + TimeDelta::days(29)).unwrap(), refused);
-    assert!(store.refused("nas", noon() + TimeDelta::days(31)).unwrap().is_empty(), "firmware is updated");
-    assert!(store.refused("other", noon()).unwrap().is_empty());
+    assert_eq!(store.refusals("nas", noon() + TimeDelta::days(29)).unwrap(), refused);
+    assert!(store.refusals("nas", noon() + TimeDelta::days(31)).unwrap().is_empty(), "firmware is updated");
+    assert!(store.refusals("other", noon()).unwrap().is_empty());
     store.set_pause("nas", None).unwrap();
     assert_eq!(store.pause("nas").unwrap(), None);
-    assert_eq!(store.refused("nas", noon()).unwrap(), refused);
+    assert_eq!(store.refusals("nas", noon()).unwrap(), refused);
+    // What is still so keeps its day; what is not is gone.
+    refused.pop();
+    store.remember_refusals("nas", &refused, noon() + TimeDelta::days(29)).unwrap();
+    assert_eq!(store.refusals("nas", noon() + TimeDelta::days(29)).unwrap(), refused);
+    assert!(store.refusals("nas", noon() + TimeDelta::days(31)).unwrap().is_empty());
 }
 
 #[test]

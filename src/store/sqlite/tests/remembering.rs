@@ -109,7 +109,8 @@ fn a_corrupt_value_is_the_trouble_of_one_row() {
         ("nas_sync_lease_watches", "1", &["beat", "seen_at"]),
         ("nas_sync_leased", "document_id = 4", &["fence"]),
         ("nas_sync_names", "document_id = 1", &["document_id", "name"]),
-        ("nas_sync_targets", "1", &["learnt_at", "refused", "paused_until", "pause_kind", "pause_text", "pauses"]),
+        ("nas_sync_targets", "1", &["paused_until", "pause_kind", "pause_text", "pauses"]),
+        ("nas_sync_refusals", "1", &["evidence", "server", "times", "learnt_at"]),
         ("nas_sync_attempts", "1", &["document_id", "started_at", "duration_ms", "bytes", "outcome", "error_kind"]),
     ];
     let (template, added) = furnished();
@@ -182,7 +183,7 @@ fn every_question_is_answered(db: &Db, added: &[DocumentId]) -> Result<()> {
     assert_eq!(line.due + line.leased + line.deferred.len() as u64, 2);
     store.stats(None)?;
     store.oldest_pending(&all)?;
-    store.refused("nas", noon())?;
+    store.refusals("nas", noon())?;
     store.pause("nas")?;
     store.leased(&all)?;
     store.remote_names()?;

@@ -1,0 +1,144 @@
+//! A dry run about nothing but the destination folder: whether rsync starts on the NAS, takes these options, and has that
+//! folder. Nothing is made or changed.
+//!
+//! Guarantees: an option counts as refused only when a session without it was taken and the same session with it was not,
+//! twice. A server that ends for another reason teaches nothing.
+
+use std::sync::Arc;
+
+use super::capabilities::{Capabilities, Folders};
+use super::login::Client;
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::proof::{Capability, Refusal};
+use crate::role::event::{Monitor, Silent};
+use crate::role::ledger::Ledger;
+use crate::role::list::{SendList, Sources};
+use crate::role::sender::{ChangedFile, Mode};
+use crate::session::{Contents, Outcome, Push, Receipts};
+use crate::text;
+use crate::transport::ExitStatus;
+use crate::tree::SourceFile;
+use crate::wire::flist::{Content, EntryKind, FileEntry, FileMeta};
+use crate::wire::iflags::ItemFlags;
+use crate::wire::offer::Offer;
+use crate::wire::server_args::PushOptions;
+
+/// How much of a refusal is worth keeping, in bytes.
+const SHOWN: usize = 200;
+
+/// What a dry run showed.
+pub(crate) struct DryRun {
+    pub outcome: Outcome,
+    /// Whether the receiver would have made the folder.
+    is_missing: bool,
+}
+
+impl DryRun {
+    /// Fails when the session did, or with `DestinationMissing` when the folder is not there.
+    pub fn check(self, folder: &str) -> Result<()> {
+        let missing = || {
+            let message = format!("{} does not exist on the NAS", text::escape(folder));
+            NasSyncError::new(ErrorKind::DestinationMissing, message)
+        };
+        match self.outcome.result {
+            Ok(()) if self.is_missing => Err(missing()),
+            Ok(()) => Ok(()),
+            // The folder above it is not there either.
+            Err(error) if error.kind() == ErrorKind::DestinationMissing => {
+                Err(missing().with_details(self.outcome.text.as_bytes()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Asks the NAS what it would do about the folder itself.
+pub(crate) async fn dry_run(client: &Client, folder: &str, capabilities: &Capabilities) -> Result<DryRun> {
+    let ledger = Arc::new(Ledger::new(Arc::new(Silent), 1));
+    let meta = FileMeta { permissions: 0o755, ..FileMeta::default() };
+    let entry = FileEntry::new(&b"."[..], EntryKind::Directory(Content::Unlisted), meta);
+    let push = Push {
+        offer: Offer::default(),
+        list: SendList { entries: vec![FileEntry { tag: Some(0), ..entry }], ..SendList::default() },
+        sources: Arc::new(NoSources),
+        contents: Contents::Unsummed,
+        receipts: Receipts::NotAsked,
+        changed: ChangedFile::Invalidate,
+        mode: Mode::DryRun,
+        idle_limit: client.idle_limit(),
+        monitor: Arc::clone(&ledger) as Arc<dyn Monitor>,
+    };
+    let asked = capabilities.options(Folders::None);
+    let options = PushOptions { dry_run: true, times: false, omit_directory_times: true, ..asked };
+    let destination = match folder.trim_end_matches('/') {
+        "" => "/",
+        folder => folder,
+    };
+    let outcome = client.session(destination.as_bytes(), &options, push).await?;
+    let is_missing = ledger.take().files[0].flags.is_some_and(|flags| flags.has(ItemFlags::NEW));
+    Ok(DryRun { outcome, is_missing })
+}
+
+/// Finds out which options a server refuses that ended before the handshake. Gives the last dry run: whether the server
+/// takes what is left, or why nothing could be found out.
+pub(crate) async fn find_refused(client: &Client, folder: &str, capabilities: &mut Capabilities) -> Result<DryRun> {
+    let mut last = dry_run(client, folder, capabilities).await?;
+    if last.outcome.refused_an_option() {
+        // It may have been in passing.
+        last = dry_run(client, folder, capabilities).await?;
+    }
+    while last.outcome.refused_an_option() {
+        let Some(refusal) = find_one(client, folder, capabilities, &last.outcome).await? else { break };
+        capabilities.refuse(refusal);
+        last = dry_run(client, folder, capabilities).await?;
+    }
+    Ok(last)
+}
+
+/// Leaves out one option after the other until the server takes the rest: it refuses the last of them.
+async fn find_one(
+    client: &Client,
+    folder: &str,
+    capabilities: &Capabilities,
+    refused: &Outcome,
+) -> Result<Option<Refusal>> {
+    let mut fewer = capabilities.clone();
+    let mut evidence = evidence(refused);
+    while let Some(doubted) = most_doubtful(&fewer, &evidence) {
+        fewer = fewer.leaving_out(doubted);
+        let trial = dry_run(client, folder, &fewer).await?.outcome;
+        if trial.protocol.is_some() {
+            return Ok(Some(Refusal::new(doubted, evidence, client.ssh().server_version())));
+        }
+        if !trial.refused_an_option() {
+            return Ok(None);
+        }
+        evidence = self::evidence(&trial);
+    }
+    Ok(None)
+}
+
+/// The option that the server names; else the one that is missed least.
+fn most_doubtful(capabilities: &Capabilities, said: &str) -> Option<Capability> {
+    let doubted = capabilities.options_to_doubt();
+    let named = doubted.iter().find(|(_, word)| said.contains(word));
+    named.or(doubted.first()).map(|(capability, _)| *capability)
+}
+
+/// The server's own words, safe to print.
+fn evidence(outcome: &Outcome) -> String {
+    match (outcome.text.lines().next(), &outcome.exit) {
+        (Some(line), _) => text::escape_bytes(&line[..line.len().min(SHOWN)]),
+        (None, Some(ExitStatus::Code(status))) => format!("rsync ended with status {status} and said nothing"),
+        (None, _) => String::from("rsync ended and said nothing"),
+    }
+}
+
+/// A session that sends no file opens none.
+pub(super) struct NoSources;
+
+impl Sources for NoSources {
+    fn open(&self, _entry: &FileEntry) -> Result<SourceFile> {
+        Err(NasSyncError::new(ErrorKind::Internal, "a session without files was asked for one"))
+    }
+}
