@@ -34,6 +34,7 @@ mod soak;
 mod ssh;
 mod ssh_exec;
 mod ssh_no_strict;
+mod ssh_sessions;
 mod static_binary;
 mod support;
 mod verify;

@@ -7,71 +7,150 @@
 //! polls stops the others once [`CHANNEL_BUFFER`] messages wait for it. So a reader is always polled, or dropped.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use russh::client::{Handle, Msg};
-use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::runtime;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 
 use super::link::{Callbacks, Link};
+use super::places::{Again, Place, Places};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::transport::{Exec, ExecEvent, ExecReader, ExecWriter, ExitStatus};
 
 /// Messages of at most 32 KiB each that may wait for one reader.
 pub const CHANNEL_BUFFER: usize = 512;
+/// How long a server may take to show that it has seen the end of a channel.
+const SETTLING: Duration = Duration::from_secs(5);
+const BEFORE_START: &str = "before a command could start";
 /// Number that marks standard error in SSH (RFC 4254, section 5.2).
 const STDERR: u32 = 1;
 
 type WriteHalf = ChannelWriteHalf<Msg>;
 
-/// Opens a channel and starts a command. Fails with `ExecRefused` or `ConnectionLost`.
-pub(super) async fn start(handle: &Handle<Callbacks>, link: &Arc<Link>, command: &[u8]) -> Result<Exec> {
-    let channel = handle.channel_open_session().await.map_err(|error| match error {
-        russh::Error::ChannelOpenFailure(reason) => {
-            NasSyncError::new(ErrorKind::ExecRefused, "the NAS opens no session for a command")
-                .with_details(format!("{reason:?}"))
+/// The login that commands run over.
+pub(super) struct Login<'a> {
+    pub handle: &'a Arc<Handle<Callbacks>>,
+    pub link: &'a Arc<Link>,
+    pub address: &'a str,
+    /// How long the server may take to start a command.
+    pub budget: Duration,
+}
+
+/// Starts a command once there is a place for it: behind commands that run, where the server lets no more of them run at
+/// once. Fails with `ExecRefused`, `ConnectionLost`, or `Stalled`.
+pub(super) async fn start(login: &Login<'_>, command: &[u8]) -> Result<Exec> {
+    let reader = open(login).await?;
+    timeout(login.budget, run(reader, login.link, command)).await.unwrap_or_else(|_| Err(login.late()))
+}
+
+impl Login<'_> {
+    fn late(&self) -> NasSyncError {
+        let message = format!("{} did not start a command within {} s", self.address, self.budget.as_secs_f32());
+        NasSyncError::new(ErrorKind::Stalled, message)
+    }
+}
+
+/// Opens a channel.
+async fn open(login: &Login<'_>) -> Result<Reader> {
+    let places = login.link.places();
+    let mut refusals = 0;
+    loop {
+        let place = tokio::select! {
+            place = Places::take(places) => place,
+            _ = login.link.ended() => return Err(login.link.lost(BEFORE_START)),
+        };
+        let attempt = places.attempt();
+        let reason = match timeout(login.budget, ask_for_channel(login.handle, place)).await {
+            Ok(Ok(reader)) => return Ok(reader),
+            Ok(Err(russh::Error::ChannelOpenFailure(reason))) => reason,
+            Ok(Err(_)) => return Err(login.link.lost(BEFORE_START)),
+            Err(_) => return Err(login.late()),
+        };
+        match places.after_refusal(&attempt, refusals) {
+            Again::WhenOneIsFree => {}
+            Again::After(wait) => tokio::time::sleep(wait).await,
+            Again::Never => {
+                return Err(NasSyncError::new(ErrorKind::ExecRefused, "the NAS opens no session for a command")
+                    .with_details(format!("{reason:?}")));
+            }
         }
-        _ => link.lost("before a command could start"),
-    })?;
-    let (half, write) = channel.split();
-    let write = Arc::new(write);
-    let (closing, closed) = watch::channel(false);
-    // From here on an error, or a caller who stops waiting, closes the channel through the reader.
-    let mut reader = Reader { half, write: Arc::clone(&write), early: VecDeque::new(), closing, over: false };
-    write.exec(true, command).await.map_err(|_| link.lost("before a command could start"))?;
+        refusals += 1;
+    }
+}
+
+/// In a task of its own, so that a channel that opens when nobody waits for it any more is closed and not forgotten.
+async fn ask_for_channel(handle: &Arc<Handle<Callbacks>>, place: Place) -> Result<Reader, russh::Error> {
+    let (told, answer) = oneshot::channel();
+    let handle = Arc::clone(handle);
+    tokio::spawn(async move {
+        let opened = handle.channel_open_session().await;
+        let opened = opened.map(|channel| Reader::new(channel, place, Arc::clone(&handle)));
+        // Without anybody who takes it the reader is dropped, and that closes the channel.
+        let _ = told.send(opened);
+    });
+    answer.await.unwrap_or(Err(russh::Error::Disconnect))
+}
+
+/// Starts the command of a channel. An error, or a caller who stops waiting, closes the channel through the reader.
+async fn run(mut reader: Reader, link: &Arc<Link>, command: &[u8]) -> Result<Exec> {
+    let lost = || link.lost(BEFORE_START);
+    reader.write.exec(true, command).await.map_err(|_| lost())?;
     loop {
         match reader.half.wait().await {
             Some(ChannelMsg::Success) => break,
-            Some(ChannelMsg::Failure | ChannelMsg::Close) => {
-                return Err(NasSyncError::new(
-                    ErrorKind::ExecRefused,
-                    "the NAS refuses to run a command for this user",
-                ));
+            Some(ChannelMsg::Close) => {
+                reader.closed_by_server();
+                return Err(refused());
             }
+            Some(ChannelMsg::Failure) => return Err(refused()),
             // No server should speak before it has agreed, but if one does nothing is lost.
             Some(message) => reader.early.push_back(message),
-            None => return Err(link.lost("before a command could start")),
+            None => return Err(lost()),
         }
     }
+    let (write, closed) = (Arc::clone(&reader.write), reader.closing.subscribe());
     let writer = Writer { write, closed, link: Arc::clone(link), finished: false };
     Ok(Exec { reader: ExecReader::Ssh(reader), writer: ExecWriter::Ssh(writer) })
 }
 
+fn refused() -> NasSyncError {
+    NasSyncError::new(ErrorKind::ExecRefused, "the NAS refuses to run a command for this user")
+}
+
 /// Output, errors and end of a remote command. Dropping it closes the command's channel.
-#[derive(Debug)]
 pub struct Reader {
     half: ChannelReadHalf,
     write: Arc<WriteHalf>,
     early: VecDeque<ChannelMsg>,
     closing: watch::Sender<bool>,
-    over: bool,
+    /// Until the channel is over.
+    place: Option<Place>,
+    handle: Arc<Handle<Callbacks>>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("over", &self.place.is_none()).finish_non_exhaustive()
+    }
 }
 
 impl Reader {
+    fn new(channel: Channel<Msg>, mut place: Place, handle: Arc<Handle<Callbacks>>) -> Self {
+        let (half, write) = channel.split();
+        place.is_for(write.id());
+        let (closing, _) = watch::channel(false);
+        let place = Some(place);
+        Self { half, write: Arc::new(write), early: VecDeque::new(), closing, place, handle }
+    }
+
     pub(in crate::transport) async fn next(&mut self) -> Option<ExecEvent> {
-        while !self.over {
+        while self.place.is_some() {
             let message = match self.early.pop_front() {
                 Some(message) => Some(message),
                 None => self.half.wait().await,
@@ -87,15 +166,34 @@ impl Reader {
                 Some(ChannelMsg::ExitSignal { signal_name, .. }) => {
                     return Some(ExecEvent::Exit(ExitStatus::Signal(signal(signal_name))));
                 }
-                Some(ChannelMsg::Close) | None => {
-                    self.over = true;
+                Some(ChannelMsg::Close) => {
+                    self.closed_by_server();
+                }
+                None => {
                     self.closing.send_replace(true);
+                    self.place = None;
                 }
                 Some(_) => {}
             }
         }
         None
     }
+
+    /// The server counts a session until it has seen that this side closed the channel, too, and has cleaned up behind
+    /// it. It has once it answers a question that was asked after that.
+    fn closed_by_server(&mut self) {
+        self.closing.send_replace(true);
+        if let Some(place) = self.place.take() {
+            let handle = Arc::clone(&self.handle);
+            in_background(async move { settle(&handle, place).await });
+        }
+    }
+}
+
+async fn settle(handle: &Handle<Callbacks>, place: Place) {
+    // A server that does not answer may hold the place for longer; its refusals will tell.
+    let _ = timeout(SETTLING, handle.send_ping()).await;
+    drop(place);
 }
 
 fn signal(signal: Sig) -> String {
@@ -107,9 +205,13 @@ fn signal(signal: Sig) -> String {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        if !self.over {
-            let write = Arc::clone(&self.write);
-            in_background(async move { write.close().await });
+        if let Some(place) = self.place.take() {
+            let (write, handle) = (Arc::clone(&self.write), Arc::clone(&self.handle));
+            in_background(async move {
+                // Without a connection there is nothing to close.
+                let _ = write.close().await;
+                settle(&handle, place).await;
+            });
         }
     }
 }
@@ -161,13 +263,16 @@ impl Drop for Writer {
     fn drop(&mut self) {
         if !self.finished {
             let write = Arc::clone(&self.write);
-            in_background(async move { write.eof().await });
+            in_background(async move {
+                // A connection that is lost ends the input as well.
+                let _ = write.eof().await;
+            });
         }
     }
 }
 
 /// Sends a last message from a destructor. Outside a runtime there is no session task that could be told.
-fn in_background(last_word: impl Future<Output = Result<(), russh::Error>> + Send + 'static) {
+fn in_background(last_word: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = runtime::Handle::try_current() {
         runtime.spawn(last_word);
     }

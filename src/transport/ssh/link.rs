@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use russh::client::{DisconnectReason, Handler, Session};
 use russh::keys::PublicKeyOrCertificate;
-use russh::{Disconnect, Names};
+use russh::{ChannelId, ChannelOpenFailure, Disconnect, Names};
 use tokio::sync::watch;
 
 use super::algorithms;
 use super::host_keys::{HostKey, HostKeyPolicy, Verdict};
+use super::places::Places;
 use crate::error::{ErrorKind, NasSyncError};
 use crate::text;
 
@@ -38,6 +39,7 @@ pub(super) struct Link {
     end: watch::Sender<Option<End>>,
     banner: Mutex<String>,
     learnt: Mutex<Option<(HostKey, Verdict)>>,
+    places: Arc<Places>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -68,6 +70,11 @@ impl Link {
     /// What the server printed before the login, at most 8 KiB. Foreign text.
     pub(super) fn banner(&self) -> String {
         lock(&self.banner).clone()
+    }
+
+    /// The places for commands.
+    pub(super) fn places(&self) -> &Arc<Places> {
+        &self.places
     }
 
     /// The server's key and what was decided about it, once.
@@ -157,6 +164,29 @@ impl Handler for Callbacks {
             "ssh keys agreed"
         );
         if algorithms::is_covered(names) { Ok(()) } else { Err(Failure::NotCovered) }
+    }
+
+    async fn channel_open_confirmation(
+        &mut self,
+        id: ChannelId,
+        _: u32,
+        _: u32,
+        _: &mut Session,
+    ) -> Result<(), Failure> {
+        self.link.places.opened(id);
+        Ok(())
+    }
+
+    async fn channel_open_failure(
+        &mut self,
+        _: ChannelId,
+        _: ChannelOpenFailure,
+        _: &str,
+        _: &str,
+        _: &mut Session,
+    ) -> Result<(), Failure> {
+        self.link.places.refused();
+        Ok(())
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<Failure>) -> Result<(), Failure> {

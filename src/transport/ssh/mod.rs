@@ -14,6 +14,7 @@ mod host_keys;
 mod key_file;
 mod known_hosts;
 mod link;
+mod places;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -51,7 +52,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 /// A login on a NAS. Dropping it, and all its commands, closes the connection.
 pub struct SshClient {
-    handle: Handle<Callbacks>,
+    handle: Arc<Handle<Callbacks>>,
     link: Arc<Link>,
     address: String,
     host_key: HostKey,
@@ -122,13 +123,13 @@ impl SshClient {
         }
     }
 
-    /// Runs a command under the user's login shell. Several may run side by side; see [`exec`] for what that asks of
-    /// their readers. Fails with `ExecRefused`, `ConnectionLost`, or `Stalled` when the NAS does not answer in time.
+    /// Runs a command under the user's login shell. Several may run side by side, as many as the server opens sessions
+    /// for: one more waits until one of them has ended. See [`exec`] for what that asks of their readers.
+    ///
+    /// Fails with `ExecRefused`, `ConnectionLost`, or `Stalled` when the NAS does not answer in time.
     pub async fn exec(&self, command: &[u8]) -> Result<Exec> {
-        timeout(self.budget, exec::start(&self.handle, &self.link, command)).await.unwrap_or_else(|_| {
-            let message = format!("{} did not start a command within {} s", self.address, self.budget.as_secs_f32());
-            Err(NasSyncError::new(ErrorKind::Stalled, message))
-        })
+        let (handle, link, address) = (&self.handle, &self.link, &*self.address);
+        exec::start(&exec::Login { handle, link, address, budget: self.budget }, command).await
     }
 
     /// The fingerprint of the NAS's host key, `SHA256:…`.
@@ -202,7 +203,7 @@ async fn establish(config: &SshConfig, progress: &Progress) -> Result<SshClient>
     progress.reach(Step::LoggingIn);
     auth::Login::new(&mut handle, config, &link).run(&credentials).await?;
     Ok(SshClient {
-        handle,
+        handle: Arc::new(handle),
         link,
         address: config.address(),
         host_key,
