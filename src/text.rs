@@ -25,6 +25,18 @@ pub fn escape(text: &str) -> String {
     out
 }
 
+/// Makes the beginning of a text of unknown origin and length safe to print: `most` bytes of it, and a sign where more
+/// follows.
+pub fn escape_start(text: &str, most: usize) -> String {
+    let end = (0..=most.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    let (start, rest) = text.split_at(end);
+    let mut out = escape(start);
+    if !rest.is_empty() {
+        out.push('…');
+    }
+    out
+}
+
 /// Like [`escape_bytes`], for text of several lines: line ends at the edges go, those inside stay, each line is escaped.
 pub fn escape_lines(bytes: &[u8]) -> String {
     let lines: Vec<String> =
@@ -66,6 +78,13 @@ mod tests {
         assert_eq!(escape_bytes(b"a\x1b[2Jb\xffc\n"), "a\\x1b[2Jb\\xffc\\n");
         assert_eq!(escape("fac\u{202e}fdp.exe"), "fac\\u{202e}fdp.exe");
         assert_eq!(escape("caf\u{e9} \u{9b}"), "caf\u{e9} \\u{9b}");
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(escape_start("caf\u{e9}\n", 6), "caf\u{e9}\\n");
+        assert_eq!(escape_start("caf\u{e9}\n", 4), "caf…");
+        assert_eq!(escape_start("", 0), "");
     }
 
     #[test]

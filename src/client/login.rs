@@ -75,7 +75,9 @@ impl Client {
                 match exec.reader.next().await {
                     Some(ExecEvent::Stdout(bytes)) if output.len() < VERSION_LEN => output.extend_from_slice(&bytes),
                     // Output may still follow.
-                    Some(ExecEvent::Exit(status)) => ended_well = status == ExitStatus::Code(0),
+                    Some(ExecEvent::Exit(status)) => {
+                        ended_well = matches!(status, ExitStatus::Code(0) | ExitStatus::NotSaid);
+                    }
                     Some(_) => {}
                     None => return ended_well.then_some(()),
                 }

@@ -189,8 +189,9 @@ struct CommandOutput {
 }
 
 impl CommandOutput {
+    /// Whether nothing speaks against its answer. What it says proves it; some servers never say how a command ended.
     fn ended_well(&self) -> bool {
-        self.exit == ExitStatus::Code(0)
+        matches!(self.exit, ExitStatus::Code(0) | ExitStatus::NotSaid)
     }
 
     fn lines(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
@@ -203,6 +204,7 @@ impl CommandOutput {
         match (first, &self.exit) {
             (Some(line), _) => text::escape_bytes(&line[..line.len().min(SHOWN)]),
             (None, ExitStatus::Code(status)) => format!("the command ended with status {status} and said nothing"),
+            (None, ExitStatus::NotSaid) => String::from("the command ended and said nothing"),
             (None, ExitStatus::Signal(signal)) => format!("the command was ended by signal {signal}"),
         }
     }
@@ -254,7 +256,7 @@ async fn ask(client: &Client, question: Question) -> Result<Answer> {
             deadline.as_mut().reset(Instant::now() + limit);
         }
     }
-    // A server tells how each command ended, unless the connection broke first.
+    // Each command ends somehow, unless the connection broke first.
     let Some(exit) = exit else {
         return Err(client.ssh().lost().unwrap_or_else(|| {
             NasSyncError::new(ErrorKind::ConnectionLost, "the connection ended before a command on the NAS had")

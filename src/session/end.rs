@@ -62,8 +62,10 @@ pub(super) fn error(failure: SessionFailure, received: &Received) -> NasSyncErro
 pub(super) fn result(received: &Received) -> Result<()> {
     let announced = received.announced_exit.and_then(|status| u32::try_from(status).ok()).filter(|&status| status != 0);
     let status = match (&received.exit, announced) {
-        (Some(ExitStatus::Code(0)) | None, Some(announced)) => announced,
+        (Some(ExitStatus::Code(0) | ExitStatus::NotSaid) | None, Some(announced)) => announced,
         (Some(ExitStatus::Code(status)), _) => *status,
+        // The roles came to their goodbye, and the server closed the command in good order.
+        (Some(ExitStatus::NotSaid), None) => 0,
         (Some(ExitStatus::Signal(signal)), _) => {
             let message = format!("rsync on the NAS was ended by signal {signal}");
             return Err(NasSyncError::new(ErrorKind::ConnectionLost, message).with_details(received.text.as_bytes()));
@@ -106,8 +108,23 @@ fn no_handshake(input: &[u8], received: &Received) -> NasSyncError {
         _ if !input.is_empty() => stray_output(input),
         Some(status @ 1..) => explain(status, received),
         Some(0) => told(ErrorKind::ExecRefused, "the command on the NAS ended at once without a word"),
+        None if received.exit == Some(ExitStatus::NotSaid) => without_status(received),
         None => told(ErrorKind::ConnectionLost, "the connection ended before rsync on the NAS answered"),
     }
+}
+
+/// The command ended before any handshake on a server that does not say how commands end.
+fn without_status(received: &Received) -> NasSyncError {
+    let Some(line) = received.text.lines().next() else {
+        return NasSyncError::new(ErrorKind::ExecRefused, "the command on the NAS ended at once without a word");
+    };
+    let kind = match line {
+        _ if contains(line, "not found") => Some(ErrorKind::RsyncMissing),
+        _ if contains(line, "unknown option") => Some(ErrorKind::OptionRefused),
+        _ => kind_of_text(line),
+    };
+    let message = format!("rsync on the NAS ended at once: {}", text::escape_bytes(line));
+    NasSyncError::new(kind.unwrap_or(ErrorKind::RemoteFailed), message).with_details(received.text.as_bytes())
 }
 
 fn stray_output(received: &[u8]) -> NasSyncError {
@@ -177,5 +194,20 @@ mod tests {
         assert_eq!(kind(b"", "rsync: --fsync: unknown option", 1), ErrorKind::OptionRefused);
         assert_eq!(kind(b"This service allows sftp connections only.\n", "", 1), ErrorKind::ExecRefused);
         assert_eq!(kind(b"rsync service is no running\n", "", 43), ErrorKind::ServiceDisabled);
+    }
+
+    #[test]
+    fn a_server_that_does_not_say_how_commands_end_is_heard_by_its_texts() {
+        assert!(result(&received("", Some(ExitStatus::NotSaid))).is_ok());
+        let announced = Received { announced_exit: Some(11), ..received("", Some(ExitStatus::NotSaid)) };
+        assert_eq!(result(&announced).unwrap_err().kind(), ErrorKind::RemoteFailed);
+        let kind = |text: &str| no_handshake(b"", &received(text, Some(ExitStatus::NotSaid))).kind();
+        assert_eq!(kind(""), ErrorKind::ExecRefused);
+        assert_eq!(kind("sh: 1: rsync: not found"), ErrorKind::RsyncMissing);
+        assert_eq!(
+            kind("rsync: change_dir \"/nas\" failed: No such file or directory (2)"),
+            ErrorKind::DestinationMissing
+        );
+        assert_eq!(kind("rsync: --fsync: unknown option"), ErrorKind::OptionRefused);
     }
 }

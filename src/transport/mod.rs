@@ -30,6 +30,8 @@ pub enum ExitStatus {
     Code(u32),
     /// A signal of this name (without `SIG`) ended it.
     Signal(String),
+    /// It ended in good order, and the other side does not say how. Some SSH servers never do.
+    NotSaid,
 }
 
 /// A running command.

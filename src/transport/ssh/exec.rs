@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use russh::client::{Handle, Msg};
-use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Sig};
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
@@ -25,8 +25,12 @@ use crate::transport::{Exec, ExecEvent, ExecReader, ExecWriter, ExitStatus};
 
 /// Messages of at most 32 KiB each that may wait for one reader.
 pub const CHANNEL_BUFFER: usize = 512;
+/// How much a server may say before it has accepted a command, in bytes.
+const MAX_EARLY: usize = 1 << 20;
 /// How long a server may take to show that it has seen the end of a channel.
 const SETTLING: Duration = Duration::from_secs(5);
+/// The most of a signal's name that is shown, in bytes.
+const MAX_SIGNAL: usize = 64;
 const BEFORE_START: &str = "before a command could start";
 /// Number that marks standard error in SSH (RFC 4254, section 5.2).
 const STDERR: u32 = 1;
@@ -43,7 +47,7 @@ pub(super) struct Login<'a> {
 }
 
 /// Starts a command once there is a place for it: behind commands that run, where the server lets no more of them run at
-/// once. Fails with `ExecRefused`, `ConnectionLost`, or `Stalled`.
+/// once. Fails with `ExecRefused`, `ConnectionLost`, `NotSsh`, or `Stalled`.
 pub(super) async fn start(login: &Login<'_>, command: &[u8]) -> Result<Exec> {
     let reader = open(login).await?;
     timeout(login.budget, run(reader, login.link, command)).await.unwrap_or_else(|_| Err(login.late()))
@@ -101,6 +105,7 @@ async fn ask_for_channel(handle: &Arc<Handle<Callbacks>>, place: Place) -> Resul
 async fn run(mut reader: Reader, link: &Arc<Link>, command: &[u8]) -> Result<Exec> {
     let lost = || link.lost(BEFORE_START);
     reader.write.exec(true, command).await.map_err(|_| lost())?;
+    let mut early = 0;
     loop {
         match reader.half.wait().await {
             Some(ChannelMsg::Success) => break,
@@ -110,7 +115,15 @@ async fn run(mut reader: Reader, link: &Arc<Link>, command: &[u8]) -> Result<Exe
             }
             Some(ChannelMsg::Failure) => return Err(refused()),
             // No server should speak before it has agreed, but if one does nothing is lost.
-            Some(message) => reader.early.push_back(message),
+            Some(message) => {
+                early += weight(&message);
+                if early > MAX_EARLY {
+                    reader.end_login().await;
+                    let message = "the NAS sends output without end for a command that it has not accepted";
+                    return Err(NasSyncError::new(ErrorKind::NotSsh, message));
+                }
+                reader.early.push_back(message);
+            }
             None => return Err(lost()),
         }
     }
@@ -123,6 +136,15 @@ fn refused() -> NasSyncError {
     NasSyncError::new(ErrorKind::ExecRefused, "the NAS refuses to run a command for this user")
 }
 
+/// What a message that waits costs in bytes; also those without content cost something.
+fn weight(message: &ChannelMsg) -> usize {
+    let content = match message {
+        ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. } => data.len(),
+        _ => 0,
+    };
+    content + size_of::<ChannelMsg>()
+}
+
 /// Output, errors and end of a remote command. Dropping it closes the command's channel.
 pub struct Reader {
     half: ChannelReadHalf,
@@ -132,6 +154,8 @@ pub struct Reader {
     /// Until the channel is over.
     place: Option<Place>,
     handle: Arc<Handle<Callbacks>>,
+    /// Whether the server has said how the command ended.
+    exit_said: bool,
 }
 
 impl fmt::Debug for Reader {
@@ -146,7 +170,7 @@ impl Reader {
         place.is_for(write.id());
         let (closing, _) = watch::channel(false);
         let place = Some(place);
-        Self { half, write: Arc::new(write), early: VecDeque::new(), closing, place, handle }
+        Self { half, write: Arc::new(write), early: VecDeque::new(), closing, place, handle, exit_said: false }
     }
 
     pub(in crate::transport) async fn next(&mut self) -> Option<ExecEvent> {
@@ -161,13 +185,18 @@ impl Reader {
                     return Some(ExecEvent::Stderr(data));
                 }
                 Some(ChannelMsg::ExitStatus { exit_status }) => {
+                    self.exit_said = true;
                     return Some(ExecEvent::Exit(ExitStatus::Code(exit_status)));
                 }
                 Some(ChannelMsg::ExitSignal { signal_name, .. }) => {
+                    self.exit_said = true;
                     return Some(ExecEvent::Exit(ExitStatus::Signal(signal(signal_name))));
                 }
                 Some(ChannelMsg::Close) => {
                     self.closed_by_server();
+                    if !self.exit_said {
+                        return Some(ExecEvent::Exit(ExitStatus::NotSaid));
+                    }
                 }
                 None => {
                     self.closing.send_replace(true);
@@ -188,6 +217,12 @@ impl Reader {
             in_background(async move { settle(&handle, place).await });
         }
     }
+
+    /// For a server that does not keep to SSH.
+    async fn end_login(&self) {
+        // It ends all the same when the server does not take the goodbye.
+        let _ = self.handle.disconnect(Disconnect::ProtocolError, "", "").await;
+    }
 }
 
 async fn settle(handle: &Handle<Callbacks>, place: Place) {
@@ -198,7 +233,7 @@ async fn settle(handle: &Handle<Callbacks>, place: Place) {
 
 fn signal(signal: Sig) -> String {
     match signal {
-        Sig::Custom(name) => crate::text::escape(&name),
+        Sig::Custom(name) => crate::text::escape_start(&name, MAX_SIGNAL),
         known => format!("{known:?}"),
     }
 }

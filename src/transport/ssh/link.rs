@@ -6,9 +6,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use russh::client::{DisconnectReason, Handler, Session};
-use russh::keys::PublicKeyOrCertificate;
-use russh::{ChannelId, ChannelOpenFailure, Disconnect, Names};
+use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
+use russh::keys::{PublicKey, PublicKeyOrCertificate};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, Names};
 use tokio::sync::watch;
 
 use super::algorithms;
@@ -19,6 +19,11 @@ use crate::text;
 
 /// How much of the server's banner is kept, in bytes.
 const MAX_BANNER: usize = 8 * 1024;
+
+/// How much of the server's goodbye is kept, in bytes.
+const MAX_GOODBYE: usize = 1024;
+/// How many things that nobody asked for a server may offer over one login, such as channels of its own.
+const MAX_UNASKED: usize = 32;
 
 /// How a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +111,8 @@ pub(super) enum Failure {
     NotThePinned(HostKey),
     /// The agreed algorithms need strict key exchange, which the server lacks.
     NotCovered,
+    /// The server offers again and again what nobody asked for.
+    Unasked,
 }
 
 impl From<russh::Error> for Failure {
@@ -119,11 +126,19 @@ impl From<russh::Error> for Failure {
 pub(super) struct Callbacks {
     link: Arc<Link>,
     policy: Arc<HostKeyPolicy>,
+    /// How many things the server has offered that nobody asked for.
+    unasked: usize,
 }
 
 impl Callbacks {
     pub(super) fn new(link: Arc<Link>, policy: Arc<HostKeyPolicy>) -> Self {
-        Self { link, policy }
+        Self { link, policy, unasked: 0 }
+    }
+
+    /// One more thing that nobody asked for. Each costs memory and an answer, so there is an end to them.
+    fn unasked(&mut self) -> Result<(), Failure> {
+        self.unasked += 1;
+        if self.unasked > MAX_UNASKED { Err(Failure::Unasked) } else { Ok(()) }
     }
 }
 
@@ -189,6 +204,101 @@ impl Handler for Callbacks {
         Ok(())
     }
 
+    // Nothing is forwarded, so no server has a reason to open a channel. A reply that is dropped says no.
+
+    async fn server_channel_open_session(
+        &mut self,
+        _: Channel<Msg>,
+        _: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Failure> {
+        self.unasked()
+    }
+
+    async fn server_channel_open_direct_tcpip(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        _: &str,
+        _: u32,
+        _: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Failure> {
+        self.unasked()
+    }
+
+    async fn server_channel_open_direct_streamlocal(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Failure> {
+        self.unasked()
+    }
+
+    async fn server_channel_open_x11(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        _: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Failure> {
+        self.unasked()
+    }
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        _: &str,
+        _: u32,
+        _: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Failure> {
+        self.unasked()
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Failure> {
+        self.unasked()
+    }
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        _: Channel<Msg>,
+        _: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Failure> {
+        self.unasked()
+    }
+
+    async fn should_accept_unknown_server_channel(&mut self, _: ChannelId, _: &str) -> bool {
+        // So that it comes to the next function, which can end the session.
+        true
+    }
+
+    async fn server_channel_open_unknown(
+        &mut self,
+        _: Channel<Msg>,
+        _: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Failure> {
+        self.unasked()
+    }
+
+    async fn openssh_ext_host_keys_announced(&mut self, _: Vec<PublicKey>, _: &mut Session) -> Result<(), Failure> {
+        self.unasked()
+    }
+
     async fn disconnected(&mut self, reason: DisconnectReason<Failure>) -> Result<(), Failure> {
         self.link.set_end(match reason {
             DisconnectReason::ReceivedDisconnect(info)
@@ -196,11 +306,14 @@ impl Handler for Callbacks {
             {
                 End::Server(String::from("(nothing)"))
             }
-            DisconnectReason::ReceivedDisconnect(info) => End::Server(text::escape(&info.message)),
+            DisconnectReason::ReceivedDisconnect(info) => End::Server(text::escape_start(&info.message, MAX_GOODBYE)),
             // What russh calls the end of its own loop, after our disconnect or when the last handle is gone.
             DisconnectReason::Error(Failure::Ssh(russh::Error::Disconnect)) => End::Ours,
             DisconnectReason::Error(Failure::Ssh(russh::Error::NoAuthMethod)) => End::NoMethodLeft,
             DisconnectReason::Error(Failure::Ssh(error)) => End::Broken(describe(&error)),
+            DisconnectReason::Error(Failure::Unasked) => {
+                End::Broken(String::from("the NAS goes on offering what nobody asked for"))
+            }
             DisconnectReason::Error(other) => End::Broken(format!("{other:?}")),
         });
         Ok(())

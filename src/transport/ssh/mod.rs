@@ -47,6 +47,8 @@ const MAX_PACKET: u32 = 32 * 1024;
 const KEEPALIVE_TRIES: u32 = 4;
 /// Age of session keys at which new ones are made.
 const REKEY_AFTER: Duration = Duration::from_secs(3600);
+/// The most of a server's list of algorithms that is shown, in bytes.
+const MAX_SHOWN_LIST: usize = 2048;
 /// How long the goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -126,7 +128,8 @@ impl SshClient {
     /// Runs a command under the user's login shell. Several may run side by side, as many as the server opens sessions
     /// for: one more waits until one of them has ended. See [`exec`] for what that asks of their readers.
     ///
-    /// Fails with `ExecRefused`, `ConnectionLost`, or `Stalled` when the NAS does not answer in time.
+    /// Fails with `ExecRefused`, `ConnectionLost`, or `Stalled` when the NAS does not answer in time, and with `NotSsh`
+    /// when it does not keep to SSH.
     pub async fn exec(&self, command: &[u8]) -> Result<Exec> {
         let (handle, link, address) = (&self.handle, &self.link, &*self.address);
         exec::start(&exec::Login { handle, link, address, budget: self.budget }, command).await
@@ -269,6 +272,10 @@ impl Approach<'_> {
                 if self.preferred().key.is_empty() { Err(self.policy.pin_mismatch(&self.seen)) } else { Ok(()) }
             }
             Failure::HostKey(error) => Err(error),
+            Failure::Unasked => {
+                let message = format!("{} goes on offering what nobody asked for", self.config.address());
+                Err(NasSyncError::new(ErrorKind::NotSsh, message))
+            }
             Failure::NotCovered => Err(self.no_common(&AlgorithmKind::Cipher, &[], &[])),
             Failure::Ssh(russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, .. }) if !self.seen.is_empty() => {
                 Err(self.policy.pin_mismatch(&self.seen))
@@ -294,7 +301,8 @@ impl Approach<'_> {
             AlgorithmKind::Mac => "MAC",
         };
         let message = format!("{} and nas-sync share no {what} algorithm", self.config.address());
-        let mut details = format!("ours: {}\ntheirs: {}", ours.join(", "), theirs.join(", "));
+        let theirs = crate::text::escape_start(&theirs.join(", "), MAX_SHOWN_LIST);
+        let mut details = format!("ours: {}\ntheirs: {theirs}", ours.join(", "));
         if self.strict == StrictKex::Missing {
             details +=
                 "\nThe server has no strict key exchange, so chacha20-poly1305 and -etm MACs are not used with it.";

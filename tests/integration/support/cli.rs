@@ -147,6 +147,13 @@ impl Running {
         self.child.id()
     }
 
+    /// The most memory that it has taken so far, in KB; `None` once it has ended.
+    pub fn peak_memory(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().strip_suffix(" kB")?.parse().ok()
+    }
+
     /// Sends it a signal such as `TERM`.
     pub fn signal(&self, name: &str) {
         let target = self.child.id().to_string();

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 pub mod chaos;
 pub mod cli;
+pub mod mock_ssh;
 pub mod mounted;
 pub mod random;
 pub mod site;

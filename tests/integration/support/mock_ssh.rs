@@ -1,0 +1,234 @@
+//! An SSH server that behaves as no real one does, or as few do. It is a mock, made of russh's own server half.
+//!
+//! It lets everybody in and runs real commands by `sh -c`, except where its quirk says otherwise.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use nas_sync::internal::transport::ssh::{Identity, SshConfig, UnknownHostKey};
+use russh::keys::load_secret_key;
+use russh::server::{Auth, ChannelOpenHandle, Config, Handle, Handler, Msg, Session, VerifiedPublicKey, run_stream};
+use russh::{Channel, ChannelId, Disconnect};
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, oneshot};
+
+use super::sshd::keygen;
+
+/// What is odd about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quirk {
+    /// It never says how a command ended.
+    NoExitStatus,
+    /// It sends data for a command for ever, and never accepts the command.
+    TalksBeforeAccepting,
+    /// It opens channels to the client for ever.
+    OpensChannels,
+    /// It ends the login with 200 KB of text on one line, as soon as a command is to run.
+    LongGoodbye,
+}
+
+/// A running mock.
+pub struct MockSsh {
+    folder: TempDir,
+    port: u16,
+    /// Messages or bytes that it could say to clients, whichever its quirk is about.
+    said: Arc<AtomicU64>,
+    /// Dropping it ends the server.
+    _running: oneshot::Sender<()>,
+}
+
+impl MockSsh {
+    /// Starts it.
+    pub fn start(quirk: Quirk) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        keygen(&folder.path().join("key"), "ed25519", "");
+        let key = load_secret_key(folder.path().join("key"), None).expect("a host key");
+        let server = Arc::new(Config { keys: vec![key], ..Config::default() });
+        let (told, listening) = std::sync::mpsc::channel();
+        let (running, ended) = oneshot::channel();
+        let said = Arc::<AtomicU64>::default();
+        let counter = Arc::clone(&said);
+        // On a thread of its own, so that tests with and without a runtime can use it.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async move {
+                let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+                told.send(listener.local_addr().expect("an address").port()).expect("somebody waits for it");
+                tokio::select! {
+                    () = accept(listener, server, quirk, counter) => {}
+                    _ = ended => {}
+                }
+            });
+        });
+        let port = listening.recv().expect("it listens");
+        Self { folder, port, said, _running: running }
+    }
+
+    /// A configuration that logs in.
+    pub fn config(&self) -> SshConfig {
+        let mut config = SshConfig::new("127.0.0.1", "me");
+        config.port = self.port;
+        config.identity = Identity::Files(vec![self.key()]);
+        config.known_hosts = Vec::new();
+        config.unknown_host_key = UnknownHostKey::Accept;
+        config
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A key that logs in.
+    pub fn key(&self) -> PathBuf {
+        self.folder.path().join("key")
+    }
+
+    /// How much of what its quirk is about it could say.
+    pub fn said(&self) -> u64 {
+        self.said.load(Ordering::Relaxed)
+    }
+}
+
+async fn accept(listener: TcpListener, server: Arc<Config>, quirk: Quirk, said: Arc<AtomicU64>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let peer = Peer { quirk, said: Arc::clone(&said), inputs: HashMap::new() };
+        let server = Arc::clone(&server);
+        tokio::spawn(async move {
+            if let Ok(session) = run_stream(server, stream, peer).await {
+                let _ = session.await;
+            }
+        });
+    }
+}
+
+struct Peer {
+    quirk: Quirk,
+    said: Arc<AtomicU64>,
+    /// Where the input of each command goes.
+    inputs: HashMap<ChannelId, mpsc::UnboundedSender<Bytes>>,
+}
+
+impl Handler for Peer {
+    type Error = russh::Error;
+
+    async fn auth_publickey(&mut self, _: &str, _: VerifiedPublicKey<'_>) -> Result<Auth, russh::Error> {
+        Ok(Auth::Accept)
+    }
+
+    async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), russh::Error> {
+        if self.quirk == Quirk::OpensChannels {
+            let (handle, said) = (session.handle(), Arc::clone(&self.said));
+            tokio::spawn(async move {
+                loop {
+                    // Each is asked for without waiting for the answer to the one before.
+                    let asking = tokio::spawn({
+                        let handle = handle.clone();
+                        async move { handle.channel_open_session().await }
+                    });
+                    if said.fetch_add(1, Ordering::Relaxed) % 256 == 255
+                        && matches!(asking.await, Ok(Err(russh::Error::SendError | russh::Error::Disconnect)))
+                    {
+                        return;
+                    }
+                }
+            });
+        }
+        Ok(())
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        _: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        reply.accept().await;
+        Ok(())
+    }
+
+    async fn exec_request(&mut self, id: ChannelId, line: &[u8], session: &mut Session) -> Result<(), russh::Error> {
+        let handle = session.handle();
+        match self.quirk {
+            Quirk::TalksBeforeAccepting => {
+                let said = Arc::clone(&self.said);
+                tokio::spawn(async move {
+                    let noise = Bytes::from(vec![b'x'; 32 * 1024]);
+                    while handle.data(id, noise.clone()).await.is_ok() {
+                        said.fetch_add(noise.len() as u64, Ordering::Relaxed);
+                    }
+                });
+            }
+            Quirk::LongGoodbye => {
+                session.disconnect(Disconnect::ByApplication, &"bye\x1b[31m ".repeat(20_000), "")?;
+            }
+            Quirk::NoExitStatus | Quirk::OpensChannels => {
+                session.channel_success(id)?;
+                let (input, lines) = mpsc::unbounded_channel();
+                self.inputs.insert(id, input);
+                let line = String::from_utf8_lossy(line).into_owned();
+                tokio::spawn(run(line, lines, handle, id));
+            }
+        }
+        Ok(())
+    }
+
+    async fn data(&mut self, id: ChannelId, data: &[u8], _: &mut Session) -> Result<(), russh::Error> {
+        if let Some(input) = self.inputs.get(&id) {
+            let _ = input.send(Bytes::copy_from_slice(data));
+        }
+        Ok(())
+    }
+
+    async fn channel_eof(&mut self, id: ChannelId, _: &mut Session) -> Result<(), russh::Error> {
+        self.inputs.remove(&id);
+        Ok(())
+    }
+}
+
+/// Runs a command to its end, and does not tell how it ended.
+async fn run(line: String, mut lines: mpsc::UnboundedReceiver<Bytes>, handle: Handle, id: ChannelId) {
+    let command = Command::new("sh")
+        .arg("-c")
+        .arg(line)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Child { stdin, stdout, stderr, .. } = command.expect("sh runs");
+    let mut stdin = stdin.expect("its input");
+    tokio::spawn(async move {
+        while let Some(bytes) = lines.recv().await {
+            if stdin.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+    });
+    tokio::join!(
+        tell(stdout.expect("its output"), &handle, id, None),
+        tell(stderr.expect("its errors"), &handle, id, Some(1))
+    );
+    let _ = handle.eof(id).await;
+    let _ = handle.close(id).await;
+}
+
+async fn tell(mut from: impl AsyncRead + Unpin, handle: &Handle, id: ChannelId, ext: Option<u32>) {
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(len @ 1..) = from.read(&mut buffer).await {
+        let bytes = Bytes::copy_from_slice(&buffer[..len]);
+        let sent = match ext {
+            None => handle.data(id, bytes).await,
+            Some(ext) => handle.extended_data(id, ext, bytes).await,
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
