@@ -111,6 +111,10 @@ kinds! {
     ConnectionLost = "connection_lost", Network, Nas, Transient, 12,
         "The connection broke while it was in use: the NAS restarted, the network dropped, or the remote program was killed.",
         "Run the same command again; what was acknowledged stays recorded and is not sent twice.";
+    /// The SSH server takes no login for now.
+    TurnedAway = "turned_away", Nas, Nas, Transient, 10,
+        "The NAS takes no more logins for now: too many are under way (MaxStartups), or this machine has to wait after earlier ones failed.",
+        "Wait a while and run the same command again; `watch` goes on by itself. If it stays, look at the SSH settings and the block list of the NAS.";
     /// What listens is not a usable SSH server.
     NotSsh = "not_ssh", Nas, Nas, Permanent, 5,
         "What answered on that port does not speak SSH as it should.",

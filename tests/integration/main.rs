@@ -33,6 +33,7 @@ mod service;
 mod soak;
 mod ssh;
 mod ssh_exec;
+mod ssh_greeting;
 mod ssh_hostile;
 mod ssh_no_strict;
 mod ssh_sessions;

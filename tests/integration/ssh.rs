@@ -21,14 +21,14 @@ pub async fn connect(config: &SshConfig) -> SshClient {
     SshClient::connect(config).await.expect("the login works")
 }
 
-async fn refused(config: &SshConfig, kind: ErrorKind) -> NasSyncError {
+pub async fn refused(config: &SshConfig, kind: ErrorKind) -> NasSyncError {
     let error = SshClient::connect(config).await.expect_err("the login must fail");
     assert_eq!(error.kind(), kind, "{error}\n{:?}", error.details());
     error
 }
 
 /// A listener that treats each connection in a thread of its own. Returns a configuration that leads there.
-fn impostor(folder: &Path, serve: impl Fn(std::net::TcpStream) + Send + Sync + Clone + 'static) -> SshConfig {
+pub fn impostor(folder: &Path, serve: impl Fn(std::net::TcpStream) + Send + Sync + Clone + 'static) -> SshConfig {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let mut config = SshConfig::new("127.0.0.1", "me");
     config.port = listener.local_addr().expect("an address").port();
@@ -169,7 +169,7 @@ async fn a_key_open_to_others_is_refused_before_anything_is_sent() {
 }
 
 /// Stays until the client leaves, and says nothing.
-fn listens(mut stream: TcpStream) {
+pub fn listens(mut stream: TcpStream) {
     let _ = std::io::copy(&mut stream, &mut std::io::sink());
 }
 

@@ -232,7 +232,8 @@ async fn cancelled(context: &Context, guard: &mut LeaseGuard) -> Cancelled {
     }
 }
 
-/// The login. The first of a run is tried once; one that was lost is made anew, with growing waits.
+/// The login. The first of a run is tried once, unless the NAS asks for patience; one that was lost is made anew, with
+/// growing waits.
 async fn connect(context: &Context, state: &mut State, connection: &mut NasConnection) -> Option<Client> {
     loop {
         let connected = tokio::select! {
@@ -245,7 +246,9 @@ async fn connect(context: &Context, state: &mut State, connection: &mut NasConne
                 return Some(client);
             }
             Err(error)
-                if state.connected && error.kind().healing() == Healing::Transient && !state.is_over(context) =>
+                if (state.connected && error.kind().healing() == Healing::Transient
+                    || error.kind() == ErrorKind::TurnedAway)
+                    && !state.is_over(context) =>
             {
                 state.connection_lost = Some(error);
                 wait_before_reconnect(context, state).await;

@@ -198,8 +198,17 @@ impl<'a> Login<'a> {
         self.methods.clear();
         match self.link.ended().await {
             End::Broken(_) => Err(self.link.lost("during login")),
+            // Before a login the banner is the only text that a server writes as it likes.
+            End::NotUtf8 => Err(self.unreadable_banner()),
             _ => Ok(false),
         }
+    }
+
+    fn unreadable_banner(&self) -> NasSyncError {
+        let message = format!("{} shows a login banner that is no UTF-8", self.config.address());
+        NasSyncError::new(ErrorKind::NotSsh, message).with_solution(
+            "Save the banner of the NAS as UTF-8 or plain ASCII, or switch it off for this user (in sshd_config: `Match User`, then `Banner none`).",
+        )
     }
 
     fn refused(&self) -> NasSyncError {

@@ -26,6 +26,10 @@ const STAGGER: Duration = Duration::from_millis(250);
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 /// How much of the server's first words is kept, in bytes.
 const MAX_GREETING: usize = 4096;
+/// How much of words in the identification's place is shown, in bytes.
+const MAX_REFUSAL: usize = 200;
+/// How services begin that are none of SSH: the web, mail, remote desktops, rsync's own. Mail and FTP also say numbers.
+const OTHER_SERVICES: [&[u8]; 8] = [b"HTTP/", b"<", b"{", b"* ", b"+OK", b"-ERR", b"RFB ", b"@RSYNCD:"];
 /// Reads from the kernel take at most this many bytes; SSH reads a length, then a packet, and would call twice.
 const READ_BUFFER: usize = 64 * 1024;
 
@@ -141,6 +145,25 @@ impl Greeting {
         Some(crate::text::escape_bytes(line.trim_ascii_end()))
     }
 
+    /// Whether the line of the identification is complete and no UTF-8.
+    pub(super) fn has_unreadable_id(&self) -> bool {
+        let bytes = self.lock();
+        let mut lines = bytes.split_inclusive(|&byte| byte == b'\n');
+        lines.any(|line| line.starts_with(b"SSH-") && line.ends_with(b"\n") && str::from_utf8(line).is_err())
+    }
+
+    /// What came, safe to print, if it is words for people in place of an identification: that is how SSH servers turn
+    /// a connection away. Other services begin with words of their own.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let bytes = self.lock();
+        let words = bytes.trim_ascii();
+        let is_text = |byte: &u8| !byte.is_ascii_control() || byte.is_ascii_whitespace();
+        let has_code = words.len() >= 3 && words[..3].iter().all(u8::is_ascii_digit);
+        let is_other = has_code || OTHER_SERVICES.iter().any(|start| words.starts_with(start));
+        let shown = &words[..words.len().min(MAX_REFUSAL)];
+        (!words.is_empty() && words.iter().all(is_text) && !is_other).then(|| crate::text::escape_bytes(shown))
+    }
+
     /// Whether what came last is the beginning of an identification.
     pub(super) fn is_cut_short(&self) -> bool {
         let bytes = self.lock();
@@ -207,6 +230,33 @@ mod tests {
         assert_eq!(greeting.server_id().as_deref(), Some("SSH-2.0-OpenSSH_9"));
         greeting.keep(&[0; 2 * MAX_GREETING]);
         assert_eq!(greeting.bytes().len(), MAX_GREETING);
+    }
+
+    #[test]
+    fn words_for_people_are_told_from_other_services() {
+        let refusal = |said: &[u8]| {
+            let greeting = Greeting::default();
+            greeting.keep(said);
+            greeting.refusal()
+        };
+        assert_eq!(refusal(b"Not allowed at this time\r\n").as_deref(), Some("Not allowed at this time"));
+        assert_eq!(
+            refusal("Zugriff f\u{fc}r jetzt gesperrt\n".as_bytes()).as_deref(),
+            Some("Zugriff f\u{fc}r jetzt gesperrt")
+        );
+        assert_eq!(refusal(b"Not now, f\xfcr Sie\n").as_deref(), Some("Not now, f\\xfcr Sie"));
+        assert_eq!(refusal(&[b'x'; 3000]).map(|words| words.len()), Some(MAX_REFUSAL));
+        for other in [
+            &b"HTTP/1.1 400 Bad Request\r\n"[..],
+            b"220 mail ready\r\n",
+            b"RFB 003.008\n",
+            b"@RSYNCD: 31.0\n",
+            b"\x15\x03\x01\x00\x02\x02\x16",
+            b"\r\n",
+            b"",
+        ] {
+            assert_eq!(refusal(other), None, "{}", crate::text::escape_bytes(other));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
-use russh::keys::{PublicKey, PublicKeyOrCertificate};
+use russh::keys::{PublicKey, PublicKeyOrCertificate, ssh_encoding};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, Names};
 use tokio::sync::watch;
 
@@ -34,6 +34,8 @@ pub(super) enum End {
     Ours,
     /// The server left no way to log in.
     NoMethodLeft,
+    /// It sent a text that is no UTF-8, which russh does not take.
+    NotUtf8,
     /// It broke. The text is ours.
     Broken(String),
 }
@@ -93,6 +95,7 @@ impl Link {
             Some(End::Server(said)) => format!("the NAS closed it and said: {said}"),
             Some(End::Broken(reason)) => reason,
             Some(End::Ours) => String::from("it was closed by this side"),
+            Some(End::NotUtf8) => String::from("the NAS sent a text that is no UTF-8"),
             Some(End::NoMethodLeft) => String::from("the NAS offers no way to log in"),
             None => String::from("it does not respond"),
         };
@@ -310,6 +313,9 @@ impl Handler for Callbacks {
             // What russh calls the end of its own loop, after our disconnect or when the last handle is gone.
             DisconnectReason::Error(Failure::Ssh(russh::Error::Disconnect)) => End::Ours,
             DisconnectReason::Error(Failure::Ssh(russh::Error::NoAuthMethod)) => End::NoMethodLeft,
+            DisconnectReason::Error(Failure::Ssh(russh::Error::SshEncoding(
+                ssh_encoding::Error::CharacterEncoding,
+            ))) => End::NotUtf8,
             DisconnectReason::Error(Failure::Ssh(error)) => End::Broken(describe(&error)),
             DisconnectReason::Error(Failure::Unasked) => {
                 End::Broken(String::from("the NAS goes on offering what nobody asked for"))

@@ -99,6 +99,7 @@ impl Progress {
             Step::ReadingKeys => format!("reading the local keys took longer than {seconds} s"),
             Step::Resolving => format!("looking up {} took longer than {seconds} s", config.bare_host()),
             Step::Connecting => format!("{address} did not answer within {seconds} s"),
+            Step::KeyExchange if self.greeting.has_unreadable_id() => return unreadable_id(config, &self.greeting),
             Step::KeyExchange if self.greeting.server_id().is_some() || self.greeting.is_cut_short() => {
                 format!("{address} did not finish the key exchange within {seconds} s")
             }
@@ -114,7 +115,7 @@ impl SshClient {
     /// Connects and logs in. Ends within `config.connect_timeout`.
     ///
     /// Errors: `Usage`, `KeyUnusable`, `KnownHostsUnusable`, `NameNotResolved`, `ConnectionRefused`,
-    /// `ConnectionTimedOut`, `Unreachable`, `ConnectionLost`, `NotSsh`, `NoCommonAlgorithm`, `HostKeyUnknown`,
+    /// `ConnectionTimedOut`, `Unreachable`, `ConnectionLost`, `TurnedAway`, `NotSsh`, `NoCommonAlgorithm`, `HostKeyUnknown`,
     /// `HostKeyChanged`, `HostKeyRevoked`, `LoginRefused`.
     pub async fn connect(config: &SshConfig) -> Result<Self> {
         config.check()?;
@@ -321,8 +322,17 @@ fn exchange_failure(config: &SshConfig, error: russh::Error, greeting: &Greeting
     let address = config.address();
     let said = greeting.bytes();
     let lost = matches!(error, russh::Error::IO(_) | russh::Error::HUP | russh::Error::Disconnect);
+    if greeting.has_unreadable_id() {
+        return unreadable_id(config, greeting);
+    }
     if greeting.server_id().is_none() && !said.is_empty() && !(lost && greeting.is_cut_short()) {
-        return not_ssh(config, greeting);
+        return match greeting.refusal().filter(|_| lost) {
+            Some(words) => {
+                let message = format!("{address} closed the connection before the login and said: {words}");
+                NasSyncError::new(ErrorKind::TurnedAway, message).with_source(error)
+            }
+            None => not_ssh(config, greeting),
+        };
     }
     if lost {
         let when = if said.is_empty() { "before it said anything" } else { "during the key exchange" };
@@ -332,6 +342,15 @@ fn exchange_failure(config: &SshConfig, error: russh::Error, greeting: &Greeting
         NasSyncError::new(ErrorKind::NotSsh, format!("the key exchange with {address} failed: {error}"))
             .with_source(error)
     }
+}
+
+/// A version line that is no UTF-8 is no version to russh, and what both sides sign holds it byte by byte, so that it
+/// cannot be given to russh in another form either.
+fn unreadable_id(config: &SshConfig, greeting: &Greeting) -> NasSyncError {
+    let id = greeting.server_id().unwrap_or_default();
+    let message = format!("{} names its SSH version in characters that are no UTF-8: {id}", config.address());
+    NasSyncError::new(ErrorKind::NotSsh, message)
+        .with_solution("In the SSH settings of the NAS, write that text in plain ASCII or leave it away (VersionAddendum in sshd_config).")
 }
 
 fn not_ssh(config: &SshConfig, greeting: &Greeting) -> NasSyncError {

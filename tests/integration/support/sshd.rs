@@ -231,12 +231,15 @@ fn write_config(folder: &Path, port: u16, setup: &Setup) {
     let host_keys: Vec<String> = setup.host_keys.iter().map(|kind| format!("HostKey {shown}/host_{kind}\n")).collect();
     let environment: Vec<String> =
         setup.environment.iter().map(|(name, value)| format!(" \"{name}={value}\"")).collect();
+    // Of this setting the last line wins.
+    let startups =
+        if setup.lines.iter().any(|line| line.starts_with("MaxStartups ")) { "" } else { "MaxStartups 100\n" };
     // The user's own start-up files are slow and say things; commands get an empty home. Only one SetEnv line counts.
     let text = format!(
         "{}\n{host_keys}SetEnv HOME={shown}/home{environment}\n\
          Port {port}\nListenAddress 127.0.0.1\nAuthorizedKeysFile {shown}/authorized_keys\nPidFile {shown}/pid\n\
          StrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n\
-         KbdInteractiveAuthentication no\nMaxStartups 100\nMaxSessions 50\nUseDNS no\nPrintMotd no\n\
+         KbdInteractiveAuthentication no\n{startups}MaxSessions 50\nUseDNS no\nPrintMotd no\n\
          PrintLastLog no\nLogLevel VERBOSE\n",
         setup.lines.join("\n"),
         host_keys = host_keys.concat(),
