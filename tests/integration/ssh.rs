@@ -334,6 +334,36 @@ async fn old_algorithms_need_permission() {
 }
 
 #[tokio::test]
+async fn a_recorded_key_that_signs_by_an_old_algorithm_only_has_not_changed() {
+    let sshd = Sshd::setup().host_keys(&["ed25519", "rsa"]).line("HostKeyAlgorithms ssh-rsa").start();
+    let mut config = sshd.config();
+    let file = config.known_hosts[0].clone();
+    // Whether it is recorded alone or beside others, in the file or not at all.
+    let rsa = sshd.host_public_keys().into_iter().find(|key| key.starts_with("ssh-rsa")).unwrap();
+    let ed25519 = sshd.host_public_keys().into_iter().find(|key| key.starts_with("ssh-ed25519")).unwrap();
+    for recorded in [vec![&rsa], vec![&rsa, &ed25519]] {
+        let lines: Vec<_> = recorded.iter().map(|key| sshd.known_hosts_line(key)).collect();
+        fs::write(&file, lines.concat()).unwrap();
+        config.legacy = LegacyAlgorithms::Refuse;
+        let error = refused(&config, ErrorKind::NoCommonAlgorithm).await;
+        assert!(error.solution().contains("--legacy-ssh"), "{}", error.solution());
+        assert!(error.details().unwrap().contains("theirs: ssh-rsa"), "{:?}", error.details());
+        config.legacy = LegacyAlgorithms::Allow;
+        assert_eq!(connect(&config).await.host_key_type(), "ssh-rsa");
+    }
+    // Another type than the recorded one is a change, however it signs.
+    fs::write(&file, sshd.known_hosts_line(&ed25519)).unwrap();
+    config.legacy = LegacyAlgorithms::Refuse;
+    refused(&config, ErrorKind::HostKeyChanged).await;
+    // So is another key of the same type, where it can be looked at.
+    keygen(&sshd.path("other_rsa"), "rsa", "");
+    let other = fs::read_to_string(sshd.path("other_rsa.pub")).unwrap();
+    fs::write(&file, sshd.known_hosts_line(other.trim())).unwrap();
+    config.legacy = LegacyAlgorithms::Allow;
+    refused(&config, ErrorKind::HostKeyChanged).await;
+}
+
+#[tokio::test]
 async fn the_named_cipher_is_used() {
     let sshd = Sshd::setup().line("LogLevel DEBUG2").start();
     let mut config = sshd.config();

@@ -86,6 +86,16 @@ impl HostKeyPolicy {
         recorded.is_empty() || recorded.iter().any(|entry| entry.key_type() == key_type)
     }
 
+    /// Whether a server that offers these algorithms may have a recorded key, and can show it only by an algorithm that
+    /// was not offered to it.
+    pub(super) fn may_have_recorded(&self, offered: &[String]) -> bool {
+        // RSA keys have one type, and a name for each way to sign.
+        let key_type =
+            |name: &str| if name.starts_with("rsa-sha2-") { String::from("ssh-rsa") } else { name.to_owned() };
+        let recorded = self.recorded();
+        offered.iter().any(|name| recorded.iter().any(|entry| entry.key_type() == key_type(name)))
+    }
+
     /// Whether the records leave the choice of the type to the server.
     pub(super) fn accepts_every_type(&self) -> bool {
         self.recorded().is_empty()

@@ -47,6 +47,9 @@ const MAX_PACKET: u32 = 32 * 1024;
 const KEEPALIVE_TRIES: u32 = 4;
 /// Age of session keys at which new ones are made.
 const REKEY_AFTER: Duration = Duration::from_secs(3600);
+/// What a server that signs with its RSA key by SHA-1 calls that.
+const SHA1_RSA: &str = "ssh-rsa";
+const HIDDEN_RSA: &str = "The NAS may also have an RSA key, which it shows by an old algorithm only; if that is the pinned one, --legacy-ssh allows it.";
 /// The most of a server's list of algorithms that is shown, in bytes.
 const MAX_SHOWN_LIST: usize = 2048;
 /// How long the goodbye may take.
@@ -278,11 +281,16 @@ impl Approach<'_> {
                 Err(NasSyncError::new(ErrorKind::NotSsh, message))
             }
             Failure::NotCovered => Err(self.no_common(&AlgorithmKind::Cipher, &[], &[])),
-            Failure::Ssh(russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, .. }) if !self.seen.is_empty() => {
-                Err(self.policy.pin_mismatch(&self.seen))
+            Failure::Ssh(russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, theirs, .. })
+                if !self.seen.is_empty() =>
+            {
+                let error = self.policy.pin_mismatch(&self.seen);
+                let hidden =
+                    self.config.legacy == LegacyAlgorithms::Refuse && theirs.iter().any(|name| name == SHA1_RSA);
+                Err(if hidden { error.with_details(HIDDEN_RSA) } else { error })
             }
             Failure::Ssh(russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, theirs, .. })
-                if !self.policy.accepts_every_type() =>
+                if !self.policy.accepts_every_type() && !self.policy.may_have_recorded(&theirs) =>
             {
                 Err(self.policy.no_recorded_type(&theirs))
             }
