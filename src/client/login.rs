@@ -1,10 +1,12 @@
 //! One login, any number of rsync sessions over it. No database.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::config::ClientConfig;
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::role::event::{Event, Monitor};
 use crate::session::{self, Outcome, Push};
 use crate::text;
 use crate::transport::ssh::SshClient;
@@ -15,6 +17,48 @@ use crate::wire::server_args::{PushOptions, command_line};
 const VERSION_WAIT: Duration = Duration::from_secs(10);
 /// The most bytes of that answer that are read.
 const VERSION_LEN: usize = 16 * 1024;
+
+/// How long a server may take to ask for the first file, before it is looked whether it can.
+const FIRST_WORD: Duration = Duration::from_secs(10);
+/// A command that no rsync answers, and how long the NAS may take for it.
+const UNRELATED: &[u8] = b"echo nas-sync";
+const UNRELATED_WAIT: Duration = Duration::from_secs(5);
+/// Bytes of the protocol version that a server says first.
+const PROTOCOL_LEN: usize = 4;
+
+/// Whether the other side has said anything about the files of a session.
+struct Answered {
+    is_set: AtomicBool,
+    monitor: Arc<dyn Monitor>,
+}
+
+impl Answered {
+    /// Listens before this monitor does.
+    fn before(monitor: Arc<dyn Monitor>) -> (Arc<Self>, Arc<dyn Monitor>) {
+        let answered = Arc::new(Self { is_set: AtomicBool::new(false), monitor });
+        let listening = Arc::clone(&answered) as Arc<dyn Monitor>;
+        (answered, listening)
+    }
+
+    fn is_set(&self) -> bool {
+        self.is_set.load(Ordering::Relaxed)
+    }
+}
+
+impl Monitor for Answered {
+    fn event(&self, event: Event<'_>) {
+        // The list is ours, and a complaint is no answer to it.
+        if !matches!(event, Event::Listed { .. } | Event::Text { .. }) {
+            self.is_set.store(true, Ordering::Relaxed);
+        }
+        self.monitor.event(event);
+    }
+}
+
+/// How sessions end whose two sides do not speak about the same options.
+fn is_misunderstanding(error: &NasSyncError) -> bool {
+    matches!(error.kind(), ErrorKind::Stalled | ErrorKind::Protocol | ErrorKind::RemoteFailed)
+}
 
 /// A login on a NAS. Sessions may run side by side. Clones are the same login.
 #[derive(Debug, Clone)]
@@ -42,9 +86,21 @@ impl Client {
     }
 
     /// Starts the receiving rsync and runs one session against it.
-    pub(crate) async fn session(&self, destination: &[u8], options: &PushOptions, push: Push) -> Result<Outcome> {
+    pub(crate) async fn session(&self, destination: &[u8], options: &PushOptions, mut push: Push) -> Result<Outcome> {
         let exec = self.start(&options.arguments(&push.offer, destination)).await?;
-        let mut outcome = session::push(exec, push).await;
+        let (answered, monitor) = Answered::before(Arc::clone(&push.monitor));
+        push.monitor = monitor;
+        let mut outcome = tokio::select! {
+            outcome = Box::pin(session::push(exec, push)) => outcome,
+            () = Box::pin(self.until_fixed_command(&answered, options)) => return Err(session::fixed_command()),
+        };
+        if outcome.result.as_ref().is_err_and(is_misunderstanding)
+            && !answered.is_set()
+            && self.ssh.lost().is_none()
+            && Box::pin(self.runs_fixed_command()).await
+        {
+            outcome.result = Err(session::fixed_command().with_details(outcome.text.as_bytes()));
+        }
         // A broken connection knows more about its end than the session that ran over it.
         if let Err(error) = &outcome.result
             && error.kind() == ErrorKind::ConnectionLost
@@ -85,6 +141,39 @@ impl Client {
         };
         tokio::time::timeout(VERSION_WAIT, read).await.ok()??;
         version_in(&output)
+    }
+
+    /// Returns when a server that was to ask for files has asked for none for a while, and runs a fixed command.
+    async fn until_fixed_command(&self, answered: &Answered, options: &PushOptions) {
+        // A server that is not to transfer all it is offered may have nothing to say for long.
+        if options.ignore_times {
+            tokio::time::sleep(FIRST_WORD).await;
+            if !answered.is_set() && self.runs_fixed_command().await && !answered.is_set() {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+
+    /// Whether the account runs one fixed command (`command="rsync --server …"` in authorized_keys), whatever it is asked
+    /// for: then it says rsync's version in the answer to a question that has nothing to do with rsync.
+    async fn runs_fixed_command(&self) -> bool {
+        let answer = async {
+            let mut exec = self.ssh.exec(UNRELATED).await.ok()?;
+            // Without input, so that it ends. One that has ended needs no word.
+            let _ = exec.writer.finish().await;
+            let mut output = Vec::new();
+            while output.len() < PROTOCOL_LEN
+                && let Some(event) = exec.reader.next().await
+            {
+                if let ExecEvent::Stdout(bytes) = event {
+                    output.extend_from_slice(&bytes);
+                }
+            }
+            output.first_chunk::<PROTOCOL_LEN>().copied()
+        };
+        let answer = tokio::time::timeout(UNRELATED_WAIT, answer).await.ok().flatten();
+        answer.is_some_and(|bytes| (20..=40).contains(&i32::from_le_bytes(bytes)))
     }
 
     /// Says goodbye. Sessions that still run end.

@@ -45,6 +45,9 @@ pub(super) fn error(failure: SessionFailure, received: &Received) -> NasSyncErro
         }
         SessionFailure::NoHandshake { input }
         | SessionFailure::Handshake { error: HandshakeError::NotRsync, input } => no_handshake(&input, received),
+        SessionFailure::Handshake { error: error @ HandshakeError::OtherOptions, .. } => {
+            fixed_command().with_source(error)
+        }
         SessionFailure::Handshake { error, .. } => {
             NasSyncError::new(ErrorKind::Protocol, format!("the rsync handshake failed: {error}"))
                 .with_details(received.text.as_bytes())
@@ -56,6 +59,14 @@ pub(super) fn error(failure: SessionFailure, received: &Received) -> NasSyncErro
         SessionFailure::Failed(error) if error.details().is_none() => error.with_details(received.text.as_bytes()),
         SessionFailure::Failed(error) => error,
     }
+}
+
+/// The error of an account that runs one fixed command, whatever it is asked for, and one that does not suit.
+pub fn fixed_command() -> NasSyncError {
+    let message = "the NAS does not run the rsync it is asked for, but a fixed command with other options";
+    NasSyncError::new(ErrorKind::ExecRefused, message).with_solution(
+        "On the NAS, look for `command=\"…\"` before the key in authorized_keys (or ForceCommand in sshd_config): replace it by `command=\"rrsync -wo FOLDER\"`, which takes the options it is given, or remove it.",
+    )
 }
 
 /// How a session ended whose roles came to their end, or lost their connection.

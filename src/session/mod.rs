@@ -14,5 +14,6 @@ mod remote_text;
 
 pub use self::converse::Outcome;
 pub use self::deadline::Receipts;
+pub use self::end::fixed_command;
 pub use self::push::{Contents, Push, push};
 pub use self::remote_text::{RemoteText, kind_of_text, names_file};

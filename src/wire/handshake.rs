@@ -8,7 +8,7 @@ use bytes::{Buf as _, BytesMut};
 use super::int::{put_vstring, varint, vstring};
 use super::negotiated::Negotiated;
 use super::offer::{ChecksumChoice, CompatFlags, CompressionChoice, Offer, Protocol};
-use super::reader::{Decode, DecodeError, Reader};
+use super::reader::{DecodeError, Reader};
 use crate::delta::strong::StrongAlgorithm;
 
 /// Names offered, best first: the stock order with what this crate does not offer left out. The order matters, since
@@ -42,6 +42,9 @@ pub enum HandshakeError {
         /// The server's list.
         theirs: String,
     },
+    /// The server does what only a server with other options does.
+    #[error("the server was started with other options than those it was asked for")]
+    OtherOptions,
     /// A field is wrong.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -139,10 +142,11 @@ impl Handshake {
         Ok(())
     }
 
-    fn flags(&mut self, reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Decode<()> {
+    fn flags(&mut self, reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), HandshakeError> {
         self.flags = CompatFlags::new(varint(reader)?);
+        // Servers take it up only where it is offered.
         if self.flags.has(CompatFlags::INCREMENTAL) {
-            return Err(DecodeError::malformed("compatibility flags", "incremental recursion was not offered"));
+            return Err(HandshakeError::OtherOptions);
         }
         // Both ends write all their lists before they read any.
         if self.negotiates_checksum() {
@@ -234,7 +238,7 @@ mod tests {
     #[test]
     fn what_was_not_offered_is_refused() {
         let answer = run(Offer::default(), &[32, 0, 0, 0, 0x81, 0xff]).1;
-        assert!(matches!(answer, Err(HandshakeError::Decode(DecodeError::Malformed { .. }))));
+        assert_eq!(answer.unwrap_err(), HandshakeError::OtherOptions);
         let mut server = vec![0x20, 0, 0, 0, 0x81, 0xfe];
         put_vstring(&mut server, b"sha512");
         assert!(matches!(run(Offer::default(), &server).1, Err(HandshakeError::NothingInCommon { .. })));

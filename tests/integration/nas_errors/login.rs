@@ -75,6 +75,40 @@ fn a_level_that_cannot_be_had_is_said_before_anything_is_sent() {
     assert_eq!(site.sshd.log().matches("Accepted publickey").count(), 1, "it logged in again");
 }
 
+/// Lets the key run one command only, as `command="…"` in authorized_keys does. `NAS` in it is the NAS folder.
+fn force_command(site: &Site, command: &str) {
+    let file = site.sshd.path("authorized_keys");
+    let keys = fs::read_to_string(&file).unwrap();
+    let key = &keys[keys.find("ssh-").unwrap()..];
+    let command = command.replace("NAS", site.path("nas").to_str().unwrap());
+    fs::write(&file, format!("restrict,command=\"{command}\" {key}")).unwrap();
+}
+
+#[test]
+fn a_forced_command_with_other_options_is_named_for_what_it_is() {
+    let site = site_with_a_document();
+    for command in [
+        // Told by the handshake.
+        "rsync --server -logDtpre.iLsfxCIvu . NAS/",
+        // These two wait for the rest of another list than is sent.
+        "rsync --server -logDtpre.fCvu . NAS/",
+        "rsync --server -logDtpr . NAS/",
+        // The other direction.
+        "rsync --server --sender -logDtpre.fCvu . NAS/",
+    ] {
+        force_command(&site, command);
+        let run = Cli::new(&site).line("sync --json");
+        let error = run.ends(3).json()["error"].clone();
+        is_error(&error, "exec_refused", &run);
+        assert!(text(&error, "message").contains("a fixed command with other options"), "{command}: {error}");
+        assert!(text(&error, "solution").contains("rrsync"), "{command}: {error}");
+        // The usual limit is 300 s.
+        assert!(run.elapsed < Duration::from_secs(40), "{command}: {}", run.all());
+    }
+    force_command(&site, "exec sh -c \\\"$SSH_ORIGINAL_COMMAND\\\"");
+    sync_works(&site);
+}
+
 #[test]
 fn a_name_without_an_address() {
     let mut site = site_with_a_document();
