@@ -133,7 +133,7 @@
 //! | 3 | `role` | the sender: straight-line blocking code that reads like the protocol |
 //! | 2 | `tree`, `transport`, `store` | local files; where bytes come from; what is remembered |
 //! | 1 | `wire` | pure: bytes to values and back |
-//! | 0 | `delta`, `error`, `id`, `text`, `secret`, `proof`, `blocking`, `process` | what everybody uses |
+//! | 0 | `delta`, `error`, `id`, `text`, `secret`, `proof`, `blocking`, `process`, `small_file` | what everybody uses |
 
 mod blocking;
 #[cfg(feature = "cli")]
@@ -153,6 +153,7 @@ mod secret;
 #[cfg(feature = "sqlite")]
 mod service;
 mod session;
+mod small_file;
 #[cfg(feature = "sqlite")]
 mod store;
 mod text;

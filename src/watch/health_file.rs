@@ -1,6 +1,7 @@
 //! The health file: what `nas-sync watch` leaves beside the database for container health checks, and its reading.
 //!
-//! Guarantees: a reader sees a whole file or none (written beside it, then renamed); whether it is fresh is judged by a
+//! Guarantees: a reader sees a whole file or none (written beside it, then renamed; what somebody else has put in the place
+//! of either is never written through); whether it is fresh is judged by a
 //! clock that nobody sets, and a process that died is noticed at once where it can be seen; foreign text in it is
 //! escaped. Never: a secret; a verdict by the time of day, which stands in it for people only.
 //!
@@ -9,8 +10,8 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::fs;
-use std::io::{ErrorKind as IoErrorKind, Read as _};
+use std::fs::{self, File};
+use std::io::{ErrorKind as IoErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,14 +20,14 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::process::{Holder, Life};
 use crate::process::{is_known, life_of, now, this_process};
-use crate::text;
+use crate::{small_file, text};
 
 /// How old a sign of life may be, unless told otherwise. `watch` gives one every ten seconds.
 pub const MAX_HEALTH_AGE: Duration = Duration::from_secs(60);
 /// How often `watch` gives a sign of life.
 pub const BEAT: Duration = Duration::from_secs(10);
 /// The most that is read of a health file.
-const LONGEST: u64 = 64 * 1024;
+const LONGEST: usize = 64 * 1024;
 /// What the first line says.
 const FORMAT: &str = "nas-sync-health=1";
 
@@ -95,16 +96,40 @@ impl HealthFile {
 
     /// Replaces the file: a sign of life. Blocks. Fails with `LocalFile`.
     pub fn write(&self, report: &Report) -> Result<()> {
+        self.replace(lines(report).as_bytes()).map_err(|error| {
+            NasSyncError::at_path(ErrorKind::LocalFile, "Cannot write the health file", &self.path, error)
+        })
+    }
+
+    fn replace(&self, content: &[u8]) -> std::io::Result<()> {
+        let (fresh, mut file) = self.create()?;
+        let written = file.write_all(content).and_then(|()| fs::rename(&fresh, &self.path));
+        if written.is_err() {
+            // What is left of a disk that is full does not matter.
+            let _ = fs::remove_file(&fresh);
+        }
+        written
+    }
+
+    /// A new file beside it, never one that was there: in a folder that others write to, a link may wait under any name
+    /// that can be guessed.
+    fn create(&self) -> std::io::Result<(PathBuf, File)> {
         // Hidden, and one for each process, so that two that share a name by mistake do not mix their lines.
         let mut name = OsString::from(".");
         name.push(self.path.file_name().unwrap_or_default());
         name.push(format!(".{}", this_process().process));
+        let fresh = self.path.with_file_name(&name);
+        // An earlier process of that number may have left it.
+        let _ = fs::remove_file(&fresh);
+        match File::create_new(&fresh) {
+            Ok(file) => return Ok((fresh, file)),
+            Err(error) if error.kind() == IoErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        // It is not ours to remove.
+        name.push(format!(".{:016x}", fastrand::u64(..)));
         let fresh = self.path.with_file_name(name);
-        fs::write(&fresh, lines(report)).and_then(|()| fs::rename(&fresh, &self.path)).map_err(|error| {
-            // What is left of a disk that is full does not matter.
-            let _ = fs::remove_file(&fresh);
-            NasSyncError::at_path(ErrorKind::LocalFile, "Cannot write the health file", &self.path, error)
-        })
+        File::create_new(&fresh).map(|file| (fresh, file))
     }
 }
 
@@ -197,8 +222,7 @@ pub fn check_health(path: &Path, max_age: Duration) -> Checkup {
 }
 
 fn read(path: &Path) -> std::io::Result<String> {
-    let mut bytes = Vec::new();
-    fs::File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
+    let bytes = small_file::read(path, LONGEST)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -19,9 +19,10 @@ use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::small_file;
 
 /// A file beyond this size in bytes is not a known_hosts file.
-const MAX_FILE: u64 = 16 << 20;
+const MAX_FILE: usize = 16 << 20;
 
 /// What a line says about its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,15 +164,10 @@ impl KnownHosts {
 }
 
 fn read_file(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        file => file?,
-    };
-    let mut content = Vec::new();
-    if file.take(MAX_FILE + 1).read_to_end(&mut content)? as u64 > MAX_FILE {
-        return Err(std::io::Error::other("larger than 16 MiB"));
+    match small_file::read(path, MAX_FILE) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        content => content.map(|mut content| Some(std::mem::take(&mut *content))),
     }
-    Ok(Some(content))
 }
 
 fn parse_line(line: &[u8], place: &Place) -> Result<Option<Entry>, &'static str> {
@@ -377,6 +373,16 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::KnownHostsUnusable);
             assert!(error.message().starts_with("/k:2 "), "{bad}: {error}");
         }
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("known_hosts");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let error = KnownHosts::load(&[path]).unwrap_err();
+        assert!(error.message().contains("it is a pipe"), "{error}");
+        assert!(KnownHosts::load(&[PathBuf::from("/dev/null")]).unwrap().entries.is_empty());
     }
 
     #[test]

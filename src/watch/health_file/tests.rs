@@ -116,3 +116,33 @@ fn a_folder_that_cannot_be_written_is_an_error() {
     assert_eq!(error.kind(), ErrorKind::LocalFile);
     assert!(error.message().contains("missing/health"), "{error}");
 }
+
+#[test]
+fn a_link_that_was_planted_is_not_written_through() {
+    let (folder, file) = place();
+    let precious = folder.path().join("precious");
+    fs::write(&precious, "precious").unwrap();
+    let temporary = folder.path().join(format!(".documents.db.health.{}", std::process::id()));
+    for planted in [&temporary, &file.path] {
+        std::os::unix::fs::symlink(&precious, planted).unwrap();
+        file.write(&report(State::Idle)).unwrap();
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+        assert!(fs::symlink_metadata(&file.path).unwrap().is_file());
+        fs::remove_file(&file.path).unwrap();
+    }
+    // One that cannot be removed, as in a folder where everybody may only remove what is theirs.
+    fs::create_dir(&temporary).unwrap();
+    file.write(&report(State::Idle)).unwrap();
+    assert_eq!(verdict(&file), None);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "nothing else is left");
+}
+
+#[test]
+fn a_pipe_in_its_place_is_not_waited_for() {
+    let (_folder, file) = place();
+    let made = std::process::Command::new("mkfifo").arg(&file.path).status().unwrap();
+    assert!(made.success());
+    assert!(verdict(&file).unwrap().contains("it is a pipe"));
+    file.write(&report(State::Idle)).unwrap();
+    assert_eq!(verdict(&file), None);
+}
