@@ -260,6 +260,28 @@ fn keys_that_cannot_be_used() {
 }
 
 #[test]
+fn a_key_is_taken_from_a_variable_however_it_was_put_there() {
+    let mut site = site_with_a_document();
+    let text = fs::read_to_string(site.sshd.path("user_ed25519")).unwrap();
+    site.variables.remove("NAS_KEY_FILE");
+    site.set("NAS_KEY", text.replace('\n', "\\n"));
+    Cli::new(&site).line("test").ends(0);
+    let packed = std::process::Command::new("base64").arg(site.sshd.path("user_ed25519")).output().unwrap().stdout;
+    site.set("NAS_KEY", String::from_utf8(packed).unwrap());
+    sync_works(&site);
+    site.set("NAS_KEY", fs::read_to_string(site.sshd.path("user_ed25519.pub")).unwrap());
+    let error = test_fails(&Cli::new(&site), "key_unusable", 2);
+    assert!(
+        text_of(&error).contains("a public key, not the private one") && !text_of(&error).contains("chmod"),
+        "{error}"
+    );
+}
+
+fn text_of(error: &serde_json::Value) -> String {
+    format!("{} {}", text(error, "message"), text(error, "solution"))
+}
+
+#[test]
 fn a_server_with_old_algorithms_only() {
     let sshd = Sshd::setup().line("KexAlgorithms diffie-hellman-group14-sha1").start();
     let mut site = Site::with(sshd);
