@@ -1,7 +1,7 @@
 //! The arguments of the remote `rsync --server`, `protocol-notes/02-command-line.md`.
 //!
-//! The command line holds constants and one path. The path is quoted here, by the only quoting function of the crate;
-//! names of documents never appear in it, they travel in the file list.
+//! The command line holds the program as it was configured, constants and one path. The path is quoted here, by the only
+//! quoting function of the crate; names of documents never appear in it, they travel in the file list.
 
 use super::flist::ListFields;
 use super::offer::{ChecksumChoice, CompressionChoice, Offer};
@@ -149,11 +149,13 @@ fn safe_path(path: &[u8]) -> Vec<u8> {
 #[error("a remote path or program must not hold NUL or line-end characters")]
 pub struct Unquotable;
 
-/// The line for the remote shell: the program and its arguments, each quoted so that the shell hands over exactly these
-/// bytes. A leading `~` or `~user` of the last argument stays live, since that is how people write home folders.
+/// The line for the remote shell: the program and its arguments. As with rsync, the program is words for that shell, such
+/// as `sudo rsync`; each argument is quoted so that the shell hands over exactly its bytes. A leading `~` or `~user` of the last argument stays live, since that is how people write home folders.
 pub fn command_line(program: &str, arguments: &[Vec<u8>]) -> Result<Vec<u8>, Unquotable> {
-    let mut line = Vec::new();
-    quote(program.as_bytes(), &mut line)?;
+    if program.contains(['\0', '\n', '\r']) {
+        return Err(Unquotable);
+    }
+    let mut line = program.as_bytes().to_vec();
     for (position, argument) in arguments.iter().enumerate() {
         line.push(b' ');
         if position + 1 == arguments.len() {
@@ -279,6 +281,22 @@ mod tests {
         );
         assert!(with(CompressionChoice::Fixed(TokenCoding::Zlib { level: 6 })).contains("-ze.fCvu --old-compress"));
         assert!(with(CompressionChoice::Fixed(TokenCoding::Zlibx { level: 6 })).contains("-e.fCvu --new-compress"));
+    }
+
+    #[test]
+    fn the_program_is_words_for_the_remote_shell() {
+        for (program, words) in [
+            ("sudo rsync", &["sudo", "rsync"][..]),
+            ("nice -n 10 rsync", &["nice", "-n", "10", "rsync"]),
+            ("'/opt/my tools/rsync'", &["/opt/my tools/rsync"]),
+            ("env LANG=C \"$HOME/rsync\"", &["env", "LANG=C", "/h/rsync"]),
+        ] {
+            let line = command_line(program, &[b"--server".to_vec(), b"a b;$HOME".to_vec()]).unwrap();
+            let script = [b"HOME=/h; printf '%s\\n' ", &line[..]].concat();
+            let output = std::process::Command::new("sh").arg("-c").arg(std::ffi::OsStr::from_bytes(&script)).output();
+            let expected = [words, &["--server", "a b;$HOME", ""]].concat().join("\n");
+            assert_eq!(String::from_utf8(output.unwrap().stdout).unwrap(), expected, "{program}");
+        }
     }
 
     #[test]

@@ -55,6 +55,14 @@ fn no_rsync_there() {
 }
 
 #[test]
+fn the_program_there_is_words_for_its_shell() {
+    let mut site = site_with_a_document();
+    site.set("NAS_RSYNC_PATH", "nice -n 10 rsync");
+    Cli::new(&site).line("test").ends(0);
+    sync_works(&site);
+}
+
+#[test]
 fn text_in_place_of_the_handshake_is_shown_escaped() {
     let site =
         site_behind("printf 'Willkommen \\033]0;title\\007 auf dem \\342\\200\\256NAS\\r\\n'; exec rsync \"$@\"");
