@@ -41,6 +41,9 @@ pub struct DocumentFacts<'a> {
     pub created: Option<NaiveDate>,
     /// The day of the file's mtime, in UTC; counts where both are missing.
     pub modified: Option<NaiveDate>,
+    /// The column that counts and its text, where that is no date that is understood. None of the others counts then: the
+    /// document would lie under a wrong year.
+    pub odd_date: Option<(&'a str, &'a str)>,
 }
 
 /// A rule that gives each document its name on the NAS.
@@ -232,6 +235,12 @@ fn below_root<'a>(document: &DocumentFacts<'a>) -> Result<&'a [u8]> {
 }
 
 fn date(document: &DocumentFacts<'_>, placeholder: &str) -> Result<NaiveDate> {
+    if let Some((column, text)) = document.odd_date {
+        let text = format!("the layout has {placeholder}, but {column} is {text:?}, which is not understood as a date");
+        return Err(NasSyncError::new(ErrorKind::NameUnsendable, text).with_solution(format!(
+            "Write {column} as YYYY-MM-DD in the database, or choose a NAS_LAYOUT without {placeholder}."
+        )));
+    }
     let date = document.date.or(document.created).or(document.modified);
     let date = date.ok_or_else(|| missing(placeholder, "date, created_at and the file's own date"))?;
     // Other years have a sign or a fifth digit, and no document.
@@ -271,6 +280,7 @@ mod tests {
             date: NaiveDate::from_ymd_opt(2024, 1, 5),
             created: None,
             modified: None,
+            odd_date: None,
         }
     }
 
@@ -334,6 +344,15 @@ mod tests {
         assert!(error.message().contains("{day}") && error.message().contains("created_at"), "{error}");
         let far = DocumentFacts { date: NaiveDate::from_ymd_opt(12024, 1, 1), ..all };
         assert_eq!(name("{year}-{id}", &far).unwrap_err().kind(), ErrorKind::NameUnsendable);
+    }
+
+    #[test]
+    fn a_date_that_is_not_understood_is_not_filed_under_another() {
+        let odd = DocumentFacts { odd_date: Some(("date", "03.02.24")), ..facts() };
+        let error = name("{year}/{id}", &odd).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NameUnsendable);
+        assert!(error.message().contains("date is \"03.02.24\"") && error.solution().contains("YYYY-MM-DD"), "{error}");
+        assert_eq!(name("{id}", &odd).unwrap(), "42");
     }
 
     #[test]

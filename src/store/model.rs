@@ -33,6 +33,8 @@ pub struct Document {
     pub date: Option<NaiveDate>,
     /// When it was registered.
     pub created_at: Option<DateTime<Utc>>,
+    /// The column that should give its day and what stands there, where that is not understood as one.
+    pub odd_date: Option<(&'static str, String)>,
 }
 
 /// A row that cannot be sent, or an id without one.
@@ -379,9 +381,10 @@ pub struct Pause {
 pub enum Access {
     /// Creates the file and the tables if they are missing: for `add`.
     Create,
-    /// The file must exist; missing tables are created in it: for `sync`. A mistyped path makes no new database.
+    /// The file and `documents` must exist; our own tables are created in it: for `sync`. A mistyped path makes no new
+    /// database, and nothing is written to another one.
     Existing,
-    /// The file must exist and nothing in it changes, not even its journal mode: for `status`. Missing tables count
-    /// as empty. Calls that write fail with `DatabaseUnusable`.
+    /// The file and `documents` must exist and nothing in it changes, not even its journal mode: for `status`. Missing
+    /// tables of our own count as empty. Calls that write fail with `DatabaseUnusable`.
     ReadOnly,
 }

@@ -115,6 +115,7 @@ fn look(document: &Document, layout: &Layout, root: Option<&HeldFolder>) -> Resu
         file_type: document.file_type.as_deref(),
         date: document.date,
         created: document.created_at.map(|time| time.date_naive()),
+        odd_date: document.odd_date.as_ref().map(|(column, text)| (*column, text.as_str())),
         modified: DateTime::from_timestamp(meta.mtime.seconds, meta.mtime.nanoseconds).map(|time| time.date_naive()),
     })?;
     let outgoing = OutgoingDocument { id: document.id.clone(), path: document.file_path.clone(), name };

@@ -45,6 +45,9 @@ impl Store {
 
         let refused = |error| schema::to_error(&path, error);
         let found = schema::inspect(&conn).map_err(refused)?;
+        if access != Access::Create {
+            found.require_documents().map_err(refused)?;
+        }
         let columns = if access == Access::ReadOnly {
             schema::stand_in(&conn, found).map_err(refused)?
         } else {
@@ -94,8 +97,16 @@ fn flags(access: Access) -> OpenFlags {
         }
 }
 
-/// Says in plain words what SQLite would only call "unable to open database file".
+/// Says in plain words what SQLite would only call "unable to open database file", or "disk I/O error".
 fn refuse_missing(path: &Path, access: Access) -> Result<()> {
+    if let Ok(meta) = path.metadata()
+        && !meta.is_file()
+    {
+        let what = if meta.is_dir() { "a folder" } else { "not a regular file" };
+        let message = format!("the database {} is {what} (NAS_DB)", path.display());
+        let solution = "Name the SQLite file itself with NAS_DB or --db.";
+        return Err(NasSyncError::new(ErrorKind::DatabaseUnusable, message).with_solution(solution));
+    }
     let folder = path.parent().unwrap_or(path);
     let (message, solution) = if access == Access::Create {
         if folder.is_dir() {

@@ -1,7 +1,8 @@
 //! Documents: reading those that are asked for, and registering new ones.
 //!
 //! SQLite lets any column hold any type, and the rows may be another program's. Guarantees: a row whose needed columns
-//! make no sense is a [`BadRow`] among the others; optional columns that make no sense are as good as empty; only what
+//! make no sense is a [`BadRow`] among the others; optional columns that make no sense are as good as empty,
+//! except that a date which is not understood is kept as such; only what
 //! is clearly true in `synced_to_nas` counts as synced, so that a doubtful row is sent again rather than never.
 
 use std::collections::BTreeSet;
@@ -292,8 +293,14 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Document, BadRow>> 
     if let Some(fault) = path_fault(path) {
         return bad(Some(id), "file_path", fault);
     }
-    let date = text(row.get_ref(7)?).and_then(|date| timestamp::parse_date(&date));
-    let created_at = text(row.get_ref(8)?).and_then(|time| timestamp::parse(&time));
+    let (date, created_at) = (text(row.get_ref(7)?), text(row.get_ref(8)?));
+    let day = date.as_deref().and_then(timestamp::parse_date);
+    let time = created_at.as_deref().and_then(timestamp::parse);
+    let odd_date = match (date, day, created_at, time) {
+        (Some(date), None, ..) => Some(("date", date)),
+        (None, _, Some(created_at), None) => Some(("created_at", created_at)),
+        _ => None,
+    };
     Ok(Ok(Document {
         id,
         user_id,
@@ -302,8 +309,9 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Document, BadRow>> 
         original_name: text(row.get_ref(4)?),
         file_type: text(row.get_ref(5)?),
         doc_type: text(row.get_ref(6)?),
-        date,
-        created_at,
+        date: day,
+        created_at: time,
+        odd_date,
     }))
 }
 

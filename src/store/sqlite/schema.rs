@@ -16,7 +16,7 @@ const NEEDED: [&str; 5] = ["id", "user_id", "file_path", "synced_to_nas", "synce
 
 /// The `documents` table as it is created where there is none.
 const DOCUMENTS: &str = "
-    CREATE TABLE {schema}.documents (
+    CREATE TABLE main.documents (
         id INTEGER PRIMARY KEY,
         user_id INTEGER NOT NULL,
         file_path TEXT NOT NULL,
@@ -159,6 +159,19 @@ pub(super) struct Found {
     version: usize,
 }
 
+impl Found {
+    /// Fails where there is no `documents`: it is then more often another database than one that is still to be filled.
+    pub(super) fn require_documents(&self) -> Result<Columns, SchemaError> {
+        self.documents.ok_or_else(|| SchemaError::Refused {
+            what: "it has no table documents".to_owned(),
+            solution: Some(
+                "Point NAS_DB or --db at the database that holds the documents, let the program that owns it make the \
+                 table, or make one by registering documents with `nas-sync add`.",
+            ),
+        })
+    }
+}
+
 /// Why the tables cannot be used.
 #[derive(Debug)]
 pub(super) enum SchemaError {
@@ -204,19 +217,16 @@ pub(super) fn prepare(conn: &Connection, found: Found) -> Result<Columns, Schema
     let found = inspect(&tx)?;
     let columns = match found.documents {
         Some(columns) => columns,
-        None => create_documents(&tx, "main")?,
+        None => create_documents(&tx)?,
     };
     migrate(&tx, found.version)?;
     tx.commit()?;
     Ok(columns)
 }
 
-/// For a database that must not change: empty temporary tables stand in for those that are missing.
+/// For a database that must not change: empty temporary tables stand in for those of our own that are missing.
 pub(super) fn stand_in(conn: &Connection, found: Found) -> Result<Columns, SchemaError> {
-    let columns = match found.documents {
-        Some(columns) => columns,
-        None => create_documents(conn, "temp")?,
-    };
+    let columns = found.require_documents()?;
     if found.version == 0 {
         for step in MIGRATIONS {
             conn.execute_batch(&step.replace("{schema}", "temp"))?;
@@ -230,8 +240,8 @@ pub(super) fn stand_in(conn: &Connection, found: Found) -> Result<Columns, Schem
     Ok(columns)
 }
 
-fn create_documents(conn: &Connection, schema: &str) -> Result<Columns, SchemaError> {
-    conn.execute_batch(&DOCUMENTS.replace("{schema}", schema))?;
+fn create_documents(conn: &Connection) -> Result<Columns, SchemaError> {
+    conn.execute_batch(DOCUMENTS)?;
     Ok(Columns { original_name: true, file_type: true, doc_type: true, date: true, created_at: true })
 }
 
@@ -272,15 +282,27 @@ fn documents_columns(conn: &Connection) -> Result<Option<Columns>, SchemaError> 
         }
     }
     // table_xinfo lists generated columns too, which are fine to read.
-    let mut statement = conn.prepare("SELECT lower(name) FROM pragma_table_xinfo('documents', 'main')")?;
-    let names: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    let has = |name: &str| names.iter().any(|found| found == name);
+    let mut statement = conn.prepare("SELECT lower(name), upper(type) FROM pragma_table_xinfo('documents', 'main')")?;
+    let columns: Vec<(String, String)> =
+        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+    let has = |name: &str| columns.iter().any(|(found, _)| found == name);
     let lacking: Vec<&str> = NEEDED.into_iter().filter(|name| !has(name)).collect();
     if !lacking.is_empty() {
         return Err(SchemaError::Refused {
             what: format!("its table documents lacks {}; the table was left alone", lacking.join(", ")),
             solution: None,
         });
+    }
+    for name in ["id", "user_id"] {
+        let declared = columns.iter().find(|(found, _)| found == name).map_or("", |(_, declared)| declared);
+        if is_text(declared) && !holds_numbers(conn, name)? {
+            return Err(SchemaError::Refused {
+                what: format!("{name} of its table documents is text ({declared}), and must be a whole number"),
+                solution: Some(
+                    "nas-sync knows documents and users by whole numbers; text and UUIDs are not supported.",
+                ),
+            });
+        }
     }
     Ok(Some(Columns {
         original_name: has("original_name"),
@@ -289,6 +311,19 @@ fn documents_columns(conn: &Connection) -> Result<Option<Columns>, SchemaError> 
         date: has("date"),
         created_at: has("created_at"),
     }))
+}
+
+/// Whether SQLite makes text, or nothing else, of what is written to a column of this declared type.
+fn is_text(declared: &str) -> bool {
+    let says = |words: &[&str]| words.iter().any(|word| declared.contains(word));
+    !says(&["INT"]) && says(&["CHAR", "CLOB", "TEXT", "BLOB", "UUID", "GUID", "STRING"])
+}
+
+/// Whether a column holds a whole number in its first row, whatever its type says: SQLite lets any column do so.
+fn holds_numbers(conn: &Connection, column: &str) -> rusqlite::Result<bool> {
+    let sql = format!("SELECT typeof({column}) FROM main.documents LIMIT 1");
+    let first: Option<String> = conn.query_row(&sql, [], |row| row.get(0)).optional()?;
+    Ok(first.is_some_and(|kind| kind == "integer"))
 }
 
 fn own_version(conn: &Connection) -> Result<usize, SchemaError> {

@@ -156,7 +156,7 @@ fn read_only_changes_nothing_and_counts_what_is_there() {
 
     let empty = Db::foreign("");
     std::fs::write(empty.path(), "").unwrap();
-    assert_eq!(empty.try_open(Access::ReadOnly).unwrap().stats(None).unwrap(), SyncStats::default());
+    assert_eq!(kind(empty.try_open(Access::ReadOnly)), ErrorKind::DatabaseUnusable, "it has no table documents");
     assert_eq!(std::fs::metadata(empty.path()).unwrap().len(), 0);
 }
 
@@ -224,14 +224,14 @@ fn the_switch_to_wal_waits_for_readers_and_for_writers() {
                 std::thread::sleep(SHORT);
             });
             may_open.recv().unwrap();
-            Store::open(&db.path(), Access::Existing).unwrap();
+            Store::open(&db.path(), Access::Create).unwrap();
         });
         assert_eq!(db.text("PRAGMA journal_mode").as_deref(), Some("wal"));
 
         let db = Db::foreign("CREATE TABLE other (x); INSERT INTO other VALUES (1);");
         let other = db.raw();
         other.execute_batch(lock).unwrap();
-        assert_eq!(kind(db.try_open(Access::Existing)), ErrorKind::DatabaseLocked);
+        assert_eq!(kind(db.try_open(Access::Create)), ErrorKind::DatabaseLocked);
     }
 }
 
@@ -309,4 +309,56 @@ fn tables_of_the_first_version_are_brought_up_to_date() {
     assert_eq!(store.history(DocumentId::from(2)).unwrap().attempts, 3);
     assert_eq!(queue(&store, &Selection::all(), noon()).due, 1, "what failed before there were waits is due");
     assert!(db.try_open(Access::ReadOnly).is_ok());
+}
+
+#[test]
+fn a_database_without_the_table_is_refused_and_left_alone() {
+    let db = Db::foreign("CREATE TABLE users (id INTEGER PRIMARY KEY);");
+    let before = std::fs::read(db.path()).unwrap();
+    for access in [Access::Existing, Access::ReadOnly] {
+        let error = db.try_open(access).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DatabaseUnusable);
+        assert!(error.message().ends_with("it has no table documents"), "{error}");
+        assert!(error.solution().contains("NAS_DB"), "{error}");
+    }
+    assert_eq!(std::fs::read(db.path()).unwrap(), before);
+    db.open();
+    assert!(db.try_open(Access::Existing).is_ok());
+}
+
+#[test]
+fn a_folder_is_called_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    for access in [Access::Create, Access::Existing, Access::ReadOnly] {
+        let error = Store::open(folder.path(), access).unwrap_err();
+        assert!(error.message().ends_with("is a folder (NAS_DB)"), "{error}");
+    }
+    let error = Store::open(Path::new("/dev/null"), Access::Existing).unwrap_err();
+    assert!(error.message().contains("not a regular file"), "{error}");
+}
+
+#[test]
+fn ids_that_are_text_are_refused_by_name() {
+    let with = |id: &str, user: &str| {
+        Db::foreign(&format!(
+            "CREATE TABLE documents (id {id} PRIMARY KEY, user_id {user}, file_path TEXT, synced_to_nas BOOLEAN,
+                                     synced_at TIMESTAMP);"
+        ))
+    };
+    for declared in ["TEXT", "CHAR(32)", "VARCHAR(36)", "UUID", "BLOB"] {
+        for (db, column) in [(with(declared, "INTEGER"), "id"), (with("INTEGER", declared), "user_id")] {
+            for access in [Access::Create, Access::Existing, Access::ReadOnly] {
+                let error = db.try_open(access).unwrap_err();
+                let named = format!("{column} of its table documents is text ({declared})");
+                assert!(error.message().contains(&named), "{error}");
+            }
+        }
+    }
+    for declared in ["INTEGER", "BIGINT", "INT8", "NUMERIC", ""] {
+        assert!(with("INTEGER", declared).try_open(Access::Existing).is_ok(), "{declared}");
+    }
+    // What stands in a column counts more than what was declared.
+    let db = with("INTEGER", "BLOB");
+    db.raw().execute("INSERT INTO documents VALUES (1, 7, '/x', 0, NULL)", []).unwrap();
+    assert_eq!(ids(db.open().pending(&Selection::all()).unwrap()), [1]);
 }
