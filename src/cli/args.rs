@@ -7,7 +7,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use crate::config::Flags;
+use crate::config::{Flags, whole_seconds};
 use crate::id::DocumentId;
 use crate::store::Selection;
 
@@ -108,14 +108,28 @@ impl From<ConfigArgs> for Flags {
     }
 }
 
+/// A time within bounds, for clap.
+pub fn seconds<const LEAST: u64, const MOST: u64>(text: &str) -> Result<u64, String> {
+    let seconds = whole_seconds(text).filter(|seconds| (LEAST..=MOST).contains(seconds));
+    seconds.ok_or_else(|| match MOST {
+        u64::MAX => format!("it must be whole seconds, at least {LEAST}, such as 30, 30s or 5m"),
+        most => format!("it must be whole seconds from {LEAST} to {most}, such as 30, 30s or 5m"),
+    })
+}
+
+/// The number of a document or user, for clap.
+pub fn whole_number(text: &str) -> Result<i64, String> {
+    text.trim().parse().map_err(|_| "it must be a whole number".to_owned())
+}
+
 /// The documents that a command is about.
 #[derive(Debug, Args)]
 pub struct SelectionArgs {
     /// Only documents of this user
-    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
+    #[arg(long, value_name = "ID", allow_negative_numbers = true, value_parser = whole_number)]
     user: Option<i64>,
     /// Only this document; may be given several times
-    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
+    #[arg(long, value_name = "ID", allow_negative_numbers = true, value_parser = whole_number)]
     document: Vec<i64>,
 }
 

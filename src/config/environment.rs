@@ -1,20 +1,24 @@
 //! Where values come from: flags, variables, the `.env` file, and files that variables name.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::dot_env::{self, DotEnv};
 use super::origin::{Found, Layer, Origin};
-use super::table::{SETTINGS, Setting};
+use super::table::{self, SECRETS, SETTINGS, Setting};
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::{small_file, text};
 
-/// The most that a `.env` or `…_FILE` file may hold, in bytes: far more than a 16384-bit RSA key.
+/// The most that a `…_FILE` file may hold, in bytes: far more than a 16384-bit RSA key.
 const FILE_LIMIT: usize = 64 * 1024;
+/// The most that a `.env` may hold, in bytes; most of it may be another program's.
+const DOT_ENV_LIMIT: usize = 1024 * 1024;
+/// The beginning of names that are not settings: of the log filter, and of what our tests take.
+const NO_SETTINGS: &str = "NAS_SYNC_";
 
 /// Gives the value of a variable.
 type LookUp = dyn Fn(&str) -> Option<OsString> + Send + Sync;
@@ -22,14 +26,19 @@ type LookUp = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 /// What surrounds the program, as it was when it started.
 pub struct Environment {
     variables: Box<LookUp>,
-    dot_env: BTreeMap<String, Zeroizing<String>>,
+    dot_env: DotEnv,
     home: Option<PathBuf>,
+    /// Why a secret in the `.env` is not to be used, where that is so.
+    unsafe_dot_env: Option<NasSyncError>,
+    warnings: Vec<String>,
+    /// When only some of the settings are looked for: these.
+    only: Option<&'static [Setting]>,
 }
 
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The values may be secrets.
-        let names: Vec<_> = self.dot_env.keys().collect();
+        let names: Vec<_> = self.dot_env.values.keys().collect();
         f.debug_struct("Environment").field("dot_env", &names).field("home", &self.home).finish_non_exhaustive()
     }
 }
@@ -39,23 +48,98 @@ impl Environment {
     /// not there, or that is a folder (as some tools make it), counts as empty; one that cannot be read is `Usage`.
     pub fn of_process() -> Result<Self> {
         let file = Path::new(".env");
-        let text = if file.is_file() { Some(read_text(file, ".env")?) } else { None };
-        let text = text.as_deref().map_or("", String::as_str);
-        Self::new(|name: &str| std::env::var_os(name), text, std::env::home_dir())
+        let content = if file.is_file() { Some(read_file(file, ".env", DOT_ENV_LIMIT)?) } else { None };
+        let mut environment = Self::with(
+            |name: &str| std::env::var_os(name),
+            content.as_ref().map_or(&[], |(content, _)| content),
+            std::env::home_dir(),
+        )?;
+        environment.warn_of_names(std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()), "");
+        if let Some((_, meta)) = &content {
+            environment.judge_dot_env(Access::of(meta), rustix::process::geteuid().as_raw());
+        }
+        Ok(environment)
     }
 
     /// An environment made of a look-up of variables, the text of a `.env` file (empty for none), and a home folder.
     ///
-    /// A line of the file that is not understood is `Usage`; the message gives its number and never its text. As usual
-    /// for such files, the first of several lines with one name counts, and `$NAME` in a value that is not in single
-    /// quotes is replaced.
+    /// A line of the file that is ours and is not understood is `Usage`; the message gives its number and never its text.
+    /// Other lines do not matter. As usual for such files, the first of several lines with one name counts, and `$NAME` in
+    /// a value that is not in single quotes is replaced.
     pub fn new(
         variables: impl Fn(&str) -> Option<OsString> + Send + Sync + 'static,
         dot_env: &str,
         home: Option<PathBuf>,
     ) -> Result<Self> {
+        Self::with(variables, dot_env.as_bytes(), home)
+    }
+
+    fn with(
+        variables: impl Fn(&str) -> Option<OsString> + Send + Sync + 'static,
+        dot_env: &[u8],
+        home: Option<PathBuf>,
+    ) -> Result<Self> {
         let home = home.filter(|home| !home.as_os_str().is_empty());
-        Ok(Self { variables: Box::new(variables), dot_env: parse_dot_env(dot_env)?, home })
+        let (dot_env, variables) = (dot_env::parse(dot_env)?, Box::new(variables));
+        let names = dot_env.names.clone();
+        let mut new = Self { variables, dot_env, home, unsafe_dot_env: None, warnings: Vec::new(), only: None };
+        new.warn_of_names(names.into_iter(), " in .env");
+        Ok(new)
+    }
+
+    /// What people should know about it: names that look like settings and are none, secrets that others can read. Safe
+    /// to print, one sentence each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The same, looking for what a login needs only: neither host, user, port and folder, nor what concerns documents.
+    #[must_use]
+    pub fn of_a_login(self) -> Self {
+        Self { only: Some(&table::OF_A_LOGIN), ..self }
+    }
+
+    /// The same, looking for the database only.
+    #[must_use]
+    pub fn of_the_database(self) -> Self {
+        Self { only: Some(&[table::DB]), ..self }
+    }
+
+    fn warn_of_names(&mut self, names: impl Iterator<Item = String>, place: &str) {
+        let is_odd =
+            |name: &String| name.starts_with("NAS_") && !name.starts_with(NO_SETTINGS) && !table::is_known(name);
+        for name in names.filter(is_odd) {
+            let warning = format!(
+                "{}{place} is not a setting of nas-sync and has no effect; the nearest is {}",
+                text::escape(&name),
+                table::nearest(&name)
+            );
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
+    }
+
+    /// A secret of ours in the `.env` is safe when nobody else can have put it there. That others can read it is said and
+    /// no more: many such files are 0644, and a sync that stops would not make the secret one again. (A key file of that
+    /// mode is refused, because there is no other reason to open it than carelessness.)
+    fn judge_dot_env(&mut self, access: Access, own: u32) {
+        let is_secret = |setting: &Setting| self.dot_env.values.contains_key(setting.variable);
+        let Some(secret) = SECRETS.iter().find(|setting| is_secret(setting)) else { return };
+        let (name, Access { owner, mode }) = (secret.variable, access);
+        if mode & 0o002 != 0 || (owner != own && owner != 0) {
+            let why = if mode & 0o002 != 0 {
+                format!("everybody can write to it (mode {mode:04o})")
+            } else {
+                format!("it belongs to another user (uid {owner}, not {own})")
+            };
+            let error = NasSyncError::new(ErrorKind::Usage, format!("{name} in .env is not used: {why}"));
+            self.unsafe_dot_env = Some(error.with_solution(format!("chown {own} .env && chmod 600 .env")));
+        } else if mode & 0o077 != 0 {
+            let warning =
+                format!("{name} stands in .env, which other users can read (mode {mode:04o}): chmod 600 .env");
+            self.warnings.push(warning);
+        }
     }
 
     pub(super) fn home(&self) -> Option<&Path> {
@@ -67,6 +151,9 @@ impl Environment {
         if let (Some(name), Some(text)) = (setting.flag, flag.filter(|text| !text.is_empty())) {
             let origin = Origin { layer: Layer::Flag, name: name.to_owned() };
             return Ok(Some(Found { text: text.clone(), origin }));
+        }
+        if self.only.is_some_and(|only| !only.contains(&setting)) {
+            return Ok(None);
         }
         for layer in [Layer::Process, Layer::DotEnv] {
             if let Some(found) = self.find_in(layer, setting)? {
@@ -80,12 +167,17 @@ impl Environment {
         let look = |name: String| {
             let text = match layer {
                 Layer::Process => (self.variables)(&name),
-                Layer::DotEnv => self.dot_env.get(&name).map(|text| OsString::from(text.as_str())),
+                Layer::DotEnv => self.dot_env.values.get(&name).map(|text| OsString::from(text.as_str())),
                 Layer::Flag => None,
             };
             text.filter(|text| !text.is_empty()).map(|text| Found { text, origin: Origin { layer, name } })
         };
         let direct = look(setting.variable.to_owned());
+        if let (Some(_), Layer::DotEnv, true, Some(error)) =
+            (&direct, layer, SECRETS.contains(&setting), &self.unsafe_dot_env)
+        {
+            return Err(error.clone());
+        }
         let pointer_name = format!("{}_FILE", setting.variable);
         // NAS_KEY_FILE is a setting of its own: the key is read where its permissions are checked.
         if SETTINGS.iter().any(|other| other.variable == pointer_name) {
@@ -113,69 +205,71 @@ pub(super) fn both_set(one: &Found, other: &Found) -> NasSyncError {
     NasSyncError::new(ErrorKind::Usage, message).with_solution("Remove one of the two.")
 }
 
-fn read_text(path: &Path, origin: &str) -> Result<Zeroizing<String>> {
-    let fail = |reason: &dyn fmt::Display| {
-        let message = format!("{origin}: cannot read {}: {reason}", path.display());
-        NasSyncError::new(ErrorKind::Usage, message).with_solution("Correct the path, or the permissions of the file.")
-    };
-    let file = std::fs::File::open(path).map_err(|error| fail(&error))?;
-    // Room for all of it from the start: a buffer that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_LIMIT + 1));
-    file.take(FILE_LIMIT as u64 + 1).read_to_end(&mut bytes).map_err(|error| fail(&error))?;
-    if bytes.len() > FILE_LIMIT {
-        return Err(fail(&"it is larger than 64 KiB"));
+/// Who can read and write a file.
+#[derive(Debug, Clone, Copy)]
+struct Access {
+    owner: u32,
+    mode: u32,
+}
+
+impl Access {
+    fn of(meta: &std::fs::Metadata) -> Self {
+        Self { owner: meta.uid(), mode: meta.mode() & 0o7777 }
     }
-    let text = str::from_utf8(&bytes).map_err(|_| fail(&"it is not UTF-8 text"))?;
+}
+
+fn unreadable(path: &Path, origin: &str, reason: &dyn fmt::Display) -> NasSyncError {
+    let message = format!("{origin}: cannot read {}: {reason}", path.display());
+    NasSyncError::new(ErrorKind::Usage, message).with_solution("Correct the path, or the permissions of the file.")
+}
+
+fn read_file(path: &Path, origin: &str, limit: usize) -> Result<(Zeroizing<Vec<u8>>, std::fs::Metadata)> {
+    let read = || {
+        let file = small_file::open(path)?;
+        Ok((small_file::read_open(&file, limit)?, file.metadata()?))
+    };
+    read().map_err(|error: std::io::Error| unreadable(path, origin, &error))
+}
+
+fn read_text(path: &Path, origin: &str) -> Result<Zeroizing<String>> {
+    let (bytes, _) = read_file(path, origin, FILE_LIMIT)?;
+    let text = str::from_utf8(&bytes).map_err(|_| unreadable(path, origin, &"it is not UTF-8 text"))?;
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-fn parse_dot_env(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>> {
-    // Some editors put a byte order mark first, and the parser stumbles over a last line that ends with a blank.
-    let text = Zeroizing::new(format!("{}\n", text.strip_prefix('\u{feff}').unwrap_or(text)));
-    let given = Cell::new(0);
-    let mut values = BTreeMap::new();
-    for line in dotenvy::from_read_iter(Lines { following: text.split_inclusive('\n'), rest: b"", given: &given }) {
-        let (name, value) = line.map_err(|error| dot_env_error(given.get(), &error))?;
-        let value = Zeroizing::new(value);
-        if is_ours(&name) {
-            values.entry(name).or_insert(value);
+#[cfg(test)]
+mod tests {
+    use super::super::table::{HOST, KEY};
+    use super::*;
+
+    #[test]
+    fn a_secret_in_a_file_that_others_can_write_is_refused_and_one_they_can_read_is_warned_about() {
+        let judged = |text: &str, owner, mode| {
+            let mut environment = Environment::new(|_: &str| None, text, None).unwrap();
+            environment.judge_dot_env(Access { owner, mode }, 1000);
+            environment
+        };
+        let key = "NAS_KEY=sesame\nNAS_HOST=nas\n";
+        for (owner, mode) in [(1000, 0o666), (1000, 0o602), (65534, 0o600), (0, 0o666)] {
+            let environment = judged(key, owner, mode);
+            let error = environment.find(KEY, None).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Usage);
+            assert!(
+                error.message().starts_with("NAS_KEY in .env is not used: ") && !error.message().contains("sesame")
+            );
+            assert!(error.solution().contains("chmod 600 .env"), "{error}");
+            // What is no secret may stand there, and what does not need the secret goes on.
+            assert!(environment.find(HOST, None).unwrap().is_some());
+        }
+        for (owner, mode) in [(1000, 0o644), (0, 0o444), (1000, 0o660), (1000, 0o640)] {
+            let environment = judged(key, owner, mode);
+            assert!(environment.find(KEY, None).unwrap().is_some());
+            assert_eq!(environment.warnings().len(), 1, "{mode:o}");
+            assert!(environment.warnings()[0].contains("NAS_KEY") && environment.warnings()[0].contains("chmod 600"));
+        }
+        for (text, owner, mode) in [(key, 1000, 0o600), (key, 0, 0o400), ("NAS_HOST=nas\n", 65534, 0o666)] {
+            let environment = judged(text, owner, mode);
+            assert!(environment.warnings().is_empty() && environment.find(HOST, None).is_ok());
         }
     }
-    Ok(values)
-}
-
-/// Gives at most one line to each read, so that the number of the line that the parser stopped at is known.
-struct Lines<'a> {
-    following: std::str::SplitInclusive<'a, char>,
-    rest: &'a [u8],
-    given: &'a Cell<usize>,
-}
-
-impl std::io::Read for Lines<'_> {
-    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        if self.rest.is_empty() {
-            let Some(line) = self.following.next() else { return Ok(0) };
-            self.given.set(self.given.get() + 1);
-            self.rest = line.as_bytes();
-        }
-        self.rest.read(out)
-    }
-}
-
-/// Other programs' variables are not kept.
-fn is_ours(name: &str) -> bool {
-    let known = |name: &str| SETTINGS.iter().any(|setting| setting.variable == name);
-    known(name) || name.strip_suffix("_FILE").is_some_and(known)
-}
-
-/// Names the line by its number: its text may be a secret. `last` is the last line that was read; what the parser
-/// gives back of its text says how many lines before it the value began.
-fn dot_env_error(last: usize, error: &dotenvy::Error) -> NasSyncError {
-    let begun = match error {
-        dotenvy::Error::LineParse(text, _) => text.lines().count().saturating_sub(1),
-        _ => 0,
-    };
-    let line = last.saturating_sub(begun);
-    NasSyncError::new(ErrorKind::Usage, format!("line {line} of .env is not understood"))
-        .with_solution("Write NAME=value; put a value with blanks, # or quotes between single quotes.")
 }

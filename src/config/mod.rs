@@ -8,6 +8,7 @@
 //!
 //! Never: the process environment is not changed, and nothing is opened except `.env` and `…_FILE` files.
 
+mod dot_env;
 mod environment;
 mod origin;
 mod settings;
@@ -18,3 +19,5 @@ mod values;
 
 pub use self::environment::Environment;
 pub use self::settings::{ConfigStatus, Flags, KeySource, Settings};
+#[cfg(feature = "cli")]
+pub use self::values::whole_seconds;

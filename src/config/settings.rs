@@ -242,7 +242,7 @@ impl Settings {
             host_key: unflagged(HOST_KEY)?.as_ref().map(values::fingerprint).transpose()?,
             accept_new_host_key: switch(ACCEPT_NEW_HOST_KEY, flags.accept_new_host_key, environment)?,
             legacy_ssh: switch(LEGACY_SSH, flags.legacy_ssh, environment)?,
-            db: or(find(DB, &flags.db)?, default.db, local)?,
+            db: or(find(DB, &flags.db)?, default.db, |value| values::database(value, environment.home()))?,
             upload_dir: find(UPLOAD_DIR, &flags.upload_dir)?.as_ref().map(local).transpose()?,
             layout: or(find(LAYOUT, &flags.layout)?, default.layout, values::line)?,
             connect_timeout: or(

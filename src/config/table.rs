@@ -57,3 +57,45 @@ pub(super) const SETTINGS: [Setting; 21] = [
     JOBS,
     METRICS_ADDR,
 ];
+
+/// What a login needs, and nothing about which NAS: all that `push` takes from the environment.
+pub(super) const OF_A_LOGIN: [Setting; 9] = [
+    KEY,
+    KEY_FILE,
+    KEY_PASSPHRASE,
+    KNOWN_HOSTS,
+    HOST_KEY,
+    ACCEPT_NEW_HOST_KEY,
+    LEGACY_SSH,
+    CONNECT_TIMEOUT,
+    RSYNC_PATH,
+];
+
+/// What must not be seen by others.
+pub(super) const SECRETS: [Setting; 2] = [KEY, KEY_PASSPHRASE];
+
+/// Whether this is the name of a setting, or of one with `_FILE` behind it.
+pub(super) fn is_known(name: &str) -> bool {
+    let is_setting = |name: &str| SETTINGS.iter().any(|setting| setting.variable == name);
+    is_setting(name) || name.strip_suffix("_FILE").is_some_and(is_setting)
+}
+
+/// The setting whose name is most like this one.
+pub(super) fn nearest(name: &str) -> &'static str {
+    let names = SETTINGS.map(|setting| setting.variable);
+    names.into_iter().min_by_key(|known| distance(name.as_bytes(), known.as_bytes())).unwrap_or(HOST.variable)
+}
+
+/// How many letters must be put in, taken out or changed to make one word of the other.
+fn distance(one: &[u8], other: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.iter().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in other.iter().enumerate() {
+            let changed = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[other.len()]
+}

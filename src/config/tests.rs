@@ -202,6 +202,9 @@ fn wrong_values_name_their_place_and_what_is_accepted() {
         ("NAS_HOST", "me@nas", "a host name or address alone"),
         ("NAS_HOST", "[]", "a host name or address alone"),
         ("NAS_HOST", "nas\r", "a host name or address alone"),
+        ("NAS_HOST", "nas:22", "without a port"),
+        ("NAS_HOST", "192.168.1.100:2222", "without a port"),
+        ("NAS_HOST", "nas:", "without a port"),
         ("NAS_USER", " ", "a user name"),
         ("NAS_HOST_KEY", "MD5:00:11", "SHA256: and 43 characters"),
         ("NAS_HOST_KEY", "SHA256:short", "SHA256: and 43 characters"),
@@ -215,6 +218,48 @@ fn wrong_values_name_their_place_and_what_is_accepted() {
     assert!(message.starts_with("--port is \"x\""), "{message}");
     let message = usage(resolve(&Flags::default(), &[], "NAS_PORT=x"));
     assert!(message.starts_with("NAS_PORT in .env is \"x\""), "{message}");
+}
+
+#[test]
+fn a_host_with_a_port_is_told_where_the_port_goes() {
+    let error = with(&[("NAS_HOST", "nas.local:2222")]).unwrap_err();
+    assert_eq!(error.solution(), "Set NAS_HOST=nas.local and NAS_PORT=2222.");
+    assert_eq!(with(&[("NAS_HOST", "fe80::1")]).unwrap().host.as_deref(), Some("fe80::1"));
+}
+
+#[test]
+fn times_have_units() {
+    let timeout = |text| with(&[("NAS_CONNECT_TIMEOUT", text)]).map(|settings| settings.connect_timeout.as_secs());
+    for (text, seconds) in
+        [("30", 30), ("30s", 30), (" 30 s ", 30), ("5m", 300), ("2H", 7200), ("1d", 86_400), ("10 min", 600)]
+    {
+        assert_eq!(timeout(text).unwrap(), seconds, "{text}");
+    }
+    for text in ["30x", "s", "-1s", "1.5s", "8d", "0m", "500ms", "1m30s", "99999999999999999999d"] {
+        assert!(usage(timeout(text)).contains("such as 30, 30s or 5m"), "{text}");
+    }
+}
+
+#[test]
+fn a_url_is_no_path() {
+    let db = |text| with(&[("NAS_DB", text)]).map(|settings| settings.db);
+    for (text, path) in [
+        ("sqlite:///app.db", "app.db"),
+        ("sqlite:////srv/app.db", "/srv/app.db"),
+        ("sqlite+aiosqlite:////srv/app.db?timeout=5", "/srv/app.db"),
+        ("sqlite:///~/app.db", "/home/me/app.db"),
+        ("a:b.db", "a:b.db"),
+        ("C:/x.db", "C:/x.db"),
+    ] {
+        assert_eq!(db(text).unwrap(), PathBuf::from(path), "{text}");
+    }
+    for text in ["postgresql://u:s3cret@h/d", "postgresql+asyncpg://u:s3cret@h/d", "mysql://u:s3cret@h/d"] {
+        let message = usage(db(text));
+        assert!(message.contains("must be an SQLite file") && !message.contains("s3cret"), "{message}");
+    }
+    for text in ["sqlite://", "sqlite:///", "sqlite:///:memory:"] {
+        assert!(usage(db(text)).contains("without the path"), "{text}");
+    }
 }
 
 #[test]
@@ -243,10 +288,12 @@ fn the_file_is_read_as_such_files_are_written() {
 fn a_malformed_line_is_named_by_number_and_not_shown() {
     for (file, line) in [
         ("NAS_HOST=nas\n\nNAS_KEY_PASSPHRASE=open sesame\nNAS_USER=me\n", 3),
-        ("# x\n\nopen sesame", 3),
-        ("A='1\n2'\r\n\r\nsesame\r\n", 4),
+        ("# x\n\nNAS_KEY_PASSPHRASE open sesame", 3),
+        ("A='1\n2'\r\n\r\nNAS_KEY_PASSPHRASE=open sesame\r\n", 4),
         ("NAS_HOST=nas\nNAS_KEY=\"open\nsesame\n\nNAS_USER=me\n", 2),
-        (&format!("A={}\nsesame", "x".repeat(20_000)), 2),
+        (&format!("A={}\nexport NAS_KEY sesame", "x".repeat(20_000)), 2),
+        ("NAS_USER=it's\nOTHER='x'\n", 1),
+        ("BASE=/my docs\nNAS_PATH=${BASE}/x\n", 1),
     ] {
         assert_eq!(usage(environment(&[], file)), format!("line {line} of .env is not understood"), "{file:.60}");
     }
@@ -257,6 +304,75 @@ fn a_malformed_line_is_named_by_number_and_not_shown() {
         let settings = resolve(&Flags::default(), &[], &file).unwrap();
         assert_eq!((settings.user.unwrap().len(), settings.host.as_deref()), (size - 9, Some("nas")));
     }
+}
+
+/// The `.env` of somebody else's program: each way in which a line may be written that our parser does not take.
+#[test]
+fn lines_of_others_do_not_matter() {
+    for other in [
+        "APP_NAME=My App",
+        "JSON={\"a\": \"b c\"}",
+        "GREETING='hello",
+        "GREETING=\"hello",
+        "MOTTO=it's fine",
+        "open sesame",
+        "[section]",
+        "KEY: value",
+        "= nothing",
+        "A='1\n2' # two lines\nB=\"three\n  four\"",
+        "CERT=`one\ntwo`",
+        "if [ -f x ]; then . x; fi",
+        "\u{0}\u{1}",
+    ] {
+        let (ours, more) = ("NAS_HOST=nas\nNAS_PATH='/my docs'", "\r\nNAS_USER=me\n");
+        for file in [format!("{other}\n{ours}\n{other}"), format!("{ours}\n{other}{more}")] {
+            let environment = environment(&[], &file).unwrap();
+            assert!(environment.warnings().is_empty(), "{:?}", environment.warnings());
+            let settings = Settings::resolve(&Flags::default(), &environment).unwrap();
+            assert_eq!((settings.host.as_deref(), settings.path.as_deref()), (Some("nas"), Some("/my docs")), "{file}");
+            assert_eq!(settings.user.is_some(), file.contains(more), "{file}");
+        }
+    }
+    // A value of several lines is one value, whatever stands in them.
+    let file = "MAIL='Hello\nNAS_HOST=other\n'\nNAS_HOST=nas\nBASE=/volume1\nNAS_PATH=${BASE}/docs\n";
+    let settings = resolve(&Flags::default(), &[], file).unwrap();
+    assert_eq!((settings.host.as_deref(), settings.path.as_deref()), (Some("nas"), Some("/volume1/docs")));
+}
+
+#[test]
+fn bytes_of_others_do_not_matter_either() {
+    let parsed = dot_env::parse(b"NAME=f\xfcr\nNAS_HOST=nas\n").unwrap();
+    assert_eq!(parsed.values["NAS_HOST"].as_str(), "nas");
+    assert!(usage(dot_env::parse(b"NAS_HOST=f\xfcr\n").map(|_| ())).contains("line 1 of .env"));
+    // Neither does their number.
+    let many = "A='\n".repeat(100_000) + "NAS_HOST=nas\n";
+    assert_eq!(dot_env::parse(many.as_bytes()).unwrap().values["NAS_HOST"].as_str(), "nas");
+}
+
+#[test]
+fn an_unknown_name_is_warned_about_with_the_nearest() {
+    let file = "NAS_HSOT=nas\nNAS_KEYFILE='x\nNAS_SYNC_LOG=debug\nNASA=1\nNAS_PORT_FILE=/x\nNAS_PASSPHRASE=open sesame\nNAS_HSOT=b\n";
+    let environment = environment(&[], file).unwrap();
+    let warnings = environment.warnings();
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    for (warning, (name, nearest)) in warnings.iter().zip([
+        ("NAS_HSOT in .env", "NAS_HOST"),
+        ("NAS_KEYFILE in .env", "NAS_KEY_FILE"),
+        ("NAS_PASSPHRASE in .env", "NAS_KEY_PASSPHRASE"),
+    ]) {
+        assert!(warning.starts_with(name) && warning.ends_with(nearest) && !warning.contains("sesame"), "{warning}");
+    }
+}
+
+#[test]
+fn a_setting_that_a_command_does_not_use_cannot_stop_it() {
+    let of = |variables: &[(&str, &str)]| environment(variables, "").unwrap().of_a_login();
+    let broken = [("NAS_PORT", "tcp://10.0.0.1:22"), ("NAS_LAYOUT", "a\nb"), ("NAS_HOST", "nas/x"), ("NAS_USER", "me")];
+    let settings = Settings::resolve(&Flags::default(), &of(&broken)).unwrap();
+    assert_eq!((settings.port, settings.host, settings.user), (22, None, None));
+    usage(Settings::resolve(&Flags::default(), &of(&[("NAS_CONNECT_TIMEOUT", "soon")])));
+    let only = environment(&[("NAS_DB", "/x.db"), ("NAS_JOBS", "many")], "").unwrap().of_the_database();
+    assert_eq!(Settings::resolve(&Flags::default(), &only).unwrap().db, PathBuf::from("/x.db"));
 }
 
 #[test]

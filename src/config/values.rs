@@ -1,5 +1,6 @@
 //! From text to checked values. Each error names where the value was set and what it may be.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -34,7 +35,53 @@ pub(super) fn number<T: FromStr + PartialOrd + fmt::Display>(found: &Found, rang
 
 /// Whole seconds, at least one.
 pub(super) fn seconds(found: &Found) -> Result<Duration> {
-    number(found, 1..=LONGEST).map(Duration::from_secs)
+    let seconds = found.text.to_str().and_then(whole_seconds).filter(|seconds| (1..=LONGEST).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or_else(|| {
+        let accepted = format!("a whole number of seconds from 1 to {LONGEST}, such as 30, 30s or 5m");
+        refuse(&found.origin, &found.text, accepted)
+    })
+}
+
+/// A time as people write it, in seconds: `30`, `30s`, `5m`, `2h`, `1d`.
+pub fn whole_seconds(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let seconds = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" | "s" | "sec" | "secs" | "second" | "seconds" => 1,
+        "m" | "min" | "mins" | "minute" | "minutes" => 60,
+        "h" | "hour" | "hours" => 60 * 60,
+        "d" | "day" | "days" => 24 * 60 * 60,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(seconds)
+}
+
+/// A path of an SQLite database, also as the URL that SQLAlchemy writes. What a URL holds besides is not shown: it may be
+/// a password.
+pub(super) fn database(found: &Found, home: Option<&Path>) -> Result<PathBuf> {
+    let Some((scheme, rest)) = found.text.to_str().and_then(|text| text.split_once(':')) else {
+        return local_path(found, home);
+    };
+    let is_scheme = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+    };
+    if !is_scheme(scheme) || !rest.starts_with("//") {
+        return local_path(found, home);
+    }
+    let kind = scheme.split('+').next().unwrap_or(scheme).to_ascii_lowercase();
+    let path = rest.strip_prefix("///").map(|path| path.split('?').next().unwrap_or(path)).unwrap_or_default();
+    if kind == "sqlite" && !path.is_empty() && path != ":memory:" {
+        return expand_home(OsStr::new(path), home, &found.origin);
+    }
+    let message = if kind == "sqlite" {
+        format!("{} is a URL without the path of a file", found.origin)
+    } else {
+        format!("{} is the URL of a {scheme} database, but must be an SQLite file", found.origin)
+    };
+    let solution = "Name the SQLite file that holds the documents: a path, or sqlite:///PATH.";
+    Err(NasSyncError::new(ErrorKind::Usage, message).with_solution(solution))
 }
 
 pub(super) fn boolean(found: &Found) -> Result<bool> {
@@ -63,7 +110,16 @@ pub(super) fn host(found: &Found) -> Result<String> {
         !bare.is_empty() && !bare.contains(|c: char| c.is_whitespace() || c.is_control() || "@/[]".contains(c))
     };
     let text = checked(found, "a host name or address alone (see also NAS_USER, NAS_PORT and NAS_PATH)", is_good)?;
-    Ok(unbracketed(&text).to_owned())
+    let bare = unbracketed(&text);
+    // One colon is no IPv6 address.
+    match bare.split_once(':') {
+        Some((name, port)) if !port.contains(':') => {
+            let error = refuse(&found.origin, &found.text, "a host name or address alone, without a port");
+            let is_port = port.parse::<u16>().is_ok_and(|port| port > 0) && !name.is_empty();
+            Err(if is_port { error.with_solution(format!("Set NAS_HOST={name} and NAS_PORT={port}.")) } else { error })
+        }
+        _ => Ok(bare.to_owned()),
+    }
 }
 
 fn unbracketed(host: &str) -> &str {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::args::whole_number;
 use crate::cli::console::Console;
 use crate::error::Result;
 use crate::id::UserId;
@@ -17,7 +18,7 @@ pub struct Add {
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Whose documents they are
-    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
+    #[arg(long, value_name = "ID", allow_negative_numbers = true, value_parser = whole_number)]
     pub user: i64,
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::cli::args::seconds;
 use crate::cli::console::Console;
 use crate::config::Settings;
 use crate::json;
@@ -20,7 +21,7 @@ pub struct Health {
     #[arg(long, value_name = "FILE")]
     health_file: Option<PathBuf>,
     /// How old its last sign of life may be; it gives one every 10 seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = health_file::MAX_HEALTH_AGE.as_secs())]
+    #[arg(long, value_name = "SECONDS", default_value_t = health_file::MAX_HEALTH_AGE.as_secs(), value_parser = seconds::<0, { u64::MAX }>)]
     max_age: u64,
 }
 

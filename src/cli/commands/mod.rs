@@ -114,7 +114,7 @@ impl DocumentsCommand {
             watch.add_to(&mut flags);
         }
         let failed = self.failure();
-        let settings = Environment::of_process().and_then(|environment| Settings::resolve(&flags, &environment));
+        let settings = self.settings(&flags, console);
         let result = match settings {
             Ok(settings) => self.dispatch(settings, talk, console, signals).await,
             Err(error) => Err(error),
@@ -124,6 +124,19 @@ impl DocumentsCommand {
             console.object(&failed(&error));
             error.kind().exit_code()
         })
+    }
+
+    /// The settings of this command, after what there is to warn about.
+    fn settings(&self, flags: &Flags, console: &Console) -> Result<Settings> {
+        let environment = Environment::of_process()?;
+        if matches!(self, Self::Health(_)) {
+            // It runs every few seconds, and says one thing. `watch` has warned.
+            return Settings::resolve(flags, &environment.of_the_database());
+        }
+        for warning in environment.warnings() {
+            console.note(&format!("warning: {warning}"));
+        }
+        Settings::resolve(flags, &environment)
     }
 
     /// What `--json` prints when the command could do nothing.

@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 
 use clap::Args;
 
+use crate::cli::args::whole_number;
 use crate::cli::console::Console;
 use crate::cli::text::{table, time};
 use crate::error::{ErrorKind, Result};
@@ -20,7 +21,7 @@ const SHOWN_FAILURES: usize = 20;
 #[derive(Debug, Args)]
 pub struct Status {
     /// Only those of this user
-    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
+    #[arg(long, value_name = "ID", allow_negative_numbers = true, value_parser = whole_number)]
     user: Option<i64>,
 }
 

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, value_parser};
+use clap::Args;
 
-use crate::cli::args::Talk;
+use crate::cli::args::{Talk, seconds, whole_number};
 use crate::cli::console::Console;
 use crate::cli::report;
 use crate::cli::signals::{Signals, Stop};
@@ -23,19 +23,19 @@ use crate::watch::{NewFiles, WatchOptions, health_file};
 #[derive(Debug, Args)]
 pub struct Watch {
     /// Only the documents of this user
-    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
+    #[arg(long, value_name = "ID", allow_negative_numbers = true, value_parser = whole_number)]
     user: Option<i64>,
     /// Register new files below the upload folder as documents of --user
     #[arg(long, requires = "user")]
     scan: bool,
     /// How often to look at everything, whatever is told about changes
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = seconds::<1, 86_400>)]
     interval: u64,
     /// How long nothing new must have come, and a new file must not have changed
-    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = value_parser!(u64).range(0..=3600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = seconds::<0, 3600>)]
     quiet_period: u64,
     /// How long a batch that is being sent may go on after SIGTERM
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = value_parser!(u64).range(0..=3600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = seconds::<0, 3600>)]
     grace: u64,
     /// Look and sync once, then end like `sync`
     #[arg(long)]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::words;
+use crate::config::whole_seconds;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::transport::ssh::CipherList;
 use crate::transport::ssh::{UnknownHostKey, expand_home};
@@ -162,9 +163,9 @@ impl RemoteShell {
         } else if is("StrictHostKeyChecking") {
             self.set_host_key_checking(value).ok_or_else(|| wrong("yes, accept-new, ask or no"))?;
         } else if is("ConnectTimeout") {
-            let seconds = value.parse().ok().filter(|&seconds| seconds > 0);
+            let seconds = whole_seconds(value).filter(|&seconds| seconds > 0);
             let seconds = seconds.ok_or_else(|| wrong("a whole number of seconds, at least 1"))?;
-            self.connect_timeout.get_or_insert(Duration::from_secs(u64::from(u32::min(seconds, 604_800))));
+            self.connect_timeout.get_or_insert(Duration::from_secs(seconds.min(604_800)));
         } else if is("Ciphers") {
             if value.starts_with(['+', '-', '^']) {
                 return Err(wrong("a plain list of ciphers"));
@@ -172,8 +173,8 @@ impl RemoteShell {
             let ciphers = CipherList::parse(value).map_err(|error| format!("{keyword} of ssh: {error}"))?;
             self.ciphers.get_or_insert(ciphers);
         } else if is("ServerAliveInterval") {
-            let seconds: u32 = value.parse().map_err(|_| wrong("a whole number of seconds"))?;
-            self.keepalive.get_or_insert(match seconds {
+            let seconds = whole_seconds(value).ok_or_else(|| wrong("a whole number of seconds"))?;
+            self.keepalive.get_or_insert(match u32::try_from(seconds).unwrap_or(u32::MAX) {
                 0 => Keepalive::Never,
                 seconds => Keepalive::After(Duration::from_secs(u64::from(seconds))),
             });
@@ -226,6 +227,13 @@ mod tests {
         let shell = parse("ssh -o BatchMode=yes -o ConnectTimeout=30");
         assert_eq!(shell.connect_timeout, Some(Duration::from_secs(30)));
         assert!(shell.port.is_none() && shell.user.is_none() && shell.warnings.is_empty());
+    }
+
+    #[test]
+    fn times_have_units_as_with_ssh() {
+        let shell = parse("ssh -o ConnectTimeout=1m -o ServerAliveInterval=30s");
+        assert_eq!(shell.connect_timeout, Some(Duration::from_secs(60)));
+        assert_eq!(shell.keepalive, Some(Keepalive::After(Duration::from_secs(30))));
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub async fn run(command: PushCommand, console: &Console, mut signals: Signals) 
             report.exit_code
         }
         Err(error) => {
+            let error = in_push_words(error);
             let exit_code = error.kind().rsync_exit_code();
             console.error(&error);
             console.object(&json::push_failed(&error, exit_code));
@@ -61,7 +62,11 @@ pub async fn run(command: PushCommand, console: &Console, mut signals: Signals) 
 }
 
 async fn push(command: &PushCommand, console: &Console) -> Result<PushReport> {
-    let config = client_config(command, &Environment::of_process()?)?;
+    let environment = Environment::of_process()?;
+    for warning in environment.warnings() {
+        console.note(&format!("warning: {warning}"));
+    }
+    let config = client_config(command, &environment.of_a_login())?;
     let (show, options) = (command.show, command.options.clone());
     let bar = show.progress.then(|| Bar::new(console.clone()));
     let teller = Arc::new(Teller { console: console.clone(), show, options, bar });
@@ -79,6 +84,30 @@ async fn push(command: &PushCommand, console: &Console) -> Result<PushReport> {
     client.disconnect().await;
     result
 }
+
+/// What to do, in the words of the command: `push` takes host, user, port and folder from there, and nothing that concerns
+/// documents from anywhere.
+fn in_push_words(error: NasSyncError) -> NasSyncError {
+    let solution = IGNORED.iter().fold(error.solution().to_owned(), |text, (from, to)| text.replace(from, to));
+    error.with_solution(solution)
+}
+
+/// Phrases of solutions that name what `push` does not read, and what is so instead; the longer before the shorter.
+const IGNORED: [(&str, &str); 13] = [
+    ("set NAS_PORT to the port it uses", "give the port it uses with --port"),
+    ("Check that NAS_PORT is the SSH port", "Check that the port (--port) is the SSH port"),
+    ("Check NAS_HOST, or use", "Check the name before the colon, or use"),
+    ("uses to reach NAS_HOST", "uses to reach the NAS"),
+    ("check NAS_USER", "check the user's name before the @"),
+    ("or correct NAS_PATH", "or correct the path behind the colon"),
+    ("NAS_FILE_TIMEOUT sets the limit, --timeout that of a push", "--timeout sets the limit"),
+    (" Set NAS_HOST, NAS_USER and NAS_PATH in the environment or in a .env file, then run `nas-sync config`.", ""),
+    ("or leave NAS_DURABILITY unset", "or leave it unset"),
+    ("; the documents stay pending", ""),
+    ("; what was acknowledged stays recorded and is not sent twice", ""),
+    ("; what was acknowledged is recorded", ""),
+    ("Run sync again", "Run it again"),
+];
 
 /// What the options, `-e` and the environment say about the login: an option beats `-e`, and that beats a variable.
 /// Host, user and port are the command's alone, because the variables may speak of another NAS.
@@ -144,7 +173,7 @@ fn tell(command: &PushCommand, report: &PushReport, console: &Console) {
         console.err(&format!("error: {}: {error}", crate::text::escape_bytes(name)));
     }
     if let Some(error) = &report.error {
-        console.error(error);
+        console.error(&in_push_words(error.clone()));
     } else if report.exit_code != 0 {
         console
             .err(&format!("error: some files were not sent completely; see above (exit status {})", report.exit_code));
@@ -192,4 +221,36 @@ impl Monitor for Teller {
 /// Whether a program was started under rsync's name.
 pub fn is_rsync_name(program: Option<&OsString>) -> bool {
     program.and_then(|program| Path::new(program).file_name()).is_some_and(|name| name == "rsync")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_solution_of_a_push_names_what_a_push_ignores() {
+        let of_documents = [
+            ErrorKind::NotConfigured,
+            ErrorKind::DurabilityUnavailable,
+            ErrorKind::NameClash,
+            ErrorKind::SourceOutside,
+            ErrorKind::DatabaseUnusable,
+            ErrorKind::DocumentNotFound,
+        ];
+        for kind in ErrorKind::ALL.iter().filter(|kind| !of_documents.contains(kind)) {
+            let error = in_push_words(NasSyncError::new(*kind, "x"));
+            for name in [
+                "NAS_PORT",
+                "NAS_HOST,",
+                "NAS_HOST.",
+                "NAS_USER",
+                "NAS_PATH",
+                "NAS_FILE_TIMEOUT",
+                "pending",
+                "recorded",
+            ] {
+                assert!(!error.solution().contains(name), "{kind}: {}", error.solution());
+            }
+        }
+    }
 }

@@ -1,0 +1,159 @@
+//! The `.env` file: our settings among the lines of whatever else uses the same file.
+//!
+//! Guarantees: a line that is not ours never matters, however it is written: blanks without quotes, quotes that are never
+//! closed, text that is not UTF-8. A line of ours that is not understood is `Usage`; the message gives its number and never
+//! its text, which may be a secret. Names that begin like ours and are none are listed.
+
+use std::collections::BTreeMap;
+
+use zeroize::Zeroizing;
+
+use super::table::is_known;
+use crate::error::{ErrorKind, NasSyncError, Result};
+
+/// What the file holds of ours.
+#[derive(Default)]
+pub(super) struct DotEnv {
+    pub(super) values: BTreeMap<String, Zeroizing<String>>,
+    /// Every name that is set there, ours or not.
+    pub(super) names: Vec<String>,
+}
+
+/// One assignment, which may go over several lines, or one line that is none.
+struct Record<'a> {
+    /// The number of its first line.
+    line: usize,
+    bytes: &'a [u8],
+}
+
+/// Reads the file. As usual for such files, the first of several lines with one name counts, and `$NAME` in a value that is
+/// not in single quotes is replaced, also by the value of a line that is not ours.
+pub(super) fn parse(content: &[u8]) -> Result<DotEnv> {
+    // Some editors put a byte order mark first.
+    let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+    let mut found = DotEnv::default();
+    // Ours, and those of others that are understood: a value of ours may refer to them.
+    let mut understood = Zeroizing::new(String::with_capacity(content.len() + 1));
+    let mut dropped: Vec<(String, usize)> = Vec::new();
+    for record in Records::of(content) {
+        let Some(name) = record.name() else { continue };
+        let text = str::from_utf8(record.bytes).ok().filter(|text| is_understood(text));
+        match text {
+            Some(text) if is_known(name) => {
+                refuse_broken_reference(text, &dropped)?;
+                push_line(&mut understood, text);
+            }
+            Some(text) => push_line(&mut understood, text),
+            None if is_known(name) => return Err(not_understood(record.line)),
+            None => dropped.push((name.to_owned(), record.line)),
+        }
+        found.names.push(name.to_owned());
+    }
+    for item in dotenvy::from_read_iter(understood.as_bytes()) {
+        let Ok((name, value)) = item else { continue };
+        let value = Zeroizing::new(value);
+        if is_known(&name) {
+            found.values.entry(name).or_insert(value);
+        }
+    }
+    Ok(found)
+}
+
+/// The parser stumbles over a last line that ends with a blank.
+fn push_line(text: &mut String, line: &str) {
+    text.push_str(line);
+    if !line.ends_with('\n') {
+        text.push('\n');
+    }
+}
+
+/// Whether the parser takes this text for one assignment.
+fn is_understood(text: &str) -> bool {
+    let mut line = Zeroizing::new(String::with_capacity(text.len() + 1));
+    push_line(&mut line, text);
+    let mut items = dotenvy::from_read_iter(line.as_bytes());
+    let is_assignment = items.next().is_some_and(|item| item.map(|(_, value)| Zeroizing::new(value)).is_ok());
+    is_assignment && items.next().is_none()
+}
+
+/// A value of ours must not silently lose a part that another line was to give.
+fn refuse_broken_reference(text: &str, dropped: &[(String, usize)]) -> Result<()> {
+    let value = text.split_once('=').map_or("", |(_, value)| value.trim_start());
+    if value.starts_with('\'') {
+        return Ok(());
+    }
+    let broken =
+        dropped.iter().find(|(name, _)| value.contains(&format!("${{{name}}}")) || value.contains(&format!("${name}")));
+    broken.map_or(Ok(()), |(_, line)| Err(not_understood(*line)))
+}
+
+fn not_understood(line: usize) -> NasSyncError {
+    NasSyncError::new(ErrorKind::Usage, format!("line {line} of .env is not understood"))
+        .with_solution("Write NAME=value; put a value with blanks, # or quotes between single quotes.")
+}
+
+/// The file in [`Record`]s.
+struct Records<'a> {
+    rest: &'a [u8],
+    line: usize,
+}
+
+impl<'a> Records<'a> {
+    fn of(content: &'a [u8]) -> Self {
+        Self { rest: content, line: 1 }
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
+
+    fn next(&mut self) -> Option<Record<'a>> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let first = line_end(self.rest);
+        let (bytes, rest) = self.rest.split_at(closing_line(self.rest, first).unwrap_or(first));
+        let line = self.line;
+        self.rest = rest;
+        self.line += bytes.split_inclusive(|&byte| byte == b'\n').count();
+        Some(Record { line, bytes })
+    }
+}
+
+/// The length of the first line, with its line feed.
+fn line_end(text: &[u8]) -> usize {
+    text.iter().position(|&byte| byte == b'\n').map_or(text.len(), |at| at + 1)
+}
+
+/// Where an assignment ends whose value begins with a quote that its first line does not close. `None` where it is closed
+/// in that line, or nowhere: then the quote is a slip of somebody's, and the next lines are lines of their own. The same
+/// where something follows the next such quote, because then that one opens another value.
+fn closing_line(text: &[u8], first: usize) -> Option<usize> {
+    let equals = text[..first].iter().position(|&byte| byte == b'=')?;
+    let start = equals + 1 + text[equals + 1..first].iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
+    let quote = *text.get(start).filter(|byte| matches!(byte, b'\'' | b'"' | b'`'))?;
+    let mut at = start + 1;
+    loop {
+        match *text.get(at)? {
+            b'\\' => at += 2,
+            byte if byte == quote => break,
+            _ => at += 1,
+        }
+    }
+    let behind = at + 1;
+    let end = behind + line_end(&text[behind..]);
+    let tail = text[behind..end].trim_ascii_start();
+    (at >= first && (tail.is_empty() || tail.starts_with(b"#"))).then_some(end)
+}
+
+impl Record<'_> {
+    /// The name that the line gives a value to, or seems to want to: ours also without the equals sign.
+    fn name(&self) -> Option<&str> {
+        let line = self.bytes.trim_ascii_start();
+        let line = line.strip_prefix(b"export ").map_or(line, <[u8]>::trim_ascii_start);
+        let length = line.iter().position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')));
+        let (name, rest) = line.split_at(length.unwrap_or(line.len()));
+        let name = str::from_utf8(name).ok().filter(|name| !name.is_empty())?;
+        (rest.trim_ascii_start().starts_with(b"=") || is_known(name)).then_some(name)
+    }
+}
