@@ -6,6 +6,11 @@
 
 use std::fmt::Write as _;
 
+/// A number and the word for it: `1 document`, `2 documents`.
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// Makes bytes of unknown origin safe to print. Invalid UTF-8 appears as `\xNN` for each byte.
 pub fn escape_bytes(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());

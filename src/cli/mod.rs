@@ -142,7 +142,10 @@ fn start_log(console: &Console, verbose: u8) {
         }
     });
     let writer = console.clone();
-    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
+    // Which module says it helps only those who choose among modules.
+    let targets = verbose > 1 || filter.is_some();
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_target(targets);
+    let lines = lines.with_writer(move || writer.clone());
     let log = tracing_subscriber::registry().with(lines).with(filter.unwrap_or(default));
     // Only fails when there is a log already, which then stays.
     let _ = tracing::subscriber::set_global_default(log);

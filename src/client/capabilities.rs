@@ -167,7 +167,7 @@ pub(crate) fn warning(capability: Capability) -> Option<&'static str> {
             Some("this NAS's rsync cannot acknowledge single files; documents are recorded at the level `sent`")
         }
         Capability::Fsync => Some(
-            "this NAS's rsync is too old to flush files to disk (`--fsync`); documents are recorded at the level `stored`, and a power cut of the NAS may still cost the last ones",
+            "this NAS's rsync did not take `--fsync`, by which files are flushed to disk (versions before 3.2.4 do not know it, and a wrapper or a restricted key may refuse it); documents are recorded at the level `stored`, and a power cut of the NAS may still cost the last ones",
         ),
         Capability::Flush => Some(
             "this NAS does not let nas-sync run `sync`; documents are recorded at the level `stored`, and a power cut of the NAS may still cost the last ones",

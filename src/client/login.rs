@@ -108,6 +108,12 @@ impl Client {
         {
             outcome.result = Err(lost.with_details(outcome.text.as_bytes()));
         }
+        if let Err(error) = &outcome.result
+            && error.kind() == ErrorKind::DestinationMissing
+            && let Some(missing) = destination_missing(destination, outcome.text.as_bytes())
+        {
+            outcome.result = Err(missing);
+        }
         Ok(outcome)
     }
 
@@ -182,6 +188,21 @@ impl Client {
     }
 }
 
+/// The folder that is missing, in plain words; what rsync said of it stands in the details. `None` where rsync speaks of
+/// something else.
+fn destination_missing(destination: &[u8], said: &[u8]) -> Option<NasSyncError> {
+    let folder = destination.strip_suffix(b"/./").unwrap_or(destination);
+    let folder = if folder.len() > 1 { folder.strip_suffix(b"/").unwrap_or(folder) } else { folder };
+    let said_text = String::from_utf8_lossy(said);
+    let shown = text::escape_bytes(folder);
+    if folder.is_empty() || !said_text.contains(&*String::from_utf8_lossy(folder)) {
+        return None;
+    }
+    let what = if said_text.contains("Not a directory") { "is not a folder" } else { "does not exist" };
+    let error = NasSyncError::new(ErrorKind::DestinationMissing, format!("{shown} {what} on the NAS"));
+    Some(error.with_details(said))
+}
+
 /// The word behind `version` in the first line of `rsync --version`.
 fn version_in(output: &[u8]) -> Option<String> {
     let line = String::from_utf8_lossy(output.split(|&byte| byte == b'\n').next()?).into_owned();
@@ -193,6 +214,20 @@ fn version_in(output: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_folder_is_named_first_and_without_jargon() {
+        let said = b"rsync: [Receiver] change_dir#3 \"/volume1/docs\" failed: No such file or directory (2)\n";
+        let error = destination_missing(b"/volume1/docs/./", said).unwrap();
+        assert_eq!(error.message(), "/volume1/docs does not exist on the NAS");
+        assert!(error.details().unwrap().contains("change_dir#3"));
+        let said = b"rsync: change_dir#3 \"/volume1/docs\" failed: Not a directory (20)\n";
+        assert_eq!(
+            destination_missing(b"/volume1/docs/", said).unwrap().message(),
+            "/volume1/docs is not a folder on the NAS"
+        );
+        assert!(destination_missing(b"/volume1/docs/./", b"sh: /bin/x: No such file or directory").is_none());
+    }
 
     #[test]
     fn versions_are_found_in_what_rsyncs_print() {

@@ -26,6 +26,7 @@ use crate::service::connection::NasConnection;
 use crate::service::sync::{self, Others, Request, Stopping};
 use crate::service::{NasSyncService, SyncSummary};
 use crate::store::{LONGEST_WAIT, MOST_REFUSED_LOGINS, Pause, REFUSED_LOGINS_WITHIN, Selection};
+use crate::text;
 
 /// How often the database is glanced at.
 const POLL: Duration = Duration::from_secs(1);
@@ -245,7 +246,7 @@ impl<'s> WatchLoop<'s> {
     async fn send(&mut self, stop: &mut (impl Future<Output = ()> + Unpin)) -> Went {
         if self.view.due > 0 {
             self.status.set_state(State::Syncing);
-            tracing::info!("{} documents are due", self.view.due);
+            tracing::info!("{} due", text::counted(self.view.due, "document is", "documents are"));
         }
         self.probe = Instant::now() + PROBE;
         self.ground.note().await;
@@ -312,11 +313,9 @@ impl<'s> WatchLoop<'s> {
         if summary.synced > 0 {
             self.status.count_synced(summary.synced as u64);
             self.status.set_last_success(Utc::now());
-            let (documents, bytes) = (summary.synced, summary.bytes_sent);
-            tracing::info!(
-                "{documents} documents synced; {bytes} bytes sent in {:.1} s",
-                summary.elapsed.as_secs_f64()
-            );
+            let documents = text::counted(summary.synced as u64, "document", "documents");
+            let bytes = summary.bytes_sent;
+            tracing::info!("{documents} synced; {bytes} bytes sent in {:.1} s", summary.elapsed.as_secs_f64());
         }
     }
 

@@ -121,6 +121,124 @@ fn secrets_are_never_printed() {
     assert!(!(ended.stdout + &ended.stderr).contains("s3cret"));
 }
 
+/// The `.env` of another program in the working directory.
+const OF_ANOTHER: &str = "APP_NAME=My App\nJSON={\"a\": \"b c\"}\nGREETING='hello\nNAS_HSOT=nas\nMOTTO=it's fine\n";
+
+#[test]
+fn the_env_file_of_another_program_stops_nothing() {
+    let mut place = Place::new(&CONFIGURED);
+    place.write(".env", OF_ANOTHER);
+    place.write("file", "x");
+    let ended = place.run("health");
+    assert_eq!((ended.code, ended.stderr.as_str()), (1, ""));
+    assert!(ended.stdout.contains("there is no health file"), "{}", ended.stdout);
+    let ended = place.run("config --json");
+    assert_eq!((ended.code, &ended.json()["configured"]), (0, &json!(true)));
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    assert!(
+        ended.stderr.starts_with("warning: NAS_HSOT in .env is not a setting") && ended.stderr.contains("NAS_HOST")
+    );
+    assert_eq!(place.run("config -q").stderr, "");
+    // What a push does not use cannot stop it either.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    place.variables.extend([("NAS_PORT".into(), "tcp://10.0.0.1:22".into()), ("NAS_RETRIES".into(), "x".into())]);
+    let key = place.path("key");
+    crate::support::sshd::keygen(&key, "ed25519", "");
+    let shell = format!("ssh -p {port} -i {}", key.display());
+    let ended = place.rsync(&["-e", &shell, "file", "me@127.0.0.1:/p"]);
+    assert_eq!(ended.code, 10, "{}", ended.stderr);
+    assert!(ended.stderr.contains("--port") && !ended.stderr.contains("NAS_PORT"), "{}", ended.stderr);
+    assert_eq!(place.run("config").code, 2, "here it matters");
+}
+
+#[test]
+fn an_unknown_variable_is_warned_about() {
+    let mut place = Place::new(&CONFIGURED);
+    place.variables.push(("NAS_KEYFILE".into(), "/x".into()));
+    place.variables.push(("NAS_SYNC_LOG".into(), "warn".into()));
+    let ended = place.run("config");
+    assert_eq!(ended.code, 0);
+    let warning = "warning: NAS_KEYFILE is not a setting of nas-sync and has no effect; the nearest is NAS_KEY_FILE\n";
+    assert_eq!(ended.stderr, warning);
+}
+
+#[test]
+fn a_secret_in_an_env_file_that_everybody_can_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new(&CONFIGURED);
+    let file = place.write(".env", "NAS_KEY_PASSPHRASE=s3cret\n");
+    for (mode, code, said) in
+        [(0o666, 2, "error: NAS_KEY_PASSPHRASE"), (0o644, 0, "warning: NAS_KEY_PASSPHRASE"), (0o600, 0, "")]
+    {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let ended = place.run("config");
+        assert!(ended.code == code && ended.stderr.starts_with(said), "{mode:o}: {}", ended.stderr);
+        assert!(!(ended.stdout + &ended.stderr).contains("s3cret"));
+        assert_eq!(place.run("health").code, 1, "it needs no secret");
+    }
+}
+
+#[test]
+fn a_pipe_that_stays_silent_does_not_hang_anything() {
+    let mut place = Place::new(&CONFIGURED);
+    let pipe = place.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let started = std::time::Instant::now();
+    let ended = Ended::of(place.command(["health", "--health-file"]).arg(&pipe).output().unwrap());
+    assert!(ended.code == 1 && ended.stdout.contains("it is a pipe"), "{}", ended.stdout);
+    place.variables.push(("NAS_KEY_PASSPHRASE_FILE".into(), pipe.to_str().unwrap().into()));
+    let ended = place.run("config");
+    assert!(ended.code == 2 && ended.stderr.contains("it is a pipe"), "{}", ended.stderr);
+    assert!(started.elapsed() < std::time::Duration::from_secs(30));
+}
+
+#[test]
+fn config_does_not_call_it_configured_without_a_key() {
+    let mut place = Place::new(&CONFIGURED);
+    let ended = place.run("config");
+    assert!(!ended.stdout.contains("\nConfigured.") && ended.stdout.contains("no private key"), "{}", ended.stdout);
+    place.variables.push(("NAS_KEY_FILE".into(), "gone".into()));
+    assert!(place.run("config").stdout.contains("gone (does not exist)"));
+    place.write("gone", "");
+    assert!(place.run("config").stdout.contains("\nConfigured."));
+}
+
+#[test]
+fn a_database_of_another_program_is_left_alone() {
+    let place = Place::new(&CONFIGURED);
+    let database = rusqlite::Connection::open(place.path("nas-sync.db")).unwrap();
+    database.execute_batch("CREATE TABLE users (id INTEGER)").unwrap();
+    for line in ["sync --json", "status --json", "retry --json", "watch --once --json"] {
+        let ended = place.run(line);
+        assert_eq!((ended.code, &ended.json()["error"]["kind"]), (4, &json!("database_unusable")), "{line}");
+        assert!(ended.stderr.contains("it has no table documents"), "{line}: {}", ended.stderr);
+    }
+    let tables: i64 = database.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)).unwrap();
+    assert_eq!(tables, 1);
+    let ended = place.run("status --json --db .");
+    assert!(ended.code == 4 && ended.stderr.contains("is a folder"), "{}", ended.stderr);
+    let ended = place.run("status --json --db postgresql://u:s3cret@h/d");
+    assert!(ended.code == 2 && ended.stderr.contains("SQLite") && !ended.stderr.contains("s3cret"), "{}", ended.stderr);
+}
+
+#[test]
+fn numbers_that_are_none_are_told_what_they_must_be() {
+    let place = Place::new(&CONFIGURED);
+    for (line, said) in [
+        ("sync --retries x", "a whole number from 0 to 1000"),
+        ("sync --user x", "it must be a whole number"),
+        ("watch --interval soon", "whole seconds from 1 to 86400"),
+        ("health --max-age x", "whole seconds"),
+        ("config --connect-timeout 30x", "such as 30, 30s or 5m"),
+    ] {
+        let ended = place.run(line);
+        assert!(ended.code == 2 && ended.stderr.contains(said), "{line}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("invalid digit"), "{line}: {}", ended.stderr);
+    }
+    assert_eq!(place.run("config --connect-timeout 30s --file-timeout 5m").code, 0);
+    assert_eq!(place.run("health --max-age 1m").code, 1);
+}
+
 #[test]
 fn flags_beat_the_environment_and_that_beats_the_file() {
     let mut place = Place::new(&[]);

@@ -183,6 +183,8 @@ fn new_documents_go_at_once_and_the_nas_may_sleep_in_between() {
 
     let run = watch.stop();
     assert!(run.stderr.contains("documents synced") && run.stderr.contains("logging out"), "{}", run.all());
+    assert!(run.stderr.contains("1 document synced") && !run.stderr.contains("1 documents"), "{}", run.all());
+    assert!(!run.stderr.contains("nas_sync::"), "{}", run.all());
     let (code, object) = health(&cli);
     assert_eq!((code, &object["state"]), (Some(1), &Value::from("stopped")), "{object}");
     assert!(site.marked().iter().all(|(_, timed)| *timed) && site.marked()[0].0 == early);

@@ -20,16 +20,32 @@ pub fn run(settings: &Settings, console: &Console) -> u8 {
     if settings.is_configured() { 0 } else { NOT_CONFIGURED }
 }
 
+/// Whether there is something to log in with.
+fn has_key(settings: &Settings) -> bool {
+    match &settings.key {
+        KeySource::Text(_) => true,
+        KeySource::File(file) => file.exists(),
+        KeySource::FirstOf(files) => files.iter().any(|file| file.exists()) || has_agent(),
+    }
+}
+
+fn has_agent() -> bool {
+    std::env::var_os("SSH_AUTH_SOCK").is_some_and(|socket| Path::new(&socket).exists())
+}
+
 /// Every setting that may be shown, and what is missing.
 fn render(settings: &Settings) -> String {
     let shown = |value: Option<&String>| value.map_or_else(|| "(not set)".to_owned(), |value| text::escape(value));
     let path = |path: &Path| text::escape_bytes(path.as_os_str().as_encoded_bytes());
     let key = match &settings.key {
         KeySource::Text(_) => "(text in NAS_KEY)".to_owned(),
-        KeySource::File(file) => path(file),
-        KeySource::FirstOf(files) => {
-            files.iter().find(|file| file.exists()).map_or_else(|| "(none found)".to_owned(), |file| path(file))
-        }
+        KeySource::File(file) if file.exists() => path(file),
+        KeySource::File(file) => format!("{} (does not exist)", path(file)),
+        KeySource::FirstOf(files) => match files.iter().find(|file| file.exists()) {
+            Some(file) => path(file),
+            None if has_agent() => "(those of the ssh-agent)".to_owned(),
+            None => "(none found)".to_owned(),
+        },
     };
     let host_keys = match (&settings.host_key, &settings.known_hosts) {
         (Some(pin), _) => format!("only {}", text::escape(pin)),
@@ -50,8 +66,12 @@ fn render(settings: &Settings) -> String {
         ("durability", durability.to_owned()),
     ];
     let missing = settings.missing();
-    let conclusion = if missing.is_empty() {
+    let conclusion = if missing.is_empty() && has_key(settings) {
         "Configured. `nas-sync test` tries the connection.".to_owned()
+    } else if missing.is_empty() {
+        "Nobody can log in yet: there is no private key. Make one with `ssh-keygen -t ed25519`, let it in on the NAS with \
+         `ssh-copy-id`, and name it with NAS_KEY_FILE if it does not lie in ~/.ssh."
+            .to_owned()
     } else {
         let verb = if missing.len() == 1 { "is" } else { "are" };
         format!("Not configured: {} {verb} missing.", missing.join(", "))

@@ -38,6 +38,8 @@ const BATCH: usize = 500;
 const REST: Duration = Duration::from_secs(1);
 /// Stamps prove little about a file that has just changed.
 const LEAST_QUIET: Duration = Duration::from_millis(100);
+/// How many times that a single look waits at least.
+const LEAST_TRIES: u32 = 10;
 /// How long to wait before trying again what the database refused.
 const AFTER_A_REFUSAL: Duration = Duration::from_secs(5);
 
@@ -93,13 +95,22 @@ pub fn scan_once(config: ScanConfig, patience: Duration, stop: &Arc<AtomicBool>)
     let (notes, _inbox) = sync_channel(1);
     let mut scanner = Scanner::new(config, Arc::clone(stop), notes);
     scanner.inotify = Inotify::Shut;
-    let until = Instant::now() + patience;
+    let patience = patience.max(LEAST_QUIET * LEAST_TRIES);
     scanner.walk()?;
+    // From here on: a large folder takes long to walk, and what was found in it has its chance all the same.
+    let mut until = Instant::now() + patience;
+    let mut registered = 0;
     while !scanner.is_stopped() && Instant::now() < until {
         scanner.settle(Instant::now())?;
         match scanner.candidates.next_due() {
             Some(due) => std::thread::sleep(due.saturating_duration_since(Instant::now()).min(REST)),
-            None if scanner.lost.swap(false, Ordering::AcqRel) => scanner.walk()?,
+            None if scanner.lost.swap(false, Ordering::AcqRel) => {
+                let before = std::mem::replace(&mut registered, scanner.count);
+                scanner.walk()?;
+                if scanner.count > before {
+                    until = Instant::now() + patience;
+                }
+            }
             None => break,
         }
     }
@@ -319,7 +330,7 @@ impl Scanner {
                     self.count += ids.len();
                     self.registered.extend(quiet.iter().map(|candidate| self.hasher.hash_one(&candidate.path)));
                     if !ids.is_empty() {
-                        tracing::info!("registered {} new files", ids.len());
+                        tracing::info!("registered {}", text::counted(ids.len() as u64, "new file", "new files"));
                     }
                 }
                 Err(error) => {

@@ -286,3 +286,13 @@ fn two_that_scan_register_each_of_many_files_once() {
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(place.registered().len(), names.len());
 }
+
+#[test]
+fn without_a_quiet_period_what_is_there_is_registered() {
+    let place = Place::new();
+    place.write("a");
+    place.write("sub/b");
+    let config = ScanConfig { quiet: Duration::ZERO, ..place.config(NEVER) };
+    assert_eq!(scan_once(config, Duration::ZERO, &Arc::default()).unwrap(), 2);
+    assert_eq!(place.registered(), ["a", "sub/b"]);
+}
