@@ -37,6 +37,18 @@ pub enum Life {
 /// How the names of a process begin that does not know where it runs.
 const UNKNOWN: &str = "unknown ";
 
+/// So many file descriptors are needed before anything else: the runtime panics where it cannot have those for signals.
+#[cfg(feature = "cli")]
+const LEAST_DESCRIPTORS: usize = 8;
+
+/// Fails when this process may not open as many files as it needs to begin.
+#[cfg(feature = "cli")]
+pub fn need_descriptors() -> std::io::Result<()> {
+    let pairs: std::io::Result<Vec<_>> =
+        (0..LEAST_DESCRIPTORS / 2).map(|_| std::os::unix::net::UnixStream::pair()).collect();
+    pairs.map(drop)
+}
+
 /// Now, on this machine's clock.
 pub fn now() -> Duration {
     let time = clock_gettime(ClockId::Boottime);

@@ -27,6 +27,7 @@ use self::signals::Signals;
 use crate::config::Flags;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::json;
+use crate::process;
 
 /// The exit status when a result cannot be written: of our own commands, and rsync's.
 const UNWRITTEN: u8 = ErrorKind::LocalFile.exit_code();
@@ -91,6 +92,9 @@ fn push(arguments: Vec<OsString>, talk: Talk) -> ExitCode {
 fn in_runtime(work: impl AsyncFnOnce(Signals) -> u8) -> Result<u8> {
     // One thread, because one task encrypts all there is: more threads would only wake each other, which costs half as
     // much again as the transfer itself. Disks and roles have threads of their own.
+    process::need_descriptors().map_err(|error| {
+        NasSyncError::new(ErrorKind::ResourceShortage, format!("cannot start: {error}")).with_source(error)
+    })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         NasSyncError::new(ErrorKind::Internal, format!("cannot start the runtime: {error}")).with_source(error)
     })?;

@@ -207,6 +207,14 @@ kinds! {
     SourceOutside = "source_outside", User, Documents, Permanent, 23,
         "The path leads outside UPLOAD_DIR, directly or through a symlink.",
         "Move the file below UPLOAD_DIR, or correct its path in the database.";
+    /// The folder of the documents is not what it should be.
+    UploadsUnavailable = "uploads_unavailable", Disk, Documents, Transient, 23,
+        "UPLOAD_DIR holds nothing or cannot be read, so that no document's file is there: most often a disk, share or volume that is not mounted.",
+        "Mount it, or correct UPLOAD_DIR; the documents stay pending. If their files were deleted on purpose, remove their rows.";
+    /// This process or machine has run out of something that opening any file needs.
+    ResourceShortage = "resource_shortage", Us, Documents, Transient, 11,
+        "This process may not open more files, or this machine has no more file handles or memory; no document is to blame.",
+        "Raise the limit on open files (`ulimit -n`, LimitNOFILE= of systemd, --ulimit nofile= of Docker) or free memory; the documents stay pending.";
     /// The file changed while it was being sent.
     SourceChanged = "source_changed", Disk, Documents, Transient, 23,
         "The file was being written while it was read, so the copy proves nothing.",
@@ -292,6 +300,12 @@ impl ErrorKind {
     /// What to do about it.
     pub const fn solution(self) -> &'static str {
         self.row().solution
+    }
+
+    /// Whether the trouble concerns this machine or process rather than one document: none of them is charged with it.
+    #[cfg(feature = "sqlite")]
+    pub(crate) const fn concerns_this_machine(self) -> bool {
+        matches!(self, Self::UploadsUnavailable | Self::ResourceShortage)
     }
 
     /// Whether the trouble concerns the NAS or the way there rather than one document: the batch ends with it.

@@ -10,9 +10,14 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::beneath;
-use super::refusal::not_regular;
+use super::refusal::{cannot_open, is_shortage, not_regular};
 use super::stamp::Stamp;
 use crate::error::{ErrorKind, NasSyncError, Result};
+
+/// What an empty folder holds, too: itself, its parent, what keeps it in a repository or an image, what a new file system
+/// comes with.
+#[cfg(feature = "sqlite")]
+const PLACEHOLDERS: [&[u8]; 6] = [b".", b"..", b".gitkeep", b".gitignore", b".keep", b"lost+found"];
 
 /// A folder held open: renaming it or changing a symlink that leads to it changes nothing for what is opened through this
 /// handle.
@@ -33,6 +38,32 @@ impl HeldFolder {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = rustix::fs::open(&real, flags, Mode::empty())?;
         Ok(Self { handle, given, real })
+    }
+
+    /// Why no file can be found here, where that is the folder's own fault and not theirs: it holds nothing, which is
+    /// what a mount point without its disk looks like, or it cannot be read. Fails with `UploadsUnavailable`, or with
+    /// `ResourceShortage` when that cannot be known.
+    #[cfg(feature = "sqlite")]
+    pub fn check(&self) -> Result<()> {
+        let unavailable = |what: String| {
+            let text = format!("{what}: {}", self.real.display());
+            NasSyncError::new(ErrorKind::UploadsUnavailable, text)
+        };
+        let entries = match beneath::open_listing(self.handle(), b"").and_then(Dir::new) {
+            Ok(entries) => entries,
+            // It may be entered and not listed: documents are found all the same.
+            Err(Errno::ACCESS) => return Ok(()),
+            Err(errno) if is_shortage(errno) => return Err(cannot_open(&self.real, errno)),
+            Err(errno) => return Err(unavailable(format!("the upload folder cannot be read ({errno})"))),
+        };
+        for entry in entries {
+            match entry {
+                Ok(entry) if PLACEHOLDERS.contains(&entry.file_name().to_bytes()) => {}
+                Ok(_) => return Ok(()),
+                Err(errno) => return Err(unavailable(format!("the upload folder cannot be read ({errno})"))),
+            }
+        }
+        Err(unavailable("the upload folder is empty".to_owned()))
     }
 
     /// The handle.
@@ -114,13 +145,18 @@ pub enum Found {
 }
 
 /// What is under a path: below `root` where there is one, without following a symlink, else as a plain path whose last
-/// component is not followed.
+/// component is not followed. Fails like [`SourceFile::open_document`](super::SourceFile::open_document).
 pub fn look(root: Option<&HeldFolder>, path: &Path) -> Result<Found> {
     let found = match root {
         Some(root) => root.look(&root.relative(path)?),
         None => find(CWD, path.as_os_str()).map_err(io::Error::from),
     };
-    found.map_err(|error| NasSyncError::at_path(ErrorKind::SourceMissing, "Cannot look at", path, error))
+    found.map_err(|error| cannot_open(path, Errno::from_io_error(&error).unwrap_or(Errno::IO)))
+}
+
+/// Whether an error says that the process or the machine has too little of something.
+pub fn says_shortage(error: &io::Error) -> bool {
+    Errno::from_io_error(error).is_some_and(is_shortage)
 }
 
 fn find(folder: BorrowedFd<'_>, name: &OsStr) -> Result<Found, Errno> {

@@ -14,7 +14,7 @@ mod stamp;
 pub mod walk;
 
 pub use attrs::IdNames;
-pub use folder::{Found, HeldFolder, look};
+pub use folder::{Found, HeldFolder, look, says_shortage};
 pub use path::{NameFault, Operand, RemoteName};
 pub use source::SourceFile;
 pub use stamp::Stamp;

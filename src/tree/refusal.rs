@@ -34,7 +34,19 @@ pub(super) fn cannot_open(path: &Path, errno: Errno) -> NasSyncError {
         Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL => ErrorKind::SourceMissing,
         // Only a swap between looking and opening leads here: to a symlink, or to a socket or dead device.
         Errno::LOOP | Errno::NXIO | Errno::NODEV => ErrorKind::SourceNotRegular,
+        errno if is_shortage(errno) => ErrorKind::ResourceShortage,
         _ => ErrorKind::SourceUnreadable,
     };
     NasSyncError::at_path(kind, "Cannot open", path, errno.into())
+}
+
+/// The error of a file that was opened and cannot be read.
+pub(super) fn cannot_read(path: &Path, errno: Errno) -> NasSyncError {
+    let kind = if is_shortage(errno) { ErrorKind::ResourceShortage } else { ErrorKind::SourceUnreadable };
+    NasSyncError::at_path(kind, "Cannot read", path, errno.into())
+}
+
+/// Whether the process or the machine has too little of something, which says nothing about the file.
+pub(super) fn is_shortage(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS)
 }

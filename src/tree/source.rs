@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::attrs::meta_of;
 use super::beneath;
 use super::folder::HeldFolder;
-use super::refusal::{cannot_open, require_regular};
+use super::refusal::{cannot_open, cannot_read, require_regular};
 use super::stamp::{Stamp, TICK};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::wire::flist::FileMeta;
@@ -148,9 +148,8 @@ impl SourceFile {
     /// Reads on from where the last read ended; 0 at the end of the file, or for an empty buffer.
     /// Fails with `SourceUnreadable`.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        let len = retry_on_intr(|| rustix::io::read(&self.file, &mut *buffer)).map_err(|errno| {
-            NasSyncError::at_path(ErrorKind::SourceUnreadable, "Cannot read", &self.shown, errno.into())
-        })?;
+        let len = retry_on_intr(|| rustix::io::read(&self.file, &mut *buffer))
+            .map_err(|errno| cannot_read(&self.shown, errno))?;
         if let Some(sha256) = &mut self.sha256 {
             sha256.update(&buffer[..len]);
         }

@@ -442,7 +442,7 @@ fn kind_of(pause: &Pause) -> ErrorKind {
 
 /// Whether a person has to see to what is tried again nevertheless.
 fn needs_a_person(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::DatabaseUnusable) || kind.healing() == Healing::Permanent
+    kind == ErrorKind::DatabaseUnusable || kind.concerns_this_machine() || kind.healing() == Healing::Permanent
 }
 
 /// Whether a change on this machine may put it right: another key file, a line in known_hosts, a folder that is mounted.
@@ -455,6 +455,7 @@ fn is_caused_here(kind: ErrorKind) -> bool {
             | ErrorKind::HostKeyChanged
             | ErrorKind::HostKeyRevoked
             | ErrorKind::LoginRefused
+            | ErrorKind::UploadsUnavailable
             | ErrorKind::Usage
     )
 }

@@ -8,7 +8,7 @@ use crate::delta::strong::MAX_DIGEST_LEN;
 use crate::delta::sum_head::MAX_BLOCK_LEN;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::DocumentId;
-use crate::tree::{HeldFolder, RemoteName, SourceFile, Stamp};
+use crate::tree::{self, HeldFolder, RemoteName, SourceFile, Stamp};
 use crate::wire::flist::FileMeta;
 use crate::wire::server_args::PARTIAL_DIR;
 
@@ -90,9 +90,13 @@ impl Prepared {
     }
 }
 
-/// Opens the folder that documents must lie below. Fails with `Usage`: the setting is wrong.
+/// Opens the folder that documents must lie below. Fails with `Usage`, since the setting is wrong, or with
+/// `ResourceShortage`.
 pub(crate) fn open_upload_dir(path: &Path) -> Result<HeldFolder> {
     HeldFolder::open(path).map_err(|error| {
+        if tree::says_shortage(&error) {
+            return NasSyncError::at_path(ErrorKind::ResourceShortage, "Cannot open the upload folder", path, error);
+        }
         NasSyncError::at_path(ErrorKind::Usage, "Cannot open the upload folder", path, error)
             .with_solution("Create that folder, let this user enter it, or correct UPLOAD_DIR.")
     })

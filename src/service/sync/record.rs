@@ -1,10 +1,13 @@
 //! What a run writes down: what became of documents, and what the NAS refuses.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use chrono::Utc;
 
 use super::state::{Context, State};
+use crate::blocking;
 use crate::client::documents::{Attempt, AttemptEnd, DocumentEvent, DocumentSender, StoredDocument};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::DocumentId;
@@ -35,6 +38,8 @@ struct Marks {
     /// Their rows name other files now.
     renamed: Vec<DocumentId>,
     unmarkable: Vec<DocumentError>,
+    /// Why the file of a record could not be looked at again, where that is not its own fault.
+    trouble: Option<NasSyncError>,
 }
 
 /// Remembers what this NAS refuses, and takes over what people should know.
@@ -47,8 +52,15 @@ pub(super) async fn remember_refusals(context: &Context, state: &mut State, send
 
 /// Records outcomes and takes their documents out of the lease, in one commit.
 pub(super) async fn record(context: &Context, state: &mut State, guard: &LeaseGuard, outcomes: Outcomes) -> Result<()> {
-    let Outcomes { stored, failed, attempts } = outcomes;
-    let Marks { marked, renamed, unmarkable } = write(context, state, guard, &stored, &failed, attempts).await?;
+    let Outcomes { stored, mut failed, attempts } = outcomes;
+    if let Some(error) = take_out_trouble_of_this_machine(context, &mut failed).await? {
+        state.stop(error);
+    }
+    let Marks { marked, renamed, unmarkable, trouble } =
+        write(context, state, guard, &stored, &failed, attempts).await?;
+    if let Some(error) = trouble {
+        state.stop(error);
+    }
     state.done.recorded(marked.iter().cloned());
     state.done.recorded(failed.iter().chain(&unmarkable).filter_map(|error| error.id.clone()));
     for document in stored.iter().filter(|document| marked.contains(&document.id)) {
@@ -70,6 +82,31 @@ pub(super) async fn record(context: &Context, state: &mut State, guard: &LeaseGu
         set_pause(context, None).await?;
     }
     Ok(())
+}
+
+/// Whether documents failed by what is the trouble of this machine: then they are taken out and stay pending.
+///
+/// A file that is missing may be that of its document. It is not where the whole folder is empty or cannot be read.
+async fn take_out_trouble_of_this_machine(
+    context: &Context,
+    failed: &mut Vec<DocumentError>,
+) -> Result<Option<NasSyncError>> {
+    let kind = |failed: &DocumentError| failed.error.kind();
+    let mut trouble =
+        failed.iter().find(|failed| kind(failed).concerns_this_machine()).map(|failed| failed.error.clone());
+    let of_files = |kind| matches!(kind, ErrorKind::SourceMissing | ErrorKind::SourceUnreadable);
+    if trouble.is_none()
+        && let Some(root) = &context.root
+        && failed.iter().any(|failed| of_files(kind(failed)))
+    {
+        let root = Arc::clone(root);
+        trouble = blocking::run(move || Ok(root.check().err())).await?;
+        if trouble.is_some() {
+            failed.retain(|failed| !of_files(kind(failed)));
+        }
+    }
+    failed.retain(|failed| !kind(failed).concerns_this_machine());
+    Ok(trouble)
 }
 
 async fn write(
@@ -96,12 +133,22 @@ async fn write(
         .store
         .with(move |store| {
             let now = Utc::now();
-            let is_still = |record: &_| is_still(root.as_deref(), record, &stamps);
+            let unseen = RefCell::new(HashMap::new());
+            let is_still = |record: &SyncedRecord| match is_still(root.as_deref(), record, &stamps) {
+                Ok(is_still) => is_still,
+                Err(error) => {
+                    unseen.borrow_mut().insert(record.id.clone(), error);
+                    false
+                }
+            };
             let next = |kind, tries| backoff::next_try(kind, tries, retries, now);
             let outcomes = store.settle(fence, &settlement, now, &next, &is_still)?;
             let mut marks = Marks::default();
             for (record, outcome) in synced.iter().zip(outcomes) {
                 match outcome {
+                    MarkOutcome::Rewritten if unseen.borrow().contains_key(&record.id) => {
+                        marks.trouble = unseen.borrow_mut().remove(&record.id);
+                    }
                     MarkOutcome::Marked => drop(marks.marked.insert(record.id.clone())),
                     MarkOutcome::Changed if !followed.contains(&record.id) => marks.renamed.push(record.id.clone()),
                     outcome => marks.unmarkable.extend(cannot_be_marked(&record.id, outcome)),
@@ -122,11 +169,13 @@ pub(super) async fn set_pause(context: &Context, pause: Option<Pause>) -> Result
 }
 
 /// Whether the file of a record is still the one that was read. One that is gone or closed to us was stored all the same.
-/// It is only looked at, because other users of the database wait meanwhile.
-fn is_still(root: Option<&HeldFolder>, record: &SyncedRecord, stamps: &HashMap<DocumentId, Stamp>) -> bool {
+/// Fails when that cannot be known, for a reason that has nothing to do with it. It is only looked at, because other users
+/// of the database wait meanwhile.
+fn is_still(root: Option<&HeldFolder>, record: &SyncedRecord, stamps: &HashMap<DocumentId, Stamp>) -> Result<bool> {
     match tree::look(root, &record.file_path) {
-        Ok(Found::File(stamp)) => stamps.get(&record.id) == Some(&stamp),
-        Ok(Found::Folder | Found::Other) | Err(_) => true,
+        Ok(Found::File(stamp)) => Ok(stamps.get(&record.id) == Some(&stamp)),
+        Err(error) if error.kind().concerns_this_machine() => Err(error),
+        Ok(Found::Folder | Found::Other) | Err(_) => Ok(true),
     }
 }
 

@@ -272,3 +272,22 @@ fn a_sum_is_kept_of_all_that_is_read_where_it_was_asked_for() {
     assert_eq!(start(&source), Some(0xba78_16bf));
     assert_eq!(SourceFile::open(&path).unwrap().sha256(), None);
 }
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn an_empty_root_is_told_from_one_in_which_a_file_is_missing() {
+    let (dir, root) = root_with(&[]);
+    assert_eq!(kind(root.check()), ErrorKind::UploadsUnavailable);
+    for placeholder in [".gitkeep", ".keep"] {
+        fs::write(dir.path().join(placeholder), b"").unwrap();
+    }
+    fs::create_dir(dir.path().join("lost+found")).unwrap();
+    assert_eq!(kind(root.check()), ErrorKind::UploadsUnavailable);
+    fs::create_dir(dir.path().join("2024")).unwrap();
+    root.check().unwrap();
+    for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
+        assert_eq!(cannot_open(dir.path(), errno).kind(), ErrorKind::ResourceShortage);
+    }
+    drop(dir);
+    assert_eq!(kind(root.check()), ErrorKind::UploadsUnavailable, "it was deleted under our hands");
+}

@@ -106,7 +106,10 @@ impl Cli {
 
     /// Starts it.
     pub fn start<W: AsRef<OsStr>>(&self, words: &[W]) -> Running {
-        let mut command = Command::new(&self.program);
+        self.spawn(Command::new(&self.program), words)
+    }
+
+    fn spawn<W: AsRef<OsStr>>(&self, mut command: Command, words: &[W]) -> Running {
         command.args(words).env_clear().envs(&self.variables).current_dir(&self.folder);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let shown: Vec<_> = words.iter().map(|word| word.as_ref().to_string_lossy().into_owned()).collect();
@@ -123,6 +126,14 @@ impl Cli {
     /// Runs it to its end.
     pub fn run<W: AsRef<OsStr>>(&self, words: &[W]) -> Run {
         self.start(words).wait()
+    }
+
+    /// Starts a line with fewer of something than usual: `flag` is one of the shell's `ulimit`.
+    pub fn start_limited(&self, flag: &str, limit: u32, line: &str) -> Running {
+        let script = format!("ulimit {flag} {limit} && exec \"$0\" \"$@\"");
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &script]).arg(&self.program);
+        self.spawn(command, &line.split_whitespace().collect::<Vec<_>>())
     }
 
     /// Runs a line of words without blanks in them to its end.

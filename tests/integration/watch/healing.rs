@@ -137,3 +137,89 @@ fn an_rsync_that_is_installed_again_is_noticed_after_a_wait() {
     let_time_pass(&site);
     heals(&site, &cli, watch);
 }
+/// What no document is to blame for is not counted against one.
+fn nothing_is_charged(site: &Site) {
+    let sql = "SELECT COUNT(*) FROM nas_sync_documents WHERE attempts > 0 OR last_error_kind IS NOT NULL";
+    let charged: i64 = site.database().query_row(sql, [], |row| row.get(0)).unwrap();
+    assert_eq!(charged, 0);
+}
+
+#[test]
+fn an_upload_folder_that_is_not_mounted_is_the_trouble_of_the_service() {
+    for placeholder in [None, Some(".gitkeep")] {
+        let mut site = Site::new();
+        site.set("UPLOAD_DIR", site.path("uploads"));
+        site.set("NAS_RETRIES", "0");
+        let cli = Cli::new(&site);
+        cli.add(1, &["a.pdf", "b.pdf", "c.pdf"].map(|name| site.upload(name, b"content")));
+        fs::rename(site.path("uploads"), site.path("unmounted")).unwrap();
+        fs::create_dir(site.path("uploads")).unwrap();
+        if let Some(name) = placeholder {
+            site.upload(name, b"");
+        }
+        let run = cli.line("sync --json");
+        assert_eq!(run.ends(1).json()["error"]["kind"], "uploads_unavailable", "{}", run.all());
+        assert_eq!((&run.json()["pending"], &run.json()["failed"]), (&3.into(), &0.into()), "{}", run.all());
+        nothing_is_charged(&site);
+        let mut watch = Watch::start(&cli, "");
+        watch.until_state(&cli, "blocked");
+        let (code, object) = health(&cli);
+        assert_eq!(code, Some(1), "{object}");
+        assert!(object["reason"].as_str().unwrap().contains("uploads_unavailable"), "{object}");
+        nothing_is_charged(&site);
+        fs::remove_dir_all(site.path("uploads")).unwrap();
+        fs::rename(site.path("unmounted"), site.path("uploads")).unwrap();
+        watch.until_marked(&site, 3);
+        watch.until_state(&cli, "idle");
+        watch.stop();
+    }
+}
+
+#[test]
+fn one_missing_file_beside_others_is_its_documents_trouble() {
+    let mut site = Site::new();
+    site.set("UPLOAD_DIR", site.path("uploads"));
+    let cli = Cli::new(&site);
+    cli.add(1, &[site.upload("a.pdf", b"a")]);
+    fs::remove_file(site.path("uploads/a.pdf")).unwrap();
+    site.upload("somebody's.pdf", b"not registered");
+    let run = cli.line("sync --json");
+    assert_eq!(run.ends(1).json()["failed"], 1, "{}", run.all());
+}
+
+/// Whatever runs short, it is not the documents' fault. With fewer descriptors than the least nothing can be looked at, with a
+/// few more all is well; in between each place where one is missing is met.
+#[test]
+fn a_shortage_of_descriptors_is_charged_to_no_document() {
+    let mut site = Site::new();
+    site.set("UPLOAD_DIR", site.path("uploads"));
+    site.set("NAS_LAYOUT", "tree");
+    site.set("NAS_RETRIES", "0");
+    let cli = Cli::new(&site);
+    cli.add(1, &[0, 1, 2, 3, 4].map(|number| site.upload(&format!("folder/{number}.pdf"), b"content")));
+    let (mut kinds, mut limit) = (Vec::new(), 4);
+    while site.marked().len() < 5 {
+        let run = cli.start_limited("-n", limit, "sync --json").wait();
+        assert!(limit < 64 && run.code != Some(101), "{limit}: {}", run.all());
+        nothing_is_charged(&site);
+        kinds.push(run.json()["error"]["kind"].as_str().unwrap_or_default().to_owned());
+        limit += 1;
+    }
+    assert!(kinds.iter().any(|kind| kind == "resource_shortage"), "{kinds:?}");
+}
+
+#[test]
+fn a_watch_that_runs_short_of_descriptors_says_so() {
+    let mut site = Site::new();
+    site.set("UPLOAD_DIR", site.path("uploads"));
+    let cli = Cli::new(&site);
+    cli.add(1, &[site.upload("a/b.pdf", b"content")]);
+    let mut watch =
+        Watch { running: Some(cli.start_limited("-n", 16, "watch --quiet-period 1")), metrics: String::new() };
+    watch.until(|| {
+        let (code, object) = health(&cli);
+        code == Some(1) && object["reason"].as_str().is_some_and(|reason| reason.contains("resource_shortage"))
+    });
+    nothing_is_charged(&site);
+    watch.stop();
+}
