@@ -313,6 +313,18 @@ impl NasSyncService {
         self.settings.upload_dir.as_deref().map(|path| open_upload_dir(path).map(Arc::new)).transpose()
     }
 
+    /// Whether the database can be used. One that is not there yet is no fault, nor is one that somebody holds.
+    #[cfg(feature = "cli")]
+    pub(crate) async fn check_database(&self) -> Result<()> {
+        if !self.settings.db.exists() {
+            return Ok(());
+        }
+        match self.with_store(Access::ReadOnly, |_| Ok(())).await {
+            Err(error) if error.kind() == ErrorKind::DatabaseLocked => Ok(()),
+            result => result,
+        }
+    }
+
     /// Opens the database on a thread that may block.
     async fn with_store<T: Send + 'static>(
         &self,

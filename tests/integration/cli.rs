@@ -222,6 +222,22 @@ fn a_database_of_another_program_is_left_alone() {
 }
 
 #[test]
+fn config_refuses_ids_that_are_text() {
+    let place = Place::new(&CONFIGURED);
+    let database = rusqlite::Connection::open(place.path("nas-sync.db")).unwrap();
+    let table =
+        "CREATE TABLE documents (id CHAR(36) PRIMARY KEY, user_id INTEGER, file_path TEXT, synced_to_nas, synced_at)";
+    database.execute_batch(table).unwrap();
+    for line in ["config --json", "status --json", "sync --json"] {
+        let ended = place.run(line);
+        assert_eq!(ended.code, 4, "{line}");
+        assert!(ended.stderr.contains("id of its table documents is text (CHAR(36))"), "{line}: {}", ended.stderr);
+    }
+    assert_eq!(place.run("config --json").json()["configured"], true);
+    assert_eq!(place.run("config --db other.db").code, 0, "one that is not there yet is no fault");
+}
+
+#[test]
 fn numbers_that_are_none_are_told_what_they_must_be() {
     let place = Place::new(&CONFIGURED);
     for (line, said) in [

@@ -8,16 +8,26 @@ use crate::config::{KeySource, Settings};
 use crate::error::ErrorKind;
 use crate::json;
 use crate::proof::Level;
+use crate::service::NasSyncService;
 use crate::text;
 
 /// The exit status when something required is missing.
 const NOT_CONFIGURED: u8 = ErrorKind::NotConfigured.exit_code();
 
-/// Prints the settings; the exit status says whether they are complete.
-pub fn run(settings: &Settings, console: &Console) -> u8 {
+/// Prints the settings; the exit status says whether they are complete, and then whether the database can be used.
+pub async fn run(service: &NasSyncService, console: &Console) -> u8 {
+    let settings = service.settings();
     console.line(&render(settings));
     console.object(&json::config(settings));
-    if settings.is_configured() { 0 } else { NOT_CONFIGURED }
+    let database = service.check_database().await;
+    if let Err(error) = &database {
+        console.error(error);
+    }
+    match database {
+        _ if !settings.is_configured() => NOT_CONFIGURED,
+        Err(error) => error.kind().exit_code(),
+        Ok(()) => 0,
+    }
 }
 
 /// Whether there is something to log in with.

@@ -69,7 +69,7 @@ pub enum Command {
 /// The commands about documents: calls to the service, and what is said about their results.
 #[derive(Debug, Subcommand)]
 pub enum DocumentsCommand {
-    /// Say what is configured; ends with 2 when something required is missing
+    /// Say what is configured; ends with 2 when something required is missing, 4 when the database cannot be used
     Config,
     /// Log in, start rsync on the NAS and prove that the destination is writable
     Test,
@@ -151,7 +151,7 @@ impl DocumentsCommand {
     async fn dispatch(self, settings: Settings, talk: Talk, console: &Console, signals: Signals) -> Result<u8> {
         let service = NasSyncService::new(settings);
         match self {
-            Self::Config => Ok(config::run(service.settings(), console)),
+            Self::Config => Ok(config::run(&service, console).await),
             Self::Test => or_signal(test::run(&service, console), signals).await,
             Self::Add(add) => or_signal(add.run(&service, console), signals).await,
             Self::Sync(sync) => sync.run(&service, talk, console, signals).await,
