@@ -1,6 +1,7 @@
 //! Reading back: whether copies on the NAS are what was recorded, without moving their contents.
 //!
-//! Guarantees: a copy counts as equal only if the NAS compared it, or said its sum, and did not complain about it; a
+//! Guarantees: a copy counts as equal only if the NAS compared it, as it compared a file that cannot be there, or said its
+//! sum, and did not complain about it; a
 //! file that is no longer what was recorded is told apart from a copy that is not; everything ends by a deadline. What a
 //! dry run says, and what its silence means, is in `protocol-notes/07-transfer.md#comparing-without-sending`.
 
@@ -21,7 +22,7 @@ use crate::role::sender::{ChangedFile, Mode};
 use crate::session::{Contents, Outcome, Push, Receipts, RemoteText, kind_of_text, names_file};
 use crate::transport::ExitStatus;
 use crate::tree::{HeldFolder, RemoteName, SourceFile};
-use crate::wire::flist::{FileEntry, FileMeta, Mtime};
+use crate::wire::flist::{EntryKind, FileEntry, FileMeta, Mtime};
 use crate::wire::iflags::ItemFlags;
 use crate::wire::offer::Offer;
 use crate::wire::server_args::PushOptions;
@@ -151,7 +152,18 @@ async fn dry_run(
     if reading.listed.is_empty() {
         return Ok(reading.comparisons(&[], None));
     }
-    let ledger = Arc::new(Ledger::new(Arc::new(Silent), reading.listed.len()));
+    // A file that cannot be there: a server that says nothing about it says nothing about any, so its silence proves nothing.
+    let unheard_of = reading.listed.len();
+    let ledger = Arc::new(Ledger::new(Arc::new(Silent), unheard_of + 1));
+    let mut entries = entries;
+    entries.push(FileEntry {
+        tag: u32::try_from(unheard_of).ok(),
+        ..FileEntry::new(
+            format!(".nas-sync-{:016x}", fastrand::u64(..)).as_bytes(),
+            EntryKind::File,
+            FileMeta::default(),
+        )
+    });
     let has_folders = file_list::has_folders(reading.listed.iter().map(|&at| &reading.items[at].name));
     let options = PushOptions {
         recursive: true,
@@ -174,7 +186,40 @@ async fn dry_run(
     };
     let mut outcome = client.session(&destination_of(path), &options, push).await?;
     std::mem::replace(&mut outcome.result, Ok(()))?;
-    blocking::run(move || Ok(reading.comparisons(&ledger.take().files, Some(&outcome)))).await
+    let told = ledger.take().files;
+    let says_what_differs = told[unheard_of].flags.is_some();
+    let found = {
+        let reading = Arc::clone(&reading);
+        blocking::run(move || Ok(reading.comparisons(&told, Some(&outcome)))).await?
+    };
+    if says_what_differs {
+        return Ok(found);
+    }
+    by_other_means(client, path, items, found).await
+}
+
+/// Where rsync says nothing in dry runs: what `sha256sum` says about the copies that rsync was silent about, or that nothing
+/// is known about them.
+async fn by_other_means(
+    client: &Client,
+    path: &str,
+    items: &[Item],
+    mut found: Vec<Comparison>,
+) -> Result<Vec<Comparison>> {
+    let silent: Vec<usize> = (0..items.len()).filter(|&at| matches!(found[at], Comparison::Equal)).collect();
+    let asked: Vec<Item> = silent.iter().map(|&at| items[at].clone()).collect();
+    let said = match sums(client, path, &asked).await {
+        Ok(said) => said,
+        Err(error) if error.kind() == ErrorKind::ExecRefused => {
+            let message = "rsync on the NAS says nothing in a dry run, and the NAS runs no sha256sum either";
+            vec![Comparison::Unknown(NasSyncError::new(ErrorKind::RemoteFailed, message)); asked.len()]
+        }
+        Err(error) => return Err(error),
+    };
+    for (at, comparison) in silent.into_iter().zip(said) {
+        found[at] = comparison;
+    }
+    Ok(found)
 }
 
 /// What the file here is; nothing before it was read.

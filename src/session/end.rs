@@ -86,10 +86,16 @@ pub(super) fn result(received: &Received) -> Result<()> {
             return Err(NasSyncError::new(ErrorKind::ConnectionLost, message).with_details(received.text.as_bytes()));
         }
     };
-    if matches!(status, 0 | 23 | 24 | 25) {
-        return Ok(());
+    match status {
+        0 | 23 | 24 | 25 => Ok(()),
+        // Options are refused before the handshake. Behind it, openrsync ends so where stock rsync says 23.
+        1 if received.text.has_complaints() => Ok(()),
+        1 => {
+            let message = "rsync on the NAS ended with status 1 and said nothing";
+            Err(NasSyncError::new(ErrorKind::RemoteFailed, message))
+        }
+        status => Err(explain(status, received)),
     }
-    Err(explain(status, received))
 }
 
 /// A session that ended before any handshake: the shell, a vendor's wrapper or rsync itself said no.
@@ -190,7 +196,8 @@ mod tests {
             ended("rsync: [Receiver] change_dir#1 \"/nope\" failed: No such file or directory (2)", 3),
             Err(ErrorKind::DestinationMissing)
         );
-        assert_eq!(ended("rsync: unknown option", 1), Err(ErrorKind::OptionRefused));
+        assert_eq!(ended("rsync: mkstemp failed: Permission denied (13)", 1), Ok(()));
+        assert_eq!(ended("", 1), Err(ErrorKind::RemoteFailed));
         assert_eq!(result(&received("", None)).unwrap_err().kind(), ErrorKind::ConnectionLost);
     }
 

@@ -18,7 +18,7 @@ use super::attrs::meta_of;
 use super::beneath;
 use super::folder::HeldFolder;
 use super::refusal::{cannot_open, cannot_read, require_regular};
-use super::stamp::{Stamp, TICK};
+use super::stamp::Stamp;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::wire::flist::FileMeta;
 
@@ -53,7 +53,7 @@ impl SourceFile {
     /// Opens a path. Symlinks on the way are followed, the last component must be a regular file itself.
     ///
     /// Fails with `SourceMissing`, `SourceNotRegular` or `SourceUnreadable`. A file that changed within the last 20 ms
-    /// makes this wait that long, for younger stamps prove nothing.
+    /// (where its file system keeps whole seconds: 2 s) makes this wait that long, for younger stamps prove nothing.
     pub fn open(path: &Path) -> Result<Self> {
         Self::open_in(None, path.to_owned(), path)
     }
@@ -106,10 +106,10 @@ impl SourceFile {
         let mut stat = look()?;
         require_regular(&stat, shown)?;
         let mut settled = true;
-        if let Some(wait) = Stamp::of(&stat).age().and_then(|age| TICK.checked_sub(age)) {
+        if let Some(wait) = Stamp::of(&stat).has_to_wait() {
             std::thread::sleep(wait);
             stat = look()?;
-            settled = Stamp::of(&stat).age().is_none_or(|age| age >= TICK);
+            settled = Stamp::of(&stat).has_to_wait().is_none();
         }
         if Stamp::of(&stat).size > READ_AHEAD {
             // Only a hint; a file system without read-ahead loses nothing.
