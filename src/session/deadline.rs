@@ -14,6 +14,13 @@ const JAM: usize = 10;
 /// How long such a receiver is given.
 const JAM_WAIT: Duration = Duration::from_secs(5);
 
+/// So many bytes buy a session one idle limit: one that moves less, however steadily, holds its documents for nothing.
+const FLOOR: u64 = 1024;
+/// At most so many idle limits are bought in advance, for what takes long over there and moves next to nothing.
+const MOST_CREDIT: u32 = 4;
+/// Longer than any session, and short enough to be added to a moment.
+const A_LIFETIME: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
 /// Whether the receiver was asked to acknowledge every file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Receipts {
@@ -43,6 +50,16 @@ pub struct ProgressTimer {
     role_ended: AtomicBool,
     sent: AtomicU64,
     received: AtomicU64,
+    paid: Mutex<Paid>,
+}
+
+/// Until when the bytes that moved are enough.
+#[derive(Debug)]
+struct Paid {
+    /// `None`: nothing was counted yet.
+    until: Option<Instant>,
+    /// The bytes that are counted in it.
+    counted: u64,
 }
 
 impl ProgressTimer {
@@ -55,6 +72,7 @@ impl ProgressTimer {
             role_ended: AtomicBool::new(false),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
+            paid: Mutex::new(Paid { until: None, counted: 0 }),
         }
     }
 
@@ -102,6 +120,20 @@ impl ProgressTimer {
         self.failures.fetch_add(files, Ordering::Relaxed);
     }
 
+    /// Until when what has moved is enough, at [`FLOOR`] bytes for each `limit`.
+    fn paid_until(&self, limit: Duration) -> Instant {
+        let now = Instant::now();
+        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        let most = now + limit.saturating_mul(MOST_CREDIT).min(A_LIFETIME);
+        let bought = (self.sent() + self.received()).saturating_sub(paid.counted) / FLOOR;
+        paid.counted += bought * FLOOR;
+        let bought = u32::try_from(bought).map_or(MOST_CREDIT, |bought| bought.min(MOST_CREDIT));
+        let bought = limit.saturating_mul(bought).min(A_LIFETIME);
+        let until = paid.until.map_or(most, |until| (until + bought).min(most));
+        paid.until = Some(until);
+        until
+    }
+
     fn is_jammed(&self) -> bool {
         self.receipts == Receipts::Asked && self.failures.load(Ordering::Relaxed) >= JAM
     }
@@ -116,12 +148,44 @@ impl ProgressTimer {
             } else {
                 (limit, Stall::Silent)
             };
-            let deadline = *self.last.lock().unwrap_or_else(PoisonError::into_inner) + limit;
+            let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let deadline = (last + limit).min(self.paid_until(limit));
             if Instant::now() >= deadline {
                 return stall;
             }
             // Short naps, because `await_last_words` may bring the deadline forward.
             tokio::time::sleep_until(deadline.min(Instant::now() + LAST_WORDS / 5)).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(100);
+
+    /// How long a session lasts in which so many bytes move every few milliseconds; at most 2 s.
+    async fn lasts(bytes: usize) -> Option<Duration> {
+        let (pulse, began) = (Pulse::new(Receipts::Asked), Instant::now());
+        let moves = async {
+            loop {
+                pulse.add_received(bytes);
+                pulse.beat();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            _ = pulse.stalled(LIMIT) => Some(began.elapsed()),
+            () = moves => None,
+            () = tokio::time::sleep(Duration::from_secs(2)) => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn one_byte_at_a_time_does_not_hold_a_session_for_ever() {
+        let lasted = lasts(1).await.expect("it ends");
+        assert!(lasted >= LIMIT * MOST_CREDIT && lasted < LIMIT * MOST_CREDIT * 3, "{lasted:?}");
+        assert_eq!(lasts(4 * 1024).await, None, "what moves goes on");
     }
 }
