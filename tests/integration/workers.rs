@@ -103,6 +103,25 @@ fn a_worker_waits_for_what_another_one_sends() {
     all_sent_once(&site, 10);
 }
 
+#[test]
+fn what_another_worker_sent_meanwhile_is_said() {
+    let mut site = Site::new();
+    site.wrap_rsync(WAITS_FOR_A_WORD);
+    let cli = Cli::new(&site);
+    documents(&site, &cli, 3);
+    let mut first = cli.start(&["sync", "--json"]);
+    first.until(|| number(&site, "SELECT COUNT(*) FROM nas_sync_leased") == 3);
+    let second = cli.start(&["sync", "--json"]);
+    until("the second worker waits", LONGEST, || second.is_at_rest());
+    fs::write(site.path("go"), "").unwrap();
+    let second = second.wait();
+    let object = second.ends(0).json();
+    assert_eq!(object["total"], 0, "{}", second.all());
+    let warning = object["warnings"][0].as_str().unwrap();
+    assert!(warning.starts_with("3 documents were sent by another worker meanwhile"), "{}", second.all());
+    assert_eq!(first.wait().ends(0).json()["warnings"], serde_json::json!([]));
+}
+
 /// Takes as long as a lease lasts.
 #[test]
 fn a_worker_that_stands_still_loses_its_documents_and_is_not_believed() {

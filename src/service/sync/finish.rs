@@ -6,7 +6,7 @@ use super::state::{Context, Others, State};
 use crate::client::documents::interrupted;
 use crate::error::{ErrorKind, Healing, NasSyncError};
 use crate::service::{DocumentError, backoff, lease};
-use crate::store::{Deferred, Failure, NextTry, Pause, Queue};
+use crate::store::{Deferred, Failure, NextTry, Pause, Queue, Selection};
 
 /// Counts what is left, and says when things go on.
 pub(super) async fn finish(context: &Context, state: &mut State) {
@@ -16,6 +16,7 @@ pub(super) async fn finish(context: &Context, state: &mut State) {
         state.stop(error);
         Queue::default()
     });
+    say_what_others_sent(context, state).await;
     for deferred in deferred {
         if !state.summary.errors.iter().any(|failed| failed.id.as_ref() == Some(&deferred.id)) {
             state.summary.errors.push(still_deferred(deferred));
@@ -37,6 +38,21 @@ pub(super) async fn finish(context: &Context, state: &mut State) {
     }
     if let Some(error) = state.summary.stopped.clone() {
         pause_for(context, state, &error).await;
+    }
+}
+
+/// What another worker has sent while this run waited for it is in none of the counts, and would be missed.
+async fn say_what_others_sent(context: &Context, state: &mut State) {
+    if state.awaited.is_empty() {
+        return;
+    }
+    let awaited = Selection::documents(std::mem::take(&mut state.awaited));
+    // Only a remark depends on it; trouble with the database has been met above.
+    let Ok(rows) = context.store.with(move |store| store.documents(&awaited)).await else { return };
+    let by_others = rows.iter().flatten().filter(|row| row.synced && !state.done.is_recorded(&row.id)).count();
+    if by_others > 0 {
+        let what = if by_others == 1 { "1 document was".to_owned() } else { format!("{by_others} documents were") };
+        state.warn(vec![format!("{what} sent by another worker meanwhile; this run counts its own only")]);
     }
 }
 

@@ -90,6 +90,7 @@ async fn begin(
     let mut state = State {
         asked,
         done: Done::default(),
+        awaited: Vec::new(),
         pause,
         connected: false,
         reconnects_without_progress: 0,
@@ -107,13 +108,14 @@ async fn drain(
     sender: &mut DocumentSender,
     connection: &mut NasConnection,
 ) -> Result<()> {
-    let mut has_waited = false;
     while !state.is_over(context) {
         let (fence, rows) = match claim(context, state).await? {
             Claim::Leased(fence, rows) => (fence, rows),
             Claim::WithOthers(documents) => {
-                if !std::mem::replace(&mut has_waited, true) {
+                if state.awaited.is_empty() {
                     tracing::warn!("another worker is sending {documents} of the documents; waiting for them");
+                    let selection = context.selection.clone();
+                    state.awaited = context.store.with(move |store| store.leased_documents(&selection)).await?;
                 }
                 nap(context, OTHERS_NAP).await;
                 continue;

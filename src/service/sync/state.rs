@@ -54,6 +54,8 @@ pub(super) struct Context {
 pub(super) struct State {
     pub asked: Asked,
     pub done: Done,
+    /// What another worker was sending when this run had nothing else to do.
+    pub awaited: Vec<DocumentId>,
     pub pause: Option<Pause>,
     /// Whether this run has had a login.
     pub connected: bool,
@@ -100,6 +102,10 @@ impl Done {
     /// What need not be leased any more.
     pub fn left_out(&self) -> Vec<DocumentId> {
         self.came_again.iter().cloned().collect()
+    }
+
+    pub fn is_recorded(&self, id: &DocumentId) -> bool {
+        self.recorded.contains(id)
     }
 
     /// Documents go again for the files that their rows name now.

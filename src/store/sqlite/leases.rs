@@ -47,6 +47,21 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Which documents of a selection are leased.
+    pub fn leased_documents(&self, selection: &Selection) -> Result<Vec<DocumentId>> {
+        let (condition, values) = documents::condition(selection);
+        let sql =
+            format!("SELECT d.id FROM documents d JOIN nas_sync_leased l ON l.document_id = d.id WHERE {condition}");
+        let read = || {
+            let mut statement = self.conn.prepare(&sql)?;
+            let rows = statement.query_map(params_from_iter(&values), |row| row.get(0))?;
+            rows.collect::<rusqlite::Result<_>>()
+        };
+        read().map_err(self.fault("read the leases in"))
+    }
+}
+
 /// Whether a document is under this lease.
 pub(super) fn is_held(tx: &Transaction<'_>, fence: Fence, document: &DocumentId) -> rusqlite::Result<bool> {
     let held = tx
