@@ -167,16 +167,16 @@ mod tests {
 
     /// How long a session lasts in which so many bytes move every few milliseconds; at most 2 s.
     async fn lasts(bytes: usize) -> Option<Duration> {
-        let (pulse, began) = (Pulse::new(Receipts::Asked), Instant::now());
+        let (timer, began) = (ProgressTimer::new(Receipts::Asked), Instant::now());
         let moves = async {
             loop {
-                pulse.add_received(bytes);
-                pulse.beat();
+                timer.add_received(bytes);
+                timer.progress();
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         tokio::select! {
-            _ = pulse.stalled(LIMIT) => Some(began.elapsed()),
+            _ = timer.stalled(LIMIT) => Some(began.elapsed()),
             () = moves => None,
             () = tokio::time::sleep(Duration::from_secs(2)) => None,
         }

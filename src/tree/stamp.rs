@@ -64,7 +64,7 @@ mod tests {
     fn whole_seconds_have_to_be_older_than_finer_times() {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let waits = |ago: Duration, nanoseconds| {
-            let seconds = i64::try_from((now - ago).as_secs()).unwrap();
+            let seconds = i64::try_from(now.checked_sub(ago).unwrap().as_secs()).unwrap();
             let ctime = Mtime { seconds, nanoseconds };
             Stamp { dev: 1, ino: 1, size: 1, mtime: ctime, ctime }.has_to_wait().is_some()
         };
