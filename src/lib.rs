@@ -36,7 +36,8 @@
 //! are, [`NasSyncService::queue`] what waits and why ([`Queue`], [`Deferred`], [`Failure`], [`NextTry`]; a whole NAS that
 //! takes nothing has a [`Pause`]), [`NasSyncService::retry`] ends the waits ([`Retried`]), and [`NasSyncService::verify`]
 //! compares the copies with what was recorded ([`VerifyRequest`], [`Sample`], [`Method`], [`Requeue`], [`VerifyReport`]).
-//! [`SyncSummary`], [`SyncedFile`], [`DocumentError`], [`SyncStats`], [`ConnectionReport`] and [`ConfigStatus`] are what they give.
+//! [`SyncSummary`], [`SyncedFile`], [`DocumentError`], [`SyncStats`], [`ConnectionReport`] (with a [`Refusal`] for each
+//! [`Capability`] that the NAS lacks) and [`ConfigStatus`] are what they give.
 //! Rows are named by [`DocumentId`] and [`UserId`], and chosen by a [`Selection`].
 //!
 //! Every long operation has a form with a [`DocumentMonitor`], which hears [`DocumentEvent`]s that carry the document's id,

@@ -70,10 +70,7 @@ pub(crate) async fn dry_run(client: &Client, folder: &str, capabilities: &Capabi
     };
     let asked = capabilities.options(Folders::None);
     let options = PushOptions { dry_run: true, times: false, omit_directory_times: true, ..asked };
-    let destination = match folder.trim_end_matches('/') {
-        "" => "/",
-        folder => folder,
-    };
+    let destination = format!("{}/", folder.trim_end_matches('/'));
     let outcome = client.session(destination.as_bytes(), &options, push).await?;
     let is_missing = ledger.take().files[0].flags.is_some_and(|flags| flags.has(ItemFlags::NEW));
     Ok(DryRun { outcome, is_missing })

@@ -106,7 +106,7 @@ async fn run(
     let framing = negotiated.client_framing;
     // Local work only: it may take as long as the disks need, which may be longer than the other side is given to move.
     let Side { role, mut on_message } = blocking::run(move || prepare(negotiated)).await?;
-    timer.progress();
+    timer.restart();
     let (sink, frames) = mpsc::channel(OUTBOX_FRAMES);
     let (port, feeder) = Port::new(framing, sink);
     let thread = blocking::run(move || role(port));

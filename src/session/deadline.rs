@@ -1,10 +1,12 @@
 //! When something last moved in a session, and the deadline that follows from it.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::blocking;
 
 /// How long the other side may still talk once this side has failed.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -82,7 +84,13 @@ impl ProgressTimer {
         if self.role_ended.load(Ordering::Relaxed) {
             return;
         }
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *blocking::lock(&self.last) = Instant::now();
+    }
+
+    /// This side was busy with its own disks meanwhile, and the other side not to blame: its time begins anew.
+    pub fn restart(&self) {
+        self.progress();
+        blocking::lock(&self.paid).until = None;
     }
 
     /// Only the other side's end is still awaited; nothing that moves from now on is progress.
@@ -123,7 +131,7 @@ impl ProgressTimer {
     /// Until when what has moved is enough, at [`FLOOR`] bytes for each `limit`.
     fn paid_until(&self, limit: Duration) -> Instant {
         let now = Instant::now();
-        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paid = blocking::lock(&self.paid);
         let most = now + limit.saturating_mul(MOST_CREDIT).min(A_LIFETIME);
         let bought = (self.sent() + self.received()).saturating_sub(paid.counted) / FLOOR;
         paid.counted += bought * FLOOR;
@@ -148,7 +156,7 @@ impl ProgressTimer {
             } else {
                 (limit, Stall::Silent)
             };
-            let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = *blocking::lock(&self.last);
             let deadline = (last + limit).min(self.paid_until(limit));
             if Instant::now() >= deadline {
                 return stall;

@@ -186,8 +186,9 @@ async fn reading_files_for_their_digests_is_no_standstill() {
     let offer = Offer::default();
     let exec = local::spawn("rsync", &options.arguments(&offer, to.path().as_os_str().as_encoded_bytes())).unwrap();
     let (push, _) = prepare(std::slice::from_ref(&file), offer, &options);
-    let idle_limit = Duration::from_secs(3);
-    let sources = Arc::new(Slow(Folder(vec![file]), idle_limit * 2));
+    // Longer than any credit that a session may have got.
+    let idle_limit = Duration::from_secs(2);
+    let sources = Arc::new(Slow(Folder(vec![file]), idle_limit * 5));
     let outcome = session::push(exec, Push { sources, idle_limit, contents: Contents::Summed, ..push }).await;
     outcome.result.unwrap();
 }

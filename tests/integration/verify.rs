@@ -254,3 +254,60 @@ fn on_the_command_line() {
     let object = cli.line("verify --json --document 99").ends(1).json();
     assert_eq!(object["unknown"][0]["error"]["kind"], "document_not_found");
 }
+
+/// A NAS whose rsync asks for nothing in a dry run, as openrsync. A model: stock rsync that is told to leave all alone.
+fn silent_in_dry_runs() -> Site {
+    let mut site = Site::new();
+    site.wrap_rsync(
+        "case \"$2\" in -*n*e.*) shift; set -- --server --existing --ignore-existing \"$@\";; esac\nexec rsync \"$@\"",
+    );
+    site
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_silence_of_a_server_that_never_speaks_is_no_proof() {
+    let (site, ids) = synced(silent_in_dry_runs(), &["a", "b", "c"]).await;
+    corrupt(&site.path("nas/a"));
+    fs::remove_file(site.path("nas/b")).unwrap();
+    // `sha256sum` tells.
+    let report = verify(&site, all(Method::DryRun)).await;
+    assert_eq!((report.equal, &report.differing[..], &report.missing[..]), (1, &ids[..1], &ids[1..2]), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_way_can_tell_is_unknown_and_not_recorded() {
+    let script = "case \"$SSH_ORIGINAL_COMMAND\" in *sha256sum*) exit 1;; esac; eval \"exec $SSH_ORIGINAL_COMMAND\"";
+    let mut site = Site::with(Sshd::setup().line(format!("ForceCommand {script}")).start());
+    let model = silent_in_dry_runs();
+    site.set("NAS_RSYNC_PATH", model.variables["NAS_RSYNC_PATH"].clone());
+    let (site, ids) = synced(site, &["a", "b"]).await;
+    corrupt(&site.path("nas/a"));
+    let report = verify(&site, all(Method::DryRun)).await;
+    assert_eq!((report.equal, report.unknown.len()), (0, 2), "{report:?}");
+    assert!(ids.iter().all(|id| !level(&site, id).ends_with("seen")));
+}
+
+/// A server that says 1 where stock rsync says 23, as openrsync. A model: a script behind the real one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_behind_status_1_holds_up_only_its_own() {
+    for refused in ["nothing", "--remove-source-files"] {
+        let mut site = Site::new();
+        site.wrap_rsync(&format!(
+            "case \"$*\" in *{refused}*) exit 1;; esac\nrsync \"$@\"\nstatus=$?\ntest $status = 23 && exit 1\nexit $status"
+        ));
+        site.set("UPLOAD_DIR", site.path("uploads"));
+        site.set("NAS_LAYOUT", "tree");
+        // A folder with something in it where one document should be.
+        fs::create_dir_all(site.path("nas/shut/21.pdf/in the way")).unwrap();
+        let mut names: Vec<String> = (0..20).map(|number| format!("open/{number}.pdf")).collect();
+        names.push("shut/21.pdf".to_owned());
+        let paths = names.iter().map(|name| site.upload(name, b"content")).collect();
+        site.service().add(UserId::from(1), paths).await.unwrap();
+        let mut synced = 0;
+        for _ in 0..2 {
+            synced += site.sync().await.synced;
+        }
+        assert_eq!(synced, 20, "{refused}");
+        assert!(!site.marked().contains(&(21, true)));
+    }
+}

@@ -17,7 +17,7 @@ use nas_sync::{DocumentEvent, DocumentMonitor, Unmonitored};
 use nas_sync::{DocumentId, ErrorKind, Selection, SyncSummary};
 
 use crate::support::random::{Random, long};
-use crate::support::{Site, noise};
+use crate::support::{Mounted, Site, noise};
 
 /// What happens to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -292,4 +292,29 @@ fn check_marks(site: &Site, ids: &[DocumentId], history: &History) -> usize {
         assert!(there == read, "{id}: {} bytes there, {} in the state {state:?}", there.len(), read.len());
     }
     marked.len()
+}
+
+/// A file system that keeps whole seconds cannot show a second change in the same one, so a file that was just written has to
+/// be waited for.
+#[test]
+fn a_rewrite_within_one_second_is_seen_where_times_are_whole_seconds() {
+    use nas_sync::internal::tree::SourceFile;
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let Some(_disk) = Mounted::with_whole_seconds(&disk, &folder.path().join("image")) else { return };
+    let file = disk.join("document");
+    for round in 0..if long() { 200 } else { 3 } {
+        // So that all of it may happen in one second.
+        let past = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_millis();
+        std::thread::sleep(Duration::from_millis(u64::from(1_000 - past)));
+        std::fs::write(&file, vec![b'a'; 200_000]).unwrap();
+        let mut source = SourceFile::open(&file).unwrap();
+        let mut half = vec![0; 100_000];
+        source.read(&mut half).unwrap();
+        let mut writer = std::fs::File::options().write(true).open(&file).unwrap();
+        std::io::Write::write_all(&mut writer, &vec![b'b'; 200_000]).unwrap();
+        while source.read(&mut half).unwrap() > 0 {}
+        assert!(!source.unchanged(), "round {round}");
+    }
 }

@@ -17,13 +17,22 @@ impl Mounted {
 
     /// An empty ext4 in a new file `image`, which is 32 MiB long.
     pub fn in_file(folder: &Path, image: &Path) -> Option<Self> {
+        Self::made(folder, image, &[])
+    }
+
+    fn made(folder: &Path, image: &Path, how: &[&str]) -> Option<Self> {
         File::create(image).and_then(|file| file.set_len(32 << 20)).expect("an image");
-        let made = Command::new("mkfs.ext4").arg("-q").arg(image).stderr(Stdio::null()).status();
+        let made = Command::new("mkfs.ext4").arg("-q").args(how).arg(image).stderr(Stdio::null()).status();
         if !made.is_ok_and(|status| status.success()) {
             skip("there is no mkfs.ext4 here");
             return None;
         }
         Self::again(folder, image)
+    }
+
+    /// The same with inodes too small for more than whole seconds, as old tools made them.
+    pub fn with_whole_seconds(folder: &Path, image: &Path) -> Option<Self> {
+        Self::made(folder, image, &["-I", "128"])
     }
 
     /// The ext4 of an image that has one already.

@@ -145,6 +145,7 @@ fn furnished() -> (Db, Vec<DocumentId>) {
         count: 1,
     };
     store.set_pause("nas", Some(&pause)).unwrap();
+    store.remember_refusals("nas", &[Refusal::new(Capability::Fsync, "unknown option", "SSH-2.0-x")], noon()).unwrap();
     let both = [synced(added[0].clone(), "/a", "a"), synced(added[1].clone(), "/b", "b")];
     mark(&mut store, &both).unwrap();
     let fence = lease_all(&mut store);
