@@ -3,8 +3,13 @@
 use std::path::Path;
 
 use rusqlite::ffi::ErrorCode;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::error::{ErrorKind, NasSyncError};
+
+/// How many files SQLite has open for one connection: the database, its log, the shared memory, and a journal or folder.
+const DESCRIPTORS: usize = 4;
 
 /// Whether another connection's lock is all that stands in the way.
 pub(super) fn is_lock(error: &rusqlite::Error) -> bool {
@@ -22,6 +27,10 @@ fn map(path: &Path, doing: &str, error: rusqlite::Error) -> NasSyncError {
         let message = format!("cannot {doing} the database {place}: another process holds its lock");
         return NasSyncError::new(ErrorKind::DatabaseLocked, message).with_source(error);
     }
+    if is_short_of_descriptors(&error) {
+        let message = format!("cannot {doing} the database {place}: too few file descriptors are left");
+        return NasSyncError::new(ErrorKind::ResourceShortage, message).with_source(error);
+    }
     let message = format!("cannot {doing} the database {place}: {error}");
     let mut fault = NasSyncError::new(ErrorKind::DatabaseUnusable, message);
     if let Some(solution) = error.sqlite_error_code().and_then(solution) {
@@ -31,6 +40,14 @@ fn map(path: &Path, doing: &str, error: rusqlite::Error) -> NasSyncError {
         fault = fault.with_details(format!("SQLite result code {}: {code}", code.extended_code));
     }
     fault.with_source(error)
+}
+
+/// SQLite does not say why it could not open a file; whether as many as it needs can be had shows by taking them.
+fn is_short_of_descriptors(error: &rusqlite::Error) -> bool {
+    let may_be = matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure));
+    let take = |_| rustix::fs::open(c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let taken = || (0..DESCRIPTORS).map(take).collect::<Result<Vec<_>, _>>();
+    may_be && matches!(taken(), Err(Errno::MFILE | Errno::NFILE))
 }
 
 /// Where SQLite's code says more than "cannot be used".
