@@ -180,9 +180,9 @@ pub use secret::Secret;
 #[cfg(feature = "sqlite")]
 pub use service::verify::{Requeue, Sample, VerifyReport, VerifyRequest};
 #[cfg(feature = "sqlite")]
-pub use service::{ConnectionReport, DocumentError, NasSyncService, Retried, SyncSummary, SyncedFile};
+pub use service::{ConnectionReport, DocumentError, NasSyncService, SyncSummary, SyncedFile};
 #[cfg(feature = "sqlite")]
-pub use store::{Deferred, Failure, NextTry, Pause, Queue, Selection, SyncStats};
+pub use store::{Deferred, Failure, NextTry, Pause, Queue, Retried, Selection, SyncStats};
 pub use transport::ssh::{CipherList, HostKeyPin, Identity, LegacyAlgorithms, SshConfig, UnknownHostKey};
 pub use tree::{Effect, NameFault, Reason, RemoteName, WalkWarning};
 #[cfg(feature = "watch")]

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::{error, id, millis, serialize};
 use crate::id::DocumentId;
 use crate::service::verify::VerifyReport;
-use crate::service::{ConnectionReport, DocumentError, Retried, SyncSummary, SyncedFile};
-use crate::store::SyncStats;
+use crate::service::{ConnectionReport, DocumentError, SyncSummary, SyncedFile};
+use crate::store::{Retried, SyncStats};
 use crate::text;
 
 serialize! {

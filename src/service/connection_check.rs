@@ -74,11 +74,11 @@ async fn remember(service: &NasSyncService, target: String, capabilities: Capabi
     if !service.settings().db.exists() {
         return;
     }
-    let write = move |store: &mut Store| {
+    let write = |store: Store| async move {
         // Whatever stopped an earlier run, it works now.
-        store.set_pause(&target, None)?;
+        store.end_pause(target.clone()).await?;
         let refusals: Vec<Refusal> = capabilities.refusals().cloned().collect();
-        store.remember_refusals(&target, &refusals, Utc::now())
+        store.remember_refusals(target, refusals, Utc::now()).await
     };
     if let Err(error) = service.with_store(Access::Existing, write).await {
         tracing::warn!(%error, "what the NAS can do was not remembered");

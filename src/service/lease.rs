@@ -5,10 +5,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::shared_store::SharedStore;
 use crate::error::Result;
 use crate::process::{life_of, now, this_process};
-use crate::store::{Fence, LEASE_TERM, Worker};
+use crate::store::{Fence, LEASE_TERM, Store, Worker};
 
 /// How often a lease is renewed.
 const RENEWAL: Duration = Duration::from_secs(LEASE_TERM.as_secs() / 4);
@@ -23,7 +22,7 @@ pub(crate) fn worker() -> Worker<'static> {
 /// Keeps a lease while it lives and gives it back at the end, also when it is dropped.
 pub(super) struct LeaseGuard {
     fence: Fence,
-    store: SharedStore,
+    store: Store,
     lost: watch::Receiver<bool>,
     renewing: JoinHandle<()>,
     given_back: bool,
@@ -31,7 +30,7 @@ pub(super) struct LeaseGuard {
 
 impl LeaseGuard {
     /// Starts to renew a lease.
-    pub fn new(store: SharedStore, fence: Fence) -> Self {
+    pub fn new(store: Store, fence: Fence) -> Self {
         let (sender, lost) = watch::channel(false);
         let renewing = tokio::spawn(renew(store.clone(), fence, sender));
         Self { fence, store, lost, renewing, given_back: false }
@@ -58,7 +57,7 @@ impl LeaseGuard {
     pub async fn give_back(mut self) -> Result<()> {
         self.renewing.abort();
         let fence = self.fence;
-        let result = self.store.with(move |store| store.release(fence)).await;
+        let result = self.store.release(fence).await;
         // If that failed the lease runs out.
         self.given_back = true;
         result
@@ -75,7 +74,7 @@ impl Drop for LeaseGuard {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let (store, fence) = (self.store.clone(), self.fence);
             runtime.spawn(async move {
-                if let Err(error) = store.with(move |store| store.release(fence)).await {
+                if let Err(error) = store.release(fence).await {
                     tracing::debug!(%error, "a lease was not given back; it runs out");
                 }
             });
@@ -83,11 +82,11 @@ impl Drop for LeaseGuard {
     }
 }
 
-async fn renew(store: SharedStore, fence: Fence, lost: watch::Sender<bool>) {
+async fn renew(store: Store, fence: Fence, lost: watch::Sender<bool>) {
     let mut renewed = now();
     loop {
         tokio::time::sleep(RENEWAL).await;
-        match store.with(move |store| store.renew(fence, now())).await {
+        match store.renew(fence, now()).await {
             Ok(true) => renewed = now(),
             Ok(false) => break,
             Err(error) => {

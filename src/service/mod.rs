@@ -1,16 +1,14 @@
 //! Documents in, outcomes out: the operations of the service, with one login for each.
 //!
-//! A run (`sync`) leases rows (`worker`), makes a plan of them (`sync::plan`), sends it in batches over one kept login
-//! (`connection`, `sync::round`), judges what each session told (`sync::verdicts`), has the NAS make it last (`sync::proving`), and
-//! turns it into rows again (`sync::recording`). Nothing is marked that was not proved, and what was proved is recorded
-//! whatever happens next.
+//! A run (`sync::run`) leases rows (`lease`), makes a plan of them (`sync::plan`), has it sent and proved in batches over one
+//! kept login (`connection`), and turns what became of it into rows again (`sync::record`). Nothing is marked that was not
+//! proved, and what was proved is recorded whatever happens next.
 
 pub(crate) mod backoff;
 pub(crate) mod connection;
 mod connection_check;
 pub mod layout;
 pub(crate) mod lease;
-mod shared_store;
 pub(crate) mod sync;
 pub mod verify;
 
@@ -31,7 +29,7 @@ use crate::config::{ConfigStatus, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
 use crate::proof::Level;
-use crate::store::{Access, NewDocument, Pause, Queue, Selection, Store, SyncStats};
+use crate::store::{Access, NewDocument, Pause, Queue, Retried, Selection, Store, SyncStats};
 use crate::tree::{HeldFolder, SourceFile};
 
 pub use self::connection_check::ConnectionReport;
@@ -110,16 +108,6 @@ pub struct SyncSummary {
     pub warnings: Vec<String>,
 }
 
-/// What a retry changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Retried {
-    /// Documents that waited or had failed, and are due now.
-    pub documents: usize,
-    /// The pause that it ended.
-    pub pause: Option<Pause>,
-}
-
 impl NasSyncService {
     /// A service with these settings; nothing is opened yet.
     pub fn new(settings: Settings) -> Self {
@@ -152,19 +140,14 @@ impl NasSyncService {
     /// then means the working directory first and the upload folder second.
     pub async fn add(&self, user: UserId, paths: Vec<PathBuf>) -> Result<Vec<DocumentId>> {
         let root = self.root()?;
-        self.with_store(Access::Create, move |store| {
-            let documents: Vec<NewDocument> = paths
-                .into_iter()
-                .map(|path| {
-                    let file_path = registered_path(root.as_deref(), &path)?;
-                    SourceFile::open_document(root.as_deref(), &file_path)?;
-                    let original_name = path.file_name().and_then(std::ffi::OsStr::to_str).map(ToOwned::to_owned);
-                    Ok(NewDocument { file_path, original_name })
-                })
-                .collect::<Result<_>>()?;
-            store.add_documents(&user, &documents, Utc::now())
-        })
-        .await
+        let look = move |path: PathBuf| {
+            let file_path = registered_path(root.as_deref(), &path)?;
+            SourceFile::open_document(root.as_deref(), &file_path)?;
+            let original_name = path.file_name().and_then(std::ffi::OsStr::to_str).map(ToOwned::to_owned);
+            Ok(NewDocument { file_path, original_name })
+        };
+        let documents = blocking::run(move || paths.into_iter().map(look).collect()).await?;
+        self.with_store(Access::Create, |store| async move { store.add(user, documents, Utc::now()).await }).await
     }
 
     /// Syncs one document and says where it is. One that is synced already is left alone.
@@ -182,7 +165,7 @@ impl NasSyncService {
             return Err(failed.error);
         }
         let known = id.clone();
-        let copy = self.with_store(Access::ReadOnly, move |store| Ok(store.history(known)?.copy)).await?;
+        let copy = self.with_store(Access::ReadOnly, |store| async move { store.copy_of(known).await }).await?;
         let copy = copy.ok_or_else(|| {
             NasSyncError::new(
                 ErrorKind::DocumentNotFound,
@@ -250,32 +233,20 @@ impl NasSyncService {
     /// NAS: all are due now. Fails with `DocumentNotFound` when a document that is named does not exist.
     pub async fn retry(&self, selection: Selection) -> Result<Retried> {
         let target = self.connection().ok().map(|connection| connection.target());
-        self.with_store(Access::Existing, move |store| {
-            if let Some(bad) = store.unusable(&selection)?.into_iter().find(|bad| bad.id.is_some()) {
-                return Err(bad.error);
-            }
-            let pause = match &target {
-                Some(target) => store.pause(target)?,
-                None => None,
-            };
-            if let (Some(target), Some(_)) = (&target, &pause) {
-                store.set_pause(target, None)?;
-            }
-            Ok(Retried { documents: store.forget_failures(&selection)?, pause })
-        })
-        .await
+        self.with_store(Access::Existing, |store| async move { store.retry(selection, target).await }).await
     }
 
     /// The pending documents: how many are due or being sent, and which wait or have failed for good, and why.
     pub async fn queue(&self, selection: Selection) -> Result<Queue> {
-        self.with_store(Access::ReadOnly, move |store| store.queue(&selection, Utc::now(), &lease::worker())).await
+        let look = |store: Store| async move { store.queue(selection, Utc::now(), lease::worker()).await };
+        self.with_store(Access::ReadOnly, look).await
     }
 
     /// Why nothing is sent to this NAS at the moment, if that is so.
     pub async fn pause(&self) -> Result<Option<Pause>> {
         let Ok(connection) = self.connection() else { return Ok(None) };
-        let target = connection.target();
-        let pause = self.with_store(Access::ReadOnly, move |store| store.pause(&target)).await?;
+        let pause =
+            self.with_store(Access::ReadOnly, |store| async move { store.pause(connection.target()).await }).await?;
         Ok(pause.filter(|pause| pause.until.is_none_or(|until| until > Utc::now())))
     }
 
@@ -286,7 +257,7 @@ impl NasSyncService {
 
     /// The statistics of one user, or of everyone.
     pub async fn stats(&self, user: Option<UserId>) -> Result<SyncStats> {
-        self.with_store(Access::ReadOnly, move |store| store.stats(user)).await
+        self.with_store(Access::ReadOnly, |store| async move { store.stats(user).await }).await
     }
 
     /// What a [`Client`](crate::Client) for this NAS needs. Fails with `NotConfigured`, naming what is missing.
@@ -319,20 +290,21 @@ impl NasSyncService {
         if !self.settings.db.exists() {
             return Ok(());
         }
-        match self.with_store(Access::ReadOnly, |_| Ok(())).await {
+        match self.with_store(Access::ReadOnly, |_| async { Ok(()) }).await {
             Err(error) if error.kind() == ErrorKind::DatabaseLocked => Ok(()),
             result => result,
         }
     }
 
-    /// Opens the database on a thread that may block.
-    async fn with_store<T: Send + 'static>(
-        &self,
-        access: Access,
-        work: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let path = self.settings.db.clone();
-        blocking::run(move || work(&mut Store::open(&path, access)?)).await
+    /// Opens the database for one use of it.
+    async fn with_store<T, F>(&self, access: Access, work: impl FnOnce(Store) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let store = Store::open(&self.settings.db, access).await?;
+        let result = work(store.clone()).await;
+        store.close().await?;
+        result
     }
 }
 

@@ -15,7 +15,7 @@ use crate::client::Client;
 use crate::client::compare::{self, Comparison, Item};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::DocumentId;
-use crate::store::{Access, Selection, StoredCopy, SyncedCopy};
+use crate::store::{Access, Selection, Store, StoredCopy, SyncedCopy};
 use crate::tree::RemoteName;
 
 pub use crate::client::compare::Method;
@@ -117,7 +117,8 @@ pub(super) async fn run(service: &NasSyncService, request: VerifyRequest) -> Res
     let config = service.client_config()?;
     let (path, root) = (service.nas_path()?, service.root()?);
     let selection = request.selection.clone();
-    let copies = service.with_store(Access::ReadOnly, move |store| store.synced_copies(&selection)).await?;
+    let read = |store: Store| async move { store.synced_copies(selection).await };
+    let copies = service.with_store(Access::ReadOnly, read).await?;
     let mut report = VerifyReport { unknown: absent(&request.selection, &copies), ..VerifyReport::default() };
     let (mut drawn, unrecorded) = recorded(sample(copies, request.sample));
     report.unknown.extend(unrecorded);
@@ -230,11 +231,8 @@ impl VerifyReport {
         if equal.is_empty() && again.is_empty() {
             return Ok(());
         }
-        let requeued = service.with_store(Access::Existing, move |store| {
-            store.record_verified(&equal, Utc::now())?;
-            store.requeue(&again)
-        });
-        self.requeued += requeued.await?;
+        let record = |store: Store| async move { store.record_comparison(equal, again, Utc::now()).await };
+        self.requeued += service.with_store(Access::Existing, record).await?;
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
 use crate::process::{Holder, Life};
-use crate::proof::Level;
+use crate::proof::{Level, Refusal};
 use crate::wire::flist::Mtime;
 
 /// One document as its row describes it.
@@ -148,6 +148,38 @@ pub struct Queue {
     pub deferred: Vec<Deferred>,
 }
 
+/// A state of the database: another connection's changes make another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version(pub i64);
+
+/// The queue of a selection, and what is remembered of a NAS, at one moment.
+#[derive(Debug)]
+pub struct QueueView {
+    /// The state that was looked at, or an earlier one.
+    pub version: Version,
+    /// The queue.
+    pub queue: Queue,
+    /// Why nothing is sent to the NAS, also when that is over by now.
+    pub pause: Option<Pause>,
+    /// When it refused the login.
+    pub refused_logins: Vec<DateTime<Utc>>,
+    /// When the oldest pending document that has not failed for good was registered.
+    pub oldest: Option<DateTime<Utc>>,
+}
+
+/// What a run has to know when it begins.
+#[derive(Debug)]
+pub struct Beginning {
+    /// What it is about, without documents that are registered from now on.
+    pub selection: Selection,
+    /// What can never be leased of it.
+    pub unusable: Vec<BadRow>,
+    /// What the NAS refuses, as far as it is still believed.
+    pub refusals: Vec<Refusal>,
+    /// Why nothing is sent to the NAS, also when that is over by now.
+    pub pause: Option<Pause>,
+}
+
 /// How long a lease lasts without being renewed.
 pub const LEASE_TERM: Duration = Duration::from_secs(40);
 
@@ -158,7 +190,7 @@ pub struct Worker<'w> {
     /// Now, on its clock: the time since that clock's zero. Whole milliseconds count.
     pub now: Duration,
     /// What can be said about another one.
-    pub life_of: &'w dyn Fn(&Holder) -> Life,
+    pub life_of: &'w (dyn Fn(&Holder) -> Life + Sync),
 }
 
 /// The fencing number of a lease.
@@ -374,6 +406,16 @@ pub struct Pause {
     pub failure: Failure,
     /// How many pauses in a row this is, from 1.
     pub count: u32,
+}
+
+/// What a retry changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retried {
+    /// Documents that waited or had failed, and are due now.
+    pub documents: usize,
+    /// The pause that it ended.
+    pub pause: Option<Pause>,
 }
 
 /// What opening may do to the database file.

@@ -11,10 +11,9 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use super::metrics::Backlog;
-use crate::blocking;
 use crate::error::Result;
 use crate::service::lease;
-use crate::store::{Access, Deferred, NextTry, Pause, Queue, Selection, Store};
+use crate::store::{Access, Deferred, NextTry, Pause, Queue, QueueView, Selection, Store, Version};
 
 /// What was seen.
 #[derive(Debug, Clone, Default)]
@@ -61,7 +60,7 @@ pub(super) struct QueuePoller {
 struct Open {
     store: Store,
     since: Instant,
-    version: Option<i64>,
+    version: Option<Version>,
 }
 
 impl QueuePoller {
@@ -76,27 +75,25 @@ impl QueuePoller {
         if look == Look::Glance && Instant::now() < self.rested {
             return Ok(None);
         }
-        let open = self.open.take().filter(|open| open.since.elapsed() < self.interval);
-        let is_due = self.next_due.is_some_and(|due| due <= Utc::now());
-        let closely = look == Look::Close || is_due || open.is_none();
-        let (db, selection, target) = (self.db.clone(), self.selection.clone(), self.target.clone());
-        let (open, seen, took) = blocking::run(move || {
-            let mut open = open.map_or_else(|| Open::new(&db), Ok)?;
-            let began = Instant::now();
-            let seen = open.look(closely, &selection, &target)?;
-            Ok((open, seen, began.elapsed()))
-        })
-        .await?;
-        self.open = Some(open);
+        let open = match self.open.take().filter(|open| open.since.elapsed() < self.interval) {
+            Some(open) => open,
+            None => Open::new(&self.db).await?,
+        };
+        let (now, began) = (Utc::now(), Instant::now());
+        let is_due = self.next_due.is_some_and(|due| due <= now);
+        let known = if look == Look::Close || is_due { None } else { open.version };
+        let (selection, target) = (self.selection.clone(), self.target.clone());
+        let seen = open.store.view(selection, target, known, now, lease::worker()).await?;
+        self.open = Some(Open { version: seen.as_ref().map(|seen| seen.version).or(open.version), ..open });
         let Some(seen) = seen else { return Ok(None) };
-        self.rested = Instant::now() + took * 9;
+        self.rested = Instant::now() + began.elapsed() * 9;
         let view = self.view(seen);
         self.next_due = view.next_due;
         Ok(Some(view))
     }
 
-    fn view(&mut self, seen: Seen) -> View {
-        let Seen { queue, pause, refused_logins, oldest } = seen;
+    fn view(&mut self, seen: QueueView) -> View {
+        let QueueView { queue, pause, refused_logins, oldest, .. } = seen;
         let Queue { due, leased, deferred } = queue;
         let waits = |deferred: &Deferred| match deferred.next {
             NextTry::At(time) => Some(time),
@@ -126,33 +123,10 @@ impl QueuePoller {
     }
 }
 
-/// What the database says.
-struct Seen {
-    queue: Queue,
-    pause: Option<Pause>,
-    refused_logins: Vec<DateTime<Utc>>,
-    oldest: Option<DateTime<Utc>>,
-}
-
 impl Open {
-    fn new(db: &Path) -> Result<Self> {
+    async fn new(db: &Path) -> Result<Self> {
         // Own tables of an older version are brought up to date first.
-        drop(Store::open(db, Access::Existing)?);
-        Ok(Self { store: Store::open(db, Access::ReadOnly)?, since: Instant::now(), version: None })
-    }
-
-    fn look(&mut self, closely: bool, selection: &Selection, target: &str) -> Result<Option<Seen>> {
-        // First the version: what changes while the rest is read is seen next time.
-        let version = self.store.data_version()?;
-        if self.version.replace(version) == Some(version) && !closely {
-            return Ok(None);
-        }
-        let queue = self.store.queue(selection, Utc::now(), &lease::worker())?;
-        Ok(Some(Seen {
-            queue,
-            pause: self.store.pause(target)?,
-            refused_logins: self.store.refused_logins(target)?,
-            oldest: self.store.oldest_pending(selection)?,
-        }))
+        Store::open(db, Access::Existing).await?.close().await?;
+        Ok(Self { store: Store::open(db, Access::ReadOnly).await?, since: Instant::now(), version: None })
     }
 }

@@ -8,7 +8,8 @@ use crate::cli::args::SelectionArgs;
 use crate::cli::console::Console;
 use crate::error::Result;
 use crate::json;
-use crate::service::{NasSyncService, Retried};
+use crate::service::NasSyncService;
+use crate::store::Retried;
 
 /// Which documents are tried again.
 #[derive(Debug, Args)]

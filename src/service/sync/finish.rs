@@ -10,8 +10,7 @@ use crate::store::{Deferred, Failure, NextTry, Pause, Queue, Selection};
 
 /// Counts what is left, and says when things go on.
 pub(super) async fn finish(context: &Context, state: &mut State) {
-    let (selection, began) = (context.selection.clone(), context.began);
-    let queue = context.store.with(move |store| store.queue(&selection, began, &lease::worker())).await;
+    let queue = context.store.queue(context.selection.clone(), context.began, lease::worker()).await;
     let Queue { due, leased, deferred } = queue.unwrap_or_else(|error| {
         state.stop(error);
         Queue::default()
@@ -48,7 +47,7 @@ async fn say_what_others_sent(context: &Context, state: &mut State) {
     }
     let awaited = Selection::documents(std::mem::take(&mut state.awaited));
     // Only a remark depends on it; trouble with the database has been met above.
-    let Ok(rows) = context.store.with(move |store| store.documents(&awaited)).await else { return };
+    let Ok(rows) = context.store.documents(awaited).await else { return };
     let by_others = rows.iter().flatten().filter(|row| row.synced && !state.done.is_recorded(&row.id)).count();
     if by_others > 0 {
         let what = if by_others == 1 { "1 document was".to_owned() } else { format!("{by_others} documents were") };
@@ -68,14 +67,8 @@ async fn pause_for(context: &Context, state: &mut State, error: &NasSyncError) {
     let (kind, now) = (error.kind(), Utc::now());
     let until = backoff::pause_until(kind, count, now);
     let failure = Failure { kind: error.kind().as_str().to_owned(), text: error.message().to_owned() };
-    let (target, pause) = (context.target.clone(), Pause { until, failure, count });
-    let recorded = context.store.with(move |store| {
-        if kind == ErrorKind::LoginRefused {
-            store.record_refused_login(&target, now)?;
-        }
-        store.set_pause(&target, Some(&pause))
-    });
-    if let Err(error) = recorded.await {
+    let (pause, refused_login) = (Pause { until, failure, count }, (kind == ErrorKind::LoginRefused).then_some(now));
+    if let Err(error) = context.store.begin_pause(context.target.clone(), pause, refused_login).await {
         tracing::warn!(%error, "a pause could not be recorded");
     }
     state.summary.paused_until = until;

@@ -2,12 +2,13 @@
 //!
 //! Guarantees: one bad document never costs the others; two documents never land on one name.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono::DateTime;
 
 use super::state::Context;
+use crate::blocking;
 use crate::client::documents::{OutgoingDocument, Prepared, name_clash, refuse_clashes};
 use crate::error::{NasSyncError, Result};
 use crate::id::DocumentId;
@@ -27,15 +28,16 @@ pub(super) struct Plan {
 /// Looks at every document: its file, its name on the NAS, and whether that name is free.
 pub(super) async fn make(context: &Context, rows: Vec<Result<Document, BadRow>>) -> Result<Plan> {
     let (layout, root) = (Arc::clone(&context.layout), context.root.clone());
-    context.store.with(move |store| plan(store, rows, &layout, root.as_deref())).await
+    let mut plan = blocking::run(move || Ok(look_at_all(rows, &layout, root.as_deref()))).await?;
+    plan.claim_names(&context.store).await?;
+    let (kept, clashes) = refuse_clashes(std::mem::take(&mut plan.prepared));
+    plan.prepared = kept;
+    plan.refused.extend(clashes.into_iter().map(DocumentError::from));
+    plan.refuse_folders_that_are_names(&context.store).await?;
+    Ok(plan)
 }
 
-fn plan(
-    store: &mut Store,
-    rows: Vec<Result<Document, BadRow>>,
-    layout: &Layout,
-    root: Option<&HeldFolder>,
-) -> Result<Plan> {
+fn look_at_all(rows: Vec<Result<Document, BadRow>>, layout: &Layout, root: Option<&HeldFolder>) -> Plan {
     let mut plan = Plan::default();
     for row in rows {
         match row {
@@ -46,12 +48,7 @@ fn plan(
             Err(row) => plan.refuse(row.id, row.error),
         }
     }
-    plan.claim_names(store)?;
-    let (kept, clashes) = refuse_clashes(std::mem::take(&mut plan.prepared));
-    plan.prepared = kept;
-    plan.refused.extend(clashes.into_iter().map(DocumentError::from));
-    plan.refuse_folders_that_are_names(store)?;
-    Ok(plan)
+    plan
 }
 
 impl Plan {
@@ -60,10 +57,10 @@ impl Plan {
     }
 
     /// A name belongs to the document that claimed it first, in this batch or in an earlier one.
-    fn claim_names(&mut self, store: &mut Store) -> Result<()> {
-        let wanted: Vec<_> =
+    async fn claim_names(&mut self, store: &Store) -> Result<()> {
+        let wanted =
             self.prepared.iter().map(|document| (document.id.clone(), document.name.as_bytes().to_vec())).collect();
-        let claims = store.claim_names(&wanted)?;
+        let claims = store.claim_names(wanted).await?;
         for (document, claim) in std::mem::take(&mut self.prepared).into_iter().zip(claims) {
             match claim {
                 Claim::Granted => self.prepared.push(document),
@@ -77,21 +74,17 @@ impl Plan {
     }
 
     /// A folder may not take the place of a document of an earlier run.
-    fn refuse_folders_that_are_names(&mut self, store: &Store) -> Result<()> {
-        let mut owners: HashMap<Vec<u8>, Option<DocumentId>> = HashMap::new();
+    async fn refuse_folders_that_are_names(&mut self, store: &Store) -> Result<()> {
+        let folders: HashSet<_> = self.prepared.iter().flat_map(|document| document.name.parents()).collect();
+        if folders.is_empty() {
+            return Ok(());
+        }
+        let owners = store.owners(folders.into_iter().map(<[u8]>::to_vec).collect()).await?;
         for document in std::mem::take(&mut self.prepared) {
-            let mut taken = None;
-            for folder in document.name.parents() {
-                let owner = match owners.get(folder) {
-                    Some(owner) => owner.clone(),
-                    None => store.owner_of_name(folder)?,
-                };
-                owners.insert(folder.to_vec(), owner.clone());
-                taken = taken.or(owner);
-            }
+            let taken = document.name.parents().find_map(|folder| owners.get(folder));
             match taken {
                 Some(other) => {
-                    let error = name_clash(&document.name, &other);
+                    let error = name_clash(&document.name, other);
                     self.refuse(Some(document.id), error);
                 }
                 None => self.prepared.push(document),

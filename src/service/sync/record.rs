@@ -1,8 +1,7 @@
 //! What a run writes down: what became of documents, and what the NAS refuses.
 
-use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use chrono::Utc;
 
@@ -13,7 +12,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::DocumentId;
 use crate::service::lease::LeaseGuard;
 use crate::service::{DocumentError, backoff};
-use crate::store::{self, FailedTry, MarkOutcome, Pause, Settlement, StoredCopy, SyncedRecord};
+use crate::store::{self, FailedTry, MarkOutcome, Settlement, StoredCopy, SyncedRecord};
 use crate::tree::{self, Found, HeldFolder, Stamp};
 
 /// What became of documents.
@@ -46,8 +45,7 @@ struct Marks {
 pub(super) async fn remember_refusals(context: &Context, state: &mut State, sender: &mut DocumentSender) -> Result<()> {
     state.warn(sender.take_warnings());
     let Some(refusals) = sender.take_news() else { return Ok(()) };
-    let target = context.target.clone();
-    context.store.with(move |store| store.remember_refusals(&target, &refusals, Utc::now())).await
+    context.store.remember_refusals(context.target.clone(), refusals, Utc::now()).await
 }
 
 /// Records outcomes and takes their documents out of the lease, in one commit.
@@ -79,7 +77,7 @@ pub(super) async fn record(context: &Context, state: &mut State, guard: &LeaseGu
         state.fail(error);
     }
     if state.summary.synced > 0 && state.pause.take().is_some() {
-        set_pause(context, None).await?;
+        context.store.end_pause(context.target.clone()).await?;
     }
     Ok(())
 }
@@ -117,55 +115,41 @@ async fn write(
     failed: &[DocumentError],
     attempts: Vec<Attempt>,
 ) -> Result<Marks> {
-    let synced: Vec<SyncedRecord> = stored.iter().map(record_of).collect();
     let stamps: HashMap<DocumentId, Stamp> =
         stored.iter().map(|document| (document.id.clone(), document.stamp)).collect();
     let settlement = Settlement {
-        synced: synced.clone(),
+        synced: stored.iter().map(record_of).collect(),
         failed: failed.iter().filter_map(failed_try).collect(),
         attempts: attempts.into_iter().map(attempt_row).collect(),
     };
-    let followed: HashSet<DocumentId> =
-        stored.iter().map(|document| document.id.clone()).filter(|id| state.done.was_renamed(id)).collect();
-    let root = context.root.clone();
-    let (fence, retries) = (guard.fence(), context.retries);
-    context
-        .store
-        .with(move |store| {
-            let now = Utc::now();
-            let unseen = RefCell::new(HashMap::new());
-            let is_still = |record: &SyncedRecord| match is_still(root.as_deref(), record, &stamps) {
-                Ok(is_still) => is_still,
-                Err(error) => {
-                    unseen.borrow_mut().insert(record.id.clone(), error);
-                    false
-                }
-            };
-            let next = |kind, tries| backoff::next_try(kind, tries, retries, now);
-            let outcomes = store.settle(fence, &settlement, now, &next, &is_still)?;
-            let mut marks = Marks::default();
-            for (record, outcome) in synced.iter().zip(outcomes) {
-                match outcome {
-                    MarkOutcome::Rewritten if unseen.borrow().contains_key(&record.id) => {
-                        marks.trouble = unseen.borrow_mut().remove(&record.id);
-                    }
-                    MarkOutcome::Marked => drop(marks.marked.insert(record.id.clone())),
-                    MarkOutcome::Changed if !followed.contains(&record.id) => marks.renamed.push(record.id.clone()),
-                    outcome => marks.unmarkable.extend(cannot_be_marked(&record.id, outcome)),
-                }
-            }
-            if !marks.unmarkable.is_empty() {
-                let failed = marks.unmarkable.iter().filter_map(failed_try).collect();
-                store.settle(fence, &Settlement { failed, ..Settlement::default() }, now, &next, &is_still)?;
-            }
-            Ok(marks)
-        })
-        .await
-}
-
-pub(super) async fn set_pause(context: &Context, pause: Option<Pause>) -> Result<()> {
-    let target = context.target.clone();
-    context.store.with(move |store| store.set_pause(&target, pause.as_ref())).await
+    let (root, unseen) = (context.root.clone(), Arc::new(Mutex::new(HashMap::new())));
+    let noted = Arc::clone(&unseen);
+    let is_still = move |record: &SyncedRecord| match is_still(root.as_deref(), record, &stamps) {
+        Ok(is_still) => is_still,
+        Err(error) => {
+            blocking::lock(&noted).insert(record.id.clone(), error);
+            false
+        }
+    };
+    let (now, retries) = (Utc::now(), context.retries);
+    let next = move |kind, tries| backoff::next_try(kind, tries, retries, now);
+    let outcomes = context.store.settle(guard.fence(), settlement, now, next, is_still).await?;
+    let mut marks = Marks::default();
+    for (document, outcome) in stored.iter().zip(outcomes) {
+        let id = &document.id;
+        match (outcome, blocking::lock(&unseen).remove(id)) {
+            (MarkOutcome::Rewritten, Some(error)) => marks.trouble = Some(error),
+            (MarkOutcome::Marked, _) => drop(marks.marked.insert(id.clone())),
+            (MarkOutcome::Changed, _) if !state.done.was_renamed(id) => marks.renamed.push(id.clone()),
+            (outcome, _) => marks.unmarkable.extend(cannot_be_marked(id, outcome)),
+        }
+    }
+    if !marks.unmarkable.is_empty() {
+        let failed = marks.unmarkable.iter().filter_map(failed_try).collect();
+        let settlement = Settlement { failed, ..Settlement::default() };
+        context.store.settle(guard.fence(), settlement, now, next, |_| false).await?;
+    }
+    Ok(marks)
 }
 
 /// Whether the file of a record is still the one that was read. One that is gone or closed to us was stored all the same.

@@ -16,12 +16,12 @@ use crate::client::documents::{
     BatchReport, Cancelled, DocumentEvent, DocumentMonitor, DocumentSender, Prepared, SendSettings, interrupted,
 };
 use crate::error::{ErrorKind, Healing, NasSyncError, Result};
+use crate::id::DocumentId;
 use crate::service::connection::NasConnection;
 use crate::service::layout::Layout;
 use crate::service::lease::{self, LeaseGuard};
-use crate::service::shared_store::SharedStore;
 use crate::service::{DocumentError, NasSyncService, SyncSummary, backoff};
-use crate::store::{Access, BadRow, Document, Fence};
+use crate::store::{Access, BadRow, Beginning, Document, Fence, Store};
 
 /// The most documents of one lease: each is looked at before it is sent, and held in memory.
 const MAX_CLAIM: usize = 2_000;
@@ -46,6 +46,7 @@ pub(crate) async fn run(
         state.stop(error);
     }
     finish::finish(&context, &mut state).await;
+    context.store.close().await?;
     state.summary.elapsed = started.elapsed();
     Ok(state.summary)
 }
@@ -64,19 +65,12 @@ async fn begin(
             .with_solution("Set UPLOAD_DIR to the folder that holds the documents, or choose another NAS_LAYOUT."));
     }
     let root = service.root()?;
-    let (target, selection, others) = (connection.target(), request.selection, request.others);
-    let store = SharedStore::open(&settings.db, Access::Existing).await?;
-    let (began, asked) = (Utc::now(), Asked::of(&selection));
-    let known = target.clone();
-    let (selection, unusable, refusals, pause) = store
-        .with(move |store| {
-            store.forget_gone()?;
-            let unusable = store.unusable(&selection)?;
-            // So that the run ends although new documents come.
-            let selection = store.as_of_now(&selection)?;
-            Ok((selection, unusable, store.refusals(&known, began)?, store.pause(&known)?))
-        })
-        .await?;
+    let (target, others) = (connection.target(), request.others);
+    let store = Store::open(&settings.db, Access::Existing).await?;
+    let (began, asked) = (Utc::now(), Asked::of(&request.selection));
+    // It is bounded, so that the run ends although new documents come.
+    let Beginning { selection, unusable, refusals, pause } =
+        store.begin(request.selection, target.clone(), began).await?;
     let send = SendSettings {
         folder: service.nas_path()?.to_owned(),
         root: root.clone(),
@@ -113,9 +107,9 @@ async fn drain(
             Claim::Leased(fence, rows) => (fence, rows),
             Claim::WithOthers(documents) => {
                 if state.awaited.is_empty() {
-                    tracing::warn!("another worker is sending {documents} of the documents; waiting for them");
-                    let selection = context.selection.clone();
-                    state.awaited = context.store.with(move |store| store.leased_documents(&selection)).await?;
+                    let count = documents.len();
+                    tracing::warn!("another worker is sending {count} of the documents; waiting for them");
+                    state.awaited = documents;
                 }
                 nap(context, OTHERS_NAP).await;
                 continue;
@@ -134,23 +128,14 @@ async fn drain(
 /// What a claim gave.
 enum Claim {
     Leased(Fence, Vec<Result<Document, BadRow>>),
-    /// So many are left, and others have them.
-    WithOthers(u64),
+    /// These are left, and others have them.
+    WithOthers(Vec<DocumentId>),
     Nothing,
 }
 
 async fn claim(context: &Context, state: &mut State) -> Result<Claim> {
     let (selection, due) = state.asked.next(context, &state.done);
-    let others = context.others;
-    let (mut claimed, leased) = context
-        .store
-        .with(move |store| {
-            let claimed = store.claim(&selection, &due, MAX_CLAIM, &lease::worker())?;
-            let look = claimed.fence.is_none() && others == Others::WaitFor;
-            let leased = if look { store.leased(&selection)? } else { 0 };
-            Ok((claimed, leased))
-        })
-        .await?;
+    let mut claimed = context.store.lease(selection.clone(), due, MAX_CLAIM, lease::worker()).await?;
     claimed.documents.retain(|row| {
         let id = row.as_ref().map_or_else(|bad| bad.id.as_ref(), |document| Some(&document.id));
         id.is_none_or(|id| {
@@ -158,11 +143,14 @@ async fn claim(context: &Context, state: &mut State) -> Result<Claim> {
             state.done.has_its_turn(id)
         })
     });
-    Ok(match claimed.fence {
-        Some(fence) => Claim::Leased(fence, claimed.documents),
-        None if leased > 0 => Claim::WithOthers(leased),
-        None => Claim::Nothing,
-    })
+    if let Some(fence) = claimed.fence {
+        return Ok(Claim::Leased(fence, claimed.documents));
+    }
+    let leased = match context.others {
+        Others::WaitFor => context.store.leased(selection).await?,
+        Others::Leave => Vec::new(),
+    };
+    Ok(if leased.is_empty() { Claim::Nothing } else { Claim::WithOthers(leased) })
 }
 
 /// Sends what was leased, batch by batch: plan, send and prove, record.

@@ -12,8 +12,7 @@ use crate::error::NasSyncError;
 use crate::id::DocumentId;
 use crate::service::SyncSummary;
 use crate::service::layout::Layout;
-use crate::service::shared_store::SharedStore;
-use crate::store::{Due, Pause, Selection};
+use crate::store::{Due, Pause, Selection, Store};
 use crate::tree::HeldFolder;
 
 /// What a run is about.
@@ -34,7 +33,7 @@ pub(crate) enum Others {
 
 /// What stays the same during a run.
 pub(super) struct Context {
-    pub store: SharedStore,
+    pub store: Store,
     /// The NAS, as the store knows it.
     pub target: String,
     pub root: Option<Arc<HeldFolder>>,

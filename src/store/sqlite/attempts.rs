@@ -10,7 +10,7 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::connection::Store;
+use super::connection::SqliteStore;
 use super::documents::{IS_SYNCED, PathParameter};
 use super::leases;
 use super::schema::Columns;
@@ -28,7 +28,7 @@ const ATTEMPTS_OF_ALL: i64 = 100_000;
 /// At most so many rows are deleted by one statement, whatever an older version has left: others wait meanwhile.
 const DELETED_AT_ONCE: i64 = 10_000;
 
-impl Store {
+impl SqliteStore {
     /// Records what became of documents and takes them out of the lease, in one commit; the outcomes are those of
     /// `synced`, in its order. Those that could not be marked stay under the lease until they are settled as failed.
     /// `at` goes into `synced_at`; `next` gives the next try of a document after so many failed.

@@ -3,13 +3,13 @@
 use chrono::{DateTime, Utc};
 use rusqlite::params_from_iter;
 
-use super::connection::Store;
+use super::connection::SqliteStore;
 use super::documents::{self, IS_SYNCED};
 use super::timestamp;
 use crate::error::Result;
 use crate::store::model::Selection;
 
-impl Store {
+impl SqliteStore {
     /// A number that differs from the last one exactly when another connection has changed the database meanwhile.
     /// Costs next to nothing.
     pub fn data_version(&self) -> Result<i64> {

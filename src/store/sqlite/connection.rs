@@ -14,13 +14,13 @@ pub const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An open database.
 #[derive(Debug)]
-pub struct Store {
+pub struct SqliteStore {
     pub(super) conn: Connection,
     path: PathBuf,
     pub(super) columns: schema::Columns,
 }
 
-impl Store {
+impl SqliteStore {
     /// Opens the database at `path` and waits up to [`BUSY_TIMEOUT`] for locks.
     ///
     /// Fails with `DatabaseLocked` or `DatabaseUnusable`; the message names the path.
@@ -28,7 +28,7 @@ impl Store {
         Self::open_with(path, access, BUSY_TIMEOUT)
     }
 
-    /// Like [`Store::open`], with another time to wait for locks (whole milliseconds count).
+    /// Like [`SqliteStore::open`], with another time to wait for locks (whole milliseconds count).
     pub fn open_with(path: &Path, access: Access, busy_timeout: Duration) -> Result<Self> {
         // An absolute path is never one of SQLite's special names: `:memory:`, `file:…` and the empty string.
         let path = std::path::absolute(path).map_err(|error| {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use rusqlite::{Transaction, params_from_iter};
 
-use super::connection::Store;
+use super::connection::SqliteStore;
 use super::documents::{PathParameter, insert, path_in};
 use crate::error::Result;
 use crate::id::{DocumentId, UserId};
@@ -18,7 +18,7 @@ use crate::store::model::FoundFile;
 /// How many paths one statement asks for.
 const PATHS_AT_ONCE: usize = 1_000;
 
-impl Store {
+impl SqliteStore {
     /// Shows the `file_path` of every document, of every user. Rows without a usable one are left out.
     pub fn each_path(&self, mut each: impl FnMut(&Path)) -> Result<()> {
         let mut read = || {
@@ -35,7 +35,7 @@ impl Store {
     }
 
     /// Registers files as pending documents of one user, in one commit, and gives their ids. Left out are those that
-    /// are a document already, of whomever. Otherwise like [`Store::add_documents`].
+    /// are a document already, of whomever. Otherwise like [`SqliteStore::add_documents`].
     pub fn add_found(&mut self, user: &UserId, found: &[FoundFile], at: DateTime<Utc>) -> Result<Vec<DocumentId>> {
         found.iter().try_for_each(|file| file.document.check())?;
         self.write("add documents to", |tx, columns| {

@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, Row, Transaction, params_from_iter};
 
-use super::connection::Store;
+use super::connection::SqliteStore;
 use super::schema::Columns;
 use super::timestamp;
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -88,7 +88,7 @@ impl rusqlite::types::FromSql for DocumentId {
     }
 }
 
-impl Store {
+impl SqliteStore {
     /// The same selection, without documents that are registered from now on.
     pub fn as_of_now(&self, selection: &Selection) -> Result<Selection> {
         if selection.documents.is_some() || selection.up_to.is_some() {
@@ -105,7 +105,7 @@ impl Store {
         self.select(selection, true).map_err(self.fault("read the pending documents of"))
     }
 
-    /// The documents of a selection, synced or not; otherwise like [`Store::pending`].
+    /// The documents of a selection, synced or not; otherwise like [`SqliteStore::pending`].
     pub fn documents(&self, selection: &Selection) -> Result<Vec<Result<Document, BadRow>>> {
         self.select(selection, false).map_err(self.fault("read the documents of"))
     }

@@ -3,7 +3,7 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row, params_from_iter};
 
-use super::connection::Store;
+use super::connection::SqliteStore;
 use super::documents::{self, IS_SYNCED};
 use super::{timestamp, values};
 use crate::error::Result;
@@ -12,7 +12,7 @@ use crate::proof::Level;
 use crate::store::model::{Failure, History, NextTry, Selection, StoredCopy};
 use crate::wire::flist::Mtime;
 
-impl Store {
+impl SqliteStore {
     /// Forgets the failed tries, waits and final failures of a selection's pending documents, in one commit, and says
     /// of how many.
     pub fn forget_failures(&mut self, selection: &Selection) -> Result<usize> {

@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params, params_from_iter};
 
-use super::connection::Store;
+use super::connection::SqliteStore;
 use super::{documents, values};
 use crate::error::Result;
 use crate::id::DocumentId;
 use crate::process::{Holder, Life};
 use crate::store::model::{Fence, LEASE_TERM, Selection, Worker};
 
-impl Store {
+impl SqliteStore {
     /// Says that the holder of a lease still works. `false` when the lease is lost.
     pub fn renew(&mut self, fence: Fence, now: Duration) -> Result<bool> {
         self.write("renew a lease in", |tx, _| {
@@ -47,7 +47,7 @@ impl Store {
     }
 }
 
-impl Store {
+impl SqliteStore {
     /// Which documents of a selection are leased.
     pub fn leased_documents(&self, selection: &Selection) -> Result<Vec<DocumentId>> {
         let (condition, values) = documents::condition(selection);

@@ -6,7 +6,7 @@
 //! kept in tables whose names start with `nas_sync_`. Every write is one `BEGIN IMMEDIATE` transaction, so two
 //! processes on one database wait for each other instead of failing half-way. See `protocol-notes/14-database.md`.
 //!
-//! Never: a file, a network or a clock. All calls block; a [`Store`] may be moved between threads, not shared.
+//! Never: a file, a network or a clock. All calls block; a [`SqliteStore`] may be moved between threads, not shared.
 
 mod attempts;
 mod change_detection;
@@ -27,4 +27,4 @@ mod tests;
 pub mod timestamp;
 mod values;
 
-pub use self::connection::{BUSY_TIMEOUT, Store};
+pub use self::connection::{BUSY_TIMEOUT, SqliteStore};

@@ -6,14 +6,14 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::connection::Store;
+use super::connection::SqliteStore;
 use super::schema::Columns;
 use super::values;
 use crate::error::Result;
 use crate::id::DocumentId;
 use crate::store::model::Claim;
 
-impl Store {
+impl SqliteStore {
     /// The document that a name (path below the NAS folder) belongs to.
     pub fn owner_of_name(&self, name: &[u8]) -> Result<Option<DocumentId>> {
         owner(&self.conn, name).map_err(self.fault("read the names in"))

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
 
-use super::connection::Store;
+use super::connection::SqliteStore;
 use super::documents::{self, IS_SYNCED};
 use super::leases;
 use super::schema::Columns;
@@ -29,7 +29,7 @@ fn tables(columns: Columns) -> String {
 /// However many workers there are, one takes at least this many documents at a time.
 const LEAST_SHARE: u64 = 64;
 
-impl Store {
+impl SqliteStore {
     /// Leases pending documents to a worker: at most `most` of them, and a fair share when others work beside it.
     /// Leases of the dead are ended on the way.
     pub fn claim(&mut self, selection: &Selection, due: &Due, most: usize, worker: &Worker<'_>) -> Result<Claimed> {

@@ -3,14 +3,14 @@
 use rusqlite::params_from_iter;
 use rusqlite::types::ValueRef;
 
-use super::connection::Store;
+use super::connection::SqliteStore;
 use super::documents::{self, IS_SYNCED};
 use super::timestamp;
 use crate::error::Result;
 use crate::id::UserId;
 use crate::store::model::{Selection, SyncStats};
 
-impl Store {
+impl SqliteStore {
     /// Statistics of one user, or of all.
     pub fn stats(&self, user: Option<UserId>) -> Result<SyncStats> {
         self.count(&user.map_or_else(Selection::all, Selection::of_user)).map_err(self.fault("count the documents of"))

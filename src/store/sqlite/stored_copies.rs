@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use rusqlite::{params, params_from_iter};
 
-use super::connection::Store;
+use super::connection::SqliteStore;
 use super::documents::IS_SYNCED;
 use super::{documents, history, timestamp};
 use crate::error::Result;
@@ -15,7 +15,7 @@ use crate::store::model::{Selection, StoredCopy, SyncedCopy};
 const IS_RECORDED: &str = "s.document_id = ?1 AND s.remote_name IS ?2 AND s.bytes IS ?3 AND s.mtime_seconds IS ?4
     AND s.mtime_nanoseconds IS ?5 AND s.sha256 IS ?6";
 
-impl Store {
+impl SqliteStore {
     /// The synced documents of a selection, by ascending id. Rows that make no sense are left out.
     pub fn synced_copies(&self, selection: &Selection) -> Result<Vec<SyncedCopy>> {
         let read = || {

@@ -6,7 +6,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{OptionalExtension as _, Row};
 
-use super::connection::Store;
+use super::connection::SqliteStore;
 use super::{timestamp, values};
 use crate::error::Result;
 use crate::proof::{Capability, Refusal};
@@ -15,7 +15,7 @@ use crate::store::model::{Failure, MOST_REFUSED_LOGINS, Pause};
 /// How long a refusal is remembered.
 const MEMORY: TimeDelta = TimeDelta::days(30);
 
-impl Store {
+impl SqliteStore {
     /// What this NAS has refused, as far as it is still believed.
     pub fn refusals(&self, target: &str, now: DateTime<Utc>) -> Result<Vec<Refusal>> {
         let read = || {

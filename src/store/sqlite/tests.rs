@@ -52,12 +52,12 @@ impl Db {
         Connection::open(self.path()).unwrap()
     }
 
-    fn open(&self) -> Store {
+    fn open(&self) -> SqliteStore {
         self.try_open(Access::Create).unwrap()
     }
 
-    fn try_open(&self, access: Access) -> Result<Store> {
-        Store::open_with(&self.path(), access, SHORT)
+    fn try_open(&self, access: Access) -> Result<SqliteStore> {
+        SqliteStore::open_with(&self.path(), access, SHORT)
     }
 
     fn text(&self, sql: &str) -> Option<String> {
@@ -70,7 +70,7 @@ fn noon() -> DateTime<Utc> {
     Utc.with_ymd_and_hms(2024, 1, 15, 12, 0, 0).unwrap()
 }
 
-fn add(store: &mut Store, user: i64, paths: &[&str]) -> Vec<DocumentId> {
+fn add(store: &mut SqliteStore, user: i64, paths: &[&str]) -> Vec<DocumentId> {
     let new: Vec<_> =
         paths.iter().map(|path| NewDocument { file_path: PathBuf::from(path), original_name: None }).collect();
     store.add_documents(&UserId::from(user), &new, noon()).unwrap()
@@ -96,20 +96,20 @@ fn holder(process: u32) -> Holder {
 }
 
 /// Leases everything that is pending to a worker, also what waits.
-fn lease_all(store: &mut Store) -> Fence {
+fn lease_all(store: &mut SqliteStore) -> Fence {
     let me = holder(1);
     let worker = Worker { holder: &me, now: Duration::ZERO, life_of: &|_| Life::Possible };
     store.claim(&Selection::all(), &Due::Any, usize::MAX, &worker).unwrap().fence.expect("something is pending")
 }
 
 /// The queue as a worker of this machine sees it.
-fn queue(store: &Store, selection: &Selection, now: DateTime<Utc>) -> Queue {
+fn queue(store: &SqliteStore, selection: &Selection, now: DateTime<Utc>) -> Queue {
     let me = holder(1);
     store.queue(selection, now, &Worker { holder: &me, now: Duration::ZERO, life_of: &|_| Life::Possible }).unwrap()
 }
 
 /// Records what became of documents under a lease, which ends with it.
-fn settle(store: &mut Store, fence: Fence, settlement: &Settlement) -> Result<Vec<MarkOutcome>> {
+fn settle(store: &mut SqliteStore, fence: Fence, settlement: &Settlement) -> Result<Vec<MarkOutcome>> {
     let again = |_, _| NextTry::At(noon());
     let outcomes = store.settle(fence, settlement, noon(), &again, &|_| true);
     store.release(fence).unwrap();
@@ -117,13 +117,13 @@ fn settle(store: &mut Store, fence: Fence, settlement: &Settlement) -> Result<Ve
 }
 
 /// Marks documents under a lease of their own.
-fn mark(store: &mut Store, records: &[SyncedRecord]) -> Result<Vec<MarkOutcome>> {
+fn mark(store: &mut SqliteStore, records: &[SyncedRecord]) -> Result<Vec<MarkOutcome>> {
     let fence = lease_all(store);
     settle(store, fence, &Settlement { synced: records.to_vec(), ..Settlement::default() })
 }
 
 /// Fails documents under a lease of their own.
-fn fail(store: &mut Store, failed: &[FailedTry]) {
+fn fail(store: &mut SqliteStore, failed: &[FailedTry]) {
     let fence = lease_all(store);
     settle(store, fence, &Settlement { failed: failed.to_vec(), ..Settlement::default() }).unwrap();
 }

@@ -21,6 +21,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
+use tokio::runtime::Handle;
 
 use self::candidates::{Candidate, Candidates, Room};
 use self::inotify::{Events, MOST_NOTES, Note, Unwatched};
@@ -68,7 +69,7 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Starts it. Fails with `Internal` when there is no thread to be had.
+    /// Starts it, inside of a runtime. Fails with `Internal` when there is no thread to be had.
     pub fn start(config: ScanConfig) -> Result<Self> {
         let (notes, inbox) = sync_channel(MOST_NOTES);
         let stop = Arc::new(AtomicBool::new(false));
@@ -90,7 +91,7 @@ impl Drop for Scan {
 }
 
 /// Looks once, and waits until all that is new was quiet, but not for longer than `patience`. Gives the number of files
-/// that were registered. Blocks.
+/// that were registered. Blocks; for a thread of a runtime that may.
 pub fn scan_once(config: ScanConfig, patience: Duration, stop: &Arc<AtomicBool>) -> Result<usize> {
     let (notes, _inbox) = sync_channel(1);
     let mut scanner = Scanner::new(config, Arc::clone(stop), notes);
@@ -133,7 +134,9 @@ struct Scanner {
     /// Something may have been missed.
     lost: Arc<AtomicBool>,
     inotify: Inotify,
-    root: Option<HeldFolder>,
+    /// Where the database is asked from.
+    runtime: Handle,
+    root: Option<Arc<HeldFolder>>,
     /// Hashes of the paths, below the root, of all documents. With 64 bits and a key that is new in each process, a
     /// file that is taken for another one is as good as impossible, and it would be found after the next start.
     registered: HashSet<u64>,
@@ -155,6 +158,7 @@ impl Scanner {
             notes,
             lost: Arc::default(),
             inotify: Inotify::NotYet,
+            runtime: Handle::current(),
             root: None,
             registered: HashSet::new(),
             hasher: RandomState::new(),
@@ -205,8 +209,8 @@ impl Scanner {
 
     /// Looks at all there is.
     fn walk(&mut self) -> Result<()> {
-        let root = open_upload_dir(&self.config.root)?;
-        self.registered = registered(&root, &self.config.db, &self.hasher)?;
+        let root = Arc::new(open_upload_dir(&self.config.root)?);
+        self.registered = self.runtime.block_on(registered(&root, &self.config.db, &self.hasher))?;
         self.left_out = left_out(&root, &self.config);
         if matches!(self.inotify, Inotify::NotYet) {
             self.inotify = match Events::start(self.notes.clone(), Arc::clone(&self.lost)) {
@@ -322,9 +326,13 @@ impl Scanner {
                 return Ok(settled);
             }
             let files: Vec<_> = quiet.iter().map(|candidate| found_file(root, &self.config.root, candidate)).collect();
-            let added = Store::open(&self.config.db, Access::Create)
-                .and_then(|mut store| store.add_found(&self.config.user, &files, Utc::now()));
-            match added {
+            let added = async {
+                let store = Store::open(&self.config.db, Access::Create).await?;
+                let added = store.add_found(self.config.user.clone(), files, Utc::now()).await;
+                store.close().await?;
+                added
+            };
+            match self.runtime.block_on(added) {
                 Ok(ids) => {
                     settled += quiet.len();
                     self.count += ids.len();
@@ -346,15 +354,10 @@ impl Scanner {
 }
 
 /// The hashes of the documents' paths below the root.
-fn registered(root: &HeldFolder, db: &Path, hasher: &RandomState) -> Result<HashSet<u64>> {
-    let mut known = HashSet::new();
-    let store = Store::open(db, Access::Create)?;
-    store.each_path(|path| {
-        if let Ok(below) = root.relative(path) {
-            known.insert(hasher.hash_one(&below));
-        }
-    })?;
-    Ok(known)
+async fn registered(root: &Arc<HeldFolder>, db: &Path, hasher: &RandomState) -> Result<HashSet<u64>> {
+    let (root, hasher) = (Arc::clone(root), hasher.clone());
+    let hash = move |path: &Path| root.relative(path).ok().map(|below| hasher.hash_one(&below));
+    Ok(Store::open(db, Access::Create).await?.map_paths(hash).await?.into_iter().collect())
 }
 
 /// The files of this program that may lie among the documents, by their paths below the root.

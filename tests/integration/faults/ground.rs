@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nas_sync::DocumentMonitor;
-use nas_sync::internal::store::{Access, Store};
+use nas_sync::internal::store::{Access, SqliteStore};
 use nas_sync::{DocumentId, NasSyncService, Selection, SyncSummary, UserId};
 
 use crate::support::{Chaos, Site, noise};
@@ -165,7 +165,7 @@ impl Trial {
         for (id, marked, dated, transitions) in &rows {
             assert_eq!((*dated, *transitions), (*marked, i64::from(*marked)), "document {id}: {rows:?}");
         }
-        let store = Store::open(&self.database, Access::ReadOnly).expect("the database");
+        let store = SqliteStore::open(&self.database, Access::ReadOnly).expect("the database");
         for error in &summary.errors {
             let id = error.id.as_ref().expect("every document has an id");
             assert!(store.history(id.clone()).expect("a history").last_failure.is_some(), "no cause of {error}");

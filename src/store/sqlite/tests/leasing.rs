@@ -3,11 +3,17 @@
 use super::*;
 
 /// A worker on a clock of this name, at this many seconds.
-fn claim_at(store: &mut Store, who: &Holder, seconds: u64, life: Life) -> Vec<i64> {
+fn claim_at(store: &mut SqliteStore, who: &Holder, seconds: u64, life: Life) -> Vec<i64> {
     claim_some(store, who, seconds, life, usize::MAX).1
 }
 
-fn claim_some(store: &mut Store, who: &Holder, seconds: u64, life: Life, most: usize) -> (Option<Fence>, Vec<i64>) {
+fn claim_some(
+    store: &mut SqliteStore,
+    who: &Holder,
+    seconds: u64,
+    life: Life,
+    most: usize,
+) -> (Option<Fence>, Vec<i64>) {
     let life_of = move |_: &Holder| life;
     let worker = Worker { holder: who, now: Duration::from_secs(seconds), life_of: &life_of };
     let claimed = store.claim(&Selection::all(), &Due::At(noon()), most, &worker).unwrap();

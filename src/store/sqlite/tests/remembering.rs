@@ -7,7 +7,7 @@ fn failed(id: &DocumentId) -> FailedTry {
 }
 
 /// Fails a document for good.
-fn fail_for_good(store: &mut Store, id: &DocumentId) {
+fn fail_for_good(store: &mut SqliteStore, id: &DocumentId) {
     let fence = lease_all(store);
     let settlement = Settlement { failed: vec![failed(id)], ..Settlement::default() };
     store.settle(fence, &settlement, noon(), &|_, _| NextTry::Never, &|_| true).unwrap();

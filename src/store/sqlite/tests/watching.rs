@@ -22,7 +22,7 @@ fn changes_of_others_are_noticed_and_nothing_else() {
 fn the_oldest_is_among_those_that_may_still_be_sent() {
     let db = Db::absent();
     let mut store = db.open();
-    let oldest = |store: &Store| store.oldest_pending(&Selection::all()).unwrap();
+    let oldest = |store: &SqliteStore| store.oldest_pending(&Selection::all()).unwrap();
     assert_eq!(oldest(&store), None);
     let day = |day| noon() + chrono::TimeDelta::days(day);
     for number in 0..5 {

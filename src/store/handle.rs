@@ -1,0 +1,260 @@
+//! The database as the rest of the program sees it: each method is one use of it, and none blocks.
+//!
+//! Guarantees: a method is whole or did nothing; what is written by one is one commit, except where it says so. Times are
+//! given, because a database has no clock.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::model::{
+    Access, BadRow, Beginning, Claim, Claimed, Document, Due, Fence, FoundFile, MarkOutcome, NewDocument, NextTry,
+    Pause, Queue, QueueView, Retried, Selection, Settlement, StoredCopy, SyncStats, SyncedCopy, SyncedRecord, Version,
+    Worker,
+};
+use super::sqlite::SqliteStore;
+use crate::blocking;
+use crate::error::{ErrorKind, Result};
+use crate::id::{DocumentId, UserId};
+use crate::proof::Refusal;
+
+/// An open database, for any number of tasks: they take turns.
+///
+/// A run keeps one: a database whose last connection closes is tidied up under a lock, which costs time, and others that
+/// come by meanwhile have to wait.
+#[derive(Debug, Clone)]
+pub struct Store(Arc<Mutex<SqliteStore>>);
+
+impl Store {
+    /// Opens the database at a path. Fails with `DatabaseLocked` or `DatabaseUnusable`; the message names the path.
+    pub async fn open(path: &Path, access: Access) -> Result<Self> {
+        let path = path.to_owned();
+        let store = blocking::run(move || SqliteStore::open(&path, access)).await?;
+        Ok(Self(Arc::new(Mutex::new(store))))
+    }
+
+    /// Closes it, unless somebody else uses it: the last to close tidies up on the disk. Dropping does the same, on the
+    /// spot.
+    pub async fn close(self) -> Result<()> {
+        blocking::run(move || {
+            drop(self);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Works with it on a thread that may block.
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut SqliteStore) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let store = Arc::clone(&self.0);
+        // Work that panicked has not committed anything, and the next one begins with a transaction of its own.
+        blocking::run(move || work(&mut blocking::lock(&store))).await
+    }
+
+    /// Registers files as pending documents of one user and gives their ids in the same order: all of them or none.
+    pub async fn add(&self, user: UserId, files: Vec<NewDocument>, at: DateTime<Utc>) -> Result<Vec<DocumentId>> {
+        self.with(move |store| store.add_documents(&user, &files, at)).await
+    }
+
+    /// Registers files that were found, except those that are registered already; gives the new ids.
+    pub async fn add_found(&self, user: UserId, files: Vec<FoundFile>, at: DateTime<Utc>) -> Result<Vec<DocumentId>> {
+        self.with(move |store| store.add_found(&user, &files, at)).await
+    }
+
+    /// What a function makes of each registered path, in no order.
+    pub async fn map_paths<T: Send + 'static>(
+        &self,
+        each: impl Fn(&Path) -> Option<T> + Send + 'static,
+    ) -> Result<Vec<T>> {
+        self.with(move |store| {
+            let mut made = Vec::new();
+            store.each_path(|path| made.extend(each(path)))?;
+            Ok(made)
+        })
+        .await
+    }
+
+    /// The documents of a selection, synced or not, by ascending id.
+    pub async fn documents(&self, selection: Selection) -> Result<Vec<Result<Document, BadRow>>> {
+        self.with(move |store| store.documents(&selection)).await
+    }
+
+    /// The last acknowledged copy of a document.
+    pub async fn copy_of(&self, id: DocumentId) -> Result<Option<StoredCopy>> {
+        self.with(move |store| Ok(store.history(id)?.copy)).await
+    }
+
+    /// What a run has to know when it begins. What is remembered of documents that are gone is forgotten first.
+    pub async fn begin(&self, selection: Selection, target: String, now: DateTime<Utc>) -> Result<Beginning> {
+        self.with(move |store| {
+            store.forget_gone()?;
+            Ok(Beginning {
+                unusable: store.unusable(&selection)?,
+                selection: store.as_of_now(&selection)?,
+                refusals: store.refusals(&target, now)?,
+                pause: store.pause(&target)?,
+            })
+        })
+        .await
+    }
+
+    /// Leases pending documents to a worker: at most `most` of them, and a fair share when others work beside it.
+    pub async fn lease(&self, selection: Selection, due: Due, most: usize, worker: Worker<'static>) -> Result<Claimed> {
+        self.with(move |store| store.claim(&selection, &due, most, &worker)).await
+    }
+
+    /// The documents of a selection that are leased to anybody.
+    pub async fn leased(&self, selection: Selection) -> Result<Vec<DocumentId>> {
+        self.with(move |store| store.leased_documents(&selection)).await
+    }
+
+    /// Says that the holder of a lease lives, `clock` on its own clock. `false`: the lease is lost.
+    pub async fn renew(&self, fence: Fence, clock: Duration) -> Result<bool> {
+        self.with(move |store| store.renew(fence, clock)).await
+    }
+
+    /// Gives a lease back, and what is left in it.
+    pub async fn release(&self, fence: Fence) -> Result<()> {
+        self.with(move |store| store.release(fence)).await
+    }
+
+    /// Claims a name on the NAS for each document; the answers are in the same order.
+    pub async fn claim_names(&self, claims: Vec<(DocumentId, Vec<u8>)>) -> Result<Vec<Claim>> {
+        self.with(move |store| store.claim_names(&claims)).await
+    }
+
+    /// Whose these names on the NAS are, of those that are somebody's.
+    pub async fn owners(&self, names: Vec<Vec<u8>>) -> Result<HashMap<Vec<u8>, DocumentId>> {
+        self.with(move |store| {
+            let mut owners = HashMap::new();
+            for name in names {
+                if let Some(owner) = store.owner_of_name(&name)? {
+                    owners.insert(name, owner);
+                }
+            }
+            Ok(owners)
+        })
+        .await
+    }
+
+    /// Records what became of documents and takes them out of the lease, in one commit; the outcomes are those of
+    /// `settlement.synced`, in its order. `next` gives the next try of a document after so many failed. `is_still` says
+    /// whether the file of a record is the one that was sent; others wait meanwhile, so it should only look.
+    pub async fn settle(
+        &self,
+        fence: Fence,
+        settlement: Settlement,
+        at: DateTime<Utc>,
+        next: impl Fn(ErrorKind, u32) -> NextTry + Send + 'static,
+        is_still: impl Fn(&SyncedRecord) -> bool + Send + 'static,
+    ) -> Result<Vec<MarkOutcome>> {
+        self.with(move |store| store.settle(fence, &settlement, at, &next, &is_still)).await
+    }
+
+    /// Remembers what a NAS refuses, in place of what was remembered before.
+    pub async fn remember_refusals(&self, target: String, refusals: Vec<Refusal>, now: DateTime<Utc>) -> Result<()> {
+        self.with(move |store| store.remember_refusals(&target, &refusals, now)).await
+    }
+
+    /// Why nothing is sent to a NAS, also when that is over by now.
+    pub async fn pause(&self, target: String) -> Result<Option<Pause>> {
+        self.with(move |store| store.pause(&target)).await
+    }
+
+    /// Records why nothing is sent to a NAS. A login that it refused `at` a time is counted.
+    pub async fn begin_pause(&self, target: String, pause: Pause, refused_login: Option<DateTime<Utc>>) -> Result<()> {
+        self.with(move |store| {
+            if let Some(at) = refused_login {
+                store.record_refused_login(&target, at)?;
+            }
+            store.set_pause(&target, Some(&pause))
+        })
+        .await
+    }
+
+    /// Records that a NAS takes documents.
+    pub async fn end_pause(&self, target: String) -> Result<()> {
+        self.with(move |store| store.set_pause(&target, None)).await
+    }
+
+    /// Forgets the waits and final failures of a selection's pending documents, and the pause of a NAS. Fails with
+    /// `DocumentNotFound` when a document that is named does not exist.
+    pub async fn retry(&self, selection: Selection, target: Option<String>) -> Result<Retried> {
+        self.with(move |store| {
+            if let Some(bad) = store.unusable(&selection)?.into_iter().find(|bad| bad.id.is_some()) {
+                return Err(bad.error);
+            }
+            let mut pause = None;
+            if let Some(target) = target {
+                pause = store.pause(&target)?;
+                if pause.is_some() {
+                    store.set_pause(&target, None)?;
+                }
+            }
+            Ok(Retried { documents: store.forget_failures(&selection)?, pause })
+        })
+        .await
+    }
+
+    /// The queue of a selection at a time. `worker` is who looks: what a worker was sending that is dead by now is due.
+    pub async fn queue(&self, selection: Selection, now: DateTime<Utc>, worker: Worker<'static>) -> Result<Queue> {
+        self.with(move |store| store.queue(&selection, now, &worker)).await
+    }
+
+    /// What has to be known of the queue and of a NAS again and again; `None` when nothing has changed since the version
+    /// `known`, which costs next to nothing.
+    pub async fn view(
+        &self,
+        selection: Selection,
+        target: String,
+        known: Option<Version>,
+        now: DateTime<Utc>,
+        worker: Worker<'static>,
+    ) -> Result<Option<QueueView>> {
+        self.with(move |store| {
+            // First the version: what changes while the rest is read is seen next time.
+            let version = Version(store.data_version()?);
+            if known == Some(version) {
+                return Ok(None);
+            }
+            Ok(Some(QueueView {
+                version,
+                queue: store.queue(&selection, now, &worker)?,
+                pause: store.pause(&target)?,
+                refused_logins: store.refused_logins(&target)?,
+                oldest: store.oldest_pending(&selection)?,
+            }))
+        })
+        .await
+    }
+
+    /// The statistics of one user, or of everyone.
+    pub async fn stats(&self, user: Option<UserId>) -> Result<SyncStats> {
+        self.with(move |store| store.stats(user)).await
+    }
+
+    /// The synced documents of a selection, each with its copy as it was recorded.
+    pub async fn synced_copies(&self, selection: Selection) -> Result<Vec<SyncedCopy>> {
+        self.with(move |store| store.synced_copies(&selection)).await
+    }
+
+    /// Records that copies were found equal at a time, and makes others pending; gives how many became so. Both only
+    /// where the row still is what was compared.
+    pub async fn record_comparison(
+        &self,
+        equal: Vec<(DocumentId, StoredCopy)>,
+        again: Vec<(DocumentId, StoredCopy)>,
+        at: DateTime<Utc>,
+    ) -> Result<usize> {
+        self.with(move |store| {
+            store.record_verified(&equal, at)?;
+            store.requeue(&again)
+        })
+        .await
+    }
+}
