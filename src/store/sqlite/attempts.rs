@@ -230,6 +230,14 @@ fn try_to_mark(
         Some(false) => return Ok(MarkOutcome::Refused(SET_BACK.to_owned())),
         None => return Ok(MarkOutcome::Gone),
     }
+    record_copy(tx, columns, record, at)?;
+    names::settle(tx, id, &copy.remote_name)?;
+    Ok(MarkOutcome::Marked)
+}
+
+/// Writes down the copy of a document, in place of all that was remembered of it.
+fn record_copy(tx: &Transaction<'_>, columns: Columns, record: &SyncedRecord, at: &str) -> rusqlite::Result<usize> {
+    let SyncedRecord { id, copy, .. } = record;
     tx.prepare_cached(&format!(
         "INSERT INTO nas_sync_documents
              (document_id, file_path, row_identity, attempts, last_attempt_at, remote_name, bytes, mtime_seconds,
@@ -263,9 +271,7 @@ fn try_to_mark(
         copy.mtime.nanoseconds,
         copy.level.as_str(),
         copy.sha256,
-    ])?;
-    names::settle(tx, id, &copy.remote_name)?;
-    Ok(MarkOutcome::Marked)
+    ])
 }
 
 /// Why a mark that was set is not there, as far as can be known.
