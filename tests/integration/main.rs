@@ -22,6 +22,7 @@ mod large;
 mod nas_cli;
 mod nas_errors;
 mod notes;
+mod passing_failures;
 mod push_cli;
 mod queue;
 mod receive;
