@@ -6,6 +6,8 @@
 //! Markdown table and judges nothing.
 
 mod data;
+mod distance;
+mod link;
 mod peers;
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../../tests/integration/support/sshd.rs"]
@@ -96,6 +98,8 @@ fn small_files(to: &Path, quick: bool) -> io::Result<()> {
 
 /// One workload that is no push: documents as the service meets them.
 const SERVICE: &str = "service";
+/// A table of its own, and many minutes: only where it is asked for.
+const DISTANCE: &str = "distance";
 
 struct Settings {
     quick: bool,
@@ -118,11 +122,12 @@ impl Settings {
                 "--quick" => settings.quick = true,
                 "--runs" => settings.runs = value()?.parse::<usize>()?.max(1),
                 "--program" => settings.program = fs::canonicalize(value()?)?,
-                key if key == SERVICE || WORKLOADS.iter().any(|workload| workload.key == key) => {
+                key if [SERVICE, DISTANCE].contains(&key) || WORKLOADS.iter().any(|workload| workload.key == key) => {
                     settings.wanted.push(argument);
                 }
                 other => {
-                    let keys: Vec<_> = WORKLOADS.iter().map(|workload| workload.key).chain([SERVICE]).collect();
+                    let keys: Vec<_> =
+                        WORKLOADS.iter().map(|workload| workload.key).chain([SERVICE, DISTANCE]).collect();
                     return Err(format!("{other:?} is neither an option nor one of {}", keys.join(", ")).into());
                 }
             }
@@ -139,7 +144,11 @@ fn main() -> Result<()> {
     let Some(settings) = Settings::parse()? else {
         return Ok(());
     };
-    let site = Site::start(settings.program.clone());
+    let mut site = Site::start(settings.program.clone());
+    if settings.wanted.iter().any(|wanted| wanted == DISTANCE) {
+        distance::compare(&mut site, &settings)?;
+        return Ok(());
+    }
     println!("| workload | peer | wall · CPU · peak | nas-sync: wall · CPU · peak | wall | CPU |");
     println!("| --- | --- | --- | --- | --- | --- |");
     for workload in WORKLOADS.iter().filter(|workload| settings.wants(workload.key)) {

@@ -93,14 +93,38 @@ pub struct Site {
     sshd: Sshd,
     known_hosts: PathBuf,
     program: PathBuf,
+    /// Where the clients connect to.
+    port: u16,
 }
 
 impl Site {
     /// Starts the server.
     pub fn start(program: PathBuf) -> Self {
         let sshd = Sshd::start();
-        let known_hosts = sshd.config().known_hosts[0].clone();
-        Self { sshd, known_hosts, program }
+        let known_hosts = sshd.path("known_hosts_everywhere");
+        let lines: String = sshd.host_public_keys().iter().map(|key| format!("* {key}\n")).collect();
+        std::fs::write(&known_hosts, lines).expect("known_hosts is written");
+        Self { port: sshd.port(), sshd, known_hosts, program }
+    }
+
+    /// The port of the server itself.
+    pub fn server_port(&self) -> u16 {
+        self.sshd.port()
+    }
+
+    /// Leads both clients through another port.
+    pub fn through(&mut self, port: u16) {
+        self.port = port;
+    }
+
+    /// The key that logs in.
+    pub fn key(&self) -> PathBuf {
+        self.sshd.path("user_ed25519")
+    }
+
+    /// The server's keys, for every port.
+    pub fn known_hosts(&self) -> &Path {
+        &self.known_hosts
     }
 
     fn home(&self) -> PathBuf {
@@ -117,7 +141,7 @@ impl Site {
 
     /// The remote shell, in the words that both clients read.
     fn shell(&self, peer: Peer) -> String {
-        let (port, key) = (self.sshd.port(), self.sshd.path("user_ed25519"));
+        let (port, key) = (self.port, self.key());
         let mut shell = format!(
             "ssh -p {port} -i {} -o UserKnownHostsFile={} -o BatchMode=yes",
             key.display(),
@@ -154,9 +178,9 @@ impl Site {
         command
             .env("NAS_HOST", "127.0.0.1")
             .env("NAS_USER", user())
-            .env("NAS_PORT", self.sshd.port().to_string())
+            .env("NAS_PORT", self.port.to_string())
             .env("NAS_PATH", to)
-            .env("NAS_KEY_FILE", self.sshd.path("user_ed25519"))
+            .env("NAS_KEY_FILE", self.key())
             .env("NAS_KNOWN_HOSTS", &self.known_hosts)
             .env("NAS_DB", database);
         command
