@@ -3,44 +3,20 @@
 //! Where Python, its `venv` or PyPI cannot be had, the test is skipped, unless `CI` is set.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
 use crate::support::cli::Run;
+use crate::support::python::{interpreter, source};
 use crate::support::{Cli, Site, skip, until};
 
 /// For how long the backend works.
 const LOAD: Duration = Duration::from_secs(10);
 /// Longer than anything here may take.
 const LONGEST: Duration = Duration::from_secs(120);
-
-/// An interpreter that has SQLAlchemy, in a folder below `target/` that is made once.
-fn python() -> Result<PathBuf, String> {
-    let requirements = source("requirements.txt");
-    let wanted = fs::read_to_string(&requirements).unwrap();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("backend");
-    let (python, complete) = (folder.join("bin/python"), folder.join("complete"));
-    if fs::read_to_string(&complete).is_ok_and(|found| found == wanted) {
-        return Ok(python);
-    }
-    let run = |command: &mut Command| match command.stdin(Stdio::null()).output() {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr))),
-        Err(error) => Err(format!("{command:?}: {error}")),
-    };
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement"];
-    run(Command::new(&python).args(pip).arg(&requirements))?;
-    fs::write(&complete, wanted).unwrap();
-    Ok(python)
-}
-
-fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/backend").join(name)
-}
 
 /// The backend, killed when the test fails.
 struct Backend(Child);
@@ -49,7 +25,7 @@ impl Backend {
     fn start(python: &Path, words: &[&str]) -> Self {
         let mut command = Command::new(python);
         // Python says of `utcnow`, which the model has always used, that it is old.
-        command.args(["-W", "ignore"]).arg(source("backend.py")).args(words);
+        command.args(["-W", "ignore"]).arg(source("backend", "backend.py")).args(words);
         Self(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap())
     }
 
@@ -94,7 +70,7 @@ fn done(run: &Run) -> u64 {
 
 #[test]
 fn a_backend_with_sqlalchemy_works_beside_several_syncs_and_nobody_is_locked_out() {
-    let python = match python() {
+    let python = match interpreter("backend") {
         Ok(python) => python,
         Err(reason) => {
             skip(&format!("SQLAlchemy cannot be had: {reason}"));

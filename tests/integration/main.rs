@@ -30,6 +30,7 @@ mod recorder;
 mod remote;
 mod replay;
 mod resume;
+mod servers;
 mod service;
 mod soak;
 mod ssh;

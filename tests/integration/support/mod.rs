@@ -6,6 +6,7 @@ pub mod chaos;
 pub mod cli;
 pub mod mock_ssh;
 pub mod mounted;
+pub mod python;
 pub mod random;
 pub mod site;
 pub mod sshd;

@@ -1,0 +1,79 @@
+//! The servers that people have, as far as a package brings them: each login shell, wrapper and SSH server takes the same
+//! walk (`walk`), and what it proves of a document is asserted exactly.
+//!
+//! On all of them the NAS user is not root. `NAS_SYNC_LONG=1` tries all combinations of their parts.
+
+mod server;
+mod walk;
+
+use server::{Account, Rsync, Server, Ssh};
+use walk::walk;
+
+use crate::support::is_long_or_skipped;
+
+/// One test for each server: sshd from OpenSSH, dash and stock rsync, but for what is said.
+macro_rules! servers {
+    ($($name:ident: $server:expr),+ $(,)?) => {
+        $(#[test]
+        fn $name() {
+            walk(&$server);
+        })+
+    };
+}
+
+servers! {
+    dash: Server::default(),
+    fish: Server::default().account(Account::Shell("fish")),
+    tcsh: Server::default().account(Account::Shell("tcsh")),
+    busybox: Server::default().account(Account::Shell("busybox sh")),
+    a_command_that_lets_only_rsync_through: Server::default().account(Account::OnlyRsync),
+    a_restricted_key: Server::default().ssh(Ssh::OpenSsh { setting: None, key: "restrict " }),
+    one_session: Server::default().ssh(sessions(MAX_SESSIONS[0])),
+    two_sessions: Server::default().ssh(sessions(MAX_SESSIONS[1])),
+    ten_sessions: Server::default().ssh(sessions(MAX_SESSIONS[2])),
+    dropbear: Server::default().ssh(Ssh::Dropbear),
+    asyncssh: Server::default().ssh(Ssh::AsyncSsh { says_status: true }),
+    paramiko: Server::default().ssh(Ssh::Paramiko),
+    no_fsync: Server::default().rsync(Rsync::Refuses { option: "--fsync", aloud: true }),
+    no_fsync_and_silent: Server::default().rsync(Rsync::Refuses { option: "--fsync", aloud: false }),
+    no_partial_dir: Server::default().rsync(Rsync::Refuses { option: "--partial-dir", aloud: true }),
+    no_partial_dir_and_silent: Server::default().rsync(Rsync::Refuses { option: "--partial-dir", aloud: false }),
+    no_acknowledgements: Server::default().rsync(Rsync::Refuses { option: "--remove-source-files", aloud: true }),
+    no_acknowledgements_and_silent:
+        Server::default().rsync(Rsync::Refuses { option: "--remove-source-files", aloud: false }),
+    protocol_29: Server::default().rsync(Rsync::Protocol(29)),
+    protocol_30: Server::default().rsync(Rsync::Protocol(30)),
+}
+
+const MAX_SESSIONS: [&str; 3] = ["MaxSessions 1", "MaxSessions 2", "MaxSessions 10"];
+
+fn sessions(most: &'static str) -> Ssh {
+    Ssh::OpenSsh { setting: Some(most), key: "" }
+}
+
+/// Every SSH server with every account, and with every login shell every rsync.
+#[test]
+fn all_combinations() {
+    if !is_long_or_skipped() {
+        return;
+    }
+    let plain = Ssh::OpenSsh { setting: None, key: "" };
+    let servers = [plain, Ssh::Dropbear, Ssh::AsyncSsh { says_status: true }, Ssh::AsyncSsh { says_status: false }];
+    let servers = [&servers[..], &[Ssh::Paramiko], &MAX_SESSIONS.map(sessions)].concat();
+    let wrappers = [Account::Rrsync(""), Account::Rrsync("-wo"), Account::OnlyRsync];
+    let shells = ["dash", "bash", "fish", "tcsh", "busybox sh"].map(Account::Shell);
+    let options = ["--fsync", "--partial-dir", "--remove-source-files"];
+    let refusing = |aloud| options.map(|option| Rsync::Refuses { option, aloud });
+    let old = [29, 30, 31].map(Rsync::Protocol);
+    let rsyncs = [&[Rsync::Stock][..], &refusing(true), &refusing(false), &old].concat();
+    for ssh in servers {
+        for account in wrappers {
+            walk(&Server::default().ssh(ssh).account(account));
+        }
+        for account in shells {
+            for rsync in &rsyncs {
+                walk(&Server::default().ssh(ssh).account(account).rsync(*rsync));
+            }
+        }
+    }
+}
