@@ -284,7 +284,13 @@ impl Reading {
     /// A copy about which nothing is said is equal, if all complaints are about others.
     fn meaning_of_silence(&self, outcome: &Outcome) -> Result<()> {
         let text = &outcome.text;
-        if outcome.exit == Some(ExitStatus::Code(0)) && !text.is_partial() {
+        let ended_well = match outcome.exit {
+            Some(ExitStatus::Code(0)) => !text.is_partial(),
+            // Some servers never say how a command ended; who has a reason to end badly says so.
+            Some(ExitStatus::NotSaid) => !text.is_partial() && text.lines().next().is_none(),
+            _ => false,
+        };
+        if ended_well {
             return Ok(());
         }
         let is_explained = |line: &[u8]| {

@@ -33,6 +33,7 @@ servers! {
     ten_sessions: Server::default().ssh(sessions(MAX_SESSIONS[2])),
     dropbear: Server::default().ssh(Ssh::Dropbear),
     asyncssh: Server::default().ssh(Ssh::AsyncSsh { says_status: true }),
+    no_exit_status: Server::default().ssh(Ssh::AsyncSsh { says_status: false }),
     paramiko: Server::default().ssh(Ssh::Paramiko),
     no_fsync: Server::default().rsync(Rsync::Refuses { option: "--fsync", aloud: true }),
     no_fsync_and_silent: Server::default().rsync(Rsync::Refuses { option: "--fsync", aloud: false }),

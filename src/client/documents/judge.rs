@@ -184,7 +184,8 @@ impl SessionEnd<'_> {
     fn ended_clean(&self) -> bool {
         self.outcome.is_some_and(|outcome| {
             outcome.result.is_ok()
-                && outcome.exit == Some(ExitStatus::Code(0))
+                // Some servers never say how a command ended.
+                && matches!(outcome.exit, Some(ExitStatus::Code(0) | ExitStatus::NotSaid))
                 && !outcome.text.is_partial()
                 && !outcome.text.has_complaints()
         })
