@@ -42,6 +42,10 @@ pub enum Capability {
     Partial,
     /// Acknowledging each file.
     Acknowledge,
+    /// Leaving folders that travel with the documents as they are where they exist (`-K` and `-O`).
+    Folders,
+    /// Leaving holes where a file has zeros (`-S`).
+    Sparse,
     /// Running `sync`.
     Flush,
     /// Saying how much room there is.
@@ -50,7 +54,8 @@ pub enum Capability {
 
 impl Capability {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Fsync, Self::Partial, Self::Acknowledge, Self::Flush, Self::Space];
+    pub const ALL: [Self; 7] =
+        [Self::Fsync, Self::Partial, Self::Acknowledge, Self::Folders, Self::Sparse, Self::Flush, Self::Space];
 
     /// The word under which it is remembered.
     pub const fn as_str(self) -> &'static str {
@@ -58,6 +63,8 @@ impl Capability {
             Self::Fsync => "fsync",
             Self::Partial => "partial",
             Self::Acknowledge => "acknowledge",
+            Self::Folders => "folders",
+            Self::Sparse => "sparse",
             Self::Flush => "flush",
             Self::Space => "space",
         }
@@ -67,7 +74,7 @@ impl Capability {
     /// trying without each; a command beside rsync may also fail in passing.
     const fn proof(self) -> u32 {
         match self {
-            Self::Fsync | Self::Partial | Self::Acknowledge => 1,
+            Self::Fsync | Self::Partial | Self::Acknowledge | Self::Folders | Self::Sparse => 1,
             Self::Flush | Self::Space => 2,
         }
     }

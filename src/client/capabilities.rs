@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::proof::{Capability, Level, Refusal};
+use crate::wire::offer::Protocol;
 use crate::wire::server_args::PushOptions;
 
 /// Whether folders travel with the documents.
@@ -16,6 +17,19 @@ pub(crate) enum Folders {
     None,
     /// Folders on the way are made where they are missing; those that exist are left as they are.
     OnTheWay,
+}
+
+/// What the documents of a session are like, as far as its options depend on that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub folders: Folders,
+    /// Whether a file has holes.
+    pub sparse: bool,
+}
+
+impl Shape {
+    /// Names without folders, files without holes.
+    pub const PLAIN: Self = Self { folders: Folders::None, sparse: false };
 }
 
 /// How the proof of a session reads.
@@ -77,14 +91,17 @@ impl Capabilities {
         self.refusals.retain(|_, refusal| refusal.server == server);
     }
 
-    /// The options that stock rsync may not know, those that are missed least first.
-    pub fn options_to_doubt(&self) -> Vec<(Capability, &'static str)> {
-        let options = [
-            (Capability::Partial, "partial-dir", self.has(Capability::Partial)),
-            (Capability::Fsync, "fsync", self.durable()),
-            (Capability::Acknowledge, "remove-source-files", self.acknowledges()),
+    /// The options that stock rsync may not know, and words that name them; those that are missed least first.
+    pub fn options_to_doubt(&self, shape: Shape) -> Vec<(Capability, &'static [&'static str])> {
+        let asked = self.options(shape);
+        let options: [(Capability, &[&str], bool); 5] = [
+            (Capability::Sparse, &["-S"], asked.sparse),
+            (Capability::Folders, &["-K", "-O"], asked.keep_dirlinks),
+            (Capability::Partial, &["partial-dir"], asked.partial_dir),
+            (Capability::Fsync, &["fsync"], asked.fsync),
+            (Capability::Acknowledge, &["remove-source-files"], asked.acknowledge),
         ];
-        options.into_iter().filter(|(.., asked)| *asked).map(|(capability, word, _)| (capability, word)).collect()
+        options.into_iter().filter(|(.., asked)| *asked).map(|(capability, words, _)| (capability, words)).collect()
     }
 
     /// The same, asking for one thing less.
@@ -138,20 +155,29 @@ impl Capabilities {
         }
     }
 
+    /// Whether acknowledgements are asked for that this protocol does not have.
+    pub fn wait_in_vain(&self, protocol: Option<Protocol>) -> bool {
+        self.acknowledges() && protocol.is_some_and(|protocol| !protocol.acknowledges())
+    }
+
     /// How a session's proof reads.
     pub fn proof(&self) -> Proof {
         if self.acknowledges() { Proof::Acknowledgements } else { Proof::CleanEnd }
     }
 
     /// How documents travel: with their times, whatever size and time the copy there has, and never with owner, group
-    /// or mode.
-    pub fn options(&self, folders: Folders) -> PushOptions {
+    /// or mode. Folders that exist are left as they are, by one way or another.
+    pub fn options(&self, shape: Shape) -> PushOptions {
+        let on_the_way = shape.folders == Folders::OnTheWay;
+        let listed = on_the_way && self.has(Capability::Folders);
         PushOptions {
             recursive: true,
             times: true,
             ignore_times: true,
-            omit_directory_times: folders == Folders::OnTheWay,
-            keep_dirlinks: folders == Folders::OnTheWay,
+            omit_directory_times: listed,
+            keep_dirlinks: listed,
+            no_implied_dirs: on_the_way && !listed,
+            sparse: shape.sparse && self.has(Capability::Sparse),
             acknowledge: self.acknowledges(),
             fsync: self.durable(),
             partial_dir: self.has(Capability::Partial),
@@ -172,7 +198,7 @@ pub(crate) fn warning(capability: Capability) -> Option<&'static str> {
         Capability::Flush => Some(
             "this NAS does not let nas-sync run `sync`; documents are recorded at the level `stored`, and a power cut of the NAS may still cost the last ones",
         ),
-        Capability::Partial | Capability::Space => None,
+        Capability::Partial | Capability::Folders | Capability::Sparse | Capability::Space => None,
     }
 }
 
@@ -222,7 +248,21 @@ mod tests {
     fn what_is_left_out_is_asked_for_again_by_others() {
         let all = Capabilities::default();
         let less = all.leaving_out(Capability::Fsync);
-        assert!(!less.options(Folders::None).fsync && less.options(Folders::None).partial_dir);
-        assert!(all.options(Folders::None).fsync);
+        assert!(!less.options(Shape::PLAIN).fsync && less.options(Shape::PLAIN).partial_dir);
+        assert!(all.options(Shape::PLAIN).fsync);
+    }
+
+    #[test]
+    fn existing_folders_are_left_alone_in_one_of_two_ways_and_holes_are_kept_where_there_are_any() {
+        let shape = Shape { folders: Folders::OnTheWay, sparse: true };
+        let mut capabilities = Capabilities::default();
+        let all = capabilities.options(shape);
+        assert!(all.keep_dirlinks && all.omit_directory_times && all.sparse && !all.no_implied_dirs);
+        capabilities.refuse(refusal(Capability::Folders));
+        capabilities.refuse(refusal(Capability::Sparse));
+        let less = capabilities.options(shape);
+        assert!(!less.keep_dirlinks && !less.omit_directory_times && !less.sparse && less.no_implied_dirs);
+        let plain = Capabilities::default().options(Shape::PLAIN);
+        assert!(!plain.keep_dirlinks && !plain.no_implied_dirs && !plain.sparse);
     }
 }

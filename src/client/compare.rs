@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::destination::destination_of;
+use super::dry_run::unheard_of;
 use super::file_list;
 use super::login::Client;
 use super::nas::{Sum, Sums, sha256_of};
@@ -147,55 +148,87 @@ async fn dry_run(
     items: &[Item],
 ) -> Result<Vec<Comparison>> {
     let (given, root) = (items.to_vec(), root.cloned());
-    let (reading, entries) = blocking::run(move || Ok(Reading::look(given, root))).await?;
+    let (reading, metas) = blocking::run(move || Ok(Reading::look(given, root))).await?;
     let reading = Arc::new(reading);
     if reading.listed.is_empty() {
         return Ok(reading.comparisons(&[], None));
     }
-    // A file that cannot be there: a server that says nothing about it says nothing about any, so its silence proves nothing.
-    let unheard_of = reading.listed.len();
-    let ledger = Arc::new(Ledger::new(Arc::new(Silent), unheard_of + 1));
-    let mut entries = entries;
-    entries.push(FileEntry {
-        tag: u32::try_from(unheard_of).ok(),
-        ..FileEntry::new(
-            format!(".nas-sync-{:016x}", fastrand::u64(..)).as_bytes(),
-            EntryKind::File,
-            FileMeta::default(),
-        )
-    });
-    let has_folders = file_list::has_folders(reading.listed.iter().map(|&at| &reading.items[at].name));
-    let options = PushOptions {
+    let in_folders = file_list::has_folders(reading.listed.iter().map(|&at| &reading.items[at].name));
+    let mut options = PushOptions {
         recursive: true,
         dry_run: true,
         checksum: true,
-        keep_dirlinks: has_folders,
-        omit_directory_times: has_folders,
+        keep_dirlinks: in_folders,
+        omit_directory_times: in_folders,
         ..PushOptions::default()
     };
-    let push = Push {
-        offer: Offer::default(),
-        list: SendList { entries, fields: options.list_fields(), ..SendList::default() },
-        sources: Arc::clone(&reading) as Arc<dyn Sources>,
-        contents: Contents::Summed,
-        receipts: Receipts::NotAsked,
-        changed: ChangedFile::Invalidate,
-        mode: Mode::DryRun,
-        idle_limit: patience(client, items),
-        monitor: Arc::clone(&ledger) as Arc<dyn Monitor>,
-    };
-    let mut outcome = client.session(&destination_of(path), &options, push).await?;
+    let mut answer = ask(client, path, &reading, &metas, &options).await?;
+    if in_folders && answer.1.refused_an_option() {
+        (options.keep_dirlinks, options.omit_directory_times, options.no_implied_dirs) = (false, false, true);
+        answer = ask(client, path, &reading, &metas, &options).await?;
+    }
+    let (told, mut outcome) = answer;
     std::mem::replace(&mut outcome.result, Ok(()))?;
-    let told = ledger.take().files;
-    let says_what_differs = told[unheard_of].flags.is_some();
+    let about_unheard_of = told.last().and_then(|file| file.flags);
     let found = {
         let reading = Arc::clone(&reading);
         blocking::run(move || Ok(reading.comparisons(&told, Some(&outcome)))).await?
     };
-    if says_what_differs {
-        return Ok(found);
+    match about_unheard_of {
+        None => by_other_means(client, path, items, found).await,
+        Some(flags) if flags.has(ItemFlags::UNSAID) => tell_missing(client, path, items, found).await,
+        Some(_) => Ok(found),
     }
-    by_other_means(client, path, items, found).await
+}
+
+/// One dry run about all files of the list. Gives what was told about each, and last about a file that cannot be there.
+async fn ask(
+    client: &Client,
+    path: &str,
+    reading: &Arc<Reading>,
+    metas: &[FileMeta],
+    options: &PushOptions,
+) -> Result<(Vec<FileReport>, Outcome)> {
+    let listed = || reading.listed.iter().map(|&at| &reading.items[at]);
+    let mut entries = file_list::entries(listed().map(|item| &item.name).zip(metas.iter().copied()), options);
+    let unheard_of = FileEntry::new(unheard_of(), EntryKind::File, FileMeta::default());
+    entries.push(FileEntry { tag: u32::try_from(metas.len()).ok(), ..unheard_of });
+    let ledger = Arc::new(Ledger::new(Arc::new(Silent), metas.len() + 1));
+    let push = Push {
+        offer: Offer::default(),
+        list: SendList { entries, fields: options.list_fields(), ..SendList::default() },
+        sources: Arc::clone(reading) as Arc<dyn Sources>,
+        contents: Contents::Summed,
+        receipts: Receipts::NotAsked,
+        changed: ChangedFile::Invalidate,
+        mode: Mode::DryRun,
+        idle_limit: patience(client, &reading.items),
+        monitor: Arc::clone(&ledger) as Arc<dyn Monitor>,
+    };
+    let outcome = client.session(&destination_of(path), options, push).await?;
+    Ok((ledger.take().files, outcome))
+}
+
+/// Old rsyncs ask for a copy that differs as they ask for one that is missing: which of the two it is, as far as `sha256sum`
+/// on the NAS tells.
+async fn tell_missing(
+    client: &Client,
+    path: &str,
+    items: &[Item],
+    mut found: Vec<Comparison>,
+) -> Result<Vec<Comparison>> {
+    let differing: Vec<usize> = (0..items.len()).filter(|&at| matches!(found[at], Comparison::Differs)).collect();
+    let asked: Vec<Item> = differing.iter().map(|&at| items[at].clone()).collect();
+    let said = match sums(client, path, &asked).await {
+        Err(error) if error.kind() == ErrorKind::ExecRefused => Vec::new(),
+        said => said?,
+    };
+    for (at, comparison) in differing.into_iter().zip(said) {
+        if matches!(comparison, Comparison::Missing) {
+            found[at] = comparison;
+        }
+    }
+    Ok(found)
 }
 
 /// Where rsync says nothing in dry runs: what `sha256sum` says about the copies that rsync was silent about, or that nothing
@@ -241,8 +274,9 @@ struct Reading {
 }
 
 impl Reading {
-    /// Looks at the files here. Those that are gone, or clearly not what was recorded, need not be compared.
-    fn look(items: Vec<Item>, root: Option<Arc<HeldFolder>>) -> (Self, Vec<FileEntry>) {
+    /// Looks at the files here. Those that are gone, or clearly not what was recorded, need not be compared. Gives what is to
+    /// be said about the others.
+    fn look(items: Vec<Item>, root: Option<Arc<HeldFolder>>) -> (Self, Vec<FileMeta>) {
         let mut here = vec![None; items.len()];
         let mut files = Vec::new();
         for (at, item) in items.iter().enumerate() {
@@ -252,9 +286,8 @@ impl Reading {
                 Err(error) => here[at] = Some(Here::Unreadable(error)),
             }
         }
-        let entries = file_list::entries(files.iter().map(|(at, meta)| (&items[*at].name, *meta)));
-        let listed = files.iter().map(|(at, _)| *at).collect();
-        (Self { items, root, listed, here: Mutex::new(here) }, entries)
+        let (listed, metas) = files.into_iter().unzip();
+        (Self { items, root, listed, here: Mutex::new(here) }, metas)
     }
 
     /// What the session proved about each copy; without one, all is known beforehand. `told` is about the files of the

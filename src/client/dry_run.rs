@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use super::capabilities::{Capabilities, Folders};
+use super::capabilities::{Capabilities, Shape};
 use super::login::Client;
+use super::nas::has_folder;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::proof::{Capability, Refusal};
 use crate::role::event::{Monitor, Silent};
@@ -31,17 +32,22 @@ pub(crate) struct DryRun {
     pub outcome: Outcome,
     /// Whether the receiver would have made the folder.
     is_missing: bool,
+    /// Whether it does not even say that a file is missing that cannot be there, so that its silence about the folder says
+    /// nothing.
+    is_silent: bool,
 }
 
 impl DryRun {
-    /// Fails when the session did, or with `DestinationMissing` when the folder is not there.
-    pub fn check(self, folder: &str) -> Result<()> {
+    /// Fails when the session did, or with `DestinationMissing` when the folder is not there. Where rsync does not tell, the
+    /// NAS is asked in another way; where it cannot be, the folder counts as there.
+    pub async fn check(self, client: &Client, folder: &str) -> Result<()> {
         let missing = || {
             let message = format!("{} does not exist on the NAS", text::escape(folder));
             NasSyncError::new(ErrorKind::DestinationMissing, message)
         };
         match self.outcome.result {
             Ok(()) if self.is_missing => Err(missing()),
+            Ok(()) if self.is_silent && has_folder(client, folder).await? == Some(false) => Err(missing()),
             Ok(()) => Ok(()),
             // The folder above it is not there either.
             Err(error) if error.kind() == ErrorKind::DestinationMissing => {
@@ -52,14 +58,23 @@ impl DryRun {
     }
 }
 
-/// Asks the NAS what it would do about the folder itself.
-pub(crate) async fn dry_run(client: &Client, folder: &str, capabilities: &Capabilities) -> Result<DryRun> {
-    let ledger = Arc::new(Ledger::new(Arc::new(Silent), 1));
+/// Asks the NAS what it would do about the folder itself, with the options that documents of this shape need.
+pub(crate) async fn dry_run(
+    client: &Client,
+    folder: &str,
+    capabilities: &Capabilities,
+    shape: Shape,
+) -> Result<DryRun> {
+    let ledger = Arc::new(Ledger::new(Arc::new(Silent), 2));
     let meta = FileMeta { permissions: 0o755, ..FileMeta::default() };
     let entry = FileEntry::new(&b"."[..], EntryKind::Directory(Content::Unlisted), meta);
+    let unheard_of = FileEntry::new(unheard_of(), EntryKind::File, FileMeta::default());
     let push = Push {
         offer: Offer::default(),
-        list: SendList { entries: vec![FileEntry { tag: Some(0), ..entry }], ..SendList::default() },
+        list: SendList {
+            entries: vec![FileEntry { tag: Some(0), ..entry }, FileEntry { tag: Some(1), ..unheard_of }],
+            ..SendList::default()
+        },
         sources: Arc::new(NoSources),
         contents: Contents::Unsummed,
         receipts: Receipts::NotAsked,
@@ -68,26 +83,42 @@ pub(crate) async fn dry_run(client: &Client, folder: &str, capabilities: &Capabi
         idle_limit: client.idle_limit(),
         monitor: Arc::clone(&ledger) as Arc<dyn Monitor>,
     };
-    let asked = capabilities.options(Folders::None);
-    let options = PushOptions { dry_run: true, times: false, omit_directory_times: true, ..asked };
+    let options = PushOptions { dry_run: true, times: false, ..capabilities.options(shape) };
     let destination = format!("{}/", folder.trim_end_matches('/'));
     let outcome = client.session(destination.as_bytes(), &options, push).await?;
-    let is_missing = ledger.take().files[0].flags.is_some_and(|flags| flags.has(ItemFlags::NEW));
-    Ok(DryRun { outcome, is_missing })
+    let told = ledger.take().files;
+    let is_missing = told[0].flags.is_some_and(|flags| flags.has(ItemFlags::NEW));
+    // Old protocols ask for files alone, and do not say what differs.
+    let is_silent = told[1].flags.is_none_or(|flags| flags.has(ItemFlags::UNSAID));
+    Ok(DryRun { outcome, is_missing, is_silent })
+}
+
+/// The name of a file that cannot be there: a server that says nothing about it says nothing about any.
+pub(super) fn unheard_of() -> Vec<u8> {
+    format!(".nas-sync-{:016x}", fastrand::u64(..)).into_bytes()
 }
 
 /// Finds out which options a server refuses that ended before the handshake. Gives the last dry run: whether the server
 /// takes what is left, or why nothing could be found out.
-pub(crate) async fn find_refused(client: &Client, folder: &str, capabilities: &mut Capabilities) -> Result<DryRun> {
-    let mut last = dry_run(client, folder, capabilities).await?;
+pub(crate) async fn find_refused(
+    client: &Client,
+    folder: &str,
+    capabilities: &mut Capabilities,
+    shape: Shape,
+) -> Result<DryRun> {
+    let mut last = dry_run(client, folder, capabilities, shape).await?;
     if last.outcome.refused_an_option() {
         // It may have been in passing.
-        last = dry_run(client, folder, capabilities).await?;
+        last = dry_run(client, folder, capabilities, shape).await?;
     }
     while last.outcome.refused_an_option() {
-        let Some(refusal) = find_one(client, folder, capabilities, &last.outcome).await? else { break };
+        let Some(refusal) = find_one(client, folder, capabilities, shape, &last.outcome).await? else { break };
         capabilities.refuse(refusal);
-        last = dry_run(client, folder, capabilities).await?;
+        last = dry_run(client, folder, capabilities, shape).await?;
+    }
+    if capabilities.wait_in_vain(last.outcome.protocol) {
+        let evidence = "its protocol has no acknowledgements";
+        capabilities.refuse(Refusal::new(Capability::Acknowledge, evidence, client.ssh().server_version()));
     }
     Ok(last)
 }
@@ -97,13 +128,14 @@ async fn find_one(
     client: &Client,
     folder: &str,
     capabilities: &Capabilities,
+    shape: Shape,
     refused: &Outcome,
 ) -> Result<Option<Refusal>> {
     let mut fewer = capabilities.clone();
     let mut evidence = evidence(refused);
-    while let Some(doubted) = most_doubtful(&fewer, &evidence) {
+    while let Some(doubted) = most_doubtful(&fewer, shape, &evidence) {
         fewer = fewer.leaving_out(doubted);
-        let trial = dry_run(client, folder, &fewer).await?.outcome;
+        let trial = dry_run(client, folder, &fewer, shape).await?.outcome;
         if trial.protocol.is_some() {
             return Ok(Some(Refusal::new(doubted, evidence, client.ssh().server_version())));
         }
@@ -116,9 +148,9 @@ async fn find_one(
 }
 
 /// The option that the server names; else the one that is missed least.
-fn most_doubtful(capabilities: &Capabilities, said: &str) -> Option<Capability> {
-    let doubted = capabilities.options_to_doubt();
-    let named = doubted.iter().find(|(_, word)| said.contains(word));
+fn most_doubtful(capabilities: &Capabilities, shape: Shape, said: &str) -> Option<Capability> {
+    let doubted = capabilities.options_to_doubt(shape);
+    let named = doubted.iter().find(|(_, words)| words.iter().any(|word| said.contains(word)));
     named.or(doubted.first()).map(|(capability, _)| *capability)
 }
 

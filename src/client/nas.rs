@@ -23,6 +23,11 @@ pub use super::space::Space;
 
 /// Proves that the commands before it ended well.
 const FLUSHED: &str = "nas-sync-flushed";
+/// Proves that a file is gone.
+const REMOVED: &str = "nas-sync-removed";
+/// What the NAS says about a folder.
+const THERE: &str = "nas-sync-folder";
+const NOT_THERE: &str = "nas-sync-no-folder";
 /// The SHA-256 of nothing. A NAS that can sum says it first.
 const SUM_OF_NOTHING: &[u8] = b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 /// Says one line for each file, in their order, whatever a file is called.
@@ -32,8 +37,8 @@ const SUM_EACH: &str = "for f do if test -h \"$f\"; then echo missing; elif test
 const MOST: usize = 64 * 1024;
 /// The most bytes of the line about one file.
 const MOST_PER_SUM: usize = 80;
-/// How long the NAS may take to say how much room it has.
-const SPACE_WAIT: Duration = Duration::from_secs(15);
+/// How long the NAS may take for what a shell does at once.
+const SHORT_WAIT: Duration = Duration::from_secs(15);
 /// How much of a refusal is worth showing, in bytes.
 const SHOWN: usize = 300;
 
@@ -99,10 +104,34 @@ pub async fn flush(client: &Client, path: &str, scope: Flush, limit: Duration) -
     )
 }
 
+/// Whether the destination folder is there. `None` where the NAS does not say. Fails when the connection is lost, or with
+/// `Usage` for a path that cannot be written on a command line.
+pub(super) async fn has_folder(client: &Client, path: &str) -> Result<Option<bool>> {
+    let line = [b"test -d ", &word(path)?[..], format!(" && echo {THERE} || echo {NOT_THERE}").as_bytes()].concat();
+    let patience = Patience::Whole(SHORT_WAIT);
+    let answer = ask(client, Question { line, input: Bytes::new(), patience, most: MOST }).await?;
+    let Answer::Output(said) = answer else { return Ok(None) };
+    Ok(match said.lines().next_back() {
+        Some(line) if line == THERE.as_bytes() => Some(true),
+        Some(line) if line == NOT_THERE.as_bytes() => Some(false),
+        _ => None,
+    })
+}
+
+/// Removes a file of ours from the destination folder. Gives whether it is gone for certain. Fails when the connection is
+/// lost, or with `Usage` for a path that cannot be written on a command line.
+pub(super) async fn remove(client: &Client, path: &str, name: &str) -> Result<bool> {
+    let file = word(&format!("{}/{name}", path.trim_end_matches('/')))?;
+    let line = [b"rm -f ", &file[..], format!(" && echo {REMOVED}").as_bytes()].concat();
+    let patience = Patience::Whole(SHORT_WAIT);
+    let answer = ask(client, Question { line, input: Bytes::new(), patience, most: MOST }).await?;
+    Ok(matches!(answer, Answer::Output(said) if said.lines().next_back() == Some(REMOVED.as_bytes())))
+}
+
 /// How much room is left where the destination folder is. `None` where the NAS does not say.
 pub async fn free_space(client: &Client, path: &str) -> Option<Space> {
     let line = [b"df -Pk ", &word(path).ok()?[..]].concat();
-    let patience = Patience::Whole(SPACE_WAIT);
+    let patience = Patience::Whole(SHORT_WAIT);
     match ask(client, Question { line, input: Bytes::new(), patience, most: MOST }).await {
         Ok(Answer::Output(said)) if said.ended_well() => parse_df(&said.stdout),
         _ => None,

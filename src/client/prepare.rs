@@ -99,7 +99,7 @@ fn prepare_named(pairs: Vec<(PathBuf, RemoteName)>, options: PushOptions) -> Pre
             Err(error) => failures.push((name.into_bytes(), error)),
         }
     }
-    let entries = file_list::entries(files.iter().map(|(name, meta)| (name, *meta)));
+    let entries = file_list::entries(files.iter().map(|(name, meta)| (name, *meta)), &options);
     let list = send_list(entries, &options);
     Prepared { options, list, sources: Arc::new(NamedSources(paths)), warnings: Vec::new(), failures }
 }

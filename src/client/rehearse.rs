@@ -1,11 +1,14 @@
-//! A session that leaves nothing behind: whether rsync on the NAS can make a file in the destination folder. The receiver makes its temporary file, finds its whole-file sum wrong, asks once more, and keeps
-//! nothing.
+//! A session that leaves nothing behind: whether rsync on the NAS can make a file in the destination folder. The receiver
+//! makes its temporary file, finds its whole-file sum wrong, asks once more, and keeps nothing; what very old ones keep is
+//! removed.
 
 use std::sync::Arc;
 
-use super::capabilities::{Capabilities, Folders};
+use super::capabilities::{Capabilities, Shape};
+use super::destination::destination_of;
 use super::dry_run::NoSources;
 use super::login::Client;
+use super::nas::remove;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::event::{Monitor, Silent};
 use crate::role::ledger::Ledger;
@@ -36,11 +39,11 @@ impl Rehearsal {
 }
 
 /// Sends one file that cannot be stored.
-pub(crate) async fn rehearse(client: &Client, destination: &[u8], capabilities: &Capabilities) -> Result<Rehearsal> {
+pub(crate) async fn rehearse(client: &Client, folder: &str, capabilities: &Capabilities) -> Result<Rehearsal> {
     let ledger = Arc::new(Ledger::new(Arc::new(Silent), 0));
-    let name = format!(".nas-sync-test-{}", std::process::id()).into_bytes();
+    let name = format!(".nas-sync-test-{}", std::process::id());
     let meta = FileMeta { permissions: 0o600, ..FileMeta::default() };
-    let entry = FileEntry::new(name, EntryKind::File, meta);
+    let entry = FileEntry::new(name.as_bytes(), EntryKind::File, meta);
     let push = Push {
         offer: Offer::default(),
         list: SendList { entries: vec![entry], ..SendList::default() },
@@ -53,8 +56,11 @@ pub(crate) async fn rehearse(client: &Client, destination: &[u8], capabilities: 
         monitor: Arc::clone(&ledger) as Arc<dyn Monitor>,
     };
     // What fails its check is kept in the folder of partial files, and nothing is to stay behind.
-    let options = PushOptions { partial_dir: false, ..capabilities.options(Folders::None) };
-    let outcome = client.session(destination, &options, push).await?;
+    let options = PushOptions { partial_dir: false, ..capabilities.options(Shape::PLAIN) };
+    let outcome = client.session(&destination_of(folder), &options, push).await?;
+    if outcome.result.is_ok() && !outcome.text.says_discarded() && !remove(client, folder, &name).await? {
+        tracing::warn!("the NAS may have kept {name} in the destination folder; it can be removed");
+    }
     Ok(Rehearsal { outcome, tries: ledger.take().totals.sent })
 }
 

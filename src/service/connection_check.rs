@@ -5,7 +5,8 @@ use std::time::Duration;
 use chrono::Utc;
 
 use super::NasSyncService;
-use crate::client::capabilities::Capabilities;
+use super::layout::Layout;
+use crate::client::capabilities::{Capabilities, Folders, Shape};
 use crate::client::dry_run::find_refused;
 use crate::client::nas::{self, Flush, Flushed};
 use crate::client::rehearse::rehearse;
@@ -37,12 +38,14 @@ pub struct ConnectionReport {
 pub(super) async fn test(service: &NasSyncService) -> Result<ConnectionReport> {
     let mut connection = service.connection()?;
     let client = connection.client().await?;
-    let destination = service.destination()?;
     let folder = service.nas_path()?;
     // Everything is asked anew, whatever was remembered: the NAS may have been updated.
     let mut capabilities = Capabilities::without([], service.settings().durability);
-    find_refused(&client, folder, &mut capabilities).await?.check(folder)?;
-    let protocol = rehearse(&client, &destination, &capabilities).await?.check()?;
+    let layout = Layout::parse(&service.settings().layout)?;
+    let folders = if layout.makes_folders() { Folders::OnTheWay } else { Folders::None };
+    let shape = Shape { folders, ..Shape::PLAIN };
+    find_refused(&client, folder, &mut capabilities, shape).await?.check(&client, folder).await?;
+    let protocol = rehearse(&client, folder, &capabilities).await?.check()?;
     if capabilities.durable() {
         // Asked twice, for it may be refused in passing.
         for _ in 0..2 {

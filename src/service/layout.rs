@@ -93,6 +93,18 @@ impl Placeholder {
 }
 
 impl Layout {
+    /// Whether a name may lie in a folder below the destination.
+    pub fn makes_folders(&self) -> bool {
+        match &self.0 {
+            Rule::Flat => false,
+            Rule::Tree => true,
+            Rule::Template(pieces) => pieces.iter().any(|piece| match piece {
+                Piece::Text(text) => text.contains('/'),
+                Piece::Value(value) => *value == Placeholder::Path,
+            }),
+        }
+    }
+
     /// Reads `flat`, `tree` or a template. Fails with `Usage` for anything that can give no valid name, or one name
     /// to every document.
     pub fn parse(text: &str) -> Result<Self> {

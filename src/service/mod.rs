@@ -23,7 +23,6 @@ use self::sync::{Others, Request, Stopping};
 use self::verify::{VerifyReport, VerifyRequest};
 use crate::blocking;
 use crate::client::ClientConfig;
-use crate::client::destination::destination_of;
 use crate::client::documents::{DocumentMonitor, FailedDocument, Unmonitored, open_upload_dir};
 use crate::config::{ConfigStatus, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -263,11 +262,6 @@ impl NasSyncService {
     /// What a [`Client`](crate::Client) for this NAS needs. Fails with `NotConfigured`, naming what is missing.
     pub fn client_config(&self) -> Result<ClientConfig> {
         ClientConfig::of(&self.settings)
-    }
-
-    /// The destination as rsync gets it.
-    fn destination(&self) -> Result<Vec<u8>> {
-        self.nas_path().map(destination_of)
     }
 
     /// The destination as it was configured.

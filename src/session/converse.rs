@@ -61,6 +61,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Whether a wrapper that lets in one rsync at a time found another one at work.
+    pub fn found_another(&self) -> bool {
+        self.protocol.is_none() && self.result.is_err() && self.text.says_one_at_a_time()
+    }
+
     /// Whether the server refused its arguments before anything else happened, so that fewer may do.
     pub fn refused_an_option(&self) -> bool {
         self.protocol.is_none() && self.result.as_ref().is_err_and(|error| error.kind() == ErrorKind::OptionRefused)

@@ -113,6 +113,13 @@ fn no_handshake(input: &[u8], received: &Received) -> NasSyncError {
     }
     match status {
         Some(127) => told(ErrorKind::RsyncMissing, "the NAS has no rsync at that name"),
+        _ if received.text.says_one_at_a_time() => told(
+            ErrorKind::RemoteFailed,
+            "the key is bound to rrsync, which lets in one rsync at a time, and another one is at work",
+        )
+        .with_solution(
+            "Run the same command again when the other one is done; or write `rrsync -no-lock` in authorized_keys on the NAS.",
+        ),
         Some(126) => told(ErrorKind::RsyncMissing, "the program named as rsync cannot be run on the NAS"),
         _ if says_one_of(&[
             "not allowed to execute",
@@ -137,7 +144,7 @@ fn without_status(received: &Received) -> NasSyncError {
     };
     let kind = match line {
         _ if contains(line, "not found") => Some(ErrorKind::RsyncMissing),
-        _ if contains(line, "unknown option") => Some(ErrorKind::OptionRefused),
+        _ if contains(line, "unknown option") || contains(line, "has been disabled") => Some(ErrorKind::OptionRefused),
         _ => kind_of_text(line),
     };
     let message = format!("rsync on the NAS ended at once: {}", text::escape_bytes(line));
@@ -211,6 +218,8 @@ mod tests {
         assert_eq!(kind(b"Hi", "", 0), ErrorKind::StrayOutput);
         assert_eq!(kind(b"", "rsync: --fsync: unknown option", 1), ErrorKind::OptionRefused);
         assert_eq!(kind(b"This service allows sftp connections only.\n", "", 1), ErrorKind::ExecRefused);
+        let locked = "rrsync error: Another instance of rrsync is already accessing this directory.";
+        assert_eq!(kind(b"", locked, 1), ErrorKind::RemoteFailed);
         assert_eq!(kind(b"rsync service is no running\n", "", 43), ErrorKind::ServiceDisabled);
     }
 
@@ -227,5 +236,6 @@ mod tests {
             ErrorKind::DestinationMissing
         );
         assert_eq!(kind("rsync: --fsync: unknown option"), ErrorKind::OptionRefused);
+        assert_eq!(kind("rrsync error: option -K has been disabled on this server."), ErrorKind::OptionRefused);
     }
 }

@@ -10,6 +10,7 @@ use crate::role::event::{Event, Monitor};
 use crate::role::list::{FileList, SendList, Sources};
 use crate::role::sender::{self, ChangedFile, Mode, SendJob};
 use crate::transport::Exec;
+use crate::wire::flist::{Content, EntryKind};
 use crate::wire::mux::Message;
 use crate::wire::offer::Offer;
 
@@ -49,6 +50,9 @@ pub async fn push(exec: Exec, push: Push) -> Outcome {
     let Push { offer, mut list, sources, contents, receipts, changed, mode, idle_limit, monitor } = push;
     let terms = Terms { offer, receipts, idle_limit, monitor: Arc::clone(&monitor) };
     converse(exec, terms, move |negotiated| {
+        if !negotiated.list.content_flags {
+            list.entries.retain(|entry| entry.kind != EntryKind::Directory(Content::Implied));
+        }
         if contents == Contents::Summed {
             list.sum_contents(&*sources, negotiated.list_sum);
         }

@@ -54,6 +54,16 @@ impl RemoteText {
         &self.bytes
     }
 
+    /// Whether a file that failed its check was thrown away. rsync before 2.6.3 keeps it.
+    pub fn says_discarded(&self) -> bool {
+        contains(&self.bytes, "update discarded")
+    }
+
+    /// Whether a wrapper that lets in one rsync at a time found another one at work.
+    pub fn says_one_at_a_time(&self) -> bool {
+        contains(&self.bytes, "Another instance of rrsync")
+    }
+
     /// Whether there may have been more than is kept.
     pub fn is_cut(&self) -> bool {
         self.bytes.len() >= MAX_TEXT

@@ -23,6 +23,17 @@ pub(super) fn meta_of(stat: &Stat) -> FileMeta {
     }
 }
 
+/// Holes below this size, in bytes, are worth nobody's while; small files may have no block of their own at all.
+const LEAST_HOLE: u64 = 64 * 1024;
+/// What a block is in `st_blocks`, whatever the file system's own are.
+const BLOCK: u64 = 512;
+
+/// Whether a file has holes, or is compressed by its file system so well that it may have.
+pub(super) fn has_holes(stat: &Stat) -> bool {
+    let stored = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK);
+    size_of(stat).saturating_sub(stored) >= LEAST_HOLE
+}
+
 pub(super) fn size_of(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
 }

@@ -14,7 +14,7 @@ use rustix::fs::{Advice, AtFlags, CWD, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 use sha2::{Digest as _, Sha256};
 
-use super::attrs::meta_of;
+use super::attrs::{has_holes, meta_of};
 use super::beneath;
 use super::folder::HeldFolder;
 use super::refusal::{cannot_open, cannot_read, require_regular};
@@ -37,6 +37,7 @@ pub struct SourceFile {
     meta: FileMeta,
     stamp: Stamp,
     settled: bool,
+    sparse: bool,
     /// Of what has been read, where somebody asked for it.
     sha256: Option<Sha256>,
 }
@@ -115,8 +116,8 @@ impl SourceFile {
             // Only a hint; a file system without read-ahead loses nothing.
             let _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
         }
-        let (meta, stamp) = (meta_of(&stat), Stamp::of(&stat));
-        Ok(Self { file, folder, name, shown: shown.to_owned(), meta, stamp, settled, sha256: None })
+        let (meta, stamp, sparse) = (meta_of(&stat), Stamp::of(&stat), has_holes(&stat));
+        Ok(Self { file, folder, name, shown: shown.to_owned(), meta, stamp, settled, sparse, sha256: None })
     }
 
     /// Size, times, mode and owner when it was opened.
@@ -127,6 +128,11 @@ impl SourceFile {
     /// The stamp taken when it was opened.
     pub fn stamp(&self) -> &Stamp {
         &self.stamp
+    }
+
+    /// Whether it takes clearly less room on its disk than its length.
+    pub fn is_sparse(&self) -> bool {
+        self.sparse
     }
 
     /// The path, for messages.

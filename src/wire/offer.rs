@@ -24,6 +24,11 @@ impl Protocol {
         self.0
     }
 
+    /// Whether it has a message by which a receiver acknowledges a file.
+    pub const fn acknowledges(self) -> bool {
+        self.0 >= 29
+    }
+
     /// Whether a client of this version describes its capabilities in the server's arguments.
     pub const fn announces_capabilities(self) -> bool {
         self.0 >= 30

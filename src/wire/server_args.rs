@@ -43,6 +43,11 @@ pub struct PushOptions {
     pub checksum: bool,
     /// `-I`: transfers every file, also those of equal size and time.
     pub ignore_times: bool,
+    /// `-R --no-implied-dirs`: names are paths, and the folders on the way are made where they are missing, and else left as
+    /// they are.
+    pub no_implied_dirs: bool,
+    /// `-S`: leaves holes where a file has zeros.
+    pub sparse: bool,
     /// `--numeric-ids`: sends no names of users and groups.
     pub numeric_ids: bool,
     /// `--timeout`: seconds after which the server gives up an idle connection.
@@ -70,6 +75,7 @@ impl PushOptions {
         arguments.extend(compression_arguments(offer.compression));
         arguments.extend(self.timeout.map(|seconds| format!("--timeout={seconds}")));
         arguments.extend(self.numeric_ids.then(|| String::from("--numeric-ids")));
+        arguments.extend(self.no_implied_dirs.then(|| String::from("--no-implied-dirs")));
         arguments.extend(self.acknowledge.then(|| String::from("--remove-source-files")));
         if self.partial_dir {
             arguments.extend(["--partial-dir", PARTIAL_DIR].map(String::from));
@@ -100,6 +106,8 @@ impl PushOptions {
             (self.recursive, 'r'),
             (self.checksum, 'c'),
             (self.ignore_times, 'I'),
+            (self.no_implied_dirs, 'R'),
+            (self.sparse, 'S'),
             (compress, 'z'),
         ] {
             word.extend(wanted.then_some(letter));
@@ -264,6 +272,8 @@ mod tests {
         assert_eq!(text(&fsync, &offer, "d"), "rsync --server -te.fCvu --fsync . d");
         let partial = PushOptions { times: true, partial_dir: true, ..PushOptions::default() };
         assert_eq!(text(&partial, &offer, "d"), "rsync --server -te.fCvu --partial-dir .rsync-partial . d");
+        let bare = PushOptions { recursive: true, no_implied_dirs: true, sparse: true, ..PushOptions::default() };
+        assert_eq!(text(&bare, &offer, "d"), "rsync --server -rRSe.fCvu --no-implied-dirs . d");
         let all = PushOptions { acknowledge: true, fsync: true, ..partial };
         assert_eq!(
             text(&all, &offer, "~/d"),

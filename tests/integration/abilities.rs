@@ -187,6 +187,27 @@ async fn a_missing_folder_behind_rrsync_is_an_error_and_is_not_made() {
     assert_eq!(site.stored_names(), [".rsync-partial"]);
 }
 
+/// A NAS whose rsync makes a missing folder and says nothing in a dry run, as openrsync. A model: a script in front of the
+/// stock one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_folder_is_noticed_where_rsync_would_make_it() {
+    let mut site = Site::new();
+    site.wrap_rsync(
+        "case \"$2\" in -n*) exec rsync --server --existing --ignore-existing \"$2\" . \"$NAS/\";; esac\n\
+         for folder; do :; done\nmkdir -p \"$folder\"\nexec rsync \"$@\"",
+    );
+    site.document("a.pdf", b"content").await;
+    let missing = site.path("nas/not mounted");
+    site.set("NAS_PATH", missing.clone());
+    assert_eq!(site.service().test_connection().await.unwrap_err().kind(), ErrorKind::DestinationMissing);
+    let summary = site.sync().await;
+    assert_eq!(summary.stopped.as_ref().map(nas_sync::NasSyncError::kind), Some(ErrorKind::DestinationMissing));
+    assert_eq!((summary.synced, site.stored_names()), (0, Vec::new()));
+    fs::create_dir(missing).unwrap();
+    site.service().test_connection().await.unwrap();
+    assert_eq!(site.sync().await.synced, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_level_sent_can_be_asked_for_where_nothing_is_acknowledged() {
     let mut site = Site::new();

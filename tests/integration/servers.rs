@@ -1,11 +1,16 @@
 //! The servers that people have, as far as a package brings them: each login shell, wrapper and SSH server takes the same
 //! walk (`walk`), and what it proves of a document is asserted exactly.
 //!
-//! On all of them the NAS user is not root. `NAS_SYNC_LONG=1` tries all combinations of their parts.
+//! On all of them the NAS user is not root. `NAS_SYNC_LONG=1` tries all combinations of their parts, and what stands in
+//! `NAS_SYNC_RSYNCS` is tried as well: programs with the level that they can prove, as in `/opt/rsync-2.6.0=sent`.
 
+mod folders;
+mod old;
 mod server;
+mod sparse;
 mod walk;
 
+use nas_sync::Level;
 use server::{Account, Rsync, Server, Ssh};
 use walk::walk;
 
@@ -26,6 +31,8 @@ servers! {
     fish: Server::default().account(Account::Shell("fish")),
     tcsh: Server::default().account(Account::Shell("tcsh")),
     busybox: Server::default().account(Account::Shell("busybox sh")),
+    rrsync: Server::default().account(Account::Rrsync("")),
+    rrsync_that_only_takes: Server::default().account(Account::Rrsync("-wo")),
     a_command_that_lets_only_rsync_through: Server::default().account(Account::OnlyRsync),
     a_restricted_key: Server::default().ssh(Ssh::OpenSsh { setting: None, key: "restrict " }),
     one_session: Server::default().ssh(sessions(MAX_SESSIONS[0])),
@@ -42,6 +49,8 @@ servers! {
     no_acknowledgements: Server::default().rsync(Rsync::Refuses { option: "--remove-source-files", aloud: true }),
     no_acknowledgements_and_silent:
         Server::default().rsync(Rsync::Refuses { option: "--remove-source-files", aloud: false }),
+    protocol_27: Server::default().rsync(Rsync::Protocol(27)),
+    protocol_28: Server::default().rsync(Rsync::Protocol(28)),
     protocol_29: Server::default().rsync(Rsync::Protocol(29)),
     protocol_30: Server::default().rsync(Rsync::Protocol(30)),
 }
@@ -65,7 +74,7 @@ fn all_combinations() {
     let shells = ["dash", "bash", "fish", "tcsh", "busybox sh"].map(Account::Shell);
     let options = ["--fsync", "--partial-dir", "--remove-source-files"];
     let refusing = |aloud| options.map(|option| Rsync::Refuses { option, aloud });
-    let old = [29, 30, 31].map(Rsync::Protocol);
+    let old = [27, 28, 29, 30, 31].map(Rsync::Protocol);
     let rsyncs = [&[Rsync::Stock][..], &refusing(true), &refusing(false), &old].concat();
     for ssh in servers {
         for account in wrappers {
@@ -76,5 +85,16 @@ fn all_combinations() {
                 walk(&Server::default().ssh(ssh).account(account).rsync(*rsync));
             }
         }
+    }
+}
+
+/// Programs that no package brings.
+#[test]
+fn rsyncs_that_somebody_built() {
+    let programs = std::env::var("NAS_SYNC_RSYNCS").unwrap_or_default();
+    for word in programs.split_whitespace() {
+        let (program, level) = word.split_once('=').expect("PROGRAM=LEVEL");
+        let rsync = Rsync::Program(program.to_owned().leak(), Level::from_name(level).expect("a level"));
+        walk(&Server::default().rsync(rsync));
     }
 }

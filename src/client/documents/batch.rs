@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::events::{DocumentEvent, DocumentMonitor};
 use super::prepared::Prepared;
-use crate::client::capabilities::{Capabilities, Folders, Proof};
+use crate::client::capabilities::{Capabilities, Folders, Proof, Shape};
 use crate::client::file_list;
 use crate::error::Result;
 use crate::id::DocumentId;
@@ -25,22 +25,28 @@ const FILE_PERMISSIONS: u16 = 0o644;
 pub(super) struct Batch {
     pub documents: Vec<Prepared>,
     pub asked: Capabilities,
+    /// Whether other sessions run beside it.
+    pub beside_others: bool,
     /// What the session tells about each of them; it outlives a session that is cut off.
     pub ledger: Arc<Ledger>,
 }
 
 impl Batch {
-    pub fn new(documents: Vec<Prepared>, asked: Capabilities, monitor: &Arc<dyn DocumentMonitor>) -> Self {
+    pub fn new(
+        documents: Vec<Prepared>,
+        asked: Capabilities,
+        beside_others: bool,
+        monitor: &Arc<dyn DocumentMonitor>,
+    ) -> Self {
         let name = |document: &Prepared| (document.id.clone(), document.name.clone(), document.bytes());
         let keyed = Keyed { documents: documents.iter().map(name).collect(), monitor: Arc::clone(monitor) };
         let ledger = Arc::new(Ledger::new(Arc::new(keyed), documents.len()));
-        Self { documents, asked, ledger }
+        Self { documents, asked, beside_others, ledger }
     }
 
-    /// Whether names of this batch lie in folders, which then travel too.
-    pub fn folders(&self) -> Folders {
-        let in_folders = file_list::has_folders(self.documents.iter().map(|document| &document.name));
-        if in_folders { Folders::OnTheWay } else { Folders::None }
+    /// What its documents are like.
+    pub fn shape(&self) -> Shape {
+        shape_of(&self.documents)
     }
 
     /// What the session is to do.
@@ -67,8 +73,16 @@ impl Batch {
     fn list(&self) -> SendList {
         let file = |document: &'_ Prepared| FileMeta { permissions: FILE_PERMISSIONS, ..document.meta };
         let files = self.documents.iter().map(|document| (&document.name, file(document)));
-        SendList { entries: file_list::entries(files), ..SendList::default() }
+        let options = self.asked.options(self.shape());
+        SendList { entries: file_list::entries(files, &options), ..SendList::default() }
     }
+}
+
+/// What these documents are like: whether names lie in folders, which then travel too, and whether a file has holes.
+pub(super) fn shape_of(documents: &[Prepared]) -> Shape {
+    let in_folders = file_list::has_folders(documents.iter().map(|document| &document.name));
+    let folders = if in_folders { Folders::OnTheWay } else { Folders::None };
+    Shape { folders, sparse: documents.iter().any(|document| document.sparse) }
 }
 
 /// The files of a session.

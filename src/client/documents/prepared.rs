@@ -44,6 +44,8 @@ pub struct Prepared {
     pub meta: FileMeta,
     /// What tells whether it is still the same.
     pub stamp: Stamp,
+    /// Whether it has holes.
+    pub sparse: bool,
 }
 
 impl Prepared {
@@ -52,14 +54,14 @@ impl Prepared {
     /// Fails like [`SourceFile::open_document`], and with `NameUnsendable` for a name that rsync needs for itself.
     pub fn look(document: OutgoingDocument, root: Option<&HeldFolder>) -> Result<Self> {
         let file = SourceFile::open_document(root, &document.path)?;
-        Self::new(document, *file.meta(), *file.stamp())
+        Self::new(document, &file)
     }
 
     /// A document whose file the caller has looked at. Fails with `NameUnsendable` for a name that rsync needs for itself.
-    pub fn new(document: OutgoingDocument, meta: FileMeta, stamp: Stamp) -> Result<Self> {
+    pub fn new(document: OutgoingDocument, file: &SourceFile) -> Result<Self> {
         let OutgoingDocument { id, path, name } = document;
         refuse_partial_dir(&name)?;
-        Ok(Self { id, path, name, meta, stamp })
+        Ok(Self { id, path, name, meta: *file.meta(), stamp: *file.stamp(), sparse: file.is_sparse() })
     }
 
     /// Its folder below the destination; empty for the destination itself.

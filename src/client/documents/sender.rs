@@ -9,13 +9,13 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 
-use super::batch::{Batch, distribute};
+use super::batch::{Batch, distribute, shape_of};
 use super::events::DocumentMonitor;
 use super::judge::{self, SessionEnd};
 use super::limits::{self, BatchLimits};
 use super::prepared::Prepared;
 use super::report::{BatchReport, FailedDocument, Verdicts};
-use crate::client::capabilities::{self, Capabilities, Folders};
+use crate::client::capabilities::{self, Capabilities, Folders, Shape};
 use crate::client::destination::destination_of;
 use crate::client::dry_run::{dry_run, find_refused};
 use crate::client::login::Client;
@@ -187,9 +187,11 @@ impl DocumentSender {
         report: &mut BatchReport,
     ) -> (Vec<(Batch, Option<Result<Outcome>>)>, Option<Cancelled>) {
         let (mut sessions, mut running) = (Vec::new(), JoinSet::new());
-        for share in distribute(documents, usize::from(self.settings.jobs)) {
-            let batch = Batch::new(share, self.capabilities.clone(), monitor);
-            let options = batch.asked.options(batch.folders());
+        let shares = distribute(documents, usize::from(self.settings.jobs));
+        let beside_others = shares.len() > 1;
+        for share in shares {
+            let batch = Batch::new(share, self.capabilities.clone(), beside_others, monitor);
+            let options = batch.asked.options(batch.shape());
             let push = batch.push(self.settings.root.as_ref(), client.idle_limit());
             let (client, destination, slot) = (client.clone(), destination_of(&self.settings.folder), sessions.len());
             running.spawn(async move { (slot, client.session(&destination, &options, push).await) });
@@ -224,8 +226,11 @@ impl DocumentSender {
             return None;
         }
         // Options that are refused show when the documents go.
-        let dry_run = dry_run(client, &self.settings.folder, &self.capabilities).await;
-        let error = dry_run.and_then(|dry_run| dry_run.check(&self.settings.folder)).err()?;
+        let folder = &self.settings.folder;
+        let error = match dry_run(client, folder, &self.capabilities, shape_of(documents)).await {
+            Ok(dry_run) => dry_run.check(client, folder).await.err()?,
+            Err(error) => error,
+        };
         (error.kind() == ErrorKind::DestinationMissing).then(|| BatchReport {
             open: documents.iter().map(|document| document.id.clone()).collect(),
             stopped: Some(error),
@@ -241,14 +246,22 @@ impl DocumentSender {
         outcome: Option<Result<Outcome>>,
         report: &mut BatchReport,
     ) -> Judged {
-        let (folders, asked) = (batch.folders(), batch.asked.clone());
+        let (shape, asked) = (batch.shape(), batch.asked.clone());
+        let folders = shape.folders;
         let outcome =
             outcome.and_then(|outcome| outcome.map_err(|error| note_end(client, error, Heard::Nothing, report)).ok());
         report.bytes_sent += outcome.as_ref().map_or_else(|| batch.ledger.read(), |outcome| outcome.sent);
-        if let Some(outcome) = &outcome
-            && outcome.refused_an_option()
-            && self.can_do_with_less(client, &asked, report).await
-        {
+        let goes_in_another_way = match &outcome {
+            Some(outcome) if batch.beside_others && outcome.found_another() => {
+                self.settings.jobs = 1;
+                true
+            }
+            Some(outcome) if outcome.refused_an_option() || asked.wait_in_vain(outcome.protocol) => {
+                self.can_do_with_less(client, &asked, shape, report).await
+            }
+            _ => false,
+        };
+        if goes_in_another_way {
             return Judged { verdicts: Verdicts::default(), asked, folders, again: batch.documents };
         }
         let jammed = outcome.as_ref().is_some_and(|outcome| outcome.jammed);
@@ -284,10 +297,16 @@ impl DocumentSender {
     }
 
     /// After a server refused its arguments: whether the documents can go again, with fewer or because it was in passing.
-    async fn can_do_with_less(&mut self, client: &Client, asked: &Capabilities, report: &mut BatchReport) -> bool {
+    async fn can_do_with_less(
+        &mut self,
+        client: &Client,
+        asked: &Capabilities,
+        shape: Shape,
+        report: &mut BatchReport,
+    ) -> bool {
         // A session beside this one may have found out already.
         if self.capabilities == *asked {
-            let found = find_refused(client, &self.settings.folder, &mut self.capabilities).await;
+            let found = find_refused(client, &self.settings.folder, &mut self.capabilities, shape).await;
             if !found.is_ok_and(|last| last.outcome.protocol.is_some()) {
                 return false;
             }

@@ -16,7 +16,6 @@ use crate::service::DocumentError;
 use crate::service::layout::{DocumentFacts, Layout};
 use crate::store::{BadRow, Claim, Document, Store};
 use crate::tree::{HeldFolder, SourceFile};
-use crate::wire::flist::FileMeta;
 
 /// What is to be sent, and what cannot be.
 #[derive(Debug, Default)]
@@ -97,7 +96,7 @@ impl Plan {
 fn look(document: &Document, layout: &Layout, root: Option<&HeldFolder>) -> Result<Prepared> {
     let below_root = root.map(|root| root.relative(&document.file_path)).transpose()?;
     let file = SourceFile::open_document(root, &document.file_path)?;
-    let (meta, stamp): (FileMeta, _) = (*file.meta(), *file.stamp());
+    let mtime = file.meta().mtime;
     let name = layout.name_for(&DocumentFacts {
         id: &document.id,
         user_id: &document.user_id,
@@ -109,8 +108,8 @@ fn look(document: &Document, layout: &Layout, root: Option<&HeldFolder>) -> Resu
         date: document.date,
         created: document.created_at.map(|time| time.date_naive()),
         odd_date: document.odd_date.as_ref().map(|(column, text)| (*column, text.as_str())),
-        modified: DateTime::from_timestamp(meta.mtime.seconds, meta.mtime.nanoseconds).map(|time| time.date_naive()),
+        modified: DateTime::from_timestamp(mtime.seconds, mtime.nanoseconds).map(|time| time.date_naive()),
     })?;
     let outgoing = OutgoingDocument { id: document.id.clone(), path: document.file_path.clone(), name };
-    Prepared::new(outgoing, meta, stamp)
+    Prepared::new(outgoing, &file)
 }

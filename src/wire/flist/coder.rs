@@ -91,11 +91,13 @@ impl ListCoder {
         let suffix = &entry.name[prefix..];
         let mode = entry.mode();
         let flag = |condition: bool, flag: u32| if condition { flag } else { 0 };
-        let flags = flag(matches!(entry.kind, EntryKind::Directory(Content::Argument)), xflags::TOP_DIR)
-            | flag(
-                self.coding.content_flags && matches!(entry.kind, EntryKind::Directory(Content::Unlisted)),
-                xflags::NO_CONTENT,
-            )
+        let content_flags = match entry.kind {
+            EntryKind::Directory(Content::Argument) => xflags::TOP_DIR,
+            EntryKind::Directory(Content::Unlisted) if self.coding.content_flags => xflags::NO_CONTENT,
+            EntryKind::Directory(Content::Implied) if self.coding.content_flags => xflags::TOP_DIR | xflags::NO_CONTENT,
+            _ => 0,
+        };
+        let flags = content_flags
             | flag(mode == previous.mode, xflags::SAME_MODE)
             | flag(!self.fields.owner || previous.ids.is_some_and(|ids| ids.0 == entry.meta.uid), xflags::SAME_UID)
             | flag(!self.fields.group || previous.ids.is_some_and(|ids| ids.1 == entry.meta.gid), xflags::SAME_GID)
@@ -256,7 +258,8 @@ impl ListCoder {
             0o100_000 => Ok(EntryKind::File),
             0o120_000 => Ok(EntryKind::Symlink(Box::default())),
             0o040_000 if self.coding.content_flags && flags & xflags::NO_CONTENT != 0 => {
-                Ok(EntryKind::Directory(Content::Unlisted))
+                let is_implied = flags & xflags::TOP_DIR != 0;
+                Ok(EntryKind::Directory(if is_implied { Content::Implied } else { Content::Unlisted }))
             }
             0o040_000 if flags & xflags::TOP_DIR != 0 => Ok(EntryKind::Directory(Content::Argument)),
             0o040_000 => Ok(EntryKind::Directory(Content::Listed)),

@@ -22,6 +22,9 @@ pub enum Content {
     Listed,
     /// Only the folder itself is meant; nothing is ever deleted in it.
     Unlisted,
+    /// It lies on the way to a file. With `--no-implied-dirs` it is made where it is missing, and else left as it is. Lists
+    /// before protocol 30 have no word for it, and do not need it.
+    Implied,
 }
 
 impl EntryKind {

@@ -67,6 +67,11 @@ pub enum Rsync {
     },
     /// The stock one, speaking no newer protocol.
     Protocol(u8),
+    /// The options and the protocol of rsync 2.6.0, and what fails its check is kept. A model: a script in front of the
+    /// stock one.
+    V2_6_0,
+    /// A program, and the level that it proves.
+    Program(&'static str, Level),
 }
 
 impl Default for Server {
@@ -96,10 +101,12 @@ impl Server {
             Account::Rrsync(_) | Account::OnlyRsync => Level::Stored,
         };
         let of_rsync = match self.rsync {
-            Rsync::Stock | Rsync::Refuses { option: "--partial-dir", .. } => Level::Durable,
+            Rsync::Stock | Rsync::Refuses { option: "--partial-dir" | "-S", .. } => Level::Durable,
             Rsync::Refuses { option: "--fsync", .. } => Level::Stored,
             Rsync::Refuses { .. } => Level::Sent,
+            Rsync::V2_6_0 | Rsync::Protocol(..29) => Level::Sent,
             Rsync::Protocol(_) => Level::Durable,
+            Rsync::Program(_, level) => level,
         };
         of_account.min(of_rsync)
     }
@@ -168,7 +175,8 @@ impl Server {
     fn forced_command(&self, folder: &Path) -> Result<String, String> {
         let user =
             if is_root() { format!("setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups") } else { String::new() };
-        let start = format!("exec env HOME={} {user}", folder.join("home").display());
+        let home = folder.join("home");
+        let start = format!("cd {0} && exec env HOME={0} {user}", home.display());
         Ok(match self.account {
             Account::Shell(words) => {
                 need(words.split(' ').next().unwrap())?;
@@ -193,13 +201,23 @@ impl Server {
             Rsync::Refuses { option, aloud } => {
                 let said = if aloud {
                     format!(
-                        "echo 'rsync: {option}: unknown option' >&2; echo 'rsync error: syntax or usage error (code 1) at main.c(1784) [server=3.1.3]' >&2; "
+                        "echo 'rsync: {option}: unknown option' >&2\n\
+                         echo 'rsync error: syntax or usage error (code 1) at main.c(1784) [server=3.1.3]' >&2\n"
                     )
                 } else {
                     String::new()
                 };
-                format!("case \" $* \" in *' {option} '*) {said}exit 1;; esac\nexec rsync \"$@\"")
+                format!("{}{said}exit 1;; esac\nexec rsync \"$@\"", case(option))
             }
+            Rsync::V2_6_0 => {
+                let unknown = ["-K", "-O", "--remove-source-files", "--partial-dir", "--fsync"];
+                let said = |option: &str| {
+                    let case = case(option);
+                    format!("{case}echo 'rsync: on remote machine: {option}: unknown option' >&2; exit 1;; esac\n")
+                };
+                format!("{}exec rsync --protocol=27 --inplace \"$@\"", unknown.map(said).concat())
+            }
+            Rsync::Program(program, _) => format!("exec {program} \"$@\""),
             Rsync::Protocol(number) => format!("exec rsync --protocol={number} \"$@\""),
         };
         Some(format!("#!/bin/sh\n{body}\n"))
@@ -300,4 +318,12 @@ fn need(program: &str) -> Result<(), String> {
     let found =
         ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].iter().any(|folder| Path::new(folder).join(program).exists());
     if found { Ok(()) } else { Err(format!("{program} is not installed")) }
+}
+
+/// The beginning of what a script does when it is given an option; letters stand in the second word, before `e.`.
+fn case(option: &str) -> String {
+    match option.strip_prefix("--") {
+        Some(_) => format!("case \" $* \" in *' {option} '*) "),
+        None => format!("case \"${{2%%e.*}}\" in *{}*) ", &option[1..]),
+    }
 }

@@ -96,6 +96,7 @@ fn any_entry() -> impl Strategy<Value = FileEntry> {
         Just(EntryKind::Directory(Content::Argument)),
         Just(EntryKind::Directory(Content::Listed)),
         Just(EntryKind::Directory(Content::Unlisted)),
+        Just(EntryKind::Directory(Content::Implied)),
     ];
     (
         ("[a-c/]{1,3}", proptest::collection::vec(1..255_u8, 0..300)),
@@ -128,7 +129,9 @@ proptest! {
             if !coding.nanoseconds { entry.meta.mtime.nanoseconds = 0; }
             if !owner { entry.meta.uid = 0; }
             if !group { entry.meta.gid = 0; }
-            if !coding.content_flags && entry.kind == EntryKind::Directory(Content::Unlisted) {
+            if !coding.content_flags
+                && matches!(entry.kind, EntryKind::Directory(Content::Unlisted | Content::Implied))
+            {
                 entry.kind = EntryKind::Directory(Content::Listed);
             }
         }
