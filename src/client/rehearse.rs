@@ -30,11 +30,13 @@ impl Rehearsal {
     /// Fails when the session did, or when the receiver could not make a file: only one that could make its temporary file
     /// asks for it a second time.
     pub fn check(self) -> Result<Option<Protocol>> {
-        self.outcome.result?;
-        if self.tries < 2 {
-            return Err(not_writable(&self.outcome.text));
+        let made_a_file = self.tries >= 2;
+        match self.outcome.result {
+            // openrsync ends badly after a file that failed its check.
+            Err(error) if !(made_a_file && error.kind() == ErrorKind::RemoteFailed) => Err(error),
+            _ if !made_a_file => Err(not_writable(&self.outcome.text)),
+            _ => Ok(self.outcome.protocol),
         }
-        Ok(self.outcome.protocol)
     }
 }
 
@@ -58,10 +60,11 @@ pub(crate) async fn rehearse(client: &Client, folder: &str, capabilities: &Capab
     // What fails its check is kept in the folder of partial files, and nothing is to stay behind.
     let options = PushOptions { partial_dir: false, ..capabilities.options(Shape::PLAIN) };
     let outcome = client.session(&destination_of(folder), &options, push).await?;
-    if outcome.result.is_ok() && !outcome.text.says_discarded() && !remove(client, folder, &name).await? {
+    let tries = ledger.take().totals.sent;
+    if tries > 0 && !outcome.text.says_discarded() && !remove(client, folder, &name).await? {
         tracing::warn!("the NAS may have kept {name} in the destination folder; it can be removed");
     }
-    Ok(Rehearsal { outcome, tries: ledger.take().totals.sent })
+    Ok(Rehearsal { outcome, tries })
 }
 
 /// The error of a destination in which no file could be made.
