@@ -171,6 +171,12 @@ impl SessionEnd<'_> {
                 Some(outcome) if outcome.result.is_ok() || outcome.jammed && named(document, outcome).is_some() => {
                     Verdict::Failed(not_stored(document, outcome))
                 }
+                // openrsync may end in the middle of a session once it has named what it could not store.
+                Some(outcome)
+                    if self.proof == Proof::CleanEnd && ended_badly(outcome) && named(document, outcome).is_some() =>
+                {
+                    Verdict::Failed(not_stored(document, outcome))
+                }
                 _ => Verdict::Open,
             },
         }
@@ -190,6 +196,11 @@ impl SessionEnd<'_> {
                 && !outcome.text.has_complaints()
         })
     }
+}
+
+/// Whether rsync there ended by itself and said that it was no good end.
+fn ended_badly(outcome: &Outcome) -> bool {
+    matches!(outcome.exit, Some(ExitStatus::Code(1..)))
 }
 
 /// The session ended well, but not for this document: what the NAS said about it, or about all of them.

@@ -111,6 +111,12 @@ impl Server {
         of_account.min(of_rsync)
     }
 
+    /// Whether an option that is refused shows in nothing at all.
+    pub fn refuses_without_a_sign(&self) -> bool {
+        matches!(self.ssh, Ssh::AsyncSsh { says_status: false })
+            && matches!(self.rsync, Rsync::Refuses { aloud: false, .. })
+    }
+
     /// Starts it. Fails with what this machine lacks.
     pub fn start(&self) -> Result<Nas, String> {
         let folder = open_folder();
