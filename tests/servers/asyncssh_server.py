@@ -11,15 +11,30 @@ import asyncssh
 key, allowed, forced, *flags = sys.argv[1:]
 
 
+async def carry(source, sink):
+    """Hands over all that comes, until its end or until nobody takes it any more."""
+    try:
+        while data := await source.read(32768):
+            sink.write(data)
+            await sink.drain()
+    except (ConnectionError, asyncssh.Error):
+        pass
+
+
+async def feed(source, sink):
+    await carry(source, sink)
+    sink.close()
+
+
 async def run(process):
     environment = dict(os.environ, SSH_ORIGINAL_COMMAND=process.command or "")
     child = await asyncio.create_subprocess_exec(
         "sh", "-c", forced, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment
     )
-    await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
+    feeding = asyncio.create_task(feed(process.stdin, child.stdin))
+    await asyncio.gather(carry(child.stdout, process.stdout), carry(child.stderr, process.stderr))
     status = await child.wait()
-    await process.stdout.drain()
-    await process.stderr.drain()
+    feeding.cancel()
     if flags:
         process.close()
     else:
