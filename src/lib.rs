@@ -134,7 +134,7 @@
 //! | 3 | `role` | the sender: straight-line blocking code that reads like the protocol |
 //! | 2 | `tree`, `transport`, `store` | local files; where bytes come from; what is remembered |
 //! | 1 | `wire` | pure: bytes to values and back |
-//! | 0 | `delta`, `error`, `id`, `text`, `secret`, `proof`, `blocking`, `process`, `small_file` | what everybody uses |
+//! | 0 | `delta`, `error`, `folding`, `id`, `text`, `secret`, `proof`, `blocking`, `process`, `small_file` | what everybody uses |
 
 mod blocking;
 #[cfg(feature = "cli")]
@@ -143,6 +143,7 @@ mod client;
 mod config;
 mod delta;
 mod error;
+mod folding;
 mod id;
 #[cfg(feature = "serde")]
 mod json;

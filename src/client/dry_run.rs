@@ -1,5 +1,5 @@
-//! A dry run about nothing but the destination folder: whether rsync starts on the NAS, takes these options, and has that
-//! folder. Nothing is made or changed.
+//! Dry runs in which nothing is read here, and nothing made or changed there: about the destination folder (whether rsync
+//! starts on the NAS, takes these options, and has that folder), and about names (which of them are there).
 //!
 //! Guarantees: an option counts as refused only when a session without it was taken and the same session with it was not,
 //! twice. A server that ends for another reason teaches nothing.
@@ -7,6 +7,8 @@
 use std::sync::Arc;
 
 use super::capabilities::{Capabilities, Shape};
+use super::destination::destination_of;
+use super::file_list;
 use super::login::Client;
 use super::nas::has_folder;
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -18,7 +20,7 @@ use crate::role::sender::{ChangedFile, Mode};
 use crate::session::{Contents, Outcome, Push, Receipts};
 use crate::text;
 use crate::transport::ExitStatus;
-use crate::tree::SourceFile;
+use crate::tree::{RemoteName, SourceFile};
 use crate::wire::flist::{Content, EntryKind, FileEntry, FileMeta};
 use crate::wire::iflags::ItemFlags;
 use crate::wire::offer::Offer;
@@ -69,23 +71,10 @@ pub(crate) async fn dry_run(
     let meta = FileMeta { permissions: 0o755, ..FileMeta::default() };
     let entry = FileEntry::new(&b"."[..], EntryKind::Directory(Content::Unlisted), meta);
     let unheard_of = FileEntry::new(unheard_of(), EntryKind::File, FileMeta::default());
-    let push = Push {
-        offer: Offer::default(),
-        list: SendList {
-            entries: vec![FileEntry { tag: Some(0), ..entry }, FileEntry { tag: Some(1), ..unheard_of }],
-            ..SendList::default()
-        },
-        sources: Arc::new(NoSources),
-        contents: Contents::Unsummed,
-        receipts: Receipts::NotAsked,
-        changed: ChangedFile::Invalidate,
-        mode: Mode::DryRun,
-        idle_limit: client.idle_limit(),
-        monitor: Arc::clone(&ledger) as Arc<dyn Monitor>,
-    };
+    let entries = vec![FileEntry { tag: Some(0), ..entry }, FileEntry { tag: Some(1), ..unheard_of }];
     let options = PushOptions { dry_run: true, times: false, ..capabilities.options(shape) };
     let destination = format!("{}/", folder.trim_end_matches('/'));
-    let outcome = client.session(destination.as_bytes(), &options, push).await?;
+    let outcome = client.session(destination.as_bytes(), &options, push(client, entries, &ledger)).await?;
     let told = ledger.take().files;
     let is_missing = told[0].flags.is_some_and(|flags| flags.has(ItemFlags::NEW));
     // Old protocols ask for files alone, and do not say what differs.
@@ -93,9 +82,68 @@ pub(crate) async fn dry_run(
     Ok(DryRun { outcome, is_missing, is_silent })
 }
 
+/// Asks the NAS what it would do about files of these names, sizes and times, whatever is there, and about one that cannot be
+/// there. Gives what it says about each, `None` where it says nothing; nothing at all where what it says means nothing. Fails
+/// when the session did.
+pub(super) async fn ask_about(
+    client: &Client,
+    folder: &str,
+    files: &[(RemoteName, FileMeta)],
+) -> Result<Option<Vec<Option<ItemFlags>>>> {
+    let absent = RemoteName::new(unheard_of())?;
+    let asked = files.iter().map(|(name, meta)| (name, *meta)).chain([(&absent, FileMeta::default())]);
+    let in_folders = file_list::has_folders(files.iter().map(|(name, _)| name));
+    let mut options = PushOptions {
+        recursive: true,
+        dry_run: true,
+        times: true,
+        ignore_times: true,
+        keep_dirlinks: in_folders,
+        omit_directory_times: in_folders,
+        ..PushOptions::default()
+    };
+    let mut told = tell(client, folder, file_list::entries(asked.clone(), &options), &options).await?;
+    if in_folders && told.1.refused_an_option() {
+        (options.keep_dirlinks, options.omit_directory_times, options.no_implied_dirs) = (false, false, true);
+        told = tell(client, folder, file_list::entries(asked, &options), &options).await?;
+    }
+    told.1.result?;
+    let mut said = told.0;
+    let about_absent = said.pop().flatten();
+    Ok(about_absent.is_some_and(|flags| flags.has(ItemFlags::NEW)).then_some(said))
+}
+
+/// What a session in which nothing is sent tells about each file of a list, and how it ended.
+async fn tell(
+    client: &Client,
+    folder: &str,
+    entries: Vec<FileEntry>,
+    options: &PushOptions,
+) -> Result<(Vec<Option<ItemFlags>>, Outcome)> {
+    let ledger = Arc::new(Ledger::new(Arc::new(Silent), entries.len()));
+    let files = entries.iter().filter(|entry| entry.tag.is_some()).count();
+    let outcome = client.session(&destination_of(folder), options, push(client, entries, &ledger)).await?;
+    Ok((ledger.take().files.into_iter().take(files).map(|file| file.flags).collect(), outcome))
+}
+
 /// The name of a file that cannot be there: a server that says nothing about it says nothing about any.
 pub(super) fn unheard_of() -> Vec<u8> {
     format!(".nas-sync-{:016x}", fastrand::u64(..)).into_bytes()
+}
+
+/// A session in which nothing is sent.
+fn push(client: &Client, entries: Vec<FileEntry>, ledger: &Arc<Ledger>) -> Push {
+    Push {
+        offer: Offer::default(),
+        list: SendList { entries, ..SendList::default() },
+        sources: Arc::new(NoSources),
+        contents: Contents::Unsummed,
+        receipts: Receipts::NotAsked,
+        changed: ChangedFile::Invalidate,
+        mode: Mode::DryRun,
+        idle_limit: client.idle_limit(),
+        monitor: Arc::clone(ledger) as Arc<dyn Monitor>,
+    }
 }
 
 /// Finds out which options a server refuses that ended before the handshake. Gives the last dry run: whether the server

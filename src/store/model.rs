@@ -220,8 +220,27 @@ pub struct Claimed {
 pub enum Claim {
     /// The name is the document's, now or already before.
     Granted,
+    /// The name is the document's, but where the NAS folds names it is the same file as these copies of others.
+    Meets(Vec<NeighbourCopy>),
+    /// The name is the document's, but where the NAS folds names it is the same file as what another worker may be sending
+    /// for this document: not now.
+    Awaits(DocumentId),
     /// The name belongs to this earlier document; the later one must not be sent.
     TakenBy(DocumentId),
+}
+
+/// The recorded copy of a document whose name, or a folder's on the way to it, differs only in its spelling from another
+/// document's: in case, composition and the like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeighbourCopy {
+    /// Whose it is.
+    pub id: DocumentId,
+    /// Its name below the NAS folder.
+    pub name: Vec<u8>,
+    /// Its size; 0 where the record makes no sense.
+    pub bytes: u64,
+    /// Its modification time; the epoch where the record makes no sense.
+    pub mtime: Mtime,
 }
 
 /// A file that was found.

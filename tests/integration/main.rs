@@ -15,6 +15,7 @@ mod faults_kill;
 mod faults_late;
 mod faults_power;
 mod fixtures;
+mod folding;
 mod hostile;
 mod interface;
 mod interop;

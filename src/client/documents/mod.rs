@@ -1,12 +1,13 @@
 //! Documents to the NAS, each with a key of the caller's, and what was proved about each. No database.
 //!
 //! A [`Prepared`] document is one whose file was looked at. A [`DocumentSender`] sends prepared ones batch by batch:
-//! `limits` cuts the batch, `batch` makes sessions of it, `judge` says what each session proved about each document,
+//! `limits` cuts the batch, `apart` keeps out of it what the NAS takes for the same file, `batch` makes sessions of it, `judge` says what each session proved about each document,
 //! `prove` has the NAS make it last. `send` is all of that in one call.
 //!
 //! Guarantees: a document counts as stored only if its file stayed the same and the NAS proved it at the level that is
-//! told; two documents never land on one name; what was proved is told whatever happens next.
+//! told; two documents never land on one name, nor on two that are one file there; what was proved is told whatever happens next.
 
+mod apart;
 mod batch;
 mod events;
 mod judge;
@@ -19,12 +20,12 @@ mod send;
 mod sender;
 
 pub use self::events::{DocumentEvent, DocumentMonitor, RecordedEvent, RecordingMonitor, Unmonitored};
-#[cfg(feature = "sqlite")]
-pub(crate) use self::names::name_clash;
 pub use self::names::refuse_clashes;
 #[cfg(feature = "sqlite")]
+pub(crate) use self::names::{awaits_neighbour, name_clash};
+#[cfg(feature = "sqlite")]
 pub(crate) use self::prepared::open_upload_dir;
-pub use self::prepared::{OutgoingDocument, Prepared};
+pub use self::prepared::{Neighbour, OutgoingDocument, Prepared};
 pub use self::report::{Attempt, AttemptEnd, BatchReport, FailedDocument, StoredDocument};
 pub use self::send::{DocumentOutcome, SendDocuments};
 #[cfg(feature = "sqlite")]

@@ -46,6 +46,20 @@ pub struct Prepared {
     pub stamp: Stamp,
     /// Whether it has holes.
     pub sparse: bool,
+    /// What may be the same file on the NAS. None of them is there and the same, or this document is not sent.
+    pub neighbours: Vec<Neighbour>,
+}
+
+/// Another document's copy, there or about to be, whose name differs from a document's own only in its spelling: in case,
+/// composition and the like. Many NAS take such names for one. It may also be the name of a folder on the way there.
+#[derive(Debug, Clone)]
+pub struct Neighbour {
+    /// Whose it is.
+    pub id: DocumentId,
+    /// Its name.
+    pub name: RemoteName,
+    /// Its size and time, as far as they are known: by them another file is told apart.
+    pub meta: FileMeta,
 }
 
 impl Prepared {
@@ -61,7 +75,17 @@ impl Prepared {
     pub fn new(document: OutgoingDocument, file: &SourceFile) -> Result<Self> {
         let OutgoingDocument { id, path, name } = document;
         refuse_partial_dir(&name)?;
-        Ok(Self { id, path, name, meta: *file.meta(), stamp: *file.stamp(), sparse: file.is_sparse() })
+        Ok(Self { id, path, name, meta: *file.meta(), stamp: *file.stamp(), sparse: file.is_sparse(), neighbours: Vec::new() })
+    }
+
+    /// What it is to others that may be the same file there.
+    pub(super) fn as_neighbour(&self) -> Neighbour {
+        Neighbour { id: self.id.clone(), name: self.name.clone(), meta: self.meta }
+    }
+
+    /// Whether another document is among its neighbours.
+    pub(super) fn knows(&self, other: &Self) -> bool {
+        self.neighbours.iter().any(|neighbour| neighbour.id == other.id)
     }
 
     /// Its folder below the destination; empty for the destination itself.

@@ -13,6 +13,7 @@ use super::batch::{Batch, distribute, shape_of};
 use super::events::DocumentMonitor;
 use super::judge::{self, SessionEnd};
 use super::limits::{self, BatchLimits};
+use super::names;
 use super::prepared::Prepared;
 use super::report::{BatchReport, FailedDocument, Verdicts};
 use crate::client::capabilities::{self, Capabilities, Folders, Shape};
@@ -132,8 +133,9 @@ impl DocumentSender {
         Some(space)
     }
 
-    /// Takes the next batch out of what waits, and those documents for which the NAS has no room. Fails with `DiskFull`
-    /// when it has room for none; all of them still wait then.
+    /// Takes the next batch out of what waits, and those documents for which the NAS has no room. What may be the same file
+    /// as another document of the batch goes on waiting. Fails with `DiskFull` when the NAS has room for none; all of them
+    /// still wait then.
     pub fn next_batch(
         &self,
         waiting: &mut Vec<Prepared>,
@@ -141,7 +143,9 @@ impl DocumentSender {
     ) -> Result<(Vec<Prepared>, Vec<FailedDocument>)> {
         let too_large = limits::set_aside_too_large(waiting, room)?;
         let later = waiting.split_off(self.limits.batch_len(waiting, room));
-        Ok((std::mem::replace(waiting, later), too_large))
+        let (batch, held_back) = names::hold_back(std::mem::replace(waiting, later));
+        waiting.splice(0..0, held_back);
+        Ok((batch, too_large))
     }
 
     /// Sends a batch to its end, or until `cancel` is ready: what was acknowledged until then is told in any case.
@@ -157,8 +161,12 @@ impl DocumentSender {
         if let Some(report) = self.folder_is_missing(client, &documents).await {
             return report;
         }
-        let bytes = documents.iter().map(Prepared::bytes).sum();
         let mut report = BatchReport::default();
+        let documents = self.keep_apart(client, documents, &mut report).await;
+        if documents.is_empty() {
+            return report;
+        }
+        let bytes = documents.iter().map(Prepared::bytes).sum();
         let (sessions, cancelled) = self.run_sessions(client, documents, monitor, cancel, &mut report).await;
         let mut judged = Vec::with_capacity(sessions.len());
         for (batch, outcome) in sessions {
@@ -350,7 +358,7 @@ impl DocumentSender {
 
 /// How far a session came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Heard {
+pub(super) enum Heard {
     /// The other side never answered as rsync does.
     Nothing,
     /// It did.
@@ -358,7 +366,7 @@ enum Heard {
 }
 
 /// A session that did not come to its end: nothing more is sent, or it goes on when only the connection was lost.
-fn note_end(client: &Client, error: NasSyncError, heard: Heard, report: &mut BatchReport) {
+pub(super) fn note_end(client: &Client, error: NasSyncError, heard: Heard, report: &mut BatchReport) {
     // A server that ends at once over a connection that lives is not set up; asking again would not help.
     let set_up = heard == Heard::Handshake || client.ssh().lost().is_some();
     if error.kind() == ErrorKind::ConnectionLost && set_up {

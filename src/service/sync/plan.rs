@@ -9,13 +9,14 @@ use chrono::DateTime;
 
 use super::state::Context;
 use crate::blocking;
-use crate::client::documents::{OutgoingDocument, Prepared, name_clash, refuse_clashes};
+use crate::client::documents::{Neighbour, OutgoingDocument, Prepared, awaits_neighbour, name_clash, refuse_clashes};
 use crate::error::{NasSyncError, Result};
 use crate::id::DocumentId;
 use crate::service::DocumentError;
 use crate::service::layout::{DocumentFacts, Layout};
-use crate::store::{BadRow, Claim, Document, Store};
-use crate::tree::{HeldFolder, SourceFile};
+use crate::store::{BadRow, Claim, Document, NeighbourCopy, Store};
+use crate::tree::{HeldFolder, RemoteName, SourceFile};
+use crate::wire::flist::FileMeta;
 
 /// What is to be sent, and what cannot be.
 #[derive(Debug, Default)]
@@ -60,9 +61,18 @@ impl Plan {
         let wanted =
             self.prepared.iter().map(|document| (document.id.clone(), document.name.as_bytes().to_vec())).collect();
         let claims = store.claim_names(wanted).await?;
-        for (document, claim) in std::mem::take(&mut self.prepared).into_iter().zip(claims) {
+        for (mut document, claim) in std::mem::take(&mut self.prepared).into_iter().zip(claims) {
             match claim {
                 Claim::Granted => self.prepared.push(document),
+                Claim::Meets(copies) => {
+                    // A recorded name that cannot be one was never stored.
+                    document.neighbours = copies.into_iter().filter_map(|copy| neighbour(copy).ok()).collect();
+                    self.prepared.push(document);
+                }
+                Claim::Awaits(other) => {
+                    let error = awaits_neighbour(&document.name, &other);
+                    self.refuse(Some(document.id), error);
+                }
                 Claim::TakenBy(other) => {
                     let error = name_clash(&document.name, &other);
                     self.refuse(Some(document.id), error);
@@ -91,6 +101,11 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+fn neighbour(copy: NeighbourCopy) -> Result<Neighbour> {
+    let meta = FileMeta { size: copy.bytes, mtime: copy.mtime, ..FileMeta::default() };
+    Ok(Neighbour { id: copy.id, name: RemoteName::new(copy.name)?, meta })
 }
 
 fn look(document: &Document, layout: &Layout, root: Option<&HeldFolder>) -> Result<Prepared> {

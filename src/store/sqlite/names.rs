@@ -1,17 +1,21 @@
 //! Whose each name on the NAS is, so that no document overwrites another's copy.
 //!
 //! Guarantees: a name belongs to at most one document at a time, across processes. It is claimed before the first byte
-//! is sent, and belongs to the document until that is stored under another name or its row is gone. Names are bytes:
-//! whether the NAS folds case or normalizes is not known here.
+//! is sent, and belongs to the document until that is stored under another name or its row is gone. Names are bytes. Some
+//! NAS take names for one that differ in case or composition; whether this one does is not known here, so copies under
+//! such names are told to whoever claims one, and two workers never send to such names at once.
 
-use rusqlite::{Connection, OptionalExtension, Transaction};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::connection::SqliteStore;
+use super::documents::IS_SYNCED;
 use super::schema::Columns;
 use super::values;
 use crate::error::Result;
+use crate::folding;
 use crate::id::DocumentId;
-use crate::store::model::Claim;
+use crate::store::model::{Claim, NeighbourCopy};
+use crate::wire::flist::Mtime;
 
 impl SqliteStore {
     /// The document that a name (path below the NAS folder) belongs to.
@@ -63,7 +67,55 @@ fn claim(tx: &Transaction<'_>, columns: Columns, document: &DocumentId, name: &[
         columns.is_same_document()
     ))?
     .execute((document, name))?;
-    Ok(Claim::Granted)
+    neighbours(tx, columns, document, name)
+}
+
+/// What the NAS may take for the same file as a name that a document has just claimed, or for a folder on the way to it.
+fn neighbours(tx: &Transaction<'_>, columns: Columns, document: &DocumentId, name: &[u8]) -> rusqlite::Result<Claim> {
+    const WITH_ANOTHER: &str =
+        "l.fence IS NOT NULL AND l.fence IS NOT (SELECT fence FROM nas_sync_leased WHERE document_id = ?2)";
+    // Of two copies that turn out to be one file, and are both to be sent anew, that of the lower id stays.
+    let mut statement = tx.prepare_cached(&format!(
+        "SELECT n.document_id, n.name, s.bytes, s.mtime_seconds, s.mtime_nanoseconds, {WITH_ANOTHER}
+         FROM nas_sync_names n JOIN documents d ON d.id = n.document_id
+         LEFT JOIN nas_sync_leased l ON l.document_id = n.document_id
+         LEFT JOIN nas_sync_documents s
+              ON s.document_id = n.document_id AND s.remote_name = n.name AND {}
+         WHERE n.folded = ?1 AND n.document_id <> ?2 AND n.name <> ?3 AND ({WITH_ANOTHER}
+             OR s.document_id IS NOT NULL AND ({IS_SYNCED} OR n.document_id < ?2
+                 OR NOT EXISTS (SELECT 1 FROM nas_sync_documents o WHERE o.document_id = ?2 AND o.remote_name = ?4)))
+         ORDER BY n.document_id",
+        columns.is_same_document()
+    ))?;
+    let mut met = Vec::new();
+    let folders = name.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| &name[..at]);
+    for path in folders.chain([name]) {
+        let mut rows = statement.query(params![folding::folded(path), document, path, name])?;
+        while let Some(row) = rows.next()? {
+            if row.get(5)? {
+                return Ok(Claim::Awaits(row.get(0)?));
+            }
+            met.extend(neighbour(row)?);
+        }
+    }
+    Ok(if met.is_empty() { Claim::Granted } else { Claim::Meets(met) })
+}
+
+/// `None` for a name that makes no sense.
+fn neighbour(row: &Row<'_>) -> rusqlite::Result<Option<NeighbourCopy>> {
+    let (id, bytes) = (row.get(0)?, values::number(row, 2)?.unwrap_or_default());
+    let (seconds, nanoseconds) = (values::integer(row, 3)?.unwrap_or_default(), values::number(row, 4)?);
+    let nanoseconds = nanoseconds.filter(|nanoseconds| *nanoseconds < 1_000_000_000).unwrap_or_default();
+    let mtime = Mtime { seconds, nanoseconds };
+    Ok(values::blob(row, 1)?.map(|name| NeighbourCopy { id, name, bytes, mtime }))
+}
+
+/// Writes the folded form beside every name.
+pub(super) fn fold_all(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    let mut names = tx.prepare("SELECT name FROM nas_sync_names")?;
+    let mut update = tx.prepare("UPDATE nas_sync_names SET folded = ?2 WHERE name = ?1")?;
+    let names: Vec<Option<Vec<u8>>> = names.query_map([], |row| values::blob(row, 0))?.collect::<Result<_, _>>()?;
+    names.iter().flatten().try_for_each(|name| update.execute((name, folding::folded(name))).map(drop))
 }
 
 /// The owner among the documents that still exist.
@@ -79,10 +131,10 @@ pub(super) fn owner(conn: &Connection, name: &[u8]) -> rusqlite::Result<Option<D
 /// Makes a name the document's, whoever had it.
 fn take(tx: &Transaction<'_>, document: &DocumentId, name: &[u8]) -> rusqlite::Result<()> {
     tx.prepare_cached(
-        "INSERT INTO nas_sync_names (name, document_id) VALUES (?1, ?2)
+        "INSERT INTO nas_sync_names (name, document_id, folded) VALUES (?1, ?2, ?3)
          ON CONFLICT (name) DO UPDATE SET document_id = excluded.document_id",
     )?
-    .execute((name, document))?;
+    .execute((name, document, folding::folded(name)))?;
     Ok(())
 }
 

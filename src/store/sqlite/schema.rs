@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
-use super::fault;
+use super::{fault, names};
 use crate::error::{ErrorKind, NasSyncError};
 
 /// The columns without which nothing works.
@@ -34,7 +34,8 @@ const DOCUMENTS: &str = "
 /// `nas_sync_documents.file_path` is the path that the row's attempts and failure are about, and `row_identity` whose
 /// they are ([`Columns::identity`]): with another path, or with an id that SQLite gave to a new document, they no longer
 /// count. `nas_sync_names` says whose each name on the
-/// NAS is; its primary key is what keeps two documents, and two processes, off one name. That of `nas_sync_leased` keeps
+/// NAS is; its primary key is what keeps two documents, and two processes, off one name, and `folded` is by what names that
+/// may be one file there are found. That of `nas_sync_leased` keeps
 /// two workers off one document.
 pub(super) const MIGRATIONS: [&str; 4] = [
     "
@@ -115,8 +116,12 @@ pub(super) const MIGRATIONS: [&str; 4] = [
         times INTEGER NOT NULL,
         learnt_at TIMESTAMP NOT NULL,
         PRIMARY KEY (target, capability)
-    ) WITHOUT ROWID;",
+    ) WITHOUT ROWID;
+    ALTER TABLE {schema}.nas_sync_names ADD COLUMN folded BLOB NULL;
+    CREATE INDEX {schema}.nas_sync_names_folded ON nas_sync_names (folded);",
 ];
+/// The first version in which names have their folded form beside them.
+const NAMES_ARE_FOLDED: usize = 4;
 
 /// Which optional columns `documents` has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -251,6 +256,9 @@ fn migrate(tx: &Transaction<'_>, from: usize) -> rusqlite::Result<()> {
     )?;
     for step in &MIGRATIONS[from..] {
         tx.execute_batch(&step.replace("{schema}", "main"))?;
+    }
+    if from < NAMES_ARE_FOLDED {
+        names::fold_all(tx)?;
     }
     tx.execute(
         "INSERT INTO nas_sync_meta (key, value) VALUES ('schema_version', ?1)

@@ -1,6 +1,6 @@
-//! A file system of its own in a file, whose power can be cut.
+//! A file system of its own in a file: ext4, whose power can be cut, or NTFS that takes no notice of case.
 //!
-//! Needs root and loop devices; where they are missing it says so and there is none. Unmounts itself, whatever happens.
+//! Needs root and loop devices, or FUSE; where they are missing it says so and there is none. Unmounts itself, whatever happens.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ impl Cut {
     }
 }
 
-/// A mounted ext4.
+/// A mounted file system.
 pub struct Volume {
     folder: TempDir,
 }
@@ -61,6 +61,24 @@ impl Volume {
             Ok(()) => Some(volume),
             Err(reason) => {
                 skip(&format!("a loop-mounted ext4 cannot be had here: {reason}"));
+                None
+            }
+        }
+    }
+
+    /// An empty one on which `a` and `A` are one file, case being kept as first written: what exFAT and SMB shares are like.
+    pub fn caseless(mebibytes: u64) -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::create_dir(folder.path().join("mounted")).expect("a folder");
+        let volume = Self { folder };
+        File::create(volume.image()).and_then(|file| file.set_len(mebibytes << 20)).expect("an image");
+        let made = run(Command::new("mkntfs").args(["-q", "-F", "-f"]).arg(volume.image())).and_then(|()| {
+            run(Command::new("lowntfs-3g").args(["-o", "ignore_case"]).arg(volume.image()).arg(volume.path()))
+        });
+        match made {
+            Ok(()) => Some(volume),
+            Err(reason) => {
+                skip(&format!("an NTFS over FUSE cannot be had here: {reason}"));
                 None
             }
         }

@@ -1,0 +1,182 @@
+//! Whether the NAS tells names apart that differ only in their spelling, such as `Scan.pdf` and `scan.pdf`.
+//!
+//! It is asked about the very names that are at stake, right before one of them is sent, by a dry run: file systems fold by
+//! many rules, each folder may have its own, and an answer that was remembered would be wrong after a share had moved. Guarantees:
+//! a document is sent only if its name is shown to be another file than each neighbour's copy, or if there is no such copy;
+//! where neither is known it is not sent.
+
+use std::collections::BTreeMap;
+
+use super::names;
+use super::prepared::{Neighbour, Prepared};
+use super::report::{BatchReport, FailedDocument};
+use super::sender::{DocumentSender, Heard, note_end};
+use crate::client::dry_run::ask_about;
+use crate::client::login::Client;
+use crate::client::nas::{self, Sum, Sums};
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::folding::{folded, respelt};
+use crate::tree::RemoteName;
+use crate::wire::flist::FileMeta;
+use crate::wire::iflags::ItemFlags;
+
+/// Why a document is not sent beside its neighbour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// Their names are one file.
+    OneFile,
+    /// Nothing says whether they are.
+    Unknown,
+}
+
+/// What the NAS says about a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// There is no such file.
+    Absent,
+    /// There is one. Two names with other answers to the same question are two files.
+    There { asked: FileMeta, looks: Option<u32> },
+    /// Nothing, or something else stands there.
+    Silent,
+}
+
+type Answers = BTreeMap<Box<[u8]>, Answer>;
+
+/// The names by which a document is told from one neighbour.
+struct Names<'d> {
+    /// The one of its copy.
+    neighbour: &'d Neighbour,
+    /// What may be that file: the document's own name, or that of a folder on the way to it.
+    name: &'d [u8],
+    /// A name that nobody uses, and that is the same file where case makes no difference.
+    third: Option<Vec<u8>>,
+}
+
+impl DocumentSender {
+    /// Takes out the documents whose names the NAS does not tell from a neighbour's. Gives what may be sent.
+    pub(super) async fn keep_apart(
+        &self,
+        client: &Client,
+        documents: Vec<Prepared>,
+        report: &mut BatchReport,
+    ) -> Vec<Prepared> {
+        if documents.iter().all(|document| document.neighbours.is_empty()) {
+            return documents;
+        }
+        let names: Vec<Vec<Names<'_>>> = documents.iter().map(Names::about).collect();
+        let answers = match ask(client, &self.settings.folder, names.iter().flatten()).await {
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionLost | ErrorKind::Stalled) => {
+                note_end(client, error, Heard::Handshake, report);
+                drop(names);
+                report.again = documents;
+                return Vec::new();
+            }
+            answers => answers,
+        };
+        let answers = answers.as_ref().map(Option::as_ref);
+        let refusals: Vec<_> = documents.iter().zip(&names).map(|(one, names)| refusal(one, names, answers)).collect();
+        drop(names);
+        let mut kept = Vec::with_capacity(documents.len());
+        for (document, refusal) in documents.into_iter().zip(refusals) {
+            match refusal {
+                Some(error) => report.failed.push(FailedDocument { id: document.id, error }),
+                None => kept.push(document),
+            }
+        }
+        kept
+    }
+}
+
+/// Why a document is not sent, if so.
+fn refusal(
+    document: &Prepared,
+    names: &[Names<'_>],
+    answers: Result<Option<&Answers>, &NasSyncError>,
+) -> Option<NasSyncError> {
+    let one_file = |names: &Names<'_>, evidence| names::one_file(&document.name, names.neighbour, evidence);
+    match answers {
+        Ok(Some(answers)) => {
+            names.iter().find(|names| !names.are_apart(answers)).map(|names| one_file(names, Evidence::OneFile))
+        }
+        Ok(None) => names.first().map(|names| one_file(names, Evidence::Unknown)),
+        Err(error) => names.first().map(|_| error.clone()),
+    }
+}
+
+impl<'d> Names<'d> {
+    /// Those of a document and each of its neighbours.
+    fn about(document: &'d Prepared) -> Vec<Self> {
+        document.neighbours.iter().map(|neighbour| Self::of(&document.name, neighbour)).collect()
+    }
+
+    fn of(own: &'d RemoteName, neighbour: &'d Neighbour) -> Self {
+        let paths = |name: &'d RemoteName| name.parents().chain([name.as_bytes()]).map(|path| (path, folded(path)));
+        let pairs = paths(own).flat_map(|(own, form)| {
+            paths(&neighbour.name).filter_map(move |(theirs, other)| (form == other).then_some((own, theirs)))
+        });
+        // The longest ones: one of them may be the folder of the other document.
+        let (name, theirs) = pairs.last().unwrap_or((own.as_bytes(), neighbour.name.as_bytes()));
+        Self { neighbour, name, third: respelt(theirs, name) }
+    }
+
+    /// What to ask: as if the neighbour's file were to be sent under each of the names.
+    fn files(&self) -> impl Iterator<Item = (&[u8], FileMeta)> {
+        let names = [Some(self.neighbour.name.as_bytes()), Some(self.name), self.third.as_deref()];
+        names.into_iter().flatten().map(|name| (name, self.neighbour.meta))
+    }
+
+    /// Whether it is shown that the document's name is not the neighbour's copy.
+    fn are_apart(&self, answers: &Answers) -> bool {
+        let answer = |name: &[u8]| answers.get(name).copied().unwrap_or(Answer::Silent);
+        let (copy, name) = (answer(self.neighbour.name.as_bytes()), answer(self.name));
+        let third = self.third.as_deref().map_or(Answer::Silent, answer);
+        let is_other = match (copy, name) {
+            (Answer::There { asked, looks: Some(one) }, Answer::There { asked: too, looks: Some(other) }) => {
+                asked == too && one != other
+            }
+            _ => false,
+        };
+        [copy, name, third].contains(&Answer::Absent) || is_other
+    }
+}
+
+/// What the NAS says about all these names; `None` where it does not say anything.
+async fn ask<'n>(client: &Client, folder: &str, names: impl Iterator<Item = &'n Names<'n>>) -> Result<Option<Answers>> {
+    let mut asked = BTreeMap::new();
+    for (name, meta) in names.flat_map(Names::files) {
+        asked.entry(name).or_insert(meta);
+    }
+    let files = asked.into_iter().map(|(name, meta)| Ok((RemoteName::new(name)?, meta)));
+    let files: Vec<(RemoteName, FileMeta)> = files.collect::<Result<_>>()?;
+    let answers = match ask_about(client, folder, &files).await? {
+        Some(said) => said.into_iter().zip(&files).map(|(flags, (_, meta))| Answer::of_dry_run(flags, *meta)).collect(),
+        None => match ask_for_sums(client, folder, &files).await? {
+            Some(answers) => answers,
+            None => return Ok(None),
+        },
+    };
+    Ok(Some(files.into_iter().map(|(name, _)| name.into_bytes()).zip(answers).collect()))
+}
+
+/// Where rsync says nothing in a dry run: whether the files are there, which `sha256sum` has to know.
+async fn ask_for_sums(client: &Client, folder: &str, files: &[(RemoteName, FileMeta)]) -> Result<Option<Vec<Answer>>> {
+    let names: Vec<RemoteName> = files.iter().map(|(name, _)| name.clone()).collect();
+    let answer = |(sum, (_, asked)): (Sum, &(RemoteName, FileMeta))| match sum {
+        Sum::Missing => Answer::Absent,
+        Sum::Is(_) | Sum::Unreadable => Answer::There { asked: *asked, looks: None },
+    };
+    Ok(match nas::sha256_of(client, folder, &names, client.idle_limit()).await? {
+        Sums::Said(sums) => Some(sums.into_iter().zip(files).map(answer).collect()),
+        Sums::Refused(_) => None,
+    })
+}
+
+impl Answer {
+    fn of_dry_run(flags: Option<ItemFlags>, asked: FileMeta) -> Self {
+        match flags {
+            None => Self::Silent,
+            Some(flags) if flags.has(ItemFlags::NEW) => Self::Absent,
+            Some(flags) => Self::There { asked, looks: Some(flags.0 & (ItemFlags::SIZE | ItemFlags::TIME)) },
+        }
+    }
+}
