@@ -4,6 +4,8 @@
 //! rules of its own. Guarantees: names that any of them takes for one have one folded form; whether a share does so is
 //! found out there. Nothing else may be concluded from a folded form, and nothing is ever called by it.
 
+use std::collections::BTreeSet;
+
 use unicode_normalization::UnicodeNormalization as _;
 
 /// The form that is the same for all names that may be one file: case and composition folded, characters left out that
@@ -24,25 +26,28 @@ pub fn decomposed(name: &[u8]) -> Vec<u8> {
     each_valid_part(name, |text| text.nfd().collect())
 }
 
-/// Another spelling of `name` in other letters, which may be the same file as `name` where case makes no difference, and
-/// is not `other` either. Only its last component that differs from `other`'s is spelt anew. `None` where the two differ in
-/// something else than case there, or where there are too few letters.
-pub fn respelt(name: &[u8], other: &[u8]) -> Option<Vec<u8>> {
+/// Other spellings of `name`, up to three, which are the same file as `name` where case makes no difference, and are not `other`
+/// either. Only its last component that differs from `other`'s is spelt anew. None where the two differ in something else
+/// than case there, or where there are too few letters.
+pub fn respelt(name: &[u8], other: &[u8]) -> BTreeSet<Vec<u8>> {
     let split = |name| <[u8]>::split(name, |&byte| byte == b'/');
-    let at = split(name).zip(split(other)).enumerate().filter(|(_, (one, two))| one != two).last()?.0;
-    let (ours, theirs) = (split(name).nth(at)?, split(other).nth(at)?);
-    if decomposed(ours) == decomposed(theirs) {
-        return None;
-    }
-    let respell = || -> Vec<u8> {
-        ours.iter()
-            .map(|&byte| if byte.is_ascii_alphabetic() && fastrand::bool() { byte ^ 0x20 } else { byte })
-            .collect()
+    let differing = split(name).zip(split(other)).enumerate().filter(|(_, (ours, theirs))| ours != theirs).last();
+    let Some((at, (ours, theirs))) = differing.filter(|(_, (ours, theirs))| decomposed(ours) != decomposed(theirs))
+    else {
+        return BTreeSet::new();
     };
-    // By chance, so that it is no name that somebody uses. Of two letters already every second try is one.
-    let spelt = (0..64).map(|_| respell()).find(|spelt| spelt != ours && spelt != theirs)?;
-    let parts: Vec<&[u8]> = split(name).enumerate().map(|(n, part)| if n == at { &spelt } else { part }).collect();
-    Some(parts.join(&b'/'))
+    let respell = |byte: &u8| if byte.is_ascii_alphabetic() && fastrand::bool() { byte ^ 0x20 } else { *byte };
+    let mut respelt = BTreeSet::new();
+    // By chance, and several, so that not all of them are names that somebody uses. Of few letters many tries are in vain.
+    for _ in 0..64 {
+        let spelt: Vec<u8> = ours.iter().map(respell).collect();
+        if respelt.len() < 3 && spelt != ours && spelt != theirs {
+            let parts: Vec<&[u8]> =
+                split(name).enumerate().map(|(n, part)| if n == at { &spelt } else { part }).collect();
+            respelt.insert(parts.join(&b'/'));
+        }
+    }
+    respelt
 }
 
 fn each_valid_part(name: &[u8], fold: impl Fn(&str) -> String) -> Vec<u8> {
@@ -98,15 +103,19 @@ mod tests {
     }
 
     #[test]
-    fn a_third_spelling_differs_in_case_alone_and_only_where_the_names_do() {
+    fn other_spellings_differ_in_case_alone_and_only_where_the_names_do() {
         for _ in 0..100 {
-            let third = respelt(b"Inv/Scan/a.pdf", b"inv/scan/a.pdf").expect("there are letters");
-            assert!(third.starts_with(b"Inv/") && third.ends_with(b"/a.pdf"), "{}", third.escape_ascii());
-            assert_eq!(third.to_ascii_lowercase(), b"inv/scan/a.pdf");
-            assert!(third[4..8] != *b"Scan" && third[4..8] != *b"scan");
+            let others = respelt(b"Inv/Scan/a.pdf", b"inv/scan/a.pdf");
+            assert_eq!(others.len(), 3);
+            for other in others {
+                assert!(other.starts_with(b"Inv/") && other.ends_with(b"/a.pdf"), "{}", other.escape_ascii());
+                assert_eq!(other.to_ascii_lowercase(), b"inv/scan/a.pdf");
+                assert!(other[4..8] != *b"Scan" && other[4..8] != *b"scan");
+            }
         }
-        assert_eq!(respelt(b"a", b"A"), None, "there is no third");
-        assert_eq!(respelt("é.pdf".as_bytes(), "e\u{301}.pdf".as_bytes()), None, "case says nothing about composition");
-        assert!(respelt("Éa.pdf".as_bytes(), "éa.pdf".as_bytes()).is_some());
+        assert!(respelt(b"a", b"A").is_empty(), "there is no third");
+        let composed = respelt("é.pdf".as_bytes(), "e\u{301}.pdf".as_bytes());
+        assert!(composed.is_empty(), "case says nothing about composition");
+        assert!(!respelt("Éa.pdf".as_bytes(), "éa.pdf".as_bytes()).is_empty());
     }
 }

@@ -5,7 +5,7 @@
 //! a document is sent only if its name is shown to be another file than each neighbour's copy, or if there is no such copy;
 //! where neither is known it is not sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::names;
 use super::prepared::{Neighbour, Prepared};
@@ -48,8 +48,10 @@ struct Names<'d> {
     neighbour: &'d Neighbour,
     /// What may be that file: the document's own name, or that of a folder on the way to it.
     name: &'d [u8],
-    /// A name that nobody uses, and that is the same file where case makes no difference.
-    third: Option<Vec<u8>>,
+    /// Whether one of the two is a folder on the way to the other document.
+    of_a_folder: bool,
+    /// Names that nobody uses, and that are the same file where case makes no difference.
+    unused: BTreeSet<Vec<u8>>,
 }
 
 impl DocumentSender {
@@ -116,39 +118,54 @@ impl<'d> Names<'d> {
         });
         // The longest ones: one of them may be the folder of the other document.
         let (name, theirs) = pairs.last().unwrap_or((own.as_bytes(), neighbour.name.as_bytes()));
-        Self { neighbour, name, third: respelt(theirs, name) }
+        let of_a_folder = name != own.as_bytes() || theirs != neighbour.name.as_bytes();
+        Self { neighbour, name, of_a_folder, unused: respelt(theirs, name) }
     }
 
     /// What to ask: as if the neighbour's file were to be sent under each of the names.
     fn files(&self) -> impl Iterator<Item = (&[u8], FileMeta)> {
-        let names = [Some(self.neighbour.name.as_bytes()), Some(self.name), self.third.as_deref()];
-        names.into_iter().flatten().map(|name| (name, self.neighbour.meta))
+        let unused = self.unused.iter().map(Vec::as_slice);
+        [self.neighbour.name.as_bytes(), self.name].into_iter().chain(unused).map(|name| (name, self.neighbour.meta))
     }
 
     /// Whether it is shown that the document's name is not the neighbour's copy.
     fn are_apart(&self, answers: &Answers) -> bool {
         let answer = |name: &[u8]| answers.get(name).copied().unwrap_or(Answer::Silent);
         let (copy, name) = (answer(self.neighbour.name.as_bytes()), answer(self.name));
-        let third = self.third.as_deref().map_or(Answer::Silent, answer);
         let is_other = match (copy, name) {
             (Answer::There { asked, looks: Some(one) }, Answer::There { asked: too, looks: Some(other) }) => {
                 asked == too && one != other
             }
             _ => false,
         };
-        [copy, name, third].contains(&Answer::Absent) || is_other
+        let matters = || self.unused.iter().any(|name| answer(name) == Answer::Absent);
+        copy == Answer::Absent || name == Answer::Absent || is_other || matters()
     }
 }
 
-/// What the NAS says about all these names; `None` where it does not say anything.
+/// What the NAS says about all these names; `None` where it does not say anything. Folders are asked about apart, because a list
+/// cannot hold one name as a file and as a folder.
 async fn ask<'n>(client: &Client, folder: &str, names: impl Iterator<Item = &'n Names<'n>>) -> Result<Option<Answers>> {
+    let (folders, whole): (Vec<_>, Vec<_>) = names.partition(|names| names.of_a_folder);
+    let mut answers = Answers::new();
+    for names in [whole, folders].iter().filter(|names| !names.is_empty()) {
+        let Some(found) = ask_at_once(client, folder, names).await? else { return Ok(None) };
+        answers.extend(found);
+    }
+    Ok(Some(answers))
+}
+
+async fn ask_at_once(client: &Client, folder: &str, names: &[&Names<'_>]) -> Result<Option<Answers>> {
     let mut asked = BTreeMap::new();
-    for (name, meta) in names.flat_map(Names::files) {
+    for (name, meta) in names.iter().flat_map(|names| names.files()) {
         asked.entry(name).or_insert(meta);
     }
+    // What two documents make of one name is left open.
+    let folders: BTreeSet<&[u8]> = asked.keys().flat_map(|name| folders_of(name)).collect();
+    asked.retain(|name, _| !folders.contains(name));
     let files = asked.into_iter().map(|(name, meta)| Ok((RemoteName::new(name)?, meta)));
     let files: Vec<(RemoteName, FileMeta)> = files.collect::<Result<_>>()?;
-    let answers = match ask_about(client, folder, &files).await? {
+    let answers: Vec<Answer> = match ask_about(client, folder, &files).await? {
         Some(said) => said.into_iter().zip(&files).map(|(flags, (_, meta))| Answer::of_dry_run(flags, *meta)).collect(),
         None => match ask_for_sums(client, folder, &files).await? {
             Some(answers) => answers,
@@ -156,6 +173,10 @@ async fn ask<'n>(client: &Client, folder: &str, names: impl Iterator<Item = &'n 
         },
     };
     Ok(Some(files.into_iter().map(|(name, _)| name.into_bytes()).zip(answers).collect()))
+}
+
+fn folders_of(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    name.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| &name[..at])
 }
 
 /// Where rsync says nothing in a dry run: whether the files are there, which `sha256sum` has to know.
@@ -178,5 +199,56 @@ impl Answer {
             Some(flags) if flags.has(ItemFlags::NEW) => Self::Absent,
             Some(flags) => Self::There { asked, looks: Some(flags.0 & (ItemFlags::SIZE | ItemFlags::TIME)) },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEW: Option<u32> = Some(ItemFlags::TRANSFER | ItemFlags::NEW);
+    const EQUAL: Option<u32> = Some(ItemFlags::TRANSFER);
+    const LATER: Option<u32> = Some(ItemFlags::TRANSFER | ItemFlags::TIME);
+
+    fn name(name: &str) -> RemoteName {
+        RemoteName::new(name).expect("a name")
+    }
+
+    /// Whether names are told apart by what a dry run says about the neighbour's, the document's and an unused one.
+    fn are_apart(own: &str, other: &str, said: [Option<u32>; 3]) -> bool {
+        let (own, meta) = (name(own), FileMeta { size: 7, ..FileMeta::default() });
+        let neighbour = Neighbour { id: 1.into(), name: name(other), meta };
+        let names = Names::of(&own, &neighbour);
+        let asked: Vec<(Box<[u8]>, FileMeta)> = names.files().map(|(name, meta)| (name.into(), meta)).collect();
+        let answers = asked
+            .into_iter()
+            .zip(said)
+            .map(|((name, meta), flags)| (name, Answer::of_dry_run(flags.map(ItemFlags), meta)));
+        names.are_apart(&answers.collect())
+    }
+
+    #[test]
+    fn only_a_proof_tells_names_apart() {
+        let scan = |said| are_apart("scan.pdf", "Scan.pdf", said);
+        assert!(scan([EQUAL, NEW, EQUAL]), "the name is free");
+        assert!(scan([NEW, LATER, LATER]), "there is no copy that could be lost");
+        assert!(scan([EQUAL, EQUAL, NEW]), "case matters, so the files are alike by chance");
+        assert!(scan([EQUAL, LATER, EQUAL]), "they are two files");
+        for nothing in [[EQUAL, EQUAL, EQUAL], [LATER, LATER, LATER], [EQUAL, None, EQUAL], [None, None, None]] {
+            assert!(!scan(nothing), "{nothing:?}");
+        }
+        let composed = |said| are_apart("e\u{301}", "\u{e9}", said);
+        assert!(composed([EQUAL, LATER, None]) && !composed([EQUAL, EQUAL, None]));
+        assert!(are_apart("A/x", "a", [EQUAL, NEW, None]), "the folder is what may be the other's file");
+    }
+
+    #[test]
+    fn files_that_were_asked_about_by_other_sizes_may_look_different_and_be_one() {
+        let own = name("a");
+        let neighbour = Neighbour { id: 1.into(), name: name("A"), meta: FileMeta::default() };
+        let asked = FileMeta { size: 1, ..FileMeta::default() };
+        let copy = Answer::of_dry_run(EQUAL.map(ItemFlags), FileMeta::default());
+        let answers = [(b"A"[..].into(), copy), (b"a"[..].into(), Answer::of_dry_run(LATER.map(ItemFlags), asked))];
+        assert!(!Names::of(&own, &neighbour).are_apart(&answers.into()));
     }
 }

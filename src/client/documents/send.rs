@@ -71,7 +71,8 @@ pub struct DocumentOutcome {
 impl Client {
     /// Sends documents to a folder on the NAS and says about each what is proved: the same checks, levels, resumption of
     /// interrupted files and session limits as the service, without a database. The outcomes are in the order of the
-    /// documents; each is told to the monitor as soon as it is settled.
+    /// documents; each is told to the monitor as soon as it is settled. Of two whose names differ only in case or composition
+    /// and are one file on the NAS, the second fails with `NameClash`; what earlier calls have sent is not known here.
     ///
     /// Fails only when nothing could be tried: with `Usage` for an upload folder that cannot be
     /// opened, or a key that stands for two documents. Dropping the

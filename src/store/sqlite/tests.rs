@@ -2,6 +2,7 @@
 
 mod documents;
 mod leasing;
+mod naming;
 mod opening;
 mod recording;
 mod remembering;

@@ -296,16 +296,19 @@ fn tables_of_the_first_version_are_brought_up_to_date() {
         .execute_batch(
             "INSERT INTO nas_sync_documents
                  (document_id, file_path, remote_name, bytes, mtime_seconds, mtime_nanoseconds, level)
-             VALUES (1, '/a', CAST('a' AS BLOB), 7, 0, 0, 'stored');
+             VALUES (1, '/a', CAST('é' AS BLOB), 7, 0, 0, 'stored');
              INSERT INTO nas_sync_documents (document_id, file_path, attempts, last_error_kind, last_error_text)
-             VALUES (2, '/b', 3, 'source_missing', 'gone');",
+             VALUES (2, '/b', 3, 'source_missing', 'gone');
+             INSERT INTO nas_sync_names VALUES (CAST('é' AS BLOB), 1);",
         )
         .unwrap();
     let refused = db.try_open(Access::ReadOnly).unwrap_err();
     assert!(refused.message().contains("old version 1"), "{refused}");
-    let store = db.try_open(Access::Existing).unwrap();
+    let mut store = db.try_open(Access::Existing).unwrap();
     let copy = store.history(DocumentId::from(1)).unwrap().copy.unwrap();
     assert_eq!((copy.level, copy.sha256), (Level::Stored, None));
+    let claims = store.claim_names(&[(2.into(), "E\u{301}".into())]).unwrap();
+    assert!(matches!(&claims[..], [Claim::Meets(met)] if met[0].name == "\u{e9}".as_bytes()), "{claims:?}");
     assert_eq!(store.history(DocumentId::from(2)).unwrap().attempts, 3);
     assert_eq!(queue(&store, &Selection::all(), noon()).due, 1, "what failed before there were waits is due");
     assert!(db.try_open(Access::ReadOnly).is_ok());

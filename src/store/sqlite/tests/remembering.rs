@@ -108,7 +108,7 @@ fn a_corrupt_value_is_the_trouble_of_one_row() {
         ("nas_sync_leases", "1", &["clock", "space", "process", "started", "beat", "beat_at"]),
         ("nas_sync_lease_watches", "1", &["beat", "seen_at"]),
         ("nas_sync_leased", "document_id = 4", &["fence"]),
-        ("nas_sync_names", "document_id = 1", &["document_id", "name"]),
+        ("nas_sync_names", "document_id = 1", &["document_id", "name", "folded"]),
         ("nas_sync_targets", "1", &["paused_until", "pause_kind", "pause_text", "pauses"]),
         ("nas_sync_refusals", "1", &["evidence", "server", "times", "learnt_at"]),
         ("nas_sync_attempts", "1", &["document_id", "started_at", "duration_ms", "bytes", "outcome", "error_kind"]),
