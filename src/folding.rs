@@ -36,11 +36,11 @@ pub fn respelt(name: &[u8], other: &[u8]) -> BTreeSet<Vec<u8>> {
     else {
         return BTreeSet::new();
     };
-    let respell = |byte: &u8| if byte.is_ascii_alphabetic() && fastrand::bool() { byte ^ 0x20 } else { *byte };
+    let by_chance = |byte: &u8| if byte.is_ascii_alphabetic() && fastrand::bool() { byte ^ 0x20 } else { *byte };
     let mut respelt = BTreeSet::new();
     // By chance, and several, so that not all of them are names that somebody uses. Of few letters many tries are in vain.
     for _ in 0..64 {
-        let spelt: Vec<u8> = ours.iter().map(respell).collect();
+        let spelt: Vec<u8> = ours.iter().map(by_chance).collect();
         if respelt.len() < 3 && spelt != ours && spelt != theirs {
             let parts: Vec<&[u8]> =
                 split(name).enumerate().map(|(n, part)| if n == at { &spelt } else { part }).collect();

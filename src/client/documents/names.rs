@@ -55,7 +55,9 @@ fn neighbours(documents: &[Prepared]) -> Vec<Vec<Neighbour>> {
         let new = met.filter(|other| !document.knows(other) && !other.knows(document));
         all.push(new.map(|other| other.as_neighbour()).collect());
         files.entry(name).or_default().push(document);
-        above.into_iter().for_each(|folder| folders.entry(folder).or_default().push(document));
+        for folder in above {
+            folders.entry(folder).or_default().push(document);
+        }
     }
     all
 }
@@ -84,9 +86,10 @@ pub(crate) fn name_clash(name: &RemoteName, other: &DocumentId) -> NasSyncError 
 /// The error of a document whose name is the same file on the NAS as another one's, or may be.
 pub(super) fn one_file(name: &RemoteName, neighbour: &Neighbour, evidence: Evidence) -> NasSyncError {
     let shown = |name: &RemoteName| text::escape_bytes(name.as_bytes());
-    let differ = match decomposed(name.as_bytes()) == decomposed(neighbour.name.as_bytes()) {
-        true => "in how accented letters are composed (Unicode normalisation)",
-        false => "in upper and lower case",
+    let differ = if decomposed(name.as_bytes()) == decomposed(neighbour.name.as_bytes()) {
+        "in how accented letters are composed (Unicode normalisation)"
+    } else {
+        "in upper and lower case"
     };
     let said = match evidence {
         Evidence::OneFile => "the NAS does not tell them apart",
