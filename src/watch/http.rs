@@ -1,19 +1,20 @@
 //! As much of HTTP/1.1 as a scrape and a health check need: one small request, one answer, goodbye.
 //!
 //! Guarantees: a request's head has 8 KiB and 5 seconds, an answer 5 seconds to be taken, and 32 peers are served at
-//! once; further ones wait for their turn. Whatever a peer sends, nothing else of the program waits for it, and nothing
-//! of it is kept or logged. Never: a body, a second request on one connection, a file, anything but the fixed answers.
+//! once; for one more the one goes that has been there longest, so that whoever asks is answered at once, however many
+//! say nothing. Whatever a peer sends, nothing else of the program waits for it, and nothing of it is kept or logged.
+//! Never: a body, a second request on one connection, a file, anything but the fixed answers.
 //!
 //! It is written here because a general server would make the program larger by more than this file is worth.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 /// The most that the head of a request may be, in bytes.
@@ -73,10 +74,14 @@ pub(super) type Pages = dyn Fn(&str) -> Answer + Send + Sync;
 
 /// Answers requests until it is dropped, and all connections with it.
 pub(super) async fn serve(listener: TcpListener, pages: Arc<Pages>) {
-    let places = Arc::new(Semaphore::new(PEERS));
+    serve_with(PATIENCE, listener, pages).await;
+}
+
+async fn serve_with(patience: Duration, listener: TcpListener, pages: Arc<Pages>) {
     let mut peers = JoinSet::new();
+    // In the order in which they came.
+    let mut present: VecDeque<AbortHandle> = VecDeque::with_capacity(PEERS);
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -85,18 +90,21 @@ pub(super) async fn serve(listener: TcpListener, pages: Arc<Pages>) {
                 continue;
             }
         };
-        let pages = Arc::clone(&pages);
-        peers.spawn(async move {
-            attend(stream, &*pages).await;
-            drop(place);
-        });
         while peers.try_join_next().is_some() {}
+        present.retain(|peer| !peer.is_finished());
+        if present.len() >= PEERS
+            && let Some(oldest) = present.pop_front()
+        {
+            oldest.abort();
+        }
+        let pages = Arc::clone(&pages);
+        present.push_back(peers.spawn(async move { attend(stream, patience, &*pages).await }));
     }
 }
 
 /// One peer, from its request to the end.
-async fn attend(mut stream: TcpStream, pages: &Pages) {
-    let (method, answer) = match timeout(PATIENCE, read_head(&mut stream)).await {
+async fn attend(mut stream: TcpStream, patience: Duration, pages: &Pages) {
+    let (method, answer) = match timeout(patience, read_head(&mut stream)).await {
         Ok(Ok(Some(head))) => respond(&head, pages),
         Ok(Ok(None)) => (Method::Get, Answer::plain(Status::HeadTooLarge, "")),
         // It went away.
@@ -104,7 +112,7 @@ async fn attend(mut stream: TcpStream, pages: &Pages) {
         Err(_) => (Method::Get, Answer::plain(Status::RequestTimeout, "")),
     };
     // Nothing can be done for a peer that does not take its answer.
-    let _ = timeout(PATIENCE, write(&mut stream, method, &answer)).await;
+    let _ = timeout(patience, write(&mut stream, method, &answer)).await;
 }
 
 /// Reads to the empty line behind the head. `None`: it is too long.

@@ -18,6 +18,10 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
+        Self::patient(PATIENCE)
+    }
+
+    fn patient(patience: Duration) -> Self {
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -31,7 +35,7 @@ impl Server {
                     _ => Answer::plain(Status::NotFound, ""),
                 };
                 tokio::select! {
-                    () = serve(listener, Arc::new(pages)) => panic!("it ended"),
+                    () = serve_with(patience, listener, Arc::new(pages)) => panic!("it ended"),
                     _ = stopped => {}
                 }
             });
@@ -136,17 +140,34 @@ fn garbage_is_answered_and_harms_nobody() {
 }
 
 #[test]
-fn those_who_say_nothing_are_sent_away_and_the_others_get_their_turn() {
+fn those_who_say_nothing_are_sent_away() {
     let server = Server::start();
     let started = Instant::now();
-    // All places are taken: by some that say nothing, and some that never come to an end.
     let mut slow: Vec<Socket> = (0..PEERS).map(|_| server.connect()).collect();
     for socket in slow.iter_mut().step_by(2) {
         socket.write_all(b"GET /metrics HTTP/1.1\r\nX: ").unwrap();
     }
-    assert!(server.ask(&get("/metrics")).ends_with("a 1\n"));
-    assert!(started.elapsed() >= PATIENCE, "nobody was sent away before his time");
     for socket in &mut slow {
         assert!(answer(socket).starts_with("HTTP/1.1 408 "));
     }
+    assert!(started.elapsed() >= PATIENCE, "nobody was sent away before his time");
+}
+
+#[test]
+fn whoever_asks_is_answered_at_once_however_many_say_nothing() {
+    // Nobody is sent away for being slow: a place is there for who comes, or never.
+    let server = Server::patient(LONGEST * 100);
+    let mut slow: Vec<Socket> = (0..=5 * PEERS).map(|_| server.connect()).collect();
+    for socket in slow.iter_mut().step_by(2) {
+        // Some have been closed already.
+        let _ = socket.write_all(b"G");
+    }
+    for _ in 0..3 {
+        assert!(server.ask(&get("/health")).starts_with("HTTP/1.1 503 "));
+        assert!(server.ask(&get("/metrics")).ends_with("a 1\n"));
+    }
+    // The one that came last, which has said one letter, still has its time.
+    let last = slow.last_mut().unwrap();
+    last.write_all(&get("/metrics")[1..]).unwrap();
+    assert!(answer(last).ends_with("a 1\n"));
 }
