@@ -49,6 +49,31 @@ pub fn escape_lines(bytes: &[u8]) -> String {
     lines.join("\n").trim_matches('\n').to_owned()
 }
 
+/// Like [`escape_lines`], for text of unknown length: of each line the first `line` bytes, and lines for `all` bytes; signs
+/// where more follows.
+pub fn escape_lines_start(bytes: &[u8], line: usize, all: usize) -> String {
+    let mut out = String::new();
+    for one in bytes.trim_ascii_end().split(|&byte| byte == b'\n').skip_while(|one| one.trim_ascii().is_empty()) {
+        if out.len() > all {
+            out.push('…');
+            break;
+        }
+        let one = one.strip_suffix(b"\r").unwrap_or(one);
+        out.push_str(&escape_bytes_start(one, line));
+        out.push('\n');
+    }
+    out.trim_end_matches('\n').to_owned()
+}
+
+/// Makes the beginning of bytes of unknown origin and length safe to print, and puts a sign where more follows.
+pub fn escape_bytes_start(bytes: &[u8], most: usize) -> String {
+    let mut out = escape_bytes(&bytes[..bytes.len().min(most)]);
+    if bytes.len() > most {
+        out.push('…');
+    }
+    out
+}
+
 fn escape_into(out: &mut String, text: &str) {
     for c in text.chars() {
         match c {
@@ -90,10 +115,14 @@ mod tests {
         assert_eq!(escape_start("caf\u{e9}\n", 6), "caf\u{e9}\\n");
         assert_eq!(escape_start("caf\u{e9}\n", 4), "caf…");
         assert_eq!(escape_start("", 0), "");
+        assert_eq!(escape_bytes_start(b"abc\n", 4), "abc\\n");
+        assert_eq!(escape_bytes_start(b"abc\n", 3), "abc…");
     }
 
     #[test]
     fn lines_stay_lines() {
         assert_eq!(escape_lines(b"one\r\ntwo\x07\n\n"), "one\ntwo\\x07");
+        assert_eq!(escape_lines_start(b"\none\r\n\ntwo\x07\n\n", 99, 99), "one\n\ntwo\\x07");
+        assert_eq!(escape_lines_start(b"long line\nb\nc\n", 4, 5), "long…\n…");
     }
 }

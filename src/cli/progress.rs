@@ -113,9 +113,13 @@ impl DocumentMonitor for Bar {
     }
 }
 
+/// The most of one line of the NAS that is shown, and of all that it says at a time, in bytes.
+const MAX_LINE: usize = 1024;
+const MAX_SAID: usize = 64 * 1024;
+
 /// What the NAS says, on the way to stderr.
 pub fn show_remote_text(console: &Console, severity: Severity, bytes: &[u8]) {
-    for line in text::escape_lines(bytes).lines().filter(|line| !line.is_empty()) {
+    for line in text::escape_lines_start(bytes, MAX_LINE, MAX_SAID).lines().filter(|line| !line.is_empty()) {
         match severity {
             Severity::Info => console.note(&format!("nas: {line}")),
             Severity::Warning | Severity::Error => console.err(&format!("nas: {line}")),

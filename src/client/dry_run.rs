@@ -205,7 +205,7 @@ fn most_doubtful(capabilities: &Capabilities, shape: Shape, said: &str) -> Optio
 /// The server's own words, safe to print.
 fn evidence(outcome: &Outcome) -> String {
     match (outcome.text.lines().next(), &outcome.exit) {
-        (Some(line), _) => text::escape_bytes(&line[..line.len().min(SHOWN)]),
+        (Some(line), _) => text::escape_bytes_start(line, SHOWN),
         (None, Some(ExitStatus::Code(status))) => format!("rsync ended with status {status} and said nothing"),
         (None, _) => String::from("rsync ended and said nothing"),
     }

@@ -231,7 +231,7 @@ impl CommandOutput {
     fn refusal(&self) -> String {
         let first = lines(&self.stderr).chain(self.lines()).next();
         match (first, &self.exit) {
-            (Some(line), _) => text::escape_bytes(&line[..line.len().min(SHOWN)]),
+            (Some(line), _) => text::escape_bytes_start(line, SHOWN),
             (None, ExitStatus::Code(status)) => format!("the command ended with status {status} and said nothing"),
             (None, ExitStatus::NotSaid) => String::from("the command ended and said nothing"),
             (None, ExitStatus::Signal(signal)) => format!("the command was ended by signal {signal}"),

@@ -29,13 +29,20 @@ struct Inner {
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
+/// The most of a message that is shown, in bytes: a path may be long, a NAS may say anything.
+const MAX_MESSAGE: usize = 8 * 1024;
+/// The same for one line of details, and for all of them.
+const MAX_LINE: usize = 1024;
+const MAX_DETAILS: usize = 16 * 1024;
+
 /// The crate's result.
 pub type Result<T, E = NasSyncError> = std::result::Result<T, E>;
 
 impl NasSyncError {
-    /// `message` is one sentence without a final stop; control characters in it are escaped.
+    /// `message` is one sentence without a final stop; control characters in it are escaped, and one that is longer than any
+    /// sentence of ours is cut.
     pub fn new(kind: ErrorKind, message: impl AsRef<str>) -> Self {
-        let message = text::escape(message.as_ref());
+        let message = text::escape_start(message.as_ref(), MAX_MESSAGE);
         Self { inner: Box::new(Inner { kind, message, details: None, solution: None, source: None }) }
     }
 
@@ -44,10 +51,11 @@ impl NasSyncError {
         Self::new(kind, format!("{what} {}: {source}", path.display())).with_source(source)
     }
 
-    /// Adds what else is known, several lines allowed: the remote text, both lists of algorithms.
+    /// Adds what else is known, several lines allowed: the remote text, both lists of algorithms. Of long lines 1 KiB is
+    /// kept, and 16 KiB in all.
     #[must_use]
     pub fn with_details(mut self, details: impl AsRef<[u8]>) -> Self {
-        let details = text::escape_lines(details.as_ref());
+        let details = text::escape_lines_start(details.as_ref(), MAX_LINE, MAX_DETAILS);
         self.inner.details = (!details.is_empty()).then_some(details);
         self
     }
@@ -113,5 +121,18 @@ mod tests {
         let error = NasSyncError::new(ErrorKind::RemoteFailed, "said \x1b[31m").with_details("a\nb\x07");
         assert_eq!(error.message(), "said \\x1b[31m");
         assert_eq!(error.details(), Some("a\nb\\x07"));
+    }
+
+    #[test]
+    fn a_text_without_end_is_cut() {
+        let long = "x".repeat(200_000);
+        let error = NasSyncError::new(ErrorKind::RemoteFailed, &long).with_details(format!("one\n{long}\nthree"));
+        assert!(error.message().len() < 2 * MAX_MESSAGE && error.message().ends_with("x…"));
+        let lines: Vec<&str> = error.details().unwrap().lines().collect();
+        assert_eq!((lines[0], lines[2]), ("one", "three"));
+        assert!(lines[1].len() < 2 * MAX_LINE && lines[1].ends_with("x…"));
+        let error = error.with_details("line\n".repeat(100_000));
+        let details = error.details().unwrap();
+        assert!(details.len() < 2 * MAX_DETAILS && details.starts_with("line\nline\n") && details.ends_with("line\n…"));
     }
 }

@@ -26,6 +26,10 @@ pub use self::service::{retry, sync, verify};
 #[cfg(feature = "cli")]
 pub use self::watch::{health, watch};
 
+/// The most of one line of a NAS that is written, and of all that it said, in bytes.
+const MAX_LINE: usize = 1024;
+const MAX_TEXT: usize = 64 * 1024;
+
 /// Lets `serde` write a value as its object.
 macro_rules! serialize {
     ($($type:ty => $object:expr),* $(,)?) => {$(
@@ -102,7 +106,7 @@ pub fn push(report: &PushReport) -> Value {
         "elapsed_ms": millis(report.elapsed),
         "warnings": report.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "failures": failures,
-        "remote_text": text::escape_lines(&report.remote_text),
+        "remote_text": text::escape_lines_start(&report.remote_text, MAX_LINE, MAX_TEXT),
     });
     if let Some(cause) = &report.error {
         object["error"] = error(cause);

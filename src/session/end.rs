@@ -9,6 +9,9 @@ use crate::text;
 use crate::transport::ExitStatus;
 use crate::wire::handshake::HandshakeError;
 
+/// How much of a line is shown in a message, in bytes; the details hold more.
+const SHOWN: usize = 200;
+
 /// Why a session did not come to its end.
 #[derive(Debug)]
 pub(super) enum SessionFailure {
@@ -147,12 +150,12 @@ fn without_status(received: &Received) -> NasSyncError {
         _ if contains(line, "unknown option") || contains(line, "has been disabled") => Some(ErrorKind::OptionRefused),
         _ => kind_of_text(line),
     };
-    let message = format!("rsync on the NAS ended at once: {}", text::escape_bytes(line));
+    let message = format!("rsync on the NAS ended at once: {}", text::escape_bytes_start(line, SHOWN));
     NasSyncError::new(kind.unwrap_or(ErrorKind::RemoteFailed), message).with_details(received.text.as_bytes())
 }
 
 fn stray_output(received: &[u8]) -> NasSyncError {
-    let start = text::escape_bytes(&received[..received.len().min(200)]);
+    let start = text::escape_bytes_start(received, SHOWN);
     NasSyncError::new(ErrorKind::StrayOutput, format!("instead of rsync's handshake the NAS sent: \"{start}\""))
         .with_details(received)
 }
