@@ -10,6 +10,7 @@ mod progress;
 mod report;
 mod rsync;
 mod signals;
+mod surroundings;
 mod text;
 
 use std::ffi::OsString;
@@ -95,6 +96,7 @@ fn in_runtime(work: impl AsyncFnOnce(Signals) -> u8) -> Result<u8> {
     process::need_descriptors().map_err(|error| {
         NasSyncError::new(ErrorKind::ResourceShortage, format!("cannot start: {error}")).with_source(error)
     })?;
+    surroundings::allow_threads();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         NasSyncError::new(ErrorKind::Internal, format!("cannot start the runtime: {error}")).with_source(error)
     })?;

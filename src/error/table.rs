@@ -213,8 +213,8 @@ kinds! {
         "Mount it, or correct UPLOAD_DIR; the documents stay pending. If their files were deleted on purpose, remove their rows.";
     /// This process or machine has run out of something that opening any file needs.
     ResourceShortage = "resource_shortage", Us, Documents, Transient, 11,
-        "This process may not open more files, or this machine has no more file handles or memory; no document is to blame.",
-        "Raise the limit on open files (`ulimit -n`, LimitNOFILE= of systemd, --ulimit nofile= of Docker) or free memory; the documents stay pending.";
+        "This process may not open more files or start more threads, or this machine has no more file handles or memory; no document is to blame.",
+        "Raise the limit on open files (`ulimit -n`, LimitNOFILE= of systemd, --ulimit nofile= of Docker) or on processes (`ulimit -u`, --pids-limit), or free memory; the documents stay pending.";
     /// The file changed while it was being sent.
     SourceChanged = "source_changed", Disk, Documents, Transient, 23,
         "The file was being written while it was read, so the copy proves nothing.",

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::oneshot;
 
+use crate::blocking;
 use crate::config::KeySource;
 use crate::service::NasSyncService;
 
@@ -65,12 +66,16 @@ impl Ground {
     fn look(&self) -> oneshot::Receiver<Look> {
         let (files, upload_dir) = (self.files.clone(), self.upload_dir.clone());
         let (sender, receiver) = oneshot::channel();
-        tokio::task::spawn_blocking(move || {
+        let looking = blocking::start(move || {
             let files = files.iter().map(|path| fs::metadata(path).ok().map(|meta| stamp(&meta))).collect();
             let look = Look { files, upload_dir: upload_dir.as_deref().and_then(folder) };
             // Nobody may want to know any more.
             let _ = sender.send(look);
         });
+        if let Err(error) = looking {
+            // Then nothing has changed as far as is known; the next look may have a thread.
+            tracing::debug!("{error}");
+        }
         receiver
     }
 }

@@ -16,6 +16,7 @@ use super::WatchSummary;
 use super::health_file::{BEAT, HealthFile, Report, State};
 use super::http::{self, Answer, Status};
 use super::metrics::{self, Backlog, Figures};
+use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
 
 /// The state of one `watch`.
@@ -118,9 +119,7 @@ impl WatchStatus {
     pub async fn write_health_file(&self, file: &HealthFile) -> Result<()> {
         let (file, report) = (file.clone(), self.report());
         // A disk that hangs must not stop the rest; the old sign of life then tells of it.
-        tokio::task::spawn_blocking(move || file.write(&report)).await.map_err(|error| {
-            NasSyncError::new(ErrorKind::Internal, "writing the health file stopped unexpectedly").with_source(error)
-        })?
+        blocking::run(move || file.write(&report)).await
     }
 
     /// Answers `GET /metrics` and `GET /health`. Runs until it is dropped.

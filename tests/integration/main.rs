@@ -42,6 +42,7 @@ mod ssh_no_strict;
 mod ssh_sessions;
 mod static_binary;
 mod support;
+mod threads;
 mod verify;
 mod watch;
 mod workers;

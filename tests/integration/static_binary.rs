@@ -1,5 +1,7 @@
 //! The static binary in a root folder of its own: no libraries, no /dev, no /proc, no name service but /etc/hosts.
 
+mod threads;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};

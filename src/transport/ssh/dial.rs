@@ -5,7 +5,7 @@
 //! the kernel to acknowledge at once: servers that run Nagle's algorithm would otherwise wait 40 ms per small answer.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::config::SshConfig;
+use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
 
 /// Head start of each address before the next is tried as well (RFC 8305).
@@ -33,14 +34,15 @@ const OTHER_SERVICES: [&[u8]; 8] = [b"HTTP/", b"<", b"{", b"* ", b"+OK", b"-ERR"
 /// Reads from the kernel take at most this many bytes; SSH reads a length, then a packet, and would call twice.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// The addresses of the host. Fails with `NameNotResolved`.
+/// The addresses of the host. Fails with `NameNotResolved`, or `ResourceShortage` where no thread can be had.
 pub(super) async fn resolve(config: &SshConfig) -> Result<Vec<SocketAddr>> {
     let host = config.bare_host();
-    let reason = match lookup_host((host, config.port)).await {
-        Ok(addresses) => match addresses.collect::<Vec<_>>() {
-            found if !found.is_empty() => return Ok(found),
-            _ => io::Error::other("it has no address"),
-        },
+    let (name, port) = (host.to_owned(), config.port);
+    // The system's resolver may block.
+    let found = blocking::run(move || Ok((name.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>)));
+    let reason = match found.await? {
+        Ok(found) if !found.is_empty() => return Ok(found),
+        Ok(_) => io::Error::other("it has no address"),
         Err(error) => error,
     };
     Err(NasSyncError::new(ErrorKind::NameNotResolved, format!("cannot find the address of {host}: {reason}"))
@@ -160,8 +162,8 @@ impl Greeting {
         let is_text = |byte: &u8| !byte.is_ascii_control() || byte.is_ascii_whitespace();
         let has_code = words.len() >= 3 && words[..3].iter().all(u8::is_ascii_digit);
         let is_other = has_code || OTHER_SERVICES.iter().any(|start| words.starts_with(start));
-        let shown = &words[..words.len().min(MAX_REFUSAL)];
-        (!words.is_empty() && words.iter().all(is_text) && !is_other).then(|| crate::text::escape_bytes(shown))
+        (!words.is_empty() && words.iter().all(is_text) && !is_other)
+            .then(|| crate::text::escape_bytes_start(words, MAX_REFUSAL))
     }
 
     /// Whether what came last is the beginning of an identification.
@@ -245,7 +247,7 @@ mod tests {
             Some("Zugriff f\u{fc}r jetzt gesperrt")
         );
         assert_eq!(refusal(b"Not now, f\xfcr Sie\n").as_deref(), Some("Not now, f\\xfcr Sie"));
-        assert_eq!(refusal(&[b'x'; 3000]).map(|words| words.len()), Some(MAX_REFUSAL));
+        assert_eq!(refusal(&[b'x'; 3000]), Some("x".repeat(MAX_REFUSAL) + "…"));
         for other in [
             &b"HTTP/1.1 400 Bad Request\r\n"[..],
             b"220 mail ready\r\n",

@@ -228,10 +228,7 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&SshConfig) -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let config = config.clone();
-    match tokio::task::spawn_blocking(move || work(&config)).await {
-        Ok(result) => result,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+    crate::blocking::run(move || work(&config)).await
 }
 
 /// One server, and what earlier key exchanges with it taught us. Only before the login is there a second try.
