@@ -36,6 +36,7 @@ const UNWRITTEN_RSYNC: u8 = ErrorKind::LocalFile.rsync_exit_code();
 
 /// Runs the program with its whole command line, the program's own name included.
 pub fn main(words: Vec<OsString>) -> ExitCode {
+    surroundings::close_memory();
     if rsync::is_rsync_name(words.first()) {
         return push(words.into_iter().skip(1).collect(), Talk::default());
     }

@@ -4,6 +4,7 @@
 
 use std::io;
 
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use seccompiler::sock_filter;
 
 /// The number of clone3 on every architecture.
@@ -18,6 +19,13 @@ const CLONE3_IS_UNKNOWN: [sock_filter; 4] = [
     sock_filter { code: 0x06, jt: 0, jf: 0, k: 0x0005_0026 },
     sock_filter { code: 0x06, jt: 0, jf: 0, k: 0x7fff_0000 },
 ];
+
+/// Keeps the memory of this process, where keys are for a while, from core dumps and from all other processes but those of
+/// root. For its whole life: passphrases of variables are there from the start, and nothing here reads its own memory.
+pub fn close_memory() {
+    // A kernel that does not take it leaves things as they are for every other program.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
 
 /// Gets around runtimes of containers that refuse every thread without meaning to: old versions of Docker answer clone3,
 /// which they do not know, with EPERM. The C library takes it that threads are forbidden; told that there is no such call, it

@@ -4,10 +4,14 @@
 //! closed, text that is not UTF-8. A line of ours that is not understood is `Usage`; the message gives its number and never
 //! its text, which may be a secret. Names that begin like ours and are none are listed.
 
+mod assignment;
+
 use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
+use super::environment::LookUp;
+use super::origin::wipe;
 use super::table::is_known;
 use crate::error::{ErrorKind, NasSyncError, Result};
 
@@ -27,53 +31,42 @@ struct Record<'a> {
 }
 
 /// Reads the file. As usual for such files, the first of several lines with one name counts, and `$NAME` in a value that is
-/// not in single quotes is replaced, also by the value of a line that is not ours.
-pub(super) fn parse(content: &[u8]) -> Result<DotEnv> {
+/// not in single quotes is replaced: by a variable, else by the value of a line before, which may be one that is not ours.
+pub(super) fn parse(content: &[u8], variables: &LookUp) -> Result<DotEnv> {
     // Some editors put a byte order mark first.
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
     let mut found = DotEnv::default();
-    // Ours, and those of others that are understood: a value of ours may refer to them.
-    let mut understood = Zeroizing::new(String::with_capacity(content.len() + 1));
+    let mut seen: BTreeMap<&str, Zeroizing<String>> = BTreeMap::new();
     let mut dropped: Vec<(String, usize)> = Vec::new();
-    for record in Records::of(content) {
-        let Some(name) = record.name() else { continue };
-        let text = str::from_utf8(record.bytes).ok().filter(|text| is_understood(text));
-        match text {
-            Some(text) if is_known(name) => {
-                refuse_broken_reference(text, &dropped)?;
-                push_line(&mut understood, text);
-            }
-            Some(text) => push_line(&mut understood, text),
-            None if is_known(name) => return Err(not_understood(record.line)),
-            None => dropped.push((name.to_owned(), record.line)),
-        }
+    for Record { line, bytes } in Records::of(content) {
+        let Some(name) = name(bytes) else { continue };
         found.names.push(name.to_owned());
-    }
-    for item in dotenvy::from_read_iter(understood.as_bytes()) {
-        let Ok((name, value)) = item else { continue };
-        let value = Zeroizing::new(value);
-        if is_known(&name) {
-            found.values.entry(name).or_insert(value);
+        let look_up = |name: &str| variable(variables, name).or_else(|| seen.get(name).cloned());
+        let text = str::from_utf8(bytes).ok();
+        let Some((text, (name, value))) = text.and_then(|text| Some((text, assignment::read(text, &look_up)?))) else {
+            if is_known(name) {
+                return Err(not_understood(line));
+            }
+            dropped.push((name.to_owned(), line));
+            continue;
+        };
+        if is_known(name) {
+            refuse_broken_reference(text, &dropped)?;
+            found.values.entry(name.to_owned()).or_insert_with(|| value.clone());
         }
+        seen.insert(name, value);
     }
     Ok(found)
 }
 
-/// The parser stumbles over a last line that ends with a blank.
-fn push_line(text: &mut String, line: &str) {
-    text.push_str(line);
-    if !line.ends_with('\n') {
-        text.push('\n');
+fn variable(variables: &LookUp, name: &str) -> Option<Zeroizing<String>> {
+    match variables(name)?.into_string() {
+        Ok(text) => Some(Zeroizing::new(text)),
+        Err(text) => {
+            wipe(text);
+            None
+        }
     }
-}
-
-/// Whether the parser takes this text for one assignment.
-fn is_understood(text: &str) -> bool {
-    let mut line = Zeroizing::new(String::with_capacity(text.len() + 1));
-    push_line(&mut line, text);
-    let mut items = dotenvy::from_read_iter(line.as_bytes());
-    let is_assignment = items.next().is_some_and(|item| item.map(|(_, value)| Zeroizing::new(value)).is_ok());
-    is_assignment && items.next().is_none()
 }
 
 /// A value of ours must not silently lose a part that another line was to give.
@@ -146,14 +139,12 @@ fn closing_line(text: &[u8], first: usize) -> Option<usize> {
     (at >= first && (tail.is_empty() || tail.starts_with(b"#"))).then_some(end)
 }
 
-impl Record<'_> {
-    /// The name that the line gives a value to, or seems to want to: ours also without the equals sign.
-    fn name(&self) -> Option<&str> {
-        let line = self.bytes.trim_ascii_start();
-        let line = line.strip_prefix(b"export ").map_or(line, <[u8]>::trim_ascii_start);
-        let length = line.iter().position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')));
-        let (name, rest) = line.split_at(length.unwrap_or(line.len()));
-        let name = str::from_utf8(name).ok().filter(|name| !name.is_empty())?;
-        (rest.trim_ascii_start().starts_with(b"=") || is_known(name)).then_some(name)
-    }
+/// The name that a line gives a value to, or seems to want to: ours also without the equals sign.
+fn name(line: &[u8]) -> Option<&str> {
+    let line = line.trim_ascii_start();
+    let line = line.strip_prefix(b"export ").map_or(line, <[u8]>::trim_ascii_start);
+    let length = line.iter().position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')));
+    let (name, rest) = line.split_at(length.unwrap_or(line.len()));
+    let name = str::from_utf8(name).ok().filter(|name| !name.is_empty())?;
+    (rest.trim_ascii_start().starts_with(b"=") || is_known(name)).then_some(name)
 }

@@ -8,20 +8,18 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::dot_env::{self, DotEnv};
-use super::origin::{Found, Layer, Origin};
+use super::origin::{Found, Layer, expand_home, wipe};
 use super::table::{self, SECRETS, SETTINGS, Setting};
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::{small_file, text};
+use crate::{secret, small_file, text};
 
-/// The most that a `…_FILE` file may hold, in bytes: far more than a 16384-bit RSA key.
-const FILE_LIMIT: usize = 64 * 1024;
 /// The most that a `.env` may hold, in bytes; most of it may be another program's.
 const DOT_ENV_LIMIT: usize = 1024 * 1024;
 /// The beginning of names that are not settings: of the log filter, and of what our tests take.
 const NO_SETTINGS: &str = "NAS_SYNC_";
 
 /// Gives the value of a variable.
-type LookUp = dyn Fn(&str) -> Option<OsString> + Send + Sync;
+pub(super) type LookUp = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 
 /// What surrounds the program, as it was when it started.
 pub struct Environment {
@@ -54,7 +52,12 @@ impl Environment {
             content.as_ref().map_or(&[], |(content, _)| content),
             std::env::home_dir(),
         )?;
-        environment.warn_of_names(std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()), "");
+        let names = std::env::vars_os().map(|(name, value)| {
+            // The values come with the names, and one may be a secret.
+            wipe(value);
+            name.to_string_lossy().into_owned()
+        });
+        environment.warn_of_names(names, "");
         if let Some((_, meta)) = &content {
             environment.judge_dot_env(Access::of(meta), rustix::process::geteuid().as_raw());
         }
@@ -80,7 +83,7 @@ impl Environment {
         home: Option<PathBuf>,
     ) -> Result<Self> {
         let home = home.filter(|home| !home.as_os_str().is_empty());
-        let (dot_env, variables) = (dot_env::parse(dot_env)?, Box::new(variables));
+        let (dot_env, variables) = (dot_env::parse(dot_env, &variables)?, Box::new(variables));
         let names = dot_env.names.clone();
         let mut new = Self { variables, dot_env, home, unsafe_dot_env: None, warnings: Vec::new(), only: None };
         new.warn_of_names(names.into_iter(), " in .env");
@@ -149,8 +152,7 @@ impl Environment {
     /// The value of a setting from the highest layer that has one, directly or as a `…_FILE`.
     pub(super) fn find(&self, setting: Setting, flag: Option<&OsString>) -> Result<Option<Found>> {
         if let (Some(name), Some(text)) = (setting.flag, flag.filter(|text| !text.is_empty())) {
-            let origin = Origin { layer: Layer::Flag, name: name.to_owned() };
-            return Ok(Some(Found { text: text.clone(), origin }));
+            return Ok(Some(Found::new(Layer::Flag, name, text.clone())));
         }
         if self.only.is_some_and(|only| !only.contains(&setting)) {
             return Ok(None);
@@ -170,7 +172,7 @@ impl Environment {
                 Layer::DotEnv => self.dot_env.values.get(&name).map(|text| OsString::from(text.as_str())),
                 Layer::Flag => None,
             };
-            text.filter(|text| !text.is_empty()).map(|text| Found { text, origin: Origin { layer, name } })
+            text.filter(|text| !text.is_empty()).map(|text| Found::new(layer, name, text))
         };
         let direct = look(setting.variable.to_owned());
         if let (Some(_), Layer::DotEnv, true, Some(error)) =
@@ -185,17 +187,23 @@ impl Environment {
         }
         match (direct, look(pointer_name)) {
             (Some(direct), Some(pointer)) => Err(both_set(&direct, &pointer)),
-            (None, Some(pointer)) => self.read_pointer(pointer),
+            (None, Some(pointer)) => self.read_pointer(&pointer),
             (direct, None) => Ok(direct),
         }
     }
 
     /// The content of a file that a `…_FILE` variable names, without its final line end; `None` when it is empty.
-    fn read_pointer(&self, pointer: Found) -> Result<Option<Found>> {
-        let path = super::origin::expand_home(&pointer.text, self.home(), &pointer.origin)?;
-        let text = read_text(&path, &pointer.origin.to_string())?;
-        let line = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
-        Ok((!line.is_empty()).then(|| Found { text: OsString::from(line), origin: pointer.origin }))
+    fn read_pointer(&self, pointer: &Found) -> Result<Option<Found>> {
+        let path = expand_home(&pointer.text, self.home(), &pointer.origin)?;
+        let (bytes, meta) = read_file(&path, &pointer.origin.to_string(), secret::MAX_FILE)?;
+        let line = secret::line(&bytes).map_err(|error| unreadable(&path, &pointer.origin.to_string(), &error))?;
+        if line.is_empty() {
+            return Ok(None);
+        }
+        let (text, origin) = (OsString::from(line), pointer.origin.clone());
+        // What comes out of a pipe comes once. The working directory may be another one later.
+        let file = if meta.is_file() { std::path::absolute(&path).ok() } else { None };
+        Ok(Some(Found { text, origin, file }))
     }
 }
 
@@ -229,12 +237,6 @@ fn read_file(path: &Path, origin: &str, limit: usize) -> Result<(Zeroizing<Vec<u
         Ok((small_file::read_open(&file, limit)?, file.metadata()?))
     };
     read().map_err(|error: std::io::Error| unreadable(path, origin, &error))
-}
-
-fn read_text(path: &Path, origin: &str) -> Result<Zeroizing<String>> {
-    let (bytes, _) = read_file(path, origin, FILE_LIMIT)?;
-    let text = str::from_utf8(&bytes).map_err(|_| unreadable(path, origin, &"it is not UTF-8 text"))?;
-    Ok(Zeroizing::new(text.to_owned()))
 }
 
 #[cfg(test)]

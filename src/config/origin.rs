@@ -5,6 +5,8 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroize as _;
+
 use crate::error::{ErrorKind, NasSyncError, Result};
 
 /// Which layer a value was found in; a later variant beats an earlier one.
@@ -35,10 +37,30 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A value that is not empty, and where it was found. It may be a secret, so it has no `Debug`.
+/// A value that is not empty, and where it was found. It may be a secret, so it has no `Debug`, and is wiped when dropped.
 pub(super) struct Found {
     pub(super) text: OsString,
     pub(super) origin: Origin,
+    /// The file that it was read from, where that can be read again.
+    pub(super) file: Option<PathBuf>,
+}
+
+impl Found {
+    /// A value that stands there itself.
+    pub(super) fn new(layer: Layer, name: impl Into<String>, text: OsString) -> Self {
+        Self { text, origin: Origin { layer, name: name.into() }, file: None }
+    }
+}
+
+impl Drop for Found {
+    fn drop(&mut self) {
+        wipe(std::mem::take(&mut self.text));
+    }
+}
+
+/// Wipes a value that may be a secret.
+pub(super) fn wipe(text: OsString) {
+    text.into_encoded_bytes().zeroize();
 }
 
 /// The error of a value that makes no sense.

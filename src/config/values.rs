@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::origin::{Found, expand_home, refuse};
+use super::origin::{Found, expand_home, refuse, wipe};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::proof::Level;
 use crate::secret::Secret;
@@ -153,12 +153,15 @@ pub(super) fn socket_address(found: &Found) -> Result<SocketAddr> {
     })
 }
 
-/// A secret; what is wrong with it is said without showing it.
-pub(super) fn secret(found: Found) -> Result<Secret> {
-    let Found { text, origin } = found;
-    text.into_string()
-        .map(Secret::new)
-        .map_err(|_| NasSyncError::new(ErrorKind::Usage, format!("{origin} is not UTF-8 text")))
+/// A secret; what is wrong with it is said without showing it. One in a file stays there.
+pub(super) fn secret(mut found: Found) -> Result<Secret> {
+    if let Some(file) = found.file.take() {
+        return Ok(Secret::in_file(file));
+    }
+    std::mem::take(&mut found.text).into_string().map(Secret::new).map_err(|text| {
+        wipe(text);
+        NasSyncError::new(ErrorKind::Usage, format!("{} is not UTF-8 text", found.origin))
+    })
 }
 
 /// A path on this machine; a leading `~/` is the home folder, because no shell expands it in a file.

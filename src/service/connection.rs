@@ -4,6 +4,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::client::{Client, ClientConfig};
 use crate::error::Result;
+use crate::secret::aside;
 use crate::text;
 use crate::transport::ssh::Identity;
 
@@ -29,10 +30,14 @@ impl NasConnection {
             Identity::Default => String::from("-"),
             Identity::Agent => String::from("agent"),
             Identity::Files(files) => files.iter().map(|file| text::escape(&file.to_string_lossy())).collect(),
-            Identity::Text(text) => {
-                let digest = Sha256::digest(text.expose());
-                digest.iter().take(8).fold(String::new(), |word, byte| format!("{word}{byte:02x}"))
-            }
+            Identity::Text(secret) => match (secret.file(), secret.text()) {
+                (Some(file), _) => text::escape(&file.to_string_lossy()),
+                (None, Ok(held)) => {
+                    let digest = aside(|| Sha256::digest(held.as_bytes()));
+                    digest.iter().take(8).fold(String::new(), |word, byte| format!("{word}{byte:02x}"))
+                }
+                (None, Err(_)) => String::from("-"),
+            },
         };
         format!("{}@{}:{} {} {key} {}", ssh.user, ssh.host, ssh.port, self.config.rsync_path, self.folder)
     }

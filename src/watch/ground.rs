@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::blocking;
 use crate::config::KeySource;
+use crate::secret::Secret;
 use crate::service::NasSyncService;
 
 /// What sending rests on here, and how it was when something was sent last.
@@ -31,10 +32,11 @@ impl Ground {
     pub fn of(service: &NasSyncService) -> Self {
         let settings = service.settings();
         let mut files = match &settings.key {
-            KeySource::Text(_) => Vec::new(),
+            KeySource::Text(text) => text.file().map(Path::to_owned).into_iter().collect(),
             KeySource::File(path) => vec![path.clone()],
             KeySource::FirstOf(paths) => paths.clone(),
         };
+        files.extend(settings.key_passphrase.as_ref().and_then(Secret::file).map(Path::to_owned));
         if let Ok(config) = service.client_config() {
             files.extend(config.ssh.known_hosts);
         }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::support::cli::write_program;
-use crate::support::{Cli, Site, Sshd, is_long_or_skipped, noise, until};
+use crate::support::{Cli, Site, Sshd, is_long_or_skipped, is_root_or_skipped, noise, until};
 
 /// Passes so many bytes to rsync, and the rest when it is told so: a NAS that stands still for a while.
 const STANDS_STILL: &str = r#"
@@ -57,6 +57,9 @@ impl Scene {
 
 #[test]
 fn a_record_that_waited_for_the_database_does_not_count_for_a_file_rewritten_meanwhile() {
+    if !is_root_or_skipped() {
+        return;
+    }
     let scene = Scene::new();
     let mut run = scene.slow.start(&["sync"]);
     run.until(|| scene.site.path("still").exists());
@@ -107,6 +110,9 @@ fn a_file_rewritten_while_the_nas_flushes_is_sent_again() {
 /// Long, because leases are.
 #[test]
 fn a_worker_that_lost_its_lease_does_not_bring_back_the_old_version() {
+    if !is_root_or_skipped() {
+        return;
+    }
     if !is_long_or_skipped() {
         return;
     }
@@ -130,6 +136,9 @@ fn a_worker_that_lost_its_lease_does_not_bring_back_the_old_version() {
 #[test]
 #[ignore = "a known limit: nothing can be taken back from an rsync that no longer has a client"]
 fn an_rsync_that_outlives_its_run_does_not_bring_back_the_old_version() {
+    if !is_root_or_skipped() {
+        return;
+    }
     let scene = Scene::new();
     let mut killed = scene.slow.start(&["sync"]);
     killed.until(|| scene.site.path("still").exists());

@@ -32,6 +32,7 @@ mod remote;
 mod replay;
 mod resume;
 mod servers;
+mod secrets;
 mod service;
 mod soak;
 mod ssh;

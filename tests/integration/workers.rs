@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::cli::{Cli, Run, Running};
 use crate::support::random::long;
-use crate::support::{Site, is_long_or_skipped, noise, until};
+use crate::support::{Site, is_long_or_skipped, is_root_or_skipped, noise, until};
 
 /// An rsync of the NAS that begins when a test says so.
 const WAITS_FOR_A_WORD: &str = "until [ -e \"$NAS/../go\" ]; do sleep 0.02; done\nexec rsync \"$@\"";
@@ -85,6 +85,9 @@ fn the_documents_of_a_killed_worker_go_at_once() {
 
 #[test]
 fn a_worker_waits_for_what_another_one_sends() {
+    if !is_root_or_skipped() {
+        return;
+    }
     let mut site = Site::new();
     site.wrap_rsync(WAITS_FOR_A_WORD);
     let cli = Cli::new(&site);
@@ -105,6 +108,9 @@ fn a_worker_waits_for_what_another_one_sends() {
 
 #[test]
 fn what_another_worker_sent_meanwhile_is_said() {
+    if !is_root_or_skipped() {
+        return;
+    }
     let mut site = Site::new();
     site.wrap_rsync(WAITS_FOR_A_WORD);
     let cli = Cli::new(&site);
@@ -125,6 +131,9 @@ fn what_another_worker_sent_meanwhile_is_said() {
 /// Takes as long as a lease lasts.
 #[test]
 fn a_worker_that_stands_still_loses_its_documents_and_is_not_believed() {
+    if !is_root_or_skipped() {
+        return;
+    }
     if !is_long_or_skipped() {
         return;
     }

@@ -2,24 +2,30 @@
 //!
 //! Guarantees: one key is offered at a time, each once, and at most [`MAX_AGENT_KEYS`] of an agent, because servers count
 //! every offer and lock accounts; a refused login is never tried again. RSA keys sign with SHA-2 unless legacy algorithms
-//! are allowed. See `protocol-notes/13-ssh.md`.
+//! are allowed. russh never holds a private key. See `protocol-notes/13-ssh.md`.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use russh::MethodKind;
 use russh::client::{AuthResult, Handle};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
+use russh::keys::signature::Signer as _;
+use russh::keys::ssh_encoding::Encode as _;
+use russh::keys::ssh_key::private::KeypairData;
 use russh::keys::ssh_key::public::KeyData;
-use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
+use russh::keys::ssh_key::{self, Signature};
+use russh::keys::{HashAlg, PrivateKey, PublicKey};
+use russh::{MethodKind, SendError, Signer};
 use tokio::net::UnixStream;
 
 use super::algorithms::key_type;
 use super::config::{LegacyAlgorithms, SshConfig};
 use super::key_file::{self, Credential};
 use super::link::{Callbacks, End, Link};
+use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::secret;
 
 /// How many keys of an agent are offered.
 const MAX_AGENT_KEYS: usize = 3;
@@ -42,6 +48,53 @@ impl From<AuthResult> for Answer {
             }
         }
     }
+}
+
+/// Signs with a key that lies here, as an agent does: russh never holds it, and so cannot keep it.
+struct OwnSigner(Arc<PrivateKey>);
+
+/// Why nothing was signed.
+enum SignError {
+    Send(SendError),
+    Sign(NasSyncError),
+}
+
+impl From<SendError> for SignError {
+    fn from(error: SendError) -> Self {
+        Self::Send(error)
+    }
+}
+
+impl Signer for OwnSigner {
+    type Error = SignError;
+
+    async fn auth_sign(
+        &mut self,
+        _: &AgentIdentity,
+        hash: Option<HashAlg>,
+        mut to_sign: Vec<u8>,
+    ) -> Result<Vec<u8>, SignError> {
+        let key = Arc::clone(&self.0);
+        let signed = blocking::run(move || {
+            secret::aside(|| sign(&key, hash, &mut to_sign)).map_err(|error| {
+                let message = format!("the key cannot sign: {error}");
+                NasSyncError::new(ErrorKind::KeyUnusable, message).with_source(error)
+            })?;
+            Ok(to_sign)
+        });
+        signed.await.map_err(SignError::Sign)
+    }
+}
+
+/// Appends the signature, as it stands behind what was signed.
+fn sign(key: &PrivateKey, hash: Option<HashAlg>, to_sign: &mut Vec<u8>) -> ssh_key::Result<()> {
+    let signature: Signature = match key.key_data() {
+        KeypairData::Rsa(pair) => (pair, hash).try_sign(to_sign)?,
+        pair => pair.try_sign(to_sign)?,
+    };
+    let mut bytes = Vec::new();
+    signature.encode(&mut bytes)?;
+    Ok(bytes.encode(to_sign)?)
 }
 
 /// A login under way.
@@ -84,9 +137,14 @@ impl<'a> Login<'a> {
 
     async fn offer_key(&mut self, key: &Arc<PrivateKey>, origin: &str) -> Result<bool> {
         for hash in self.hashes(key.public_key()).await? {
-            let signer = PrivateKeyWithHashAlg::new(Arc::clone(key), hash);
-            let result = self.handle.authenticate_publickey(&self.config.user, signer).await;
-            if self.note(key.public_key(), origin, result.ok()).await? {
+            let (public, mut signer) = (key.public_key(), OwnSigner(Arc::clone(key)));
+            let result = self.handle.authenticate_publickey_with(&self.config.user, public.clone(), hash, &mut signer);
+            let answer = match result.await {
+                Ok(answer) => Some(answer),
+                Err(SignError::Sign(error)) => return Err(error),
+                Err(SignError::Send(_)) => None,
+            };
+            if self.note(public, origin, answer).await? {
                 return Ok(true);
             }
             if !self.may_offer_more() {

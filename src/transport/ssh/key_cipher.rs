@@ -10,8 +10,6 @@ use russh::keys::ssh_key::Cipher;
 use sha1::Sha1;
 use zeroize::Zeroizing;
 
-use super::key_text::Pem;
-
 /// Turns of PBKDF2 beyond which a key is refused instead of keeping a CPU busy for minutes.
 const MAX_TURNS: u32 = 20_000_000;
 
@@ -27,16 +25,15 @@ pub(super) enum Closed {
 
 /// What is to be done with an encrypted key.
 pub(super) enum Way {
-    /// It is open now.
-    Opened(Pem),
+    /// It is open now: a key of PKCS#8.
+    Opened(Zeroizing<Vec<u8>>),
     /// russh knows how.
     ByRussh,
 }
 
 /// Opens a key of the label `ENCRYPTED PRIVATE KEY`.
-pub(super) fn open_pkcs8(pem: &Pem, passphrase: &str) -> Result<Way, Closed> {
-    let bytes = pem.bytes().ok_or(Closed::Damaged)?;
-    let scheme = Scheme::of(&bytes).ok_or(Closed::Damaged)?;
+pub(super) fn open_pkcs8(sealed: &[u8], passphrase: &str) -> Result<Way, Closed> {
+    let scheme = Scheme::of(sealed).ok_or(Closed::Damaged)?;
     let cipher = match scheme.cipher {
         oid::AES_128_CBC => Cipher::Aes128Cbc,
         oid::AES_192_CBC => Cipher::Aes192Cbc,
@@ -48,8 +45,7 @@ pub(super) fn open_pkcs8(pem: &Pem, passphrase: &str) -> Result<Way, Closed> {
         Derivation::Pbkdf2 { function: oid::HMAC_SHA1, salt, turns } => {
             let mut key = Zeroizing::new(vec![0; size]);
             pbkdf2::<Sha1>(passphrase.as_bytes(), salt, turns, &mut key);
-            let open = undo(cipher, &key, scheme.vector, scheme.sealed)?;
-            Ok(Way::Opened(Pem::of("PRIVATE KEY", &open)))
+            undo(cipher, &key, scheme.vector, scheme.sealed).map(Way::Opened)
         }
         Derivation::Pbkdf2 {
             function: oid::HMAC_SHA224 | oid::HMAC_SHA256 | oid::HMAC_SHA384 | oid::HMAC_SHA512,
@@ -63,7 +59,7 @@ pub(super) fn open_pkcs8(pem: &Pem, passphrase: &str) -> Result<Way, Closed> {
 }
 
 /// Opens a key with a line `DEK-Info: CIPHER,VECTOR`, which is what stands in `info`.
-pub(super) fn open_dek(pem: &Pem, info: &str, passphrase: &str) -> Result<Pem, Closed> {
+pub(super) fn open_dek(sealed: &[u8], info: &str, passphrase: &str) -> Result<Zeroizing<Vec<u8>>, Closed> {
     let (name, vector) = info.split_once(',').ok_or(Closed::Damaged)?;
     let cipher = match name.trim() {
         "AES-128-CBC" => Cipher::Aes128Cbc,
@@ -80,8 +76,7 @@ pub(super) fn open_dek(pem: &Pem, info: &str, passphrase: &str) -> Result<Pem, C
         last = Zeroizing::new(sum.to_vec());
         key.extend_from_slice(&last);
     }
-    let sealed = pem.bytes().ok_or(Closed::Damaged)?;
-    Ok(Pem::of(&pem.label, &undo(cipher, &key[..size], &vector, &sealed)?))
+    undo(cipher, &key[..size], &vector, sealed)
 }
 
 /// Decrypts and takes the padding off. A padding that makes no sense is what a wrong passphrase leaves.

@@ -4,7 +4,7 @@
 //! the whole, quotes that were kept, lost or doubled line ends, blanks before and behind. What is no private key is told by
 //! what it looks like, and never shown.
 
-use russh::keys::ssh_encoding::base64::{Base64, Base64Unpadded, Encoding as _};
+use russh::keys::ssh_encoding::base64::{Base64Unpadded, Encoding as _};
 use zeroize::Zeroizing;
 
 const BEGIN: &str = "-----BEGIN ";
@@ -27,42 +27,8 @@ pub(super) struct Pem {
     pub(super) label: String,
     /// The lines before the body, such as `DEK-Info: AES-128-CBC,…`.
     pub(super) headers: Vec<String>,
-    /// Base64 without blanks and line ends.
-    body: Zeroizing<String>,
-}
-
-impl Pem {
-    pub(super) fn of(label: &str, bytes: &[u8]) -> Self {
-        let body = Zeroizing::new(Base64::encode_string(bytes));
-        Self { label: label.to_owned(), headers: Vec::new(), body }
-    }
-
-    /// The bytes of the body.
-    pub(super) fn bytes(&self) -> Option<Zeroizing<Vec<u8>>> {
-        unpack(&self.body)
-    }
-
-    /// The whole as it should be written.
-    pub(super) fn text(&self) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(String::with_capacity(self.body.len() * 2 + 512));
-        let mut line = |line: &str| {
-            text.push_str(line);
-            text.push('\n');
-        };
-        line(&format!("{BEGIN}{}{DASHES}", self.label));
-        self.headers.iter().for_each(|header| line(header));
-        if !self.headers.is_empty() {
-            line("");
-        }
-        let mut rest = self.body.as_str();
-        while !rest.is_empty() {
-            let (one, more) = rest.split_at_checked(64).unwrap_or((rest, ""));
-            line(one);
-            rest = more;
-        }
-        line(&format!("-----END {}{DASHES}", self.label));
-        text
-    }
+    /// What the Base64 of the body stands for.
+    pub(super) body: Zeroizing<Vec<u8>>,
 }
 
 /// Finds the key in a text. The error says what the text looks like instead, as the end of a sentence.
@@ -70,7 +36,7 @@ pub(super) fn find(text: &str) -> Result<KeyText, &'static str> {
     let text = bare(text);
     let lines;
     let text = if text.contains("\\n") && text.contains(BEGIN) {
-        lines = Zeroizing::new(text.replace("\\r", "").replace("\\n", "\n"));
+        lines = with_line_ends(text);
         lines.as_str()
     } else {
         text
@@ -80,7 +46,7 @@ pub(super) fn find(text: &str) -> Result<KeyText, &'static str> {
     }
     if let Some(bytes) = unpack(text) {
         if bytes.starts_with(OPENSSH_MAGIC) {
-            return Ok(KeyText::Pem(Pem::of(OPENSSH, &bytes)));
+            return Ok(KeyText::Pem(Pem { label: OPENSSH.to_owned(), headers: Vec::new(), body: bytes }));
         }
         if let Some(key) = str::from_utf8(&bytes).ok().and_then(|text| in_clear(bare(text))) {
             return key;
@@ -96,11 +62,28 @@ fn bare(text: &str) -> &str {
     unquoted('"').or_else(|| unquoted('\'')).unwrap_or(text).trim()
 }
 
+/// With real line ends in place of literal ones.
+fn with_line_ends(text: &str) -> Zeroizing<String> {
+    // Never longer than the text: a buffer that grows leaves copies behind.
+    let mut whole = Zeroizing::new(String::with_capacity(text.len()));
+    for (number, line) in text.split("\\n").enumerate() {
+        if number > 0 {
+            whole.push('\n');
+        }
+        line.split("\\r").for_each(|part| whole.push_str(part));
+    }
+    whole
+}
+
 /// The bytes of Base64, whatever blanks and line ends are in it.
 fn unpack(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let packed: Zeroizing<String> = Zeroizing::new(text.split_whitespace().collect());
+    let mut packed = Zeroizing::new(String::with_capacity(text.len()));
+    text.split_whitespace().for_each(|word| packed.push_str(word));
     let packed = packed.trim_end_matches('=');
-    Base64Unpadded::decode_vec(packed).ok().map(Zeroizing::new).filter(|bytes| !bytes.is_empty())
+    let mut bytes = Zeroizing::new(vec![0; packed.len()]);
+    let length = Base64Unpadded::decode(packed, &mut bytes).ok()?.len();
+    bytes.truncate(length);
+    (!bytes.is_empty()).then_some(bytes)
 }
 
 /// A key that stands there as text, with whatever before and behind it. `None` where there is none.
@@ -124,7 +107,8 @@ fn in_clear(text: &str) -> Option<Result<KeyText, &'static str>> {
             line.split_whitespace().for_each(|word| body.push_str(word));
         }
     }
-    Some(Ok(KeyText::Pem(Pem { label: label.to_owned(), headers, body })))
+    let key = |body| KeyText::Pem(Pem { label: label.to_owned(), headers, body });
+    Some(unpack(&body).map(key).ok_or("a private key that is damaged"))
 }
 
 /// What a text that holds no private key looks like.
@@ -185,6 +169,7 @@ mod tests {
             ("~/.ssh/id_ed25519", "the path of a file"),
             ("-----BEGIN PGP PRIVATE KEY BLOCK-----", "PGP"),
             ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3Blbn", "end is missing"),
+            ("-----BEGIN PRIVATE KEY-----\nb3Bl!n\n-----END PRIVATE KEY-----", "damaged"),
             ("hunter2", "not a private key"),
         ] {
             let said = find(text).err().unwrap_or_default();

@@ -211,6 +211,8 @@ async fn establish(config: &SshConfig, progress: &Progress) -> Result<SshClient>
     }
     progress.reach(Step::LoggingIn);
     auth::Login::new(&mut handle, config, &link).run(&credentials).await?;
+    // Another login reads the keys again.
+    drop(credentials);
     Ok(SshClient {
         handle: Arc::new(handle),
         link,

@@ -56,7 +56,7 @@ pub fn skip(why: &str) {
 pub fn is_root_or_skipped() -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
-        skip("only root can give a process fewer rights than the files need");
+        skip("only root can change the rights of a process, and look into one that closes its memory");
     }
     is_root
 }
