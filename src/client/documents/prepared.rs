@@ -75,7 +75,15 @@ impl Prepared {
     pub fn new(document: OutgoingDocument, file: &SourceFile) -> Result<Self> {
         let OutgoingDocument { id, path, name } = document;
         refuse_partial_dir(&name)?;
-        Ok(Self { id, path, name, meta: *file.meta(), stamp: *file.stamp(), sparse: file.is_sparse(), neighbours: Vec::new() })
+        Ok(Self {
+            id,
+            path,
+            name,
+            meta: *file.meta(),
+            stamp: *file.stamp(),
+            sparse: file.is_sparse(),
+            neighbours: Vec::new(),
+        })
     }
 
     /// What it is to others that may be the same file there.

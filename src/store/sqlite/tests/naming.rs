@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn claim(store: &mut Store, id: &DocumentId, name: &str) -> Claim {
+fn claim(store: &mut SqliteStore, id: &DocumentId, name: &str) -> Claim {
     store.claim_names(&[(id.clone(), name.into())]).unwrap().remove(0)
 }
 
@@ -57,7 +57,7 @@ fn what_another_worker_may_be_sending_is_waited_for() {
     let mut store = db.open();
     let added = add(&mut store, 1, &["/1", "/2"]);
     claim(&mut store, &added[0], "a");
-    let lease = |store: &mut Store, process, id: &DocumentId| {
+    let lease = |store: &mut SqliteStore, process, id: &DocumentId| {
         let (holder, only) = (holder(process), Selection::documents([id.clone()]));
         let worker = Worker { holder: &holder, now: Duration::ZERO, life_of: &|_| Life::Possible };
         store.claim(&only, &Due::Any, 1, &worker).unwrap().fence.unwrap()
