@@ -130,12 +130,14 @@ mod tests {
             let text = format!("{start}{value}");
             let theirs = by_dotenvy(&text);
             let ours = read_with(&text, &[]);
-            // Where it is an assignment to both, the value is the same; in odd mixtures of quotes and escapes dotenvy
-            // finds the end of the line by other rules than the end of the value.
-            if let (Some(ours), Some(theirs)) = (&ours, &theirs) {
+            // In mixtures of escapes and comments dotenvy finds the end of the line by other rules than that of the value.
+            let (escapes, comments) = (value.contains('\\'), value.contains('#'));
+            if let (Some(ours), Some(theirs)) = (&ours, &theirs)
+                && !(escapes && comments)
+            {
                 prop_assert_eq!(ours, theirs, "{:?}", text);
             }
-            if !value.contains('\\') && !value.contains('#') {
+            if !escapes && !comments {
                 prop_assert_eq!(ours.is_some(), theirs.is_some(), "{:?}", text);
             }
         }
