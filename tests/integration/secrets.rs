@@ -246,7 +246,7 @@ fn of_a_key_in_a_file_nothing_stays_in_memory() {
         ),
         key.way("a file of PKCS#8").variable("NAS_KEY_FILE", key.write("pkcs8", &pkcs8)).wanted(
             "its text",
-            packed[20..].as_bytes(),
+            &packed.as_bytes()[20..],
             NOWHERE,
         ),
         key.way("an encrypted file, and the passphrase in a file")
