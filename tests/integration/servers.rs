@@ -11,7 +11,7 @@ mod sparse;
 mod walk;
 
 use nas_sync::Level;
-use server::{Account, Rsync, Server, Ssh};
+use server::{Account, Listener, Rsync, Server};
 use walk::walk;
 
 use crate::support::is_long_or_skipped;
@@ -34,14 +34,14 @@ servers! {
     rrsync: Server::default().account(Account::Rrsync("")),
     rrsync_that_only_takes: Server::default().account(Account::Rrsync("-wo")),
     a_command_that_lets_only_rsync_through: Server::default().account(Account::OnlyRsync),
-    a_restricted_key: Server::default().ssh(Ssh::OpenSsh { setting: None, key: "restrict " }),
+    a_restricted_key: Server::default().ssh(Listener::OpenSsh { setting: None, key: "restrict " }),
     one_session: Server::default().ssh(sessions(MAX_SESSIONS[0])),
     two_sessions: Server::default().ssh(sessions(MAX_SESSIONS[1])),
     ten_sessions: Server::default().ssh(sessions(MAX_SESSIONS[2])),
-    dropbear: Server::default().ssh(Ssh::Dropbear),
-    asyncssh: Server::default().ssh(Ssh::AsyncSsh { says_status: true }),
-    no_exit_status: Server::default().ssh(Ssh::AsyncSsh { says_status: false }),
-    paramiko: Server::default().ssh(Ssh::Paramiko),
+    dropbear: Server::default().ssh(Listener::Dropbear),
+    asyncssh: Server::default().ssh(Listener::AsyncSsh { says_status: true }),
+    no_exit_status: Server::default().ssh(Listener::AsyncSsh { says_status: false }),
+    paramiko: Server::default().ssh(Listener::Paramiko),
     no_fsync: Server::default().rsync(Rsync::Refuses { option: "--fsync", aloud: true }),
     no_fsync_and_silent: Server::default().rsync(Rsync::Refuses { option: "--fsync", aloud: false }),
     no_partial_dir: Server::default().rsync(Rsync::Refuses { option: "--partial-dir", aloud: true }),
@@ -57,8 +57,8 @@ servers! {
 
 const MAX_SESSIONS: [&str; 3] = ["MaxSessions 1", "MaxSessions 2", "MaxSessions 10"];
 
-fn sessions(most: &'static str) -> Ssh {
-    Ssh::OpenSsh { setting: Some(most), key: "" }
+fn sessions(most: &'static str) -> Listener {
+    Listener::OpenSsh { setting: Some(most), key: "" }
 }
 
 /// Every SSH server with every account, and with every login shell every rsync.
@@ -67,9 +67,14 @@ fn all_combinations() {
     if !is_long_or_skipped() {
         return;
     }
-    let plain = Ssh::OpenSsh { setting: None, key: "" };
-    let servers = [plain, Ssh::Dropbear, Ssh::AsyncSsh { says_status: true }, Ssh::AsyncSsh { says_status: false }];
-    let servers = [&servers[..], &[Ssh::Paramiko], &MAX_SESSIONS.map(sessions)].concat();
+    let plain = Listener::OpenSsh { setting: None, key: "" };
+    let servers = [
+        plain,
+        Listener::Dropbear,
+        Listener::AsyncSsh { says_status: true },
+        Listener::AsyncSsh { says_status: false },
+    ];
+    let servers = [&servers[..], &[Listener::Paramiko], &MAX_SESSIONS.map(sessions)].concat();
     let wrappers = [Account::Rrsync(""), Account::Rrsync("-wo"), Account::OnlyRsync];
     let shells = ["dash", "bash", "fish", "tcsh", "busybox sh"].map(Account::Shell);
     let options = ["--fsync", "--partial-dir", "--remove-source-files"];

@@ -24,14 +24,14 @@ const START: Duration = Duration::from_secs(30);
 /// A NAS as a person may have it. The level that it proves is the lowest that one of its parts allows.
 #[derive(Debug, Clone, Copy)]
 pub struct Server {
-    ssh: Ssh,
+    ssh: Listener,
     account: Account,
     rsync: Rsync,
 }
 
 /// What listens.
 #[derive(Debug, Clone, Copy)]
-pub enum Ssh {
+pub enum Listener {
     /// sshd with one more line of its configuration, and these words before the key in `authorized_keys`.
     OpenSsh {
         setting: Option<&'static str>,
@@ -76,12 +76,12 @@ pub enum Rsync {
 
 impl Default for Server {
     fn default() -> Self {
-        Self { ssh: Ssh::OpenSsh { setting: None, key: "" }, account: Account::Shell("dash"), rsync: Rsync::Stock }
+        Self { ssh: Listener::OpenSsh { setting: None, key: "" }, account: Account::Shell("dash"), rsync: Rsync::Stock }
     }
 }
 
 impl Server {
-    pub fn ssh(self, ssh: Ssh) -> Self {
+    pub fn ssh(self, ssh: Listener) -> Self {
         Self { ssh, ..self }
     }
 
@@ -103,8 +103,7 @@ impl Server {
         let of_rsync = match self.rsync {
             Rsync::Stock | Rsync::Refuses { option: "--partial-dir" | "-S", .. } => Level::Durable,
             Rsync::Refuses { option: "--fsync", .. } => Level::Stored,
-            Rsync::Refuses { .. } => Level::Sent,
-            Rsync::V2_6_0 | Rsync::Protocol(..29) => Level::Sent,
+            Rsync::Refuses { .. } | Rsync::V2_6_0 | Rsync::Protocol(..29) => Level::Sent,
             Rsync::Protocol(_) => Level::Durable,
             Rsync::Program(_, level) => level,
         };
@@ -113,7 +112,7 @@ impl Server {
 
     /// Whether an option that is refused shows in nothing at all.
     pub fn refuses_without_a_sign(&self) -> bool {
-        matches!(self.ssh, Ssh::AsyncSsh { says_status: false })
+        matches!(self.ssh, Listener::AsyncSsh { says_status: false })
             && matches!(self.rsync, Rsync::Refuses { aloud: false, .. })
     }
 
@@ -123,21 +122,24 @@ impl Server {
         let share = self.make_share(folder.path());
         let forced = self.forced_command(folder.path())?;
         let (setting, key) = match self.ssh {
-            Ssh::OpenSsh { setting, key } => (setting, key),
+            Listener::OpenSsh { setting, key } => (setting, key),
             _ => (None, ""),
         };
-        let setup = setting.into_iter().fold(Sshd::setup(), |setup, line| setup.line(line));
-        let mut site = Site::with(setup.line(format!("ForceCommand {forced}")).start());
+        let setup = Sshd::setup().line(format!("ForceCommand {forced}"));
+        let setup = if let Some(line) = setting { setup.line(line) } else { setup };
+        let mut site = Site::with(setup.start());
         let public = fs::read_to_string(site.sshd.path("user_ed25519.pub")).unwrap();
         fs::write(site.sshd.path("authorized_keys"), format!("{key}{public}")).unwrap();
         let other = match self.ssh {
-            Ssh::OpenSsh { .. } => None,
-            Ssh::Dropbear => Some(Process::dropbear(&site, &forced)?),
-            Ssh::AsyncSsh { says_status: true } => Some(Process::python(&site, "asyncssh_server.py", &forced, &[])?),
-            Ssh::AsyncSsh { says_status: false } => {
+            Listener::OpenSsh { .. } => None,
+            Listener::Dropbear => Some(Process::dropbear(&site, &forced)?),
+            Listener::AsyncSsh { says_status: true } => {
+                Some(Process::python(&site, "asyncssh_server.py", &forced, &[])?)
+            }
+            Listener::AsyncSsh { says_status: false } => {
                 Some(Process::python(&site, "asyncssh_server.py", &forced, &["--no-exit-status"])?)
             }
-            Ssh::Paramiko => Some(Process::python(&site, "paramiko_server.py", &forced, &[])?),
+            Listener::Paramiko => Some(Process::python(&site, "paramiko_server.py", &forced, &[])?),
         };
         if let Some(other) = &other {
             site.set("NAS_PORT", other.port.to_string());

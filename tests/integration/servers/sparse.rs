@@ -63,11 +63,11 @@ fn a_server_without_holes_gets_all_the_zeros() {
         let nas = Server::default().rsync(Rsync::Refuses { option: "-S", aloud }).start().unwrap();
         let cli = Cli::new(&nas.site);
         // Without holes nothing is asked for.
-        cli.add(1, &[nas.site.upload("a.pdf", &[0; 2 * MIB as usize])]);
+        cli.add(1, &[nas.site.upload("a.pdf", &vec![0; 2 << 20])]);
         cli.line("sync").ends(0);
         assert_eq!(refused(&nas.site), [""; 0]);
         let path = with_holes(&nas.site, "disk.img", 8 * MIB);
-        cli.add(1, &[path.clone()]);
+        cli.add(1, std::slice::from_ref(&path));
         let run = cli.line("sync --json");
         assert_eq!(run.ends(0).json()["synced"], 1, "{}", run.all());
         assert_eq!(run.json()["warnings"].as_array().map(Vec::len), Some(0), "{}", run.all());

@@ -161,8 +161,19 @@ impl Walk {
         let recorded: BTreeMap<i64, String> = rows.collect::<Result<_, _>>().unwrap();
         for (name, id) in self.ids.iter().filter(|(_, id)| !except.contains(id)) {
             let there = fs::read(self.nas.share.join(name)).ok();
-            assert!(there == fs::read(self.source(name)).ok(), "{}: {name:?} is not what was sent", self.shown);
-            assert_eq!(recorded.get(id).map(String::as_str), Some(level.as_str()), "{}: {name:?}", self.shown);
+            assert!(
+                there == fs::read(self.source(name)).ok(),
+                "{}: {} is not what was sent",
+                self.shown,
+                name.display()
+            );
+            assert_eq!(
+                recorded.get(id).map(String::as_str),
+                Some(level.as_str()),
+                "{}: {}",
+                self.shown,
+                name.display()
+            );
         }
         assert_eq!(recorded.len(), self.ids.len() - except.len(), "{}", self.shown);
     }
