@@ -196,3 +196,24 @@ fn the_quoted_command_lines_are_those_that_are_sent() {
     }
     assert_eq!(checked, 2);
 }
+
+/// The table of what was seen to fail is worth something as long as its tests are there.
+#[test]
+fn the_tests_of_the_table_exist() {
+    let readme = std::fs::read_to_string(repository().join("tests/README.md")).unwrap();
+    let (_, table) = readme.split_once("## What was seen to fail").unwrap();
+    let table = table.split("\n## ").next().unwrap();
+    let mut files = Vec::new();
+    rust_files(&repository().join("src"), &mut files);
+    rust_files(&repository().join("tests"), &mut files);
+    let code: String = files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").nth(1));
+    let named: Vec<&str> = rows.flat_map(|tests| tests.split('`').skip(1).step_by(2)).collect();
+    assert!(named.len() > 80, "{named:?}");
+    for name in named {
+        let name = name.rsplit("::").next().unwrap();
+        // The walks of the servers are made from a list.
+        let there = [format!("fn {name}("), format!("\n    {name}: Server::")].iter().any(|form| code.contains(form));
+        assert!(there, "{name} is no test");
+    }
+}
