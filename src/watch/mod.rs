@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use self::health_file::{HealthFile, State};
@@ -219,5 +220,6 @@ fn scan_config(service: &NasSyncService, options: &WatchOptions) -> Result<ScanC
         interval: options.interval,
         quiet: options.quiet,
         leave_out: options.health_file.iter().cloned().collect(),
+        runtime: Handle::current(),
     })
 }

@@ -59,6 +59,8 @@ pub struct ScanConfig {
     pub quiet: Duration,
     /// Files of this program that are no documents.
     pub leave_out: Vec<PathBuf>,
+    /// Where the database is asked from.
+    pub runtime: Handle,
 }
 
 /// A scan that goes on in a thread of its own until this is dropped.
@@ -69,7 +71,7 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Starts it, inside of a runtime. Fails with `Internal` when there is no thread to be had.
+    /// Starts it. Fails with `Internal` when there is no thread to be had.
     pub fn start(config: ScanConfig) -> Result<Self> {
         let (notes, inbox) = sync_channel(MOST_NOTES);
         let stop = Arc::new(AtomicBool::new(false));
@@ -91,7 +93,7 @@ impl Drop for Scan {
 }
 
 /// Looks once, and waits until all that is new was quiet, but not for longer than `patience`. Gives the number of files
-/// that were registered. Blocks; for a thread of a runtime that may.
+/// that were registered. Blocks.
 pub fn scan_once(config: ScanConfig, patience: Duration, stop: &Arc<AtomicBool>) -> Result<usize> {
     let (notes, _inbox) = sync_channel(1);
     let mut scanner = Scanner::new(config, Arc::clone(stop), notes);
@@ -134,8 +136,6 @@ struct Scanner {
     /// Something may have been missed.
     lost: Arc<AtomicBool>,
     inotify: Inotify,
-    /// Where the database is asked from.
-    runtime: Handle,
     root: Option<Arc<HeldFolder>>,
     /// Hashes of the paths, below the root, of all documents. With 64 bits and a key that is new in each process, a
     /// file that is taken for another one is as good as impossible, and it would be found after the next start.
@@ -158,7 +158,6 @@ impl Scanner {
             notes,
             lost: Arc::default(),
             inotify: Inotify::NotYet,
-            runtime: Handle::current(),
             root: None,
             registered: HashSet::new(),
             hasher: RandomState::new(),
@@ -210,7 +209,7 @@ impl Scanner {
     /// Looks at all there is.
     fn walk(&mut self) -> Result<()> {
         let root = Arc::new(open_upload_dir(&self.config.root)?);
-        self.registered = self.runtime.block_on(registered(&root, &self.config.db, &self.hasher))?;
+        self.registered = self.config.runtime.block_on(registered(&root, &self.config.db, &self.hasher))?;
         self.left_out = left_out(&root, &self.config);
         if matches!(self.inotify, Inotify::NotYet) {
             self.inotify = match Events::start(self.notes.clone(), Arc::clone(&self.lost)) {
@@ -332,7 +331,7 @@ impl Scanner {
                 store.close().await?;
                 added
             };
-            match self.runtime.block_on(added) {
+            match self.config.runtime.block_on(added) {
                 Ok(ids) => {
                     settled += quiet.len();
                     self.count += ids.len();

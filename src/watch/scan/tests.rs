@@ -47,30 +47,16 @@ impl Place {
             interval,
             quiet: QUIET,
             leave_out: Vec::new(),
+            runtime: self.runtime.handle().clone(),
         }
     }
 
     fn start(&self, interval: Duration) -> Scan {
-        self.start_as(self.config(interval))
-    }
-
-    fn start_as(&self, config: ScanConfig) -> Scan {
-        let _inside = self.runtime.enter();
-        Scan::start(config).unwrap()
-    }
-
-    fn scanner(&self, interval: Duration, stop: &Arc<AtomicBool>, notes: SyncSender<Note>) -> Scanner {
-        let _inside = self.runtime.enter();
-        Scanner::new(self.config(interval), Arc::clone(stop), notes)
+        Scan::start(self.config(interval)).unwrap()
     }
 
     fn once(&self) -> usize {
-        self.once_as(self.config(NEVER), LONGEST)
-    }
-
-    fn once_as(&self, config: ScanConfig, patience: Duration) -> usize {
-        let _inside = self.runtime.enter();
-        scan_once(config, patience, &Arc::default()).unwrap()
+        scan_once(self.config(NEVER), LONGEST, &Arc::default()).unwrap()
     }
 
     fn store(&self) -> SqliteStore {
@@ -131,7 +117,7 @@ fn a_path_counts_as_registered_however_it_is_written() {
     // Another user's, too.
     place.store().add_documents(&UserId::from(1), &documents, Utc::now()).unwrap();
     let config = ScanConfig { root: link, ..place.config(NEVER) };
-    assert_eq!(place.once_as(config, LONGEST), 1);
+    assert_eq!(scan_once(config, LONGEST, &Arc::default()).unwrap(), 1);
     assert_eq!(place.registered(), ["e"]);
 }
 
@@ -142,7 +128,7 @@ fn a_file_that_somebody_else_registers_meanwhile_is_left_to_him() {
         place.write(name);
     }
     let (notes, _inbox) = sync_channel(1);
-    let mut scanner = place.scanner(NEVER, &Arc::default(), notes);
+    let mut scanner = Scanner::new(place.config(NEVER), Arc::default(), notes);
     scanner.walk().unwrap();
     let paths = [place.path("a"), "b".into()];
     let documents: Vec<_> = paths.into_iter().map(|file_path| NewDocument { file_path, original_name: None }).collect();
@@ -160,9 +146,9 @@ fn the_database_and_what_lies_beside_it_are_no_documents() {
     let config = ScanConfig { db: place.path("db"), leave_out: vec![place.path("db.health")], ..place.config(NEVER) };
     // Its companions are there.
     let reader = SqliteStore::open(&config.db, Access::Create).unwrap();
-    assert_eq!(place.once_as(config.clone(), LONGEST), 1);
+    assert_eq!(scan_once(config.clone(), LONGEST, &Arc::default()).unwrap(), 1);
     assert!(place.path("db-wal").exists());
-    assert_eq!(place.once_as(config, LONGEST), 0);
+    assert_eq!(scan_once(config, LONGEST, &Arc::default()).unwrap(), 0);
     drop(reader);
 }
 
@@ -198,7 +184,7 @@ fn without_events_each_walk_finds_what_is_new() {
     let place = Place::new();
     let (notes, inbox) = sync_channel(MOST_NOTES);
     let stop = Arc::new(AtomicBool::new(false));
-    let mut scanner = place.scanner(Duration::from_millis(100), &stop, notes);
+    let mut scanner = Scanner::new(place.config(Duration::from_millis(100)), Arc::clone(&stop), notes);
     scanner.inotify = Inotify::Shut;
     let thread = std::thread::spawn(move || scanner.run(&inbox));
     place.write("a");
@@ -214,7 +200,7 @@ fn what_was_lost_is_found_by_a_walk_long_before_the_next_one() {
     let place = Place::new();
     let (notes, inbox) = sync_channel(MOST_NOTES);
     let stop = Arc::new(AtomicBool::new(false));
-    let mut scanner = place.scanner(NEVER, &stop, notes.clone());
+    let mut scanner = Scanner::new(place.config(NEVER), Arc::clone(&stop), notes.clone());
     scanner.inotify = Inotify::Shut;
     let lost = Arc::clone(&scanner.lost);
     let thread = std::thread::spawn(move || scanner.run(&inbox));
@@ -240,7 +226,7 @@ fn what_was_lost_is_found_by_a_walk_long_before_the_next_one() {
 fn a_file_that_grows_waits_until_it_is_quiet() {
     let place = Place::new();
     let config = ScanConfig { quiet: Duration::from_secs(2), ..place.config(NEVER) };
-    let scan = place.start_as(config);
+    let scan = Scan::start(config).unwrap();
     let mut file = fs::File::create(place.path("growing")).unwrap();
     place.write("quiet");
     let started = Instant::now();
@@ -310,6 +296,6 @@ fn without_a_quiet_period_what_is_there_is_registered() {
     place.write("a");
     place.write("sub/b");
     let config = ScanConfig { quiet: Duration::ZERO, ..place.config(NEVER) };
-    assert_eq!(place.once_as(config, Duration::ZERO), 2);
+    assert_eq!(scan_once(config, Duration::ZERO, &Arc::default()).unwrap(), 2);
     assert_eq!(place.registered(), ["a", "sub/b"]);
 }
