@@ -127,7 +127,8 @@ fn take(mut from: TcpStream, link: &SyncSender<Arriving>, distance: Distance, wa
         if let Some(waits) = waits {
             lock(waits).happens(now);
         }
-        let takes = distance.rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(len as f64 / rate as f64));
+        let takes =
+            distance.rate.map_or(Duration::ZERO, |rate| Duration::from_nanos(len as u64 * 1_000_000_000 / rate));
         free = free.max(now) + takes;
         if link.send((free + distance.round_trip / 2, buffer[..len].to_vec())).is_err() || len == 0 {
             return;

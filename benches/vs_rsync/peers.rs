@@ -102,8 +102,8 @@ impl Site {
     pub fn start(program: PathBuf) -> Self {
         let sshd = Sshd::start();
         let known_hosts = sshd.path("known_hosts_everywhere");
-        let lines: String = sshd.host_public_keys().iter().map(|key| format!("* {key}\n")).collect();
-        std::fs::write(&known_hosts, lines).expect("known_hosts is written");
+        let lines: Vec<_> = sshd.host_public_keys().iter().map(|key| format!("* {key}\n")).collect();
+        std::fs::write(&known_hosts, lines.concat()).expect("known_hosts is written");
         Self { port: sshd.port(), sshd, known_hosts, program }
     }
 

@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
-use super::environment::LookUp;
-use super::origin::wipe;
+use super::origin::{LookUp, wipe};
 use super::table::is_known;
 use crate::error::{ErrorKind, NasSyncError, Result};
 

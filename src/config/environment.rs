@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::dot_env::{self, DotEnv};
-use super::origin::{Found, Layer, expand_home, wipe};
+use super::origin::{Found, Layer, LookUp, expand_home, wipe};
 use super::table::{self, SECRETS, SETTINGS, Setting};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::{secret, small_file, text};
@@ -17,9 +17,6 @@ use crate::{secret, small_file, text};
 const DOT_ENV_LIMIT: usize = 1024 * 1024;
 /// The beginning of names that are not settings: of the log filter, and of what our tests take.
 const NO_SETTINGS: &str = "NAS_SYNC_";
-
-/// Gives the value of a variable.
-pub(super) type LookUp = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 
 /// What surrounds the program, as it was when it started.
 pub struct Environment {

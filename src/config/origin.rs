@@ -9,6 +9,9 @@ use zeroize::Zeroize as _;
 
 use crate::error::{ErrorKind, NasSyncError, Result};
 
+/// Gives the value of a variable.
+pub(super) type LookUp = dyn Fn(&str) -> Option<OsString> + Send + Sync;
+
 /// Which layer a value was found in; a later variant beats an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Layer {

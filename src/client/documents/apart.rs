@@ -7,22 +7,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::names;
 use super::prepared::{Neighbour, Prepared};
-use super::report::{BatchReport, FailedDocument};
-use super::sender::{DocumentSender, Heard, note_end};
+use super::report::{BatchReport, FailedDocument, Heard};
 use crate::client::dry_run::ask_about;
 use crate::client::login::Client;
 use crate::client::nas::{self, Sum, Sums};
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::folding::{folded, respelt};
+use crate::folding::{decomposed, folded, respelt};
+use crate::text;
 use crate::tree::RemoteName;
 use crate::wire::flist::FileMeta;
 use crate::wire::iflags::ItemFlags;
 
 /// Why a document is not sent beside its neighbour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Evidence {
+enum Evidence {
     /// Their names are one file.
     OneFile,
     /// Nothing says whether they are.
@@ -54,39 +53,37 @@ struct Names<'d> {
     unused: BTreeSet<Vec<u8>>,
 }
 
-impl DocumentSender {
-    /// Takes out the documents whose names the NAS does not tell from a neighbour's. Gives what may be sent.
-    pub(super) async fn keep_apart(
-        &self,
-        client: &Client,
-        documents: Vec<Prepared>,
-        report: &mut BatchReport,
-    ) -> Vec<Prepared> {
-        if documents.iter().all(|document| document.neighbours.is_empty()) {
-            return documents;
-        }
-        let names: Vec<Vec<Names<'_>>> = documents.iter().map(Names::about).collect();
-        let answers = match ask(client, &self.settings.folder, names.iter().flatten()).await {
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionLost | ErrorKind::Stalled) => {
-                note_end(client, error, Heard::Handshake, report);
-                drop(names);
-                report.again = documents;
-                return Vec::new();
-            }
-            answers => answers,
-        };
-        let answers = answers.as_ref().map(Option::as_ref);
-        let refusals: Vec<_> = documents.iter().zip(&names).map(|(one, names)| refusal(one, names, answers)).collect();
-        drop(names);
-        let mut kept = Vec::with_capacity(documents.len());
-        for (document, refusal) in documents.into_iter().zip(refusals) {
-            match refusal {
-                Some(error) => report.failed.push(FailedDocument { id: document.id, error }),
-                None => kept.push(document),
-            }
-        }
-        kept
+/// Takes out the documents whose names the NAS does not tell from a neighbour's. Gives what may be sent.
+pub(super) async fn keep_apart(
+    client: &Client,
+    folder: &str,
+    documents: Vec<Prepared>,
+    report: &mut BatchReport,
+) -> Vec<Prepared> {
+    if documents.iter().all(|document| document.neighbours.is_empty()) {
+        return documents;
     }
+    let names: Vec<Vec<Names<'_>>> = documents.iter().map(Names::about).collect();
+    let answers = match ask(client, folder, names.iter().flatten()).await {
+        Err(error) if matches!(error.kind(), ErrorKind::ConnectionLost | ErrorKind::Stalled) => {
+            report.end(error, Heard::Handshake, client);
+            drop(names);
+            report.again = documents;
+            return Vec::new();
+        }
+        answers => answers,
+    };
+    let answers = answers.as_ref().map(Option::as_ref);
+    let refusals: Vec<_> = documents.iter().zip(&names).map(|(one, names)| refusal(one, names, answers)).collect();
+    drop(names);
+    let mut kept = Vec::with_capacity(documents.len());
+    for (document, refusal) in documents.into_iter().zip(refusals) {
+        match refusal {
+            Some(error) => report.failed.push(FailedDocument { id: document.id, error }),
+            None => kept.push(document),
+        }
+    }
+    kept
 }
 
 /// Why a document is not sent, if so.
@@ -95,7 +92,7 @@ fn refusal(
     names: &[Names<'_>],
     answers: Result<Option<&Answers>, &NasSyncError>,
 ) -> Option<NasSyncError> {
-    let one_file = |names: &Names<'_>, evidence| names::one_file(&document.name, names.neighbour, evidence);
+    let one_file = |names: &Names<'_>, evidence| one_file(&document.name, names.neighbour, evidence);
     match answers {
         Ok(Some(answers)) => {
             names.iter().find(|names| !names.are_apart(answers)).map(|names| one_file(names, Evidence::OneFile))
@@ -103,6 +100,24 @@ fn refusal(
         Ok(None) => names.first().map(|names| one_file(names, Evidence::Unknown)),
         Err(error) => names.first().map(|_| error.clone()),
     }
+}
+
+/// The error of a document whose name is the same file on the NAS as another one's, or may be.
+fn one_file(name: &RemoteName, neighbour: &Neighbour, evidence: Evidence) -> NasSyncError {
+    let shown = |name: &RemoteName| text::escape_bytes(name.as_bytes());
+    let differ = if decomposed(name.as_bytes()) == decomposed(neighbour.name.as_bytes()) {
+        "in how accented letters are composed (Unicode normalisation)"
+    } else {
+        "in upper and lower case"
+    };
+    let said = match evidence {
+        Evidence::OneFile => "the NAS does not tell them apart",
+        Evidence::Unknown => "whether the NAS tells them apart cannot be found out: its rsync does not say it",
+    };
+    let (own, other, id) = (shown(name), shown(&neighbour.name), &neighbour.id);
+    let message =
+        format!("its name on the NAS, \"{own}\", and \"{other}\" of document {id} differ only {differ}, and {said}");
+    NasSyncError::new(ErrorKind::NameClash, message)
 }
 
 impl<'d> Names<'d> {

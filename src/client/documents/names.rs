@@ -2,13 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::apart::Evidence;
 use super::prepared::{Neighbour, Prepared};
 use super::report::FailedDocument;
 use crate::error::{ErrorKind, NasSyncError};
-use crate::folding::{decomposed, folded};
+use crate::folding::folded;
 use crate::id::DocumentId;
-use crate::text;
 use crate::tree::RemoteName;
 
 /// Takes out documents whose names would meet: of two with one name the first stays, and `a` cannot be a file and the
@@ -83,28 +81,10 @@ pub(crate) fn name_clash(name: &RemoteName, other: &DocumentId) -> NasSyncError 
     NasSyncError::new(ErrorKind::NameClash, format!("its name on the NAS, {name:?}, belongs to document {other}"))
 }
 
-/// The error of a document whose name is the same file on the NAS as another one's, or may be.
-pub(super) fn one_file(name: &RemoteName, neighbour: &Neighbour, evidence: Evidence) -> NasSyncError {
-    let shown = |name: &RemoteName| text::escape_bytes(name.as_bytes());
-    let differ = if decomposed(name.as_bytes()) == decomposed(neighbour.name.as_bytes()) {
-        "in how accented letters are composed (Unicode normalisation)"
-    } else {
-        "in upper and lower case"
-    };
-    let said = match evidence {
-        Evidence::OneFile => "the NAS does not tell them apart",
-        Evidence::Unknown => "whether the NAS tells them apart cannot be found out: its rsync does not say it",
-    };
-    let (own, other, id) = (shown(name), shown(&neighbour.name), &neighbour.id);
-    let message =
-        format!("its name on the NAS, \"{own}\", and \"{other}\" of document {id} differ only {differ}, and {said}");
-    NasSyncError::new(ErrorKind::NameClash, message)
-}
-
 /// The error of a document that has to wait for one that another worker is sending.
 #[cfg(feature = "sqlite")]
 pub(crate) fn awaits_neighbour(name: &RemoteName, other: &DocumentId) -> NasSyncError {
-    let name = text::escape_bytes(name.as_bytes());
+    let name = crate::text::escape_bytes(name.as_bytes());
     let message = format!(
         "another worker is sending document {other}, whose name on the NAS differs from \"{name}\" only in its spelling"
     );

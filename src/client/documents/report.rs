@@ -7,7 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::prepared::Prepared;
-use crate::error::NasSyncError;
+use crate::client::login::Client;
+use crate::error::{ErrorKind, NasSyncError};
 use crate::id::DocumentId;
 use crate::proof::Level;
 use crate::tree::{RemoteName, Stamp};
@@ -99,7 +100,27 @@ pub struct BatchReport {
     pub stopped: Option<NasSyncError>,
 }
 
+/// How far a session came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// The other side never answered as rsync does.
+    Nothing,
+    /// It did.
+    Handshake,
+}
+
 impl BatchReport {
+    /// A session did not come to its end: nothing more is sent, or it goes on when only the connection was lost.
+    pub(super) fn end(&mut self, error: NasSyncError, heard: Heard, client: &Client) {
+        // A server that ends at once over a connection that lives is not set up; asking again would not help.
+        let set_up = heard == Heard::Handshake || client.ssh().lost().is_some();
+        if error.kind() == ErrorKind::ConnectionLost && set_up {
+            self.connection_lost = Some(error);
+        } else {
+            self.stop(error);
+        }
+    }
+
     /// The first reason to stop counts.
     pub(super) fn stop(&mut self, error: NasSyncError) {
         self.stopped.get_or_insert(error);

@@ -9,13 +9,14 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 
+use super::apart;
 use super::batch::{Batch, distribute, shape_of};
 use super::events::DocumentMonitor;
 use super::judge::{self, SessionEnd};
 use super::limits::{self, BatchLimits};
 use super::names;
 use super::prepared::Prepared;
-use super::report::{BatchReport, FailedDocument, Verdicts};
+use super::report::{BatchReport, FailedDocument, Heard, Verdicts};
 use crate::client::capabilities::{self, Capabilities, Folders, Shape};
 use crate::client::destination::destination_of;
 use crate::client::dry_run::{dry_run, find_refused};
@@ -162,7 +163,7 @@ impl DocumentSender {
             return report;
         }
         let mut report = BatchReport::default();
-        let documents = self.keep_apart(client, documents, &mut report).await;
+        let documents = apart::keep_apart(client, &self.settings.folder, documents, &mut report).await;
         if documents.is_empty() {
             return report;
         }
@@ -257,7 +258,7 @@ impl DocumentSender {
         let (shape, asked) = (batch.shape(), batch.asked.clone());
         let folders = shape.folders;
         let outcome =
-            outcome.and_then(|outcome| outcome.map_err(|error| note_end(client, error, Heard::Nothing, report)).ok());
+            outcome.and_then(|outcome| outcome.map_err(|error| report.end(error, Heard::Nothing, client)).ok());
         report.bytes_sent += outcome.as_ref().map_or_else(|| batch.ledger.read(), |outcome| outcome.sent);
         let goes_in_another_way = match &outcome {
             Some(outcome) if batch.beside_others && outcome.found_another() => {
@@ -278,7 +279,7 @@ impl DocumentSender {
             && !jammed
         {
             let heard = if outcome.protocol.is_some() { Heard::Handshake } else { Heard::Nothing };
-            note_end(client, error.clone(), heard, report);
+            report.end(error.clone(), heard, client);
         }
         let end = SessionEnd { proof: asked.proof(), outcome: outcome.as_ref() };
         let mut verdicts = judge::judge(&batch, &end);
@@ -353,26 +354,6 @@ impl DocumentSender {
         {
             self.warnings.push(warning.to_owned());
         }
-    }
-}
-
-/// How far a session came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// The other side never answered as rsync does.
-    Nothing,
-    /// It did.
-    Handshake,
-}
-
-/// A session that did not come to its end: nothing more is sent, or it goes on when only the connection was lost.
-pub(super) fn note_end(client: &Client, error: NasSyncError, heard: Heard, report: &mut BatchReport) {
-    // A server that ends at once over a connection that lives is not set up; asking again would not help.
-    let set_up = heard == Heard::Handshake || client.ssh().lost().is_some();
-    if error.kind() == ErrorKind::ConnectionLost && set_up {
-        report.connection_lost = Some(error);
-    } else {
-        report.stop(error);
     }
 }
 

@@ -110,20 +110,6 @@ fn neighbour(row: &Row<'_>) -> rusqlite::Result<Option<NeighbourCopy>> {
     Ok(values::blob(row, 1)?.map(|name| NeighbourCopy { id, name, bytes, mtime }))
 }
 
-/// Writes the folded form beside every name that has none, a thousand at a time: there may be millions.
-pub(super) fn fold_all(tx: &Transaction<'_>) -> rusqlite::Result<()> {
-    let mut some =
-        tx.prepare("SELECT name FROM nas_sync_names WHERE folded IS NULL AND typeof(name) = 'blob' LIMIT 1000")?;
-    let mut update = tx.prepare("UPDATE nas_sync_names SET folded = ?2 WHERE name = ?1")?;
-    loop {
-        let names: Vec<Vec<u8>> = some.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-        if names.is_empty() {
-            return Ok(());
-        }
-        names.iter().try_for_each(|name| update.execute((name, folding::folded(name))).map(drop))?;
-    }
-}
-
 /// The owner among the documents that still exist.
 pub(super) fn owner(conn: &Connection, name: &[u8]) -> rusqlite::Result<Option<DocumentId>> {
     conn.prepare_cached(

@@ -8,8 +8,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
-use super::{fault, names};
+use super::fault;
 use crate::error::{ErrorKind, NasSyncError};
+use crate::folding;
 
 /// The columns without which nothing works.
 const NEEDED: [&str; 5] = ["id", "user_id", "file_path", "synced_to_nas", "synced_at"];
@@ -258,7 +259,7 @@ fn migrate(tx: &Transaction<'_>, from: usize) -> rusqlite::Result<()> {
         tx.execute_batch(&step.replace("{schema}", "main"))?;
     }
     if from < NAMES_ARE_FOLDED {
-        names::fold_all(tx)?;
+        fold_all(tx)?;
     }
     tx.execute(
         "INSERT INTO nas_sync_meta (key, value) VALUES ('schema_version', ?1)
@@ -362,5 +363,19 @@ fn own_version(conn: &Connection) -> Result<usize, SchemaError> {
                 "Restore the nas_sync_ tables from a backup, or drop all of them: documents keeps its own state.",
             ),
         }),
+    }
+}
+
+/// Writes the folded form beside every name that has none, a thousand at a time: there may be millions.
+fn fold_all(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    let mut some =
+        tx.prepare("SELECT name FROM nas_sync_names WHERE folded IS NULL AND typeof(name) = 'blob' LIMIT 1000")?;
+    let mut update = tx.prepare("UPDATE nas_sync_names SET folded = ?2 WHERE name = ?1")?;
+    loop {
+        let names: Vec<Vec<u8>> = some.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        names.iter().try_for_each(|name| update.execute((name, folding::folded(name))).map(drop))?;
     }
 }
