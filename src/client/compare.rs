@@ -28,6 +28,9 @@ use crate::wire::iflags::ItemFlags;
 use crate::wire::offer::Offer;
 use crate::wire::server_args::PushOptions;
 
+/// So much of a file is read at once, in bytes.
+const READ: usize = 256 << 10;
+
 /// The most copies of one session.
 pub(crate) const MOST_ITEMS: usize = 2_000;
 /// The most bytes of one session, unless one file alone has more.
@@ -342,6 +345,20 @@ impl Reading {
 }
 
 impl Item {
+    /// Whether the file here is still what was recorded. Blocks: a file with another time is read.
+    pub fn is_unchanged(&self, root: Option<&HeldFolder>) -> Result<bool> {
+        let file = SourceFile::open_document(root, &self.path)?;
+        if !self.may_be(file.meta()) {
+            return Ok(false);
+        }
+        if file.meta().mtime == self.mtime {
+            return Ok(true);
+        }
+        let (mut file, mut buffer) = (file.hashed(), vec![0; READ]);
+        while file.read(&mut buffer)? > 0 {}
+        Ok(self.is_in(&file))
+    }
+
     /// Whether a file of this size and time may be what was recorded. Times decide only where no sum was kept.
     fn may_be(&self, meta: &FileMeta) -> bool {
         meta.size == self.bytes && (self.sha256.is_some() || meta.mtime == self.mtime)

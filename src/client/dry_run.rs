@@ -160,8 +160,16 @@ pub(crate) async fn find_refused(
         last = dry_run(client, folder, capabilities, shape).await?;
     }
     while last.outcome.refused_an_option() {
-        let Some(refusal) = find_one(client, folder, capabilities, shape, &last.outcome).await? else { break };
-        capabilities.refuse(refusal);
+        match find_one(client, folder, capabilities, shape, &last.outcome).await? {
+            Cause::Option(refusal) => capabilities.refuse(refusal),
+            Cause::NoOption if last.outcome.text.is_empty() => {
+                let message =
+                    format!("rsync does not start on the NAS, whatever it is asked for: {}", evidence(&last.outcome));
+                last.outcome.result = Err(NasSyncError::new(ErrorKind::ExecRefused, message));
+                break;
+            }
+            Cause::NoOption | Cause::Unknown => break,
+        }
         last = dry_run(client, folder, capabilities, shape).await?;
     }
     if capabilities.wait_in_vain(last.outcome.protocol) {
@@ -171,6 +179,16 @@ pub(crate) async fn find_refused(
     Ok(last)
 }
 
+/// Why a server ended before the handshake.
+enum Cause {
+    /// It refuses this.
+    Option(Refusal),
+    /// It ends in the same way without any option that it may not know.
+    NoOption,
+    /// It ended in another way the next time.
+    Unknown,
+}
+
 /// Leaves out one option after the other until the server takes the rest: it refuses the last of them.
 async fn find_one(
     client: &Client,
@@ -178,21 +196,21 @@ async fn find_one(
     capabilities: &Capabilities,
     shape: Shape,
     refused: &Outcome,
-) -> Result<Option<Refusal>> {
+) -> Result<Cause> {
     let mut fewer = capabilities.clone();
     let mut evidence = evidence(refused);
     while let Some(doubted) = most_doubtful(&fewer, shape, &evidence) {
         fewer = fewer.leaving_out(doubted);
         let trial = dry_run(client, folder, &fewer, shape).await?.outcome;
         if trial.protocol.is_some() {
-            return Ok(Some(Refusal::new(doubted, evidence, client.ssh().server_version())));
+            return Ok(Cause::Option(Refusal::new(doubted, evidence, client.ssh().server_version())));
         }
         if !trial.refused_an_option() {
-            return Ok(None);
+            return Ok(Cause::Unknown);
         }
         evidence = self::evidence(&trial);
     }
-    Ok(None)
+    Ok(Cause::NoOption)
 }
 
 /// The option that the server names; else the one that is missed least.

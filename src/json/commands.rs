@@ -22,9 +22,9 @@ pub fn push_failed(cause: &NasSyncError, exit_code: u8) -> Value {
 }
 
 /// `config`
-pub fn config(settings: &Settings) -> Value {
+pub fn config(settings: &Settings, fault: Option<&NasSyncError>) -> Value {
     let status = settings.status();
-    json!({
+    let mut object = json!({
         "configured": status.configured,
         "nas_host": status.nas_host,
         "nas_user": status.nas_user,
@@ -35,7 +35,11 @@ pub fn config(settings: &Settings) -> Value {
         "port": settings.port,
         "db": text::escape_bytes(settings.db.as_os_str().as_encoded_bytes()),
         "layout": settings.layout,
-    })
+    });
+    if let Some(error) = fault {
+        object["error"] = super::error(error);
+    }
+    object
 }
 
 /// `test`

@@ -11,12 +11,13 @@ use std::str::FromStr;
 use chrono::Utc;
 
 use super::{DocumentError, NasSyncService};
+use crate::blocking;
 use crate::client::Client;
 use crate::client::compare::{self, Comparison, Item};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::DocumentId;
 use crate::store::{Access, Selection, Store, StoredCopy, SyncedCopy};
-use crate::tree::RemoteName;
+use crate::tree::{HeldFolder, RemoteName};
 
 pub use crate::client::compare::Method;
 
@@ -209,16 +210,17 @@ impl VerifyReport {
     ) -> Result<()> {
         let (mut equal, mut again) = (Vec::new(), Vec::new());
         self.checked += part.len();
-        for (Recorded { id, copy, .. }, comparison) in part.into_iter().zip(comparisons) {
+        for (recorded, comparison) in part.into_iter().zip(comparisons) {
+            let id = recorded.id.clone();
             match comparison {
-                Comparison::Equal => equal.push((id, copy)),
+                Comparison::Equal => equal.push((id, recorded.copy)),
                 Comparison::Differs => {
-                    self.differing.push(id.clone());
-                    again.push((id, copy));
+                    self.differing.push(id);
+                    again.push(recorded);
                 }
                 Comparison::Missing => {
-                    self.missing.push(id.clone());
-                    again.push((id, copy));
+                    self.missing.push(id);
+                    again.push(recorded);
                 }
                 Comparison::ChangedHere => self.changed_here.push(id),
                 Comparison::Unknown(error) => self.unknown.push(DocumentError { id: Some(id), error }),
@@ -228,6 +230,8 @@ impl VerifyReport {
         if requeue == Requeue::No {
             again.clear();
         }
+        let root = service.root()?;
+        let again = blocking::run(move || Ok(unchanged_here(root.as_deref(), again))).await?;
         if equal.is_empty() && again.is_empty() {
             return Ok(());
         }
@@ -235,6 +239,12 @@ impl VerifyReport {
         self.requeued += service.with_store(Access::Existing, record).await?;
         Ok(())
     }
+}
+
+/// Those whose file here is still what was recorded: another one must not replace what may be the last good copy.
+fn unchanged_here(root: Option<&HeldFolder>, documents: Vec<Recorded>) -> Vec<(DocumentId, StoredCopy)> {
+    let is_unchanged = |document: &Recorded| document.item.is_unchanged(root).unwrap_or(false);
+    documents.into_iter().filter(is_unchanged).map(|document| (document.id, document.copy)).collect()
 }
 
 #[cfg(test)]

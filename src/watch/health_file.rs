@@ -268,7 +268,7 @@ fn fault(process: &Holder, written: Duration, now: Duration, max_age: Duration, 
     }
     let kind = beat.blocked_by.as_ref()?;
     let message = beat.error_message.as_deref().unwrap_or("see its log");
-    Some(format!("it cannot go on by itself ({kind}): {message}"))
+    Some(format!("somebody has to see to it ({kind}): {message}"))
 }
 
 #[cfg(test)]

@@ -144,6 +144,7 @@ impl<'s> WatchLoop<'s> {
         // A restart may come with other settings.
         self.lifted = self.view.pause.clone().filter(|pause| needs_a_person(kind_of(pause)));
         self.told = self.tries();
+        self.tell_of_a_pause();
         loop {
             self.look_at_the_ground();
             let next = self.next(Instant::now(), Utc::now());
@@ -154,10 +155,10 @@ impl<'s> WatchLoop<'s> {
                 continue;
             }
             self.show_foreign_trouble(next);
-            self.status.set_state(match next {
-                Next::Paused(until) => State::Paused(until),
-                Next::Blocked(kind) => State::Blocked(kind),
-                Next::Rest | Next::Send => State::Idle,
+            self.status.set_state(match (next, self.unsolved()) {
+                (Next::Paused(until), _) => State::Paused(until),
+                (Next::Blocked(kind), _) | (Next::Rest, Some(kind)) => State::Blocked(kind),
+                (Next::Rest | Next::Send, _) => State::Idle,
             });
             let is_cold = next != Next::Rest || self.worked.elapsed() >= WARM;
             if is_cold && self.connection.is_up() {
@@ -231,6 +232,23 @@ impl<'s> WatchLoop<'s> {
             Obstacle::Wait(until, _) if now < until => Next::Paused(time + delta(until - now)),
             Obstacle::Puzzle(until, due) if now < until && self.view.due <= due => Next::Rest,
             Obstacle::None | Obstacle::Wait(..) | Obstacle::Puzzle(..) => Next::Send,
+        }
+    }
+
+    /// What the last run met, where somebody has to see to it: it is there until a run goes well, also while waiting for more.
+    fn unsolved(&self) -> Option<ErrorKind> {
+        match self.obstacle {
+            Obstacle::Wait(_, kind) if needs_a_person(kind) && self.arrivals.is_some() => Some(kind),
+            _ => None,
+        }
+    }
+
+    /// A pause that an earlier process has left, and that a restart does not end.
+    fn tell_of_a_pause(&self) {
+        let barred = bar(self.view.pause.as_ref(), self.lifted.as_ref(), &self.view.refused_logins, Utc::now());
+        if let (Some(pause), Some(Next::Blocked(_) | Next::Paused(_))) = (&self.view.pause, barred) {
+            let until = pause.until.map_or_else(String::new, |until| format!("{} or ", shown(until)));
+            tracing::warn!("{}. Nothing is sent until {until}`nas-sync retry`", pause.failure.text);
         }
     }
 
@@ -349,10 +367,11 @@ impl<'s> WatchLoop<'s> {
         match (kind.healing(), barred, &self.view.pause) {
             (Healing::Permanent, Some(_), Some(pause)) => {
                 let when = pause.until.map_or_else(String::new, |until| format!("{} or ", shown(until)));
-                tracing::error!(
-                    "{error}. Nothing is sent until {when}`nas-sync retry` or a restart. {}",
-                    error.solution()
-                );
+                let restart = match kind {
+                    ErrorKind::LoginRefused => " (a restart tries once more, four times an hour at most)",
+                    _ => " or a restart",
+                };
+                tracing::error!("{error}. Nothing is sent until {when}`nas-sync retry`{restart}. {}", error.solution());
             }
             (Healing::Pausing, Some(_), _) => tracing::warn!("{error}; trying again later"),
             // What is permanent here was met before anybody was called, such as an upload folder that is not mounted; or

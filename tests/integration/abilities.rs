@@ -32,7 +32,9 @@ async fn a_forced_command_that_fails_teaches_nothing() {
     bind_key(&site, Some("/bin/false"));
     let summary = site.sync().await;
     assert_eq!((summary.synced, summary.pending), (0, 1), "{summary:?}");
-    assert_eq!(summary.stopped.unwrap().kind(), ErrorKind::OptionRefused);
+    let stopped = summary.stopped.unwrap();
+    assert_eq!(stopped.kind(), ErrorKind::ExecRefused);
+    assert!(stopped.message().ends_with("rsync ended with status 1 and said nothing"), "{stopped}");
     bind_key(&site, None);
     let summary = site.sync().await;
     assert_eq!((summary.synced, summary.warnings.len()), (1, 0), "{summary:?}");

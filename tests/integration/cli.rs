@@ -372,6 +372,9 @@ fn a_database_that_cannot_be_used_ends_with_4() {
         assert_eq!((ended.code, &ended.json()["error"]["kind"]), (4, &json!("database_unusable")), "{line}");
         assert!(ended.stderr.starts_with("error: "), "{line}");
     }
+    let ended = place.run("config --json --db broken.db");
+    assert_eq!((ended.code, &ended.json()["configured"]), (4, &json!(true)));
+    assert_eq!(ended.json()["error"]["kind"], "database_unusable");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nas_sync::Secret;
 use nas_sync::internal::transport::ssh::{
-    CipherList, HostKeyPin, Identity, LegacyAlgorithms, SshClient, SshConfig, UnknownHostKey,
+    CipherList, HostKeyPin, Identity, LegacyAlgorithms, SYSTEM_KNOWN_HOSTS, SshClient, SshConfig, UnknownHostKey,
 };
 use nas_sync::{ErrorKind, NasSyncError};
 
@@ -237,6 +237,23 @@ async fn an_unknown_host_is_refused_until_accepted_then_known() {
     connect(&config).await;
     let recorded = fs::read_to_string(&config.known_hosts[0]).unwrap();
     assert_eq!(recorded, sshd.known_hosts_line(&sshd.host_public_keys()[0]));
+}
+
+#[tokio::test]
+async fn a_key_is_never_recorded_for_the_whole_machine() {
+    let sshd = Sshd::start();
+    let mut config = sshd.config();
+    // As it is where there is no home.
+    config.known_hosts = vec![SYSTEM_KNOWN_HOSTS.into()];
+    config.unknown_host_key = UnknownHostKey::Accept;
+    let before = fs::read(SYSTEM_KNOWN_HOSTS).ok();
+    let error = refused(&config, ErrorKind::HostKeyUnknown).await;
+    assert!(error.message().contains("HOME is not set"), "{error}");
+    assert!(
+        error.solution().contains("NAS_KNOWN_HOSTS") && error.solution().contains("NAS_HOST_KEY=SHA256:"),
+        "{error}"
+    );
+    assert_eq!(fs::read(SYSTEM_KNOWN_HOSTS).ok(), before);
 }
 
 #[tokio::test]

@@ -124,6 +124,26 @@ async fn files_here_matter_to_the_dry_run_alone() {
     assert!(verify(&site, all(Method::Sha256sum)).await.is_clean());
 }
 
+/// However it is compared: what may be the last good copy is not replaced by a file that is another one by now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_whose_file_changed_here_never_goes_again() {
+    for method in [Method::DryRun, Method::Sha256sum] {
+        let (site, ids) = synced(Site::new(), &["edited", "gone", "touched", "kept"]).await;
+        let here = |name: &str| site.path("uploads").join(name);
+        fs::write(here("edited"), "content of nobody").unwrap();
+        fs::remove_file(here("gone")).unwrap();
+        fs::File::options().write(true).open(here("touched")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        for name in ["edited", "gone", "touched", "kept"] {
+            corrupt(&site.path("nas").join(name));
+        }
+        let request = with!(VerifyRequest::new(Selection::all()), method: method, requeue: Requeue::Yes);
+        let report = verify(&site, request).await;
+        assert_eq!(report.requeued, 2, "{method:?}: {report:?}");
+        let marked: Vec<_> = site.marked().into_iter().map(|(id, _)| id.into()).collect();
+        assert_eq!(marked, &ids[..2], "{method:?}");
+    }
+}
+
 /// The NAS user is nobody from the verification on.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_nas_cannot_look_at_is_not_called_equal() {

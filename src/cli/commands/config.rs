@@ -18,8 +18,8 @@ const NOT_CONFIGURED: u8 = ErrorKind::NotConfigured.exit_code();
 pub async fn run(service: &NasSyncService, console: &Console) -> u8 {
     let settings = service.settings();
     console.line(&render(settings));
-    console.object(&json::config(settings));
     let database = service.check_database().await;
+    console.object(&json::config(settings, database.as_ref().err()));
     if let Err(error) = &database {
         console.error(error);
     }

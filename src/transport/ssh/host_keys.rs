@@ -4,12 +4,12 @@
 //! counts as known, so a new type is never trusted silently. A pinned fingerprint is the only thing that counts when
 //! there is one. Never writes a file: what was newly accepted is handed to the caller.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use russh::keys::{PublicKey, PublicKeyBase64 as _};
 
 use super::algorithms::key_type;
-use super::config::{HostKeyPin, SshConfig, UnknownHostKey, expand_home};
+use super::config::{HostKeyPin, SYSTEM_KNOWN_HOSTS, SshConfig, UnknownHostKey, expand_home};
 use super::known_hosts::{self, Entry, KnownHosts, Marker, fingerprint, lookup_name};
 use crate::error::{ErrorKind, NasSyncError, Result};
 
@@ -43,6 +43,26 @@ pub(super) enum Verdict {
     Refused(NasSyncError),
 }
 
+/// Where a key that is accepted is written down.
+#[derive(Debug)]
+enum Record {
+    /// In the first file that is the user's own.
+    In(PathBuf),
+    /// There is only the file of the whole machine, which is not ours to write to.
+    OthersOnly,
+    /// The caller has no files.
+    Nowhere,
+}
+
+impl Record {
+    fn of(files: Vec<PathBuf>) -> Self {
+        if files.is_empty() {
+            return Self::Nowhere;
+        }
+        files.into_iter().find(|file| file != Path::new(SYSTEM_KNOWN_HOSTS)).map_or(Self::OthersOnly, Self::In)
+    }
+}
+
 /// The records and settings that decide about one host.
 #[derive(Debug)]
 pub(super) struct HostKeyPolicy {
@@ -51,7 +71,7 @@ pub(super) struct HostKeyPolicy {
     port: u16,
     pin: Option<HostKeyPin>,
     unknown: UnknownHostKey,
-    file: Option<PathBuf>,
+    record: Record,
     known: KnownHosts,
 }
 
@@ -69,7 +89,7 @@ impl HostKeyPolicy {
             port: config.port,
             pin: config.host_key.clone(),
             unknown: config.unknown_host_key,
-            file: files.into_iter().next(),
+            record: Record::of(files),
             known,
         })
     }
@@ -126,7 +146,11 @@ impl HostKeyPolicy {
         }
         let line = known_hosts::line(&name, &key.key_type, &key.blob);
         match self.unknown {
-            UnknownHostKey::Accept => Verdict::Learnt { file: self.file.clone(), line },
+            UnknownHostKey::Accept => match &self.record {
+                Record::In(file) => Verdict::Learnt { file: Some(file.clone()), line },
+                Record::Nowhere => Verdict::Learnt { file: None, line },
+                Record::OthersOnly => Verdict::Refused(self.unrecordable(key)),
+            },
             UnknownHostKey::Refuse => Verdict::Refused(self.unknown(key, &line)),
         }
     }
@@ -148,16 +172,28 @@ impl HostKeyPolicy {
 
     fn unknown(&self, key: &HostKey, line: &str) -> NasSyncError {
         let print = key.fingerprint();
-        let file = self
-            .file
-            .as_ref()
-            .map_or_else(String::new, |file| format!(", or add this line to {}: {line}", file.display()));
+        let file = match &self.record {
+            Record::In(file) => format!(", or add this line to {}: {line}", file.display()),
+            Record::OthersOnly | Record::Nowhere => String::new(),
+        };
         NasSyncError::new(
             ErrorKind::HostKeyUnknown,
             format!("the host key of {} is not known: {} {print}", self.address, key.key_type),
         )
         .with_solution(format!(
             "Compare the fingerprint with the one the NAS shows. If it is the same, run once with --accept-new-host-key, or set NAS_HOST_KEY={print}{file}"
+        ))
+    }
+
+    /// To accept a key without remembering it would be to accept any key next time.
+    fn unrecordable(&self, key: &HostKey) -> NasSyncError {
+        let (print, key_type) = (key.fingerprint(), &key.key_type);
+        let message = format!(
+            "the host key of {} is not known ({key_type} {print}), and there is no known_hosts file to record it in: HOME is not set",
+            self.address
+        );
+        NasSyncError::new(ErrorKind::HostKeyUnknown, message).with_solution(format!(
+            "Compare the fingerprint with the one the NAS shows. If it is the same, set NAS_HOST_KEY={print}, or name a file with NAS_KNOWN_HOSTS (with ssh's options: -o UserKnownHostsFile=FILE) and run this again."
         ))
     }
 

@@ -55,7 +55,7 @@ fn what_needs_a_person_is_not() {
     file.write(&blocked).unwrap();
     let checkup = check_health(&file.path, MAX_HEALTH_AGE);
     let fault = checkup.fault.unwrap();
-    assert_eq!(fault, "it cannot go on by itself (login_refused): the NAS refused\\npid=1\\u{202e}");
+    assert_eq!(fault, "somebody has to see to it (login_refused): the NAS refused\\npid=1\\u{202e}");
     assert_eq!(checkup.beat.unwrap().pid, std::process::id(), "an error's text is not a line of its own");
     // An error that is over does not matter.
     file.write(&Report { state: State::Idle, ..blocked }).unwrap();
