@@ -38,7 +38,8 @@
 //! compares the copies with what was recorded ([`VerifyRequest`], [`Sample`], [`Method`], [`Requeue`], [`VerifyReport`]).
 //! [`SyncSummary`], [`SyncedFile`], [`DocumentError`], [`SyncStats`], [`ConnectionReport`] (with a [`Refusal`] for each
 //! [`Capability`] that the NAS lacks) and [`ConfigStatus`] are what they give.
-//! Rows are named by [`DocumentId`] and [`UserId`], and chosen by a [`Selection`].
+//! Rows are named by [`DocumentId`] and [`UserId`], and chosen by a [`Selection`]. Where a table of somebody else's has very
+//! many, [`NasSyncService::add_index`] makes the pending ones quick to find.
 //!
 //! Every long operation has a form with a [`DocumentMonitor`], which hears [`DocumentEvent`]s that carry the document's id,
 //! the totals, and when a row is recorded; [`Unmonitored`] hears nothing, and [`RecordingMonitor`] keeps

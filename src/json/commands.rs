@@ -60,6 +60,11 @@ pub fn add(ids: &[DocumentId]) -> Value {
     json!({ "ids": ids.iter().map(id).collect::<Vec<_>>() })
 }
 
+/// `index`
+pub fn index(created: bool) -> Value {
+    json!({ "index": "nas_sync_pending", "created": created })
+}
+
 /// `sync`, when nothing could be looked at.
 pub fn sync_failed(cause: &NasSyncError) -> Value {
     let summary = SyncSummary { stopped: Some(cause.clone()), ..SyncSummary::default() };

@@ -20,7 +20,7 @@ use crate::proof::Level;
 use crate::text;
 
 #[cfg(feature = "cli")]
-pub use self::commands::{add, config, failed, push_failed, status, sync_failed, test, test_failed};
+pub use self::commands::{add, config, failed, index, push_failed, status, sync_failed, test, test_failed};
 #[cfg(feature = "cli")]
 pub use self::service::{retry, sync, verify};
 #[cfg(feature = "cli")]

@@ -259,6 +259,14 @@ impl NasSyncService {
         self.with_store(Access::ReadOnly, |store| async move { store.stats(user).await }).await
     }
 
+    /// Adds the index `nas_sync_pending` to the table, so that looking for pending documents costs the same however many are
+    /// synced; `false`: it is there already, as in a table that nas-sync created. It holds the ids of the pending rows only.
+    /// Others cannot write to the database until it is made, which takes one look at each row. Fails with `DatabaseLocked`
+    /// or `DatabaseUnusable`.
+    pub async fn add_index(&self) -> Result<bool> {
+        self.with_store(Access::Existing, |store| async move { store.add_index().await }).await
+    }
+
     /// What a [`Client`](crate::Client) for this NAS needs. Fails with `NotConfigured`, naming what is missing.
     pub fn client_config(&self) -> Result<ClientConfig> {
         ClientConfig::of(&self.settings)

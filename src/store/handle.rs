@@ -203,7 +203,7 @@ impl Store {
 
     /// The queue of a selection at a time. `worker` is who looks: what a worker was sending that is dead by now is due.
     pub async fn queue(&self, selection: Selection, now: DateTime<Utc>, worker: Worker<'static>) -> Result<Queue> {
-        self.with(move |store| store.queue(&selection, now, &worker)).await
+        self.with(move |store| Ok(store.queue(&selection, now, &worker)?.0)).await
     }
 
     /// What has to be known of the queue and of a NAS again and again; `None` when nothing has changed since the version
@@ -222,15 +222,21 @@ impl Store {
             if known == Some(version) {
                 return Ok(None);
             }
+            let (queue, oldest) = store.queue(&selection, now, &worker)?;
             Ok(Some(QueueView {
                 version,
-                queue: store.queue(&selection, now, &worker)?,
+                queue,
                 pause: store.pause(&target)?,
                 refused_logins: store.refused_logins(&target)?,
-                oldest: store.oldest_pending(&selection)?,
+                oldest,
             }))
         })
         .await
+    }
+
+    /// Adds the index over the pending rows; `false`: it is there already.
+    pub async fn add_index(&self) -> Result<bool> {
+        self.with(SqliteStore::add_index).await
     }
 
     /// The statistics of one user, or of everyone.

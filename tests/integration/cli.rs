@@ -439,3 +439,40 @@ fn a_closed_port_ends_push_with_rsyncs_10_and_test_with_3() {
     assert_eq!((ended.code, &ended.json()["error"]["kind"]), (3, &json!("connection_refused")));
     assert!(!Path::new(&place.path("nas-sync.db")).exists(), "test makes no database");
 }
+
+#[test]
+fn index_is_added_to_somebody_elses_table_on_request_and_is_theirs_to_drop() {
+    let place = Place::new(&[]);
+    let database = || rusqlite::Connection::open(place.path("nas-sync.db")).unwrap();
+    let has_index = || {
+        let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'nas_sync_pending')";
+        database().query_row(sql, [], |row| row.get::<_, bool>(0)).unwrap()
+    };
+    let sql =
+        "CREATE TABLE documents (id INTEGER PRIMARY KEY, user_id INTEGER, file_path TEXT, synced_to_nas, synced_at);
+               INSERT INTO documents (user_id, file_path, synced_to_nas) VALUES
+                   (1, '/1', 1), (1, '/2', 'true'), (1, '/3', NULL), (2, '/4', 'x'), (1, '/5', 0.0), (2, '/6', x'01');";
+    database().execute_batch(sql).unwrap();
+    let before = place.run("status --json").json();
+    assert_eq!((&before["pending"], &before["due"]), (&json!(4), &json!(4)));
+    place.run("retry");
+    assert!(!has_index(), "nothing else adds it");
+
+    let ended = place.run("index");
+    assert_eq!((ended.code, &*ended.stdout), (0, "the index nas_sync_pending was added\n"));
+    for said in ["pending rows only", "DROP INDEX nas_sync_pending", "costs a little more"] {
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    }
+    assert!(has_index());
+    assert_eq!(place.run("status --json").json(), before);
+    let ended = place.run("index --json -q");
+    assert_eq!((ended.code, &*ended.stderr), (0, ""));
+    assert_eq!(ended.json(), json!({ "index": "nas_sync_pending", "created": false }));
+
+    database().execute("DROP INDEX nas_sync_pending", []).unwrap();
+    assert_eq!(place.run("status --json").json(), before);
+    assert_eq!(place.run("index --json").json(), json!({ "index": "nas_sync_pending", "created": true }));
+
+    let nowhere = Place::new(&[]).run("index --json");
+    assert_eq!((nowhere.code, &nowhere.json()["error"]["kind"]), (4, &json!("database_unusable")));
+}

@@ -8,6 +8,7 @@
 mod add;
 mod config;
 mod health;
+mod index;
 mod retry;
 mod status;
 mod sync;
@@ -85,6 +86,8 @@ pub enum DocumentsCommand {
     Verify(verify::Verify),
     /// Sync what is pending and what becomes so, until stopped
     Watch(watch::Watch),
+    /// Add an index over the pending rows to a table of somebody else's, for large tables
+    Index,
     /// Say whether `watch` is well, for a container's health check: ends with 0 or 1
     Health(health::Health),
 }
@@ -156,6 +159,7 @@ impl DocumentsCommand {
             Self::Add(add) => or_signal(add.run(&service, console), signals).await,
             Self::Sync(sync) => sync.run(&service, talk, console, signals).await,
             Self::Retry(retry) => or_signal(retry.run(&service, console), signals).await,
+            Self::Index => or_signal(index::run(&service, console), signals).await,
             Self::Status(status) => or_signal(status.run(&service, console), signals).await,
             Self::Verify(verify) => or_signal(verify.run(&service, console), signals).await,
             Self::Watch(watch) => Box::pin(watch.run(&service, talk, console, signals)).await,

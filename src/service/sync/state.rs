@@ -42,7 +42,7 @@ pub(super) struct Context {
     pub retries: u32,
     pub monitor: Arc<dyn DocumentMonitor>,
     pub stopping: watch::Receiver<Stopping>,
-    /// Bounded by the last document that was there when the run began.
+    /// Bounded by what was there when the run began.
     pub selection: Selection,
     pub others: Others,
     /// When the run began; what is due or waits is judged by that.

@@ -68,6 +68,12 @@ impl SqliteStore {
         fault::of(&self.path, doing)
     }
 
+    /// Runs `work` on one state of the database. No lock is taken.
+    pub(super) fn read<T>(&self, doing: &str, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
+        let run = || work(&self.conn.unchecked_transaction()?);
+        run().map_err(self.fault(doing))
+    }
+
     /// Runs `work` in one write transaction: all of it is committed, or nothing.
     pub(super) fn write<T>(
         &mut self,

@@ -15,8 +15,9 @@ use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, Row, Transaction, params_from_iter};
 
 use super::connection::SqliteStore;
+use super::pending_index::{self, pending_rows};
 use super::schema::Columns;
-use super::timestamp;
+use super::{timestamp, values};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
 use crate::store::model::{BadRow, Document, NewDocument, Selection};
@@ -88,42 +89,56 @@ impl rusqlite::types::FromSql for DocumentId {
     }
 }
 
+/// So many pending documents are kept in mind one by one.
+const FEW: usize = 2_000;
+
 impl SqliteStore {
-    /// The same selection, without documents that are registered from now on.
+    /// The same selection, without documents that are registered from now on. Where no index finds the pending ones and they
+    /// are few, it is just these: then this was the last look at every row.
     pub fn as_of_now(&self, selection: &Selection) -> Result<Selection> {
         if selection.documents.is_some() || selection.up_to.is_some() {
             return Ok(selection.clone());
         }
-        let sql = "SELECT max(d.id) FROM documents d WHERE typeof(d.id) = 'integer'";
-        let last = self.conn.query_row(sql, [], |row| row.get(0).map(|last: Option<i64>| last.unwrap_or(0)));
-        Ok(selection.clone().up_to(last.map_err(self.fault("read the documents of"))?.into()))
+        self.read("read the documents of", |tx| {
+            if !pending_index::exists(tx)?
+                && let Some(few) = few_pending(tx, selection)?
+            {
+                return Ok(selection.clone().only(few));
+            }
+            let sql = "SELECT max(d.id) FROM documents d WHERE typeof(d.id) = 'integer'";
+            let last: Option<i64> = tx.query_row(sql, [], |row| row.get(0))?;
+            Ok(selection.clone().up_to(last.unwrap_or(0).into()))
+        })
     }
 
     /// The pending documents of a selection, by ascending id. Ids that were asked for and do not exist, or are another
     /// user's, are [`BadRow`]s of kind `DocumentNotFound`; those that are already synced are left out.
     pub fn pending(&self, selection: &Selection) -> Result<Vec<Result<Document, BadRow>>> {
-        self.select(selection, true).map_err(self.fault("read the pending documents of"))
+        self.read("read the pending documents of", |tx| {
+            self.select(tx, selection, &format!("{} WHERE NOT {IS_SYNCED}", pending_rows(tx)?))
+        })
     }
 
     /// The documents of a selection, synced or not; otherwise like [`SqliteStore::pending`].
     pub fn documents(&self, selection: &Selection) -> Result<Vec<Result<Document, BadRow>>> {
-        self.select(selection, false).map_err(self.fault("read the documents of"))
+        self.read("read the documents of", |tx| self.select(tx, selection, "documents d WHERE 1"))
     }
 
-    fn select(&self, selection: &Selection, only_pending: bool) -> rusqlite::Result<Vec<Result<Document, BadRow>>> {
-        // Deferred: both statements see one state of the database, and no lock is taken.
-        let tx = self.conn.unchecked_transaction()?;
+    fn select(
+        &self,
+        tx: &Transaction<'_>,
+        selection: &Selection,
+        rows: &str,
+    ) -> rusqlite::Result<Vec<Result<Document, BadRow>>> {
         let (condition, values) = condition(selection);
-        let pending = if only_pending { format!(" AND NOT {IS_SYNCED}") } else { String::new() };
-        let sql =
-            format!("SELECT {} FROM documents d WHERE {condition}{pending} ORDER BY d.id", select_list(self.columns));
+        let sql = format!("SELECT {} FROM {rows} AND {condition} ORDER BY d.id", select_list(self.columns));
         let mut statement = tx.prepare(&sql)?;
         let mut rows = statement.query(params_from_iter(&values))?;
         let mut documents = Vec::new();
         while let Some(row) = rows.next()? {
             documents.push(read(row)?);
         }
-        let unknown = unknown_ids(&tx, selection)?;
+        let unknown = unknown_ids(tx, selection)?;
         if !unknown.is_empty() {
             documents.extend(unknown.into_iter().map(|id| Err(not_found(id, selection.user.as_ref()))));
             documents.sort_by_cached_key(|row| match row {
@@ -232,6 +247,17 @@ fn path_fault(bytes: &[u8]) -> Option<&'static str> {
         return Some("is empty");
     }
     bytes.contains(&0).then_some("holds a NUL")
+}
+
+/// The ids of the pending documents of a selection, unless they are many, or not all numbers.
+fn few_pending(conn: &Connection, selection: &Selection) -> rusqlite::Result<Option<Vec<DocumentId>>> {
+    let (condition, values) = condition(selection);
+    let sql =
+        format!("SELECT d.id FROM documents d WHERE {condition} AND NOT {IS_SYNCED} ORDER BY d.id LIMIT {}", FEW + 1);
+    let mut statement = conn.prepare(&sql)?;
+    let ids = statement.query_map(params_from_iter(&values), |row| values::integer(row, 0))?;
+    let ids: Option<Vec<i64>> = ids.collect::<rusqlite::Result<_>>()?;
+    Ok(ids.filter(|ids| ids.len() <= FEW).map(|ids| ids.into_iter().map(DocumentId::from).collect()))
 }
 
 /// Ids that were asked for and select no row.

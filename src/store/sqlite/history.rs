@@ -1,10 +1,11 @@
 //! What is remembered about one document, and forgetting its failures.
 
 use rusqlite::types::ValueRef;
-use rusqlite::{OptionalExtension, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params_from_iter};
 
 use super::connection::SqliteStore;
 use super::documents::{self, IS_SYNCED};
+use super::pending_index::pending_rows;
 use super::{timestamp, values};
 use crate::error::Result;
 use crate::id::DocumentId;
@@ -23,25 +24,33 @@ impl SqliteStore {
                     "UPDATE nas_sync_documents SET attempts = 0, last_error_kind = NULL, last_error_text = NULL,
                          next_attempt_at = NULL, failed_for_good = 0
                      WHERE (attempts > 0 OR last_error_kind IS NOT NULL) AND document_id IN
-                         (SELECT d.id FROM documents d WHERE {condition} AND NOT {IS_SYNCED})"
+                         (SELECT d.id FROM {} WHERE {condition} AND NOT {IS_SYNCED})",
+                    pending_rows(tx)?
                 ),
                 params_from_iter(&values),
             )
         })
     }
 
-    /// Forgets what is remembered about documents whose rows are gone: their ids may be given to others.
+    /// Forgets what is remembered about documents whose rows are gone. Behind the last row it is all forgotten, because
+    /// SQLite gives these ids to the next documents; what is between the rows only takes room, and goes part by part, one
+    /// with each call.
     pub fn forget_gone(&mut self) -> Result<()> {
-        const GONE: &str = "document_id NOT IN (SELECT d.id FROM documents d)";
-        let tables = ["nas_sync_documents", "nas_sync_names"];
+        let (part, any) = self.read("read what is recorded in", |tx| {
+            let part = Part::next(tx)?;
+            let any = REMEMBERING.map(|table| format!("EXISTS (SELECT 1 FROM {table} WHERE {GONE})")).join(" OR ");
+            let any: bool = tx.query_row(&format!("SELECT {any}"), part.parameters(), |row| row.get(0))?;
+            Ok((part, any))
+        })?;
         // The usual case takes no lock.
-        let any = tables.map(|table| format!("EXISTS (SELECT 1 FROM {table} WHERE {GONE})")).join(" OR ");
-        let is_any = self.conn.query_row(&format!("SELECT {any}"), [], |row| row.get(0));
-        if !is_any.map_err(self.fault("read what is recorded in"))? {
+        if !any && part.is_all() {
             return Ok(());
         }
         self.write("forget deleted documents in", |tx, _| {
-            tables.iter().try_for_each(|table| tx.execute(&format!("DELETE FROM {table} WHERE {GONE}"), []).map(drop))
+            for table in REMEMBERING {
+                tx.execute(&format!("DELETE FROM {table} WHERE {GONE}"), part.parameters())?;
+            }
+            part.done(tx)
         })
     }
 
@@ -59,6 +68,59 @@ impl SqliteStore {
             statement.query_row([id], read_history).optional()
         };
         read().map(Option::unwrap_or_default).map_err(self.fault("read what is recorded in"))
+    }
+}
+
+/// The tables that remember documents.
+const REMEMBERING: [&str; 2] = ["nas_sync_documents", "nas_sync_names"];
+/// What is about a document that is gone, among the ids from ?1 to ?2 and those behind ?3.
+const GONE: &str =
+    "(document_id BETWEEN ?1 AND ?2 OR document_id > ?3) AND document_id NOT IN (SELECT d.id FROM documents d)";
+/// So many documents are one part.
+const PART: i64 = 1_000;
+
+/// The part of what is remembered that is looked through next.
+struct Part {
+    first: i64,
+    /// Where the part after it begins; `None` when this is the last.
+    next: Option<i64>,
+    /// The last document.
+    last: i64,
+}
+
+impl Part {
+    fn next(conn: &Connection) -> rusqlite::Result<Self> {
+        let first = conn
+            .query_row("SELECT value FROM nas_sync_meta WHERE key = 'looked_through_to'", [], |row| {
+                values::integer(row, 0)
+            })
+            .optional()?
+            .flatten()
+            .unwrap_or(i64::MIN);
+        let next =
+            "SELECT document_id FROM nas_sync_documents WHERE document_id >= ?1 ORDER BY document_id LIMIT 1 OFFSET ?2";
+        let next = conn.query_row(next, (first, PART), |row| row.get(0)).optional()?;
+        let last = "SELECT ifnull(max(d.id), ?1) FROM documents d WHERE typeof(d.id) = 'integer'";
+        let last = conn.query_row(last, [i64::MIN], |row| row.get(0))?;
+        Ok(Self { first, next, last })
+    }
+
+    fn parameters(&self) -> [i64; 3] {
+        [self.first, self.next.map_or(i64::MAX, |next| next - 1), self.last]
+    }
+
+    /// Whether there are no others.
+    fn is_all(&self) -> bool {
+        self.first == i64::MIN && self.next.is_none()
+    }
+
+    fn done(&self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
+        tx.execute(
+            "INSERT INTO nas_sync_meta (key, value) VALUES ('looked_through_to', ?1)
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            [self.next.unwrap_or(i64::MIN)],
+        )?;
+        Ok(())
     }
 }
 

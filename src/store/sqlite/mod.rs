@@ -17,6 +17,7 @@ mod fault;
 mod history;
 mod leases;
 mod names;
+mod pending_index;
 mod queue;
 mod schema;
 mod stats;

@@ -10,20 +10,22 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 use super::connection::SqliteStore;
 use super::documents::{self, IS_SYNCED};
 use super::leases;
-use super::schema::Columns;
+use super::pending_index::pending_rows;
+use super::schema::{self, Columns};
 use super::{timestamp, values};
 use crate::error::Result;
 use crate::store::model::{
     BadRow, Claimed, Deferred, Document, Due, Failure, LONGEST_WAIT, NextTry, Queue, Selection, Worker,
 };
 
-/// What is remembered counts only for the document and the path that the row has now.
-fn tables(columns: Columns) -> String {
-    format!(
-        "documents d LEFT JOIN nas_sync_documents s ON s.document_id = d.id AND {}
+/// Pending rows and what is remembered about them, which counts only for the document and the path that the row has now.
+fn tables(conn: &Connection, columns: Columns) -> rusqlite::Result<String> {
+    Ok(format!(
+        "{} LEFT JOIN nas_sync_documents s ON s.document_id = d.id AND {}
          LEFT JOIN nas_sync_leased l ON l.document_id = d.id",
+        pending_rows(conn)?,
         columns.is_about()
-    )
+    ))
 }
 
 /// However many workers there are, one takes at least this many documents at a time.
@@ -35,11 +37,11 @@ impl SqliteStore {
     pub fn claim(&mut self, selection: &Selection, due: &Due, most: usize, worker: &Worker<'_>) -> Result<Claimed> {
         self.write("lease documents in", |tx, columns| {
             let others = leases::end_dead_leases(tx, worker)?;
-            let free = count_claimable(tx, *columns, selection, due)?;
-            if free == 0 {
-                return Ok(Claimed { fence: None, documents: Vec::new() });
+            let share = share(tx, *columns, selection, due, most as u64, others)?;
+            let documents = claimable(tx, *columns, selection, due, share)?;
+            if documents.is_empty() {
+                return Ok(Claimed { fence: None, documents });
             }
-            let share = free.div_ceil(others + 1).max(LEAST_SHARE).min(most as u64);
             let fence = leases::next_fence(tx)?;
             tx.execute(
                 "INSERT INTO nas_sync_leases (fence, clock, space, process, started, beat, beat_at)
@@ -53,7 +55,6 @@ impl SqliteStore {
                     leases::millis(worker.now)
                 ],
             )?;
-            let documents = claimable(tx, *columns, selection, due, share)?;
             let mut lease = tx.prepare(
                 // Two rows may have one id where the column is no primary key.
                 "INSERT INTO nas_sync_leased (document_id, fence) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
@@ -71,55 +72,76 @@ impl SqliteStore {
         })
     }
 
-    /// The queue of a selection at a time.
+    /// The queue of a selection at a time, and when the oldest of its documents that has not failed for good was
+    /// registered; that is `None` where there is none, or no such column, or no time in it.
     ///
     /// `worker` is who looks: what a worker was sending that is dead by now is due.
-    pub fn queue(&self, selection: &Selection, now: DateTime<Utc>, worker: &Worker<'_>) -> Result<Queue> {
-        self.read_queue(selection, now, worker).map_err(self.fault("read the queue in"))
-    }
-
-    fn read_queue(&self, selection: &Selection, now: DateTime<Utc>, worker: &Worker<'_>) -> rusqlite::Result<Queue> {
-        let dead = leases::dead(&self.conn, worker)?;
-        let (condition, values) = documents::condition(selection);
-        let mut statement = self.conn.prepare(&format!(
-            "SELECT d.id, l.fence, s.last_error_kind, s.last_error_text, s.attempts, s.failed_for_good,
-                    s.next_attempt_at
-             FROM {} WHERE {condition} AND NOT {IS_SYNCED} ORDER BY d.id",
-            tables(self.columns)
-        ))?;
-        let mut rows = statement.query(params_from_iter(&values))?;
-        let mut queue = Queue::default();
-        while let Some(row) = rows.next()? {
-            if values::integer(row, 1)?.is_some_and(|fence| !dead.contains(&fence)) {
-                queue.leased += 1;
-            } else if let Some(deferred) = read_deferred(row, now)? {
-                queue.deferred.push(deferred);
-            } else {
-                queue.due += 1;
-            }
-        }
-        Ok(queue)
+    pub fn queue(
+        &self,
+        selection: &Selection,
+        now: DateTime<Utc>,
+        worker: &Worker<'_>,
+    ) -> Result<(Queue, Option<DateTime<Utc>>)> {
+        self.read("read the queue in", |tx| read_queue(tx, self.columns, selection, now, worker))
     }
 
     /// What can never be leased of a selection: ids without a row, and rows whose id is no number.
     pub fn unusable(&self, selection: &Selection) -> Result<Vec<BadRow>> {
-        let read = || {
-            let unknown = documents::unknown_ids(&self.conn, selection)?;
+        self.read("read the queue in", |tx| {
+            let unknown = documents::unknown_ids(tx, selection)?;
             let mut bad: Vec<BadRow> =
                 unknown.into_iter().map(|id| documents::not_found(id, selection.user.as_ref())).collect();
+            if schema::id_is_rowid(tx)? {
+                return Ok(bad);
+            }
             let (condition, values) = documents::condition(selection);
-            let mut statement = self.conn.prepare(&format!(
-                "SELECT {} FROM documents d WHERE {condition} AND typeof(d.id) <> 'integer' AND NOT {IS_SYNCED}",
-                documents::select_list(self.columns)
+            let mut statement = tx.prepare(&format!(
+                "SELECT {} FROM {} WHERE {condition} AND typeof(d.id) <> 'integer' AND NOT {IS_SYNCED} ORDER BY d.id",
+                documents::select_list(self.columns),
+                pending_rows(tx)?
             ))?;
             let mut rows = statement.query(params_from_iter(&values))?;
             while let Some(row) = rows.next()? {
                 bad.extend(documents::read(row)?.err());
             }
             Ok(bad)
-        };
-        read().map_err(self.fault("read the queue in"))
+        })
     }
+}
+
+fn read_queue(
+    conn: &Connection,
+    columns: Columns,
+    selection: &Selection,
+    now: DateTime<Utc>,
+    worker: &Worker<'_>,
+) -> rusqlite::Result<(Queue, Option<DateTime<Utc>>)> {
+    let dead = leases::dead(conn, worker)?;
+    let (condition, values) = documents::condition(selection);
+    let mut statement = conn.prepare(&format!(
+        "SELECT d.id, l.fence, s.last_error_kind, s.last_error_text, s.attempts, s.failed_for_good, s.next_attempt_at, {}
+         FROM {} WHERE {condition} AND NOT {IS_SYNCED} ORDER BY d.id",
+        if columns.created_at { "d.created_at" } else { "NULL" },
+        tables(conn, columns)?
+    ))?;
+    let mut rows = statement.query(params_from_iter(&values))?;
+    let (mut queue, mut oldest) = (Queue::default(), None);
+    while let Some(row) = rows.next()? {
+        if values::integer(row, 1)?.is_some_and(|fence| !dead.contains(&fence)) {
+            queue.leased += 1;
+        } else if let Some(deferred) = read_deferred(row, now)? {
+            queue.deferred.push(deferred);
+        } else {
+            queue.due += 1;
+        }
+        if let Some(registered) = values::text(row, 7)?
+            && !values::is_true(row, 5)?
+            && oldest.as_ref().is_none_or(|oldest| registered < *oldest)
+        {
+            oldest = Some(registered);
+        }
+    }
+    Ok((queue, oldest.as_deref().and_then(timestamp::parse)))
 }
 
 fn read_deferred(row: &Row<'_>, now: DateTime<Utc>) -> rusqlite::Result<Option<Deferred>> {
@@ -155,10 +177,29 @@ fn condition(selection: &Selection, due: &Due) -> (String, Vec<Value>) {
     (sql, values)
 }
 
-fn count_claimable(conn: &Connection, columns: Columns, selection: &Selection, due: &Due) -> rusqlite::Result<u64> {
-    let (condition, values) = condition(selection, due);
-    let sql = format!("SELECT COUNT(*) FROM {} WHERE {condition}", tables(columns));
-    conn.query_row(&sql, params_from_iter(&values), |row| row.get(0).map(i64::cast_unsigned))
+/// How many documents at most a worker takes beside so many others.
+fn share(
+    conn: &Connection,
+    columns: Columns,
+    selection: &Selection,
+    due: &Due,
+    most: u64,
+    others: u64,
+) -> rusqlite::Result<u64> {
+    if others == 0 {
+        return Ok(most);
+    }
+    let (condition, mut values) = condition(selection, due);
+    // More than everybody may take need not be counted.
+    values.push(limit(most.saturating_mul(others + 1)));
+    let tables = tables(conn, columns)?;
+    let sql = format!("SELECT COUNT(*) FROM (SELECT 1 FROM {tables} WHERE {condition} LIMIT ?)");
+    let free = conn.query_row(&sql, params_from_iter(&values), |row| row.get(0).map(i64::cast_unsigned))?;
+    Ok(free.div_ceil(others + 1).max(LEAST_SHARE).min(most))
+}
+
+fn limit(most: u64) -> Value {
+    Value::Integer(i64::try_from(most).unwrap_or(i64::MAX))
 }
 
 fn claimable(
@@ -169,11 +210,11 @@ fn claimable(
     most: u64,
 ) -> rusqlite::Result<Vec<Result<Document, BadRow>>> {
     let (condition, mut values) = condition(selection, due);
-    values.push(Value::Integer(i64::try_from(most).unwrap_or(i64::MAX)));
+    values.push(limit(most));
     let mut statement = conn.prepare(&format!(
         "SELECT {} FROM {} WHERE {condition} ORDER BY d.id LIMIT ?",
         documents::select_list(columns),
-        tables(columns)
+        tables(conn, columns)?
     ))?;
     let mut rows = statement.query(params_from_iter(&values))?;
     let mut documents = Vec::new();

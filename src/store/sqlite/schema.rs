@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
-use super::fault;
+use super::{fault, pending_index};
 use crate::error::{ErrorKind, NasSyncError};
 use crate::folding;
 
@@ -248,6 +248,7 @@ pub(super) fn stand_in(conn: &Connection, found: Found) -> Result<Columns, Schem
 
 fn create_documents(conn: &Connection) -> Result<Columns, SchemaError> {
     conn.execute_batch(DOCUMENTS)?;
+    pending_index::create(conn)?;
     Ok(Columns { original_name: true, file_type: true, doc_type: true, date: true, created_at: true })
 }
 
@@ -320,6 +321,15 @@ fn documents_columns(conn: &Connection) -> Result<Option<Columns>, SchemaError> 
         date: has("date"),
         created_at: has("created_at"),
     }))
+}
+
+/// Whether SQLite itself sees to it that each id is a whole number, and another for each row: it is the table's row id.
+pub(super) fn id_is_rowid(conn: &Connection) -> rusqlite::Result<bool> {
+    // Every other primary key has an index of its own.
+    let sql =
+        "SELECT (SELECT group_concat(lower(name)) FROM pragma_table_xinfo('documents', 'main') WHERE pk > 0) IS 'id'
+               AND NOT EXISTS (SELECT 1 FROM pragma_index_list('documents', 'main') WHERE origin = 'pk')";
+    conn.query_row(sql, [], |row| row.get(0))
 }
 
 /// Whether SQLite makes text, or nothing else, of what is written to a column of this declared type.

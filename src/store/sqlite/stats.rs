@@ -19,24 +19,27 @@ impl SqliteStore {
     fn count(&self, selection: &Selection) -> rusqlite::Result<SyncStats> {
         let (condition, values) = documents::condition(selection);
         let mut statement = self.conn.prepare(&format!(
-            "SELECT {IS_SYNCED}, ifnull(s.last_error_kind IS NOT NULL AND {}, 0), d.synced_at
-             FROM documents d LEFT JOIN nas_sync_documents s ON s.document_id = d.id WHERE {condition}",
+            "SELECT CASE WHEN {IS_SYNCED} THEN NULL ELSE EXISTS (
+                 SELECT 1 FROM nas_sync_documents s
+                 WHERE s.document_id = d.id AND s.last_error_kind IS NOT NULL AND {}) END, d.synced_at
+             FROM documents d WHERE {condition}",
             self.columns.is_about()
         ))?;
         let mut rows = statement.query(params_from_iter(&values))?;
         let mut stats = SyncStats::default();
         while let Some(row) = rows.next()? {
             stats.total_documents += 1;
-            if row.get(0)? {
-                stats.synced += 1;
-                let time = match row.get_ref(2)? {
-                    ValueRef::Text(text) => str::from_utf8(text).ok().and_then(timestamp::parse),
-                    _ => None,
-                };
-                stats.last_sync = stats.last_sync.max(time);
-            } else if row.get(1)? {
-                stats.failed += 1;
+            let has_failed: Option<bool> = row.get(0)?;
+            if let Some(has_failed) = has_failed {
+                stats.failed += u64::from(has_failed);
+                continue;
             }
+            stats.synced += 1;
+            let time = match row.get_ref(1)? {
+                ValueRef::Text(text) => str::from_utf8(text).ok().and_then(timestamp::parse),
+                _ => None,
+            };
+            stats.last_sync = stats.last_sync.max(time);
         }
         stats.pending = stats.total_documents - stats.synced;
         stats.sync_percentage = percentage(stats.synced, stats.total_documents);

@@ -4,6 +4,7 @@ mod documents;
 mod leasing;
 mod naming;
 mod opening;
+mod pending;
 mod recording;
 mod remembering;
 mod watching;
@@ -106,7 +107,16 @@ fn lease_all(store: &mut SqliteStore) -> Fence {
 /// The queue as a worker of this machine sees it.
 fn queue(store: &SqliteStore, selection: &Selection, now: DateTime<Utc>) -> Queue {
     let me = holder(1);
-    store.queue(selection, now, &Worker { holder: &me, now: Duration::ZERO, life_of: &|_| Life::Possible }).unwrap()
+    store.queue(selection, now, &Worker { holder: &me, now: Duration::ZERO, life_of: &|_| Life::Possible }).unwrap().0
+}
+
+/// When the oldest document that may still be sent was registered.
+fn oldest(store: &SqliteStore, selection: &Selection) -> Option<DateTime<Utc>> {
+    let me = holder(1);
+    store
+        .queue(selection, noon(), &Worker { holder: &me, now: Duration::ZERO, life_of: &|_| Life::Possible })
+        .unwrap()
+        .1
 }
 
 /// Records what became of documents under a lease, which ends with it.

@@ -283,7 +283,7 @@ fn what_a_dead_worker_held_is_due() {
             noon(),
             &Worker { holder: &me, now: Duration::ZERO, life_of: &move |_| life },
         );
-        line.map(|line| (line.due, line.leased)).unwrap()
+        line.map(|(line, _)| (line.due, line.leased)).unwrap()
     };
     assert_eq!(seen(Life::Possible), (1, 1));
     assert_eq!(seen(Life::Over), (2, 0));

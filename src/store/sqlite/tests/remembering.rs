@@ -34,7 +34,7 @@ fn a_document_that_gets_the_id_of_a_failed_one_is_due() {
         assert_eq!((line.due, line.deferred), (1, vec![]), "{row}");
         assert_eq!(store.stats(None).unwrap().failed, 0);
         assert_eq!(store.history(id.clone()).unwrap(), History::default());
-        assert!(store.oldest_pending(&Selection::all()).unwrap().is_some());
+        assert!(oldest(&store, &Selection::all()).is_some());
         // Its first failure is the first.
         fail(&mut store, &[failed(&id)]);
         assert_eq!(store.history(id).unwrap().attempts, 1);
@@ -180,10 +180,9 @@ fn every_question_is_answered(db: &Db, added: &[DocumentId]) -> Result<()> {
     let copies = store.synced_copies(&all)?;
     assert_eq!(copies.len(), 2);
     assert!(copies[1].copy.is_some(), "the other document's");
-    let line = store.queue(&all, noon(), &worker)?;
+    let (line, _) = store.queue(&all, noon(), &worker)?;
     assert_eq!(line.due + line.leased + line.deferred.len() as u64, 2);
     store.stats(None)?;
-    store.oldest_pending(&all)?;
     store.refusals("nas", noon())?;
     store.pause("nas")?;
     store.leased(&all)?;

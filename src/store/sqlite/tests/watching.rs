@@ -22,15 +22,15 @@ fn changes_of_others_are_noticed_and_nothing_else() {
 fn the_oldest_is_among_those_that_may_still_be_sent() {
     let db = Db::absent();
     let mut store = db.open();
-    let oldest = |store: &SqliteStore| store.oldest_pending(&Selection::all()).unwrap();
-    assert_eq!(oldest(&store), None);
+    let all = Selection::all();
+    assert_eq!(oldest(&store, &all), None);
     let day = |day| noon() + chrono::TimeDelta::days(day);
     for number in 0..5 {
         let document = NewDocument { file_path: number.to_string().into(), original_name: None };
         store.add_documents(&UserId::from(number % 2), &[document], day(number)).unwrap();
     }
-    assert_eq!(oldest(&store), Some(day(0)));
-    assert_eq!(store.oldest_pending(&Selection::of_user(UserId::from(1))).unwrap(), Some(day(1)));
+    assert_eq!(oldest(&store, &all), Some(day(0)));
+    assert_eq!(oldest(&store, &Selection::of_user(UserId::from(1))), Some(day(1)));
     // One is synced, one has failed for good, one has no time: ids 1 to 3.
     db.raw()
         .execute_batch(
@@ -39,11 +39,11 @@ fn the_oldest_is_among_those_that_may_still_be_sent() {
              UPDATE documents SET created_at = 17 WHERE id = 3;",
         )
         .unwrap();
-    assert_eq!(oldest(&store), Some(day(3)));
+    assert_eq!(oldest(&store, &all), Some(day(3)));
     let foreign = Db::foreign(
         "CREATE TABLE documents (id INTEGER PRIMARY KEY, user_id INTEGER NOT NULL, file_path TEXT NOT NULL,
              synced_to_nas BOOLEAN, synced_at TIMESTAMP);
          INSERT INTO documents VALUES (1, 1, 'a', 0, NULL);",
     );
-    assert_eq!(foreign.open().oldest_pending(&Selection::all()).unwrap(), None, "there is no such column");
+    assert_eq!(oldest(&foreign.open(), &all), None, "there is no such column");
 }
