@@ -162,7 +162,7 @@ pub(crate) async fn find_refused(
     while last.outcome.refused_an_option() {
         match find_one(client, folder, capabilities, shape, &last.outcome).await? {
             Cause::Option(refusal) => capabilities.refuse(refusal),
-            Cause::NoOption if last.outcome.text.is_empty() => {
+            Cause::NoOption if last.outcome.text.lines().next().is_none() => {
                 let message =
                     format!("rsync does not start on the NAS, whatever it is asked for: {}", evidence(&last.outcome));
                 last.outcome.result = Err(NasSyncError::new(ErrorKind::ExecRefused, message));

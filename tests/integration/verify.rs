@@ -139,7 +139,7 @@ async fn a_document_whose_file_changed_here_never_goes_again() {
         let request = with!(VerifyRequest::new(Selection::all()), method: method, requeue: Requeue::Yes);
         let report = verify(&site, request).await;
         assert_eq!(report.requeued, 2, "{method:?}: {report:?}");
-        let marked: Vec<_> = site.marked().into_iter().map(|(id, _)| id.into()).collect();
+        let marked: Vec<DocumentId> = site.marked().into_iter().map(|(id, _)| id.into()).collect();
         assert_eq!(marked, &ids[..2], "{method:?}");
     }
 }

@@ -316,8 +316,17 @@ impl DocumentSender {
         // A session beside this one may have found out already.
         if self.capabilities == *asked {
             let found = find_refused(client, &self.settings.folder, &mut self.capabilities, shape).await;
-            if !found.is_ok_and(|last| last.outcome.protocol.is_some()) {
-                return false;
+            match found {
+                Ok(last) if last.outcome.protocol.is_some() => {}
+                found => {
+                    // Where it never starts no option is to blame for what the session said.
+                    if let Err(error) = found.and_then(|last| last.outcome.result)
+                        && error.kind() == ErrorKind::ExecRefused
+                    {
+                        report.stop(error);
+                    }
+                    return false;
+                }
             }
             self.odd_refusals = if self.capabilities == *asked { self.odd_refusals + 1 } else { 0 };
             if self.odd_refusals > MOST_ODD_REFUSALS {

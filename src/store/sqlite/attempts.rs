@@ -11,8 +11,9 @@ use chrono::{DateTime, Utc};
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::connection::SqliteStore;
-use super::documents::{IS_SYNCED, PathParameter};
+use super::documents::PathParameter;
 use super::leases;
+use super::pending_index::IS_SYNCED;
 use super::schema::Columns;
 use super::{names, timestamp};
 use crate::error::{ErrorKind, Result};

@@ -15,19 +15,12 @@ use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, Row, Transaction, params_from_iter};
 
 use super::connection::SqliteStore;
-use super::pending_index::{self, pending_rows};
+use super::pending_index::{self, IS_SYNCED, pending_rows};
 use super::schema::Columns;
 use super::{timestamp, values};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
 use crate::store::model::{BadRow, Document, NewDocument, Selection};
-
-/// Whether row `d` of `documents` is synced. A BOOLEAN column may hold numbers, words, NULL or anything else.
-pub(super) const IS_SYNCED: &str = "(CASE typeof(d.synced_to_nas)
-    WHEN 'integer' THEN d.synced_to_nas <> 0
-    WHEN 'real' THEN d.synced_to_nas <> 0
-    WHEN 'text' THEN lower(trim(d.synced_to_nas)) IN ('1', 'true', 't', 'yes', 'y', 'on')
-    ELSE 0 END)";
 
 /// The condition on row `d` that a selection means, and its parameters, in order.
 pub(super) fn condition(selection: &Selection) -> (String, Vec<Value>) {

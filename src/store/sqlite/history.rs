@@ -4,8 +4,8 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params_from_iter};
 
 use super::connection::SqliteStore;
-use super::documents::{self, IS_SYNCED};
-use super::pending_index::pending_rows;
+use super::documents;
+use super::pending_index::{IS_SYNCED, pending_rows};
 use super::{timestamp, values};
 use crate::error::Result;
 use crate::id::DocumentId;

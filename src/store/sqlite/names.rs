@@ -8,7 +8,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::connection::SqliteStore;
-use super::documents::IS_SYNCED;
+use super::pending_index::IS_SYNCED;
 use super::schema::Columns;
 use super::values;
 use crate::error::Result;

@@ -5,9 +5,12 @@
 
 use rusqlite::Connection;
 
-use super::connection::SqliteStore;
-use super::documents::IS_SYNCED;
-use crate::error::Result;
+/// Whether row `d` of `documents` is synced. A BOOLEAN column may hold numbers, words, NULL or anything else.
+pub(super) const IS_SYNCED: &str = "(CASE typeof(d.synced_to_nas)
+    WHEN 'integer' THEN d.synced_to_nas <> 0
+    WHEN 'real' THEN d.synced_to_nas <> 0
+    WHEN 'text' THEN lower(trim(d.synced_to_nas)) IN ('1', 'true', 't', 'yes', 'y', 'on')
+    ELSE 0 END)";
 
 const NAME: &str = "nas_sync_pending";
 
@@ -19,7 +22,7 @@ fn definition() -> String {
 }
 
 pub(super) fn create(conn: &Connection) -> rusqlite::Result<()> {
-    conn.execute_batch(&definition())
+    conn.execute_batch(&format!("DROP INDEX IF EXISTS {NAME}; {}", definition()))
 }
 
 /// One that reads otherwise is none: SQLite uses it only for the very condition that it was made with.
@@ -32,19 +35,4 @@ pub(super) fn exists(conn: &Connection) -> rusqlite::Result<bool> {
 /// would rather take one that the table's owner has over the rows of a user, and those are mostly synced.
 pub(super) fn pending_rows(conn: &Connection) -> rusqlite::Result<&'static str> {
     Ok(if exists(conn)? { "documents d INDEXED BY nas_sync_pending" } else { "documents d" })
-}
-
-impl SqliteStore {
-    /// Adds the index; `false`: it is there already. Others cannot write until it is made, which takes one look at each
-    /// row.
-    pub fn add_index(&mut self) -> Result<bool> {
-        self.write("add an index to", |tx, _| {
-            if exists(tx)? {
-                return Ok(false);
-            }
-            tx.execute_batch(&format!("DROP INDEX IF EXISTS {NAME}"))?;
-            create(tx)?;
-            Ok(true)
-        })
-    }
 }

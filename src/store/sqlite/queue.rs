@@ -8,9 +8,9 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::connection::SqliteStore;
-use super::documents::{self, IS_SYNCED};
+use super::documents;
 use super::leases;
-use super::pending_index::pending_rows;
+use super::pending_index::{self, IS_SYNCED, pending_rows};
 use super::schema::{self, Columns};
 use super::{timestamp, values};
 use crate::error::Result;
@@ -32,6 +32,18 @@ fn tables(conn: &Connection, columns: Columns) -> rusqlite::Result<String> {
 const LEAST_SHARE: u64 = 64;
 
 impl SqliteStore {
+    /// Adds the index; `false`: it is there already. Others cannot write until it is made, which takes one look at each
+    /// row.
+    pub fn add_index(&mut self) -> Result<bool> {
+        self.write("add an index to", |tx, _| {
+            if pending_index::exists(tx)? {
+                return Ok(false);
+            }
+            pending_index::create(tx)?;
+            Ok(true)
+        })
+    }
+
     /// Leases pending documents to a worker: at most `most` of them, and a fair share when others work beside it.
     /// Leases of the dead are ended on the way.
     pub fn claim(&mut self, selection: &Selection, due: &Due, most: usize, worker: &Worker<'_>) -> Result<Claimed> {

@@ -4,7 +4,8 @@ use rusqlite::params_from_iter;
 use rusqlite::types::ValueRef;
 
 use super::connection::SqliteStore;
-use super::documents::{self, IS_SYNCED};
+use super::documents;
+use super::pending_index::IS_SYNCED;
 use super::timestamp;
 use crate::error::Result;
 use crate::id::UserId;

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::{params, params_from_iter};
 
 use super::connection::SqliteStore;
-use super::documents::IS_SYNCED;
+use super::pending_index::IS_SYNCED;
 use super::{documents, history, timestamp};
 use crate::error::Result;
 use crate::id::DocumentId;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::store::sqlite::documents::IS_SYNCED;
 use crate::store::sqlite::pending_index;
+use crate::store::sqlite::pending_index::IS_SYNCED;
 
 /// Somebody else's table, whose ids SQLite sees to.
 const TABLE: &str = "CREATE TABLE documents (id INTEGER PRIMARY KEY, user_id INTEGER NOT NULL, file_path TEXT NOT NULL,
