@@ -9,16 +9,25 @@ use std::collections::BTreeSet;
 use unicode_normalization::UnicodeNormalization as _;
 
 /// The form that is the same for all names that may be one file: case and composition folded, characters left out that
-/// some file systems ignore. Bytes that are no UTF-8, and slashes, stay as they are.
+/// some file systems ignore, and dots and blanks at the ends of names. Bytes that are no UTF-8, and slashes, stay as they are.
 pub fn folded(name: &[u8]) -> Vec<u8> {
-    if name.is_ascii() {
-        return name.to_ascii_uppercase();
-    }
-    each_valid_part(name, |text| {
-        let kept: String = text.nfd().filter(|&c| !is_ignored(c)).collect();
-        // In this order `ẞ`, `ß` and `ss` become one, and all three forms of sigma.
-        kept.to_lowercase().to_uppercase().nfd().collect()
-    })
+    let folded = if name.is_ascii() {
+        name.to_ascii_uppercase()
+    } else {
+        each_valid_part(name, |text| {
+            let kept: String = text.nfd().filter(|&c| !is_ignored(c)).collect();
+            // In this order `ẞ`, `ß` and `ss` become one, and all three forms of sigma.
+            kept.to_lowercase().to_uppercase().nfd().collect()
+        })
+    };
+    let parts: Vec<&[u8]> = folded.split(|&byte| byte == b'/').map(without_end).collect();
+    parts.join(&b'/')
+}
+
+/// Without the dots and blanks at the end, which Windows and FAT drop.
+fn without_end(part: &[u8]) -> &[u8] {
+    let end = part.iter().rposition(|byte| !matches!(byte, b'.' | b' ')).map_or(0, |last| last + 1);
+    &part[..end]
 }
 
 /// The decomposed form (NFD), by which names differ that are told apart by more than their composition.
@@ -32,7 +41,11 @@ pub fn decomposed(name: &[u8]) -> Vec<u8> {
 pub fn respelt(name: &[u8], other: &[u8]) -> BTreeSet<Vec<u8>> {
     let split = |name| <[u8]>::split(name, |&byte| byte == b'/');
     let differing = split(name).zip(split(other)).enumerate().filter(|(_, (ours, theirs))| ours != theirs).last();
-    let Some((at, (ours, theirs))) = differing.filter(|(_, (ours, theirs))| decomposed(ours) != decomposed(theirs))
+    let end = |part: &[u8]| part.len() - without_end(part).len();
+    let same_ends = split(name).map(end).eq(split(other).map(end));
+    // Whether case matters says nothing about composition, nor about dots at the end.
+    let Some((at, (ours, theirs))) =
+        differing.filter(|(_, (ours, theirs))| same_ends && decomposed(ours) != decomposed(theirs))
     else {
         return BTreeSet::new();
     };
@@ -85,6 +98,7 @@ mod tests {
             ["\u{1fb3}", "\u{391}\u{345}"],
             ["re\u{ad}port\u{200b}", "Report"],
             ["\u{1100}\u{1161}", "\u{ac00}"],
+            ["a. /Scan", "A/scan..."],
         ];
         for [one, two] in alike {
             assert_eq!(folded(one.as_bytes()), folded(two.as_bytes()), "{one:?} {two:?}");
@@ -114,6 +128,10 @@ mod tests {
             }
         }
         assert!(respelt(b"a", b"A").is_empty(), "there is no third");
+        assert!(
+            respelt(b"scan.", b"scan").is_empty() && respelt(b"Scan.", b"scan").is_empty(),
+            "case says nothing about dots"
+        );
         let composed = respelt("é.pdf".as_bytes(), "e\u{301}.pdf".as_bytes());
         assert!(composed.is_empty(), "case says nothing about composition");
         assert!(!respelt("Éa.pdf".as_bytes(), "éa.pdf".as_bytes()).is_empty());

@@ -141,7 +141,7 @@ impl NasSyncService {
         let root = self.root()?;
         let look = move |path: PathBuf| {
             let file_path = registered_path(root.as_deref(), &path)?;
-            SourceFile::open_document(root.as_deref(), &file_path)?;
+            SourceFile::open_document(root.as_deref(), &file_path).map_err(not_there_to_add)?;
             let original_name = path.file_name().and_then(std::ffi::OsStr::to_str).map(ToOwned::to_owned);
             Ok(NewDocument { file_path, original_name })
         };
@@ -307,6 +307,14 @@ impl NasSyncService {
         let result = work(store.clone()).await;
         store.close().await?;
         result
+    }
+}
+
+/// What is missing was never registered.
+fn not_there_to_add(error: NasSyncError) -> NasSyncError {
+    match error.kind() {
+        ErrorKind::SourceMissing => error.with_solution("Name files that exist. Nothing was registered."),
+        _ => error,
     }
 }
 

@@ -105,10 +105,14 @@ fn refusal(
 /// The error of a document whose name is the same file on the NAS as another one's, or may be.
 fn one_file(name: &RemoteName, neighbour: &Neighbour, evidence: Evidence) -> NasSyncError {
     let shown = |name: &RemoteName| text::escape_bytes(name.as_bytes());
-    let differ = if decomposed(name.as_bytes()) == decomposed(neighbour.name.as_bytes()) {
-        "in how accented letters are composed (Unicode normalisation)"
-    } else {
-        "in upper and lower case"
+    let (one, two) = (decomposed(name.as_bytes()), decomposed(neighbour.name.as_bytes()));
+    let lower = |name: &[u8]| String::from_utf8_lossy(name).to_lowercase();
+    // One of them may be a folder on the way to the other.
+    let differ_in_case = lower(&one).split('/').zip(lower(&two).split('/')).all(|(one, two)| one == two);
+    let differ = match (one == two, differ_in_case) {
+        (true, _) => "in how accented letters are composed (Unicode normalisation)",
+        (false, true) => "in upper and lower case",
+        (false, false) => "in what some file systems take for nothing, such as case and dots at the end",
     };
     let said = match evidence {
         Evidence::OneFile => "the NAS does not tell them apart",
