@@ -168,7 +168,7 @@ async fn dry_run(
     };
     let mut answer = ask(client, path, &reading, &metas, &options).await?;
     if in_folders && answer.1.refused_an_option() {
-        (options.keep_dirlinks, options.omit_directory_times, options.no_implied_dirs) = (false, false, true);
+        options = options.with_implied_folders();
         answer = ask(client, path, &reading, &metas, &options).await?;
     }
     let (told, mut outcome) = answer;

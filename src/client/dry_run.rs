@@ -102,15 +102,14 @@ pub(super) async fn ask_about(
         omit_directory_times: in_folders,
         ..PushOptions::default()
     };
-    let mut told = tell(client, folder, file_list::entries(asked.clone(), &options), &options).await?;
-    if in_folders && told.1.refused_an_option() {
-        (options.keep_dirlinks, options.omit_directory_times, options.no_implied_dirs) = (false, false, true);
-        told = tell(client, folder, file_list::entries(asked, &options), &options).await?;
+    let (mut told, mut outcome) = tell(client, folder, file_list::entries(asked.clone(), &options), &options).await?;
+    if in_folders && outcome.refused_an_option() {
+        options = options.with_implied_folders();
+        (told, outcome) = tell(client, folder, file_list::entries(asked, &options), &options).await?;
     }
-    told.1.result?;
-    let mut said = told.0;
-    let about_absent = said.pop().flatten();
-    Ok(about_absent.is_some_and(|flags| flags.has(ItemFlags::NEW)).then_some(said))
+    outcome.result?;
+    let about_absent = told.pop().flatten();
+    Ok(about_absent.is_some_and(|flags| flags.has(ItemFlags::NEW)).then_some(told))
 }
 
 /// What a session in which nothing is sent tells about each file of a list, and how it ended.
@@ -120,10 +119,10 @@ async fn tell(
     entries: Vec<FileEntry>,
     options: &PushOptions,
 ) -> Result<(Vec<Option<ItemFlags>>, Outcome)> {
-    let ledger = Arc::new(Ledger::new(Arc::new(Silent), entries.len()));
     let files = entries.iter().filter(|entry| entry.tag.is_some()).count();
+    let ledger = Arc::new(Ledger::new(Arc::new(Silent), files));
     let outcome = client.session(&destination_of(folder), options, push(client, entries, &ledger)).await?;
-    Ok((ledger.take().files.into_iter().take(files).map(|file| file.flags).collect(), outcome))
+    Ok((ledger.take().files.into_iter().map(|file| file.flags).collect(), outcome))
 }
 
 /// The name of a file that cannot be there: a server that says nothing about it says nothing about any.

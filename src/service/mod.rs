@@ -305,7 +305,7 @@ impl NasSyncService {
     {
         let store = Store::open(&self.settings.db, access).await?;
         let result = work(store.clone()).await;
-        store.close().await?;
+        store.close().await;
         result
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use chrono::Utc;
 
@@ -137,7 +138,7 @@ pub(super) async fn run(service: &NasSyncService, request: VerifyRequest) -> Res
         let part = std::mem::replace(&mut drawn, later);
         let items: Vec<Item> = part.iter().map(|copy| copy.item.clone()).collect();
         match compare::compare(&client, path, root.as_ref(), &items, request.method).await {
-            Ok(comparisons) => report.take(service, part, comparisons, request.requeue).await?,
+            Ok(comparisons) => report.take(service, root.clone(), part, comparisons, request.requeue).await?,
             Err(error) => report.stopped = Some(error),
         }
     }
@@ -204,6 +205,7 @@ impl VerifyReport {
     async fn take(
         &mut self,
         service: &NasSyncService,
+        root: Option<Arc<HeldFolder>>,
         part: Vec<Recorded>,
         comparisons: Vec<Comparison>,
         requeue: Requeue,
@@ -230,7 +232,6 @@ impl VerifyReport {
         if requeue == Requeue::No {
             again.clear();
         }
-        let root = service.root()?;
         let again = blocking::run(move || Ok(unchanged_here(root.as_deref(), again))).await?;
         if equal.is_empty() && again.is_empty() {
             return Ok(());

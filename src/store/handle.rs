@@ -1,7 +1,8 @@
 //! The database as the rest of the program sees it: each method is one use of it, and none blocks.
 //!
-//! Guarantees: a method is whole or did nothing; what is written by one is one commit, except where it says so. Times are
-//! given, because a database has no clock.
+//! Guarantees: what a method writes is one commit, or a few of which each may stand alone: a refused login and the pause
+//! behind it, copies that were verified and others that go again, the end of a pause and of waits. Times are given, because
+//! a database has no clock.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -38,12 +39,13 @@ impl Store {
 
     /// Closes it, unless somebody else uses it: the last to close tidies up on the disk. Dropping does the same, on the
     /// spot.
-    pub async fn close(self) -> Result<()> {
-        blocking::run(move || {
+    pub async fn close(self) {
+        // Where no thread can be had, it is dropped here.
+        let _ = blocking::run(move || {
             drop(self);
             Ok(())
         })
-        .await
+        .await;
     }
 
     /// Works with it on a thread that may block.

@@ -126,7 +126,7 @@ impl QueuePoller {
 impl Open {
     async fn new(db: &Path) -> Result<Self> {
         // Own tables of an older version are brought up to date first.
-        Store::open(db, Access::Existing).await?.close().await?;
+        Store::open(db, Access::Existing).await?.close().await;
         Ok(Self { store: Store::open(db, Access::ReadOnly).await?, since: Instant::now(), version: None })
     }
 }

@@ -63,6 +63,12 @@ pub struct PushOptions {
 }
 
 impl PushOptions {
+    /// The same, with folders that exist left as they are by other options: not every server takes `-K` and `-O`.
+    #[must_use]
+    pub fn with_implied_folders(self) -> Self {
+        Self { keep_dirlinks: false, omit_directory_times: false, no_implied_dirs: true, ..self }
+    }
+
     /// The file list's optional fields under these options. The digests of `-c` come in when their algorithm is known.
     pub fn list_fields(&self) -> ListFields {
         ListFields { owner: self.owner, group: self.group, links: self.links, digest: None }

@@ -46,7 +46,7 @@ pub(crate) async fn run(
         state.stop(error);
     }
     finish::finish(&context, &mut state).await;
-    context.store.close().await?;
+    context.store.close().await;
     state.summary.elapsed = started.elapsed();
     Ok(state.summary)
 }

@@ -328,7 +328,7 @@ impl Scanner {
             let added = async {
                 let store = Store::open(&self.config.db, Access::Create).await?;
                 let added = store.add_found(self.config.user.clone(), files, Utc::now()).await;
-                store.close().await?;
+                store.close().await;
                 added
             };
             match self.config.runtime.block_on(added) {
