@@ -34,8 +34,9 @@
 //!
 //! [`NasSyncService::test_connection`] says whether the NAS can be used, [`NasSyncService::sync_stats`] how far the documents
 //! are, [`NasSyncService::queue`] what waits and why ([`Queue`], [`Deferred`], [`Failure`], [`NextTry`]; a whole NAS that
-//! takes nothing has a [`Pause`]), [`NasSyncService::retry`] ends the waits ([`Retried`]), and [`NasSyncService::verify`]
-//! compares the copies with what was recorded ([`VerifyRequest`], [`Sample`], [`Method`], [`Requeue`], [`VerifyReport`]).
+//! takes nothing has a [`Pause`]), [`NasSyncService::list`] each document as it stands ([`ListRequest`], [`Listing`],
+//! [`ListedDocument`], [`DocumentState`]), [`NasSyncService::retry`] ends the waits ([`Retried`]), [`NasSyncService::resend`]
+//! makes synced documents pending again, and [`NasSyncService::verify`] compares the copies with what was recorded ([`VerifyRequest`], [`Sample`], [`Method`], [`Requeue`], [`VerifyReport`]).
 //! [`SyncSummary`], [`SyncedFile`], [`DocumentError`], [`SyncStats`], [`ConnectionReport`] (with a [`Refusal`] for each
 //! [`Capability`] that the NAS lacks) and [`ConfigStatus`] are what they give.
 //! Rows are named by [`DocumentId`] and [`UserId`], and chosen by a [`Selection`]. Where a table of somebody else's has very
@@ -184,7 +185,10 @@ pub use service::verify::{Requeue, Sample, VerifyReport, VerifyRequest};
 #[cfg(feature = "sqlite")]
 pub use service::{ConnectionReport, DocumentError, NasSyncService, SyncSummary, SyncedFile};
 #[cfg(feature = "sqlite")]
-pub use store::{Deferred, Failure, NextTry, Pause, Queue, Retried, Selection, SyncStats};
+pub use store::{
+    Deferred, DocumentState, Failure, ListRequest, ListedDocument, Listing, NextTry, Pause, Queue, Retried, Selection,
+    SyncStats,
+};
 pub use transport::ssh::{CipherList, HostKeyPin, Identity, LegacyAlgorithms, SshConfig, UnknownHostKey};
 pub use tree::{Effect, NameFault, Reason, RemoteName, WalkWarning};
 #[cfg(feature = "watch")]

@@ -60,6 +60,11 @@ pub fn add(ids: &[DocumentId]) -> Value {
     json!({ "ids": ids.iter().map(id).collect::<Vec<_>>() })
 }
 
+/// `resend`
+pub fn resend(documents: usize) -> Value {
+    json!({ "resent": documents })
+}
+
 /// `index`
 pub fn index(created: bool) -> Value {
     json!({ "index": "nas_sync_pending", "created": created })

@@ -14,15 +14,21 @@ use serde_json::{Value, json};
 
 use crate::client::PushReport;
 use crate::client::documents::{DocumentOutcome, StoredDocument};
+#[cfg(feature = "sqlite")]
+use crate::error::ErrorKind;
 use crate::error::NasSyncError;
 use crate::id::DocumentId;
+#[cfg(feature = "sqlite")]
+use crate::id::UserId;
 use crate::proof::Level;
+#[cfg(feature = "sqlite")]
+use crate::store::Failure;
 use crate::text;
 
 #[cfg(feature = "cli")]
-pub use self::commands::{add, config, failed, index, push_failed, status, sync_failed, test, test_failed};
+pub use self::commands::{add, config, failed, index, push_failed, resend, status, sync_failed, test, test_failed};
 #[cfg(feature = "cli")]
-pub use self::service::{retry, sync, verify};
+pub use self::service::{list, retry, sync, verify};
 #[cfg(feature = "cli")]
 pub use self::watch::{health, watch};
 
@@ -112,6 +118,25 @@ pub fn push(report: &PushReport) -> Value {
         object["error"] = error(cause);
     }
     object
+}
+
+/// An error as it was recorded.
+#[cfg(feature = "sqlite")]
+fn recorded(failure: &Failure) -> Value {
+    let kind = ErrorKind::from_name(&failure.kind);
+    json!({
+        "kind": text::escape(&failure.kind),
+        "message": text::escape(&failure.text),
+        "details": null,
+        "cause": kind.map(ErrorKind::cause),
+        "solution": kind.map(ErrorKind::solution),
+    })
+}
+
+/// A number where it is one.
+#[cfg(feature = "sqlite")]
+fn user(id: &UserId) -> Value {
+    id.as_integer().map_or_else(|| Value::from(id.as_text()), Value::from)
 }
 
 /// A number where it is one.

@@ -3,11 +3,11 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::{error, id, millis, serialize};
+use super::{error, id, millis, recorded, serialize, user};
 use crate::id::DocumentId;
 use crate::service::verify::VerifyReport;
 use crate::service::{ConnectionReport, DocumentError, SyncSummary, SyncedFile};
-use crate::store::{Retried, SyncStats};
+use crate::store::{ListedDocument, Listing, NextTry, Retried, SyncStats};
 use crate::text;
 
 serialize! {
@@ -17,6 +17,8 @@ serialize! {
     SyncSummary => sync,
     SyncStats => stats,
     Retried => retry,
+    Listing => list,
+    ListedDocument => listed,
     VerifyReport => verify,
 }
 
@@ -77,6 +79,34 @@ pub fn sync(summary: &SyncSummary) -> Value {
 /// `retry`
 pub fn retry(retried: &Retried) -> Value {
     json!({ "retried": retried.documents, "pause_ended": retried.pause.is_some() })
+}
+
+/// `list`
+pub fn list(listing: &Listing) -> Value {
+    json!({ "documents": listing.documents.iter().map(listed).collect::<Vec<_>>(), "more": listing.more })
+}
+
+fn listed(document: &ListedDocument) -> Value {
+    let mut object = json!({
+        "id": id(&document.id),
+        "user_id": document.user_id.as_ref().map(user),
+        "state": document.state.as_str(),
+        "sending": document.sending,
+        "file": text::escape(&document.file),
+        "name": document.copy.as_ref().map(|copy| text::escape_bytes(&copy.remote_name)),
+        "level": document.copy.as_ref().map(|copy| copy.level.as_str()),
+        "bytes": document.copy.as_ref().map(|copy| copy.bytes),
+        "synced_at": document.synced_at.map(time),
+    });
+    if let Some(deferred) = &document.deferred {
+        object["tries"] = json!(deferred.tries);
+        object["next_try"] = json!(match deferred.next {
+            NextTry::At(at) => Some(time(at)),
+            NextTry::Never => None,
+        });
+        object["error"] = recorded(&deferred.failure);
+    }
+    object
 }
 
 /// The statistics of a user, or of everyone.

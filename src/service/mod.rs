@@ -28,7 +28,7 @@ use crate::config::{ConfigStatus, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
 use crate::proof::Level;
-use crate::store::{Access, NewDocument, Pause, Queue, Retried, Selection, Store, SyncStats};
+use crate::store::{Access, ListRequest, Listing, NewDocument, Pause, Queue, Retried, Selection, Store, SyncStats};
 use crate::tree::{HeldFolder, SourceFile};
 
 pub use self::connection_check::ConnectionReport;
@@ -233,6 +233,18 @@ impl NasSyncService {
     pub async fn retry(&self, selection: Selection) -> Result<Retried> {
         let target = self.connection().ok().map(|connection| connection.target());
         self.with_store(Access::Existing, |store| async move { store.retry(selection, target).await }).await
+    }
+
+    /// Makes synced documents of a selection pending again, because their files changed, and says how many. Fails with
+    /// `DocumentNotFound` when a document that is named does not exist.
+    pub async fn resend(&self, selection: Selection) -> Result<usize> {
+        self.with_store(Access::Existing, |store| async move { store.resend(selection).await }).await
+    }
+
+    /// Documents with their names, states, levels and next tries, the newest first.
+    pub async fn list(&self, request: ListRequest) -> Result<Listing> {
+        let look = |store: Store| async move { store.list(request, Utc::now(), lease::worker()).await };
+        self.with_store(Access::ReadOnly, look).await
     }
 
     /// The pending documents: how many are due or being sent, and which wait or have failed for good, and why.

@@ -12,9 +12,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::model::{
-    Access, BadRow, Beginning, Claim, Claimed, Document, Due, Fence, FoundFile, MarkOutcome, NewDocument, NextTry,
-    Pause, Queue, QueueView, Retried, Selection, Settlement, StoredCopy, SyncStats, SyncedCopy, SyncedRecord, Version,
-    Worker,
+    Access, BadRow, Beginning, Claim, Claimed, Document, Due, Fence, FoundFile, ListRequest, Listing, MarkOutcome,
+    NewDocument, NextTry, Pause, Queue, QueueView, Retried, Selection, Settlement, StoredCopy, SyncStats, SyncedCopy,
+    SyncedRecord, Version, Worker,
 };
 use super::sqlite::SqliteStore;
 use crate::blocking;
@@ -188,9 +188,7 @@ impl Store {
     /// `DocumentNotFound` when a document that is named does not exist.
     pub async fn retry(&self, selection: Selection, target: Option<String>) -> Result<Retried> {
         self.with(move |store| {
-            if let Some(bad) = store.unusable(&selection)?.into_iter().find(|bad| bad.id.is_some()) {
-                return Err(bad.error);
-            }
+            store.refuse_unknown(&selection)?;
             let mut pause = None;
             if let Some(target) = target {
                 pause = store.pause(&target)?;
@@ -201,6 +199,21 @@ impl Store {
             Ok(Retried { documents: store.forget_failures(&selection)?, pause })
         })
         .await
+    }
+
+    /// Makes the synced documents of a selection pending again, and says how many became so. Fails with `DocumentNotFound`
+    /// when a document that is named does not exist.
+    pub async fn resend(&self, selection: Selection) -> Result<usize> {
+        self.with(move |store| {
+            store.refuse_unknown(&selection)?;
+            store.resend(&selection)
+        })
+        .await
+    }
+
+    /// Documents as they stand at a time, the newest first. `worker` is who looks, as in [`Store::queue`].
+    pub async fn list(&self, request: ListRequest, now: DateTime<Utc>, worker: Worker<'static>) -> Result<Listing> {
+        self.with(move |store| store.list(&request, now, &worker)).await
     }
 
     /// The queue of a selection at a time. `worker` is who looks: what a worker was sending that is dead by now is due.

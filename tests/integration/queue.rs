@@ -146,3 +146,35 @@ fn a_corrupt_value_costs_verify_one_row() {
         assert!(run.stderr.contains("Document 2: "), "{change}: {}", run.all());
     }
 }
+
+#[test]
+fn what_is_listed_can_be_sent_again() {
+    let site = Site::new();
+    let cli = Cli::new(&site);
+    let paths = [site.upload("Reçu n° 1.pdf", b"one"), site.upload("b.pdf", b"b")];
+    cli.add(7, &paths);
+    cli.line("sync").ends(0);
+    let missing = "INSERT INTO documents (user_id, file_path, synced_to_nas) VALUES (8, '/gone/c.pdf', 0)";
+    site.database().execute(missing, []).unwrap();
+    cli.line("sync").ends(1);
+    let listed = cli.line("list --json").ends(0).json();
+    let documents = listed["documents"].as_array().unwrap();
+    let states: Vec<_> = documents.iter().map(|document| document["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["waiting", "synced", "synced"], "{listed}");
+    assert_eq!((&documents[2]["name"], &documents[2]["user_id"]), (&"Reçu n° 1.pdf".into(), &7.into()));
+    assert_eq!((&documents[2]["level"], &documents[2]["bytes"]), (&"durable".into(), &3.into()));
+    assert_eq!(documents[0]["error"]["kind"], "source_missing");
+    assert!(documents[0]["next_try"].is_string() && documents[0]["error"]["solution"].is_string(), "{listed}");
+    let limited = cli.line("list --json --state synced --limit 1").ends(0).json();
+    assert_eq!((&limited["documents"][0]["id"], &limited["more"]), (&2.into(), &true.into()));
+    let shown = cli.line("list --name reçu").ends(0).stdout.clone();
+    assert!(shown.starts_with("1  synced ") && shown.contains("Reçu n° 1.pdf (durable, "), "{shown}");
+    cli.line("list --state sent").ends(2);
+
+    fs::write(&paths[0], b"other").unwrap();
+    assert_eq!(cli.line("resend --document 1 --json").ends(0).json()["resent"], 1);
+    assert_eq!(cli.line("resend --document 1").ends(0).stdout, "no document was synced\n");
+    cli.line("resend --document 99").ends(1);
+    cli.line("sync --user 7").ends(0);
+    assert_eq!(site.stored("Reçu n° 1.pdf"), Some(b"other".to_vec()));
+}

@@ -9,6 +9,8 @@ mod add;
 mod config;
 mod health;
 mod index;
+mod list;
+mod resend;
 mod retry;
 mod status;
 mod sync;
@@ -80,6 +82,10 @@ pub enum DocumentsCommand {
     Sync(sync::Sync),
     /// Forget waits and final failures: what is pending goes with the next sync
     Retry(retry::Retry),
+    /// Make synced documents pending again, because their files changed
+    Resend(resend::Resend),
+    /// List documents: their states, names on the NAS, levels and next tries
+    List(list::List),
     /// Show how many documents are on the NAS, and why others are not
     Status(status::Status),
     /// Compare what is on the NAS with what was recorded, without moving the contents
@@ -159,6 +165,8 @@ impl DocumentsCommand {
             Self::Add(add) => or_signal(add.run(&service, console), signals).await,
             Self::Sync(sync) => sync.run(&service, talk, console, signals).await,
             Self::Retry(retry) => or_signal(retry.run(&service, console), signals).await,
+            Self::Resend(resend) => or_signal(resend.run(&service, console), signals).await,
+            Self::List(list) => or_signal(list.run(&service, console), signals).await,
             Self::Index => or_signal(index::run(&service, console), signals).await,
             Self::Status(status) => or_signal(status.run(&service, console), signals).await,
             Self::Verify(verify) => or_signal(verify.run(&service, console), signals).await,

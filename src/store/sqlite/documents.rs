@@ -344,7 +344,7 @@ fn describe(value: ValueRef<'_>) -> String {
 }
 
 /// The text of an optional column.
-fn text(value: ValueRef<'_>) -> Option<String> {
+pub(super) fn text(value: ValueRef<'_>) -> Option<String> {
     let text = match value {
         ValueRef::Null => return None,
         ValueRef::Integer(number) => number.to_string(),

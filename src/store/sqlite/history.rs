@@ -125,7 +125,7 @@ impl Part {
 }
 
 fn read_history(row: &Row<'_>) -> rusqlite::Result<History> {
-    let mut history = History { copy: read_copy(row)?, ..History::default() };
+    let mut history = History { copy: read_copy(row, 5)?, ..History::default() };
     // What was recorded about another file does not count.
     if row.get(0)? {
         history.attempts = values::number(row, 1)?.unwrap_or(0);
@@ -142,12 +142,13 @@ fn read_history(row: &Row<'_>) -> rusqlite::Result<History> {
     Ok(history)
 }
 
-/// Columns 5 to 10: name, size, both parts of the time, level, digest. `None` also when one of them makes no sense: then
-/// nothing is known about the copy.
-pub(super) fn read_copy(row: &Row<'_>) -> rusqlite::Result<Option<StoredCopy>> {
-    let (name, level) = (values::blob(row, 5)?, values::text(row, 9)?);
-    let (bytes, seconds, nanoseconds) = (values::number(row, 6)?, values::integer(row, 7)?, values::number(row, 8)?);
-    let sha256 = match row.get_ref(10)? {
+/// Six columns from the first one on: name, size, both parts of the time, level, digest. `None` also when one of them makes
+/// no sense: then nothing is known about the copy.
+pub(super) fn read_copy(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<StoredCopy>> {
+    let (name, level) = (values::blob(row, first)?, values::text(row, first + 4)?);
+    let (bytes, seconds) = (values::number(row, first + 1)?, values::integer(row, first + 2)?);
+    let nanoseconds = values::number(row, first + 3)?;
+    let sha256 = match row.get_ref(first + 5)? {
         ValueRef::Null => Some(None),
         ValueRef::Blob(digest) => digest.try_into().ok().map(Some),
         _ => None,

@@ -16,6 +16,7 @@ mod documents;
 mod fault;
 mod history;
 mod leases;
+mod listing;
 mod names;
 mod pending_index;
 mod queue;

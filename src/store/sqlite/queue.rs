@@ -18,14 +18,18 @@ use crate::store::model::{
     BadRow, Claimed, Deferred, Document, Due, Failure, LONGEST_WAIT, NextTry, Queue, Selection, Worker,
 };
 
-/// Pending rows and what is remembered about them, which counts only for the document and the path that the row has now.
+/// Pending rows and what is remembered about them.
 fn tables(conn: &Connection, columns: Columns) -> rusqlite::Result<String> {
-    Ok(format!(
-        "{} LEFT JOIN nas_sync_documents s ON s.document_id = d.id AND {}
+    Ok(with_memory(pending_rows(conn)?, columns))
+}
+
+/// Rows and what is remembered about them, which counts only for the document and the path that the row has now.
+pub(super) fn with_memory(rows: &str, columns: Columns) -> String {
+    format!(
+        "{rows} LEFT JOIN nas_sync_documents s ON s.document_id = d.id AND {}
          LEFT JOIN nas_sync_leased l ON l.document_id = d.id",
-        pending_rows(conn)?,
         columns.is_about()
-    ))
+    )
 }
 
 /// However many workers there are, one takes at least this many documents at a time.
@@ -97,6 +101,12 @@ impl SqliteStore {
         self.read("read the queue in", |tx| read_queue(tx, self.columns, selection, now, worker))
     }
 
+    /// Fails with `DocumentNotFound` when a selection names a document that does not exist.
+    pub fn refuse_unknown(&self, selection: &Selection) -> Result<()> {
+        let bad = self.unusable(selection)?.into_iter().find(|bad| bad.id.is_some());
+        bad.map_or(Ok(()), |bad| Err(bad.error))
+    }
+
     /// What can never be leased of a selection: ids without a row, and rows whose id is no number.
     pub fn unusable(&self, selection: &Selection) -> Result<Vec<BadRow>> {
         self.read("read the queue in", |tx| {
@@ -141,7 +151,9 @@ fn read_queue(
     while let Some(row) = rows.next()? {
         if values::integer(row, 1)?.is_some_and(|fence| !dead.contains(&fence)) {
             queue.leased += 1;
-        } else if let Some(deferred) = read_deferred(row, now)? {
+        } else if let (Ok(id), Some(deferral)) = (row.get(0), read_deferral(row, 2, now)?) {
+            let Deferral { failure, tries, next } = deferral;
+            let deferred = Deferred { id, failure, tries, next };
             queue.deferred.push(deferred);
         } else {
             queue.due += 1;
@@ -156,21 +168,30 @@ fn read_queue(
     Ok((queue, oldest.as_deref().and_then(timestamp::parse)))
 }
 
-fn read_deferred(row: &Row<'_>, now: DateTime<Utc>) -> rusqlite::Result<Option<Deferred>> {
-    let (Ok(id), Some(kind)) = (row.get(0), values::text(row, 2)?) else {
+/// Why a document is not due.
+pub(super) struct Deferral {
+    pub failure: Failure,
+    pub tries: u32,
+    pub next: NextTry,
+}
+
+/// Five columns from the first one on: kind and text of the last error, tries, whether it failed for good, the next try.
+/// `None`: the document is due.
+pub(super) fn read_deferral(row: &Row<'_>, first: usize, now: DateTime<Utc>) -> rusqlite::Result<Option<Deferral>> {
+    let Some(kind) = values::text(row, first)? else {
         return Ok(None);
     };
-    let next = if values::is_true(row, 5)? {
+    let next = if values::is_true(row, first + 3)? {
         NextTry::Never
     } else {
-        let until = values::text(row, 6)?.as_deref().and_then(timestamp::parse);
+        let until = values::text(row, first + 4)?.as_deref().and_then(timestamp::parse);
         match until.filter(|until| *until > now && *until <= now + LONGEST_WAIT) {
             Some(until) => NextTry::At(until),
             None => return Ok(None),
         }
     };
-    let text = values::text(row, 3)?.unwrap_or_default();
-    Ok(Some(Deferred { id, failure: Failure { kind, text }, tries: values::number(row, 4)?.unwrap_or(0), next }))
+    let text = values::text(row, first + 1)?.unwrap_or_default();
+    Ok(Some(Deferral { failure: Failure { kind, text }, tries: values::number(row, first + 2)?.unwrap_or(0), next }))
 }
 
 /// The condition on documents that may be leased, and its parameters.

@@ -21,7 +21,7 @@ impl SqliteStore {
         let read = || {
             let (condition, values) = documents::condition(selection);
             let mut statement = self.conn.prepare(&format!(
-                "SELECT d.id, d.file_path, 0, 0, 0,
+                "SELECT d.id, d.file_path,
                         s.remote_name, s.bytes, s.mtime_seconds, s.mtime_nanoseconds, s.level, s.sha256
                  FROM documents d LEFT JOIN nas_sync_documents s
                       ON s.document_id = d.id AND s.file_path IS d.file_path
@@ -31,7 +31,7 @@ impl SqliteStore {
             let mut copies = Vec::new();
             while let Some(row) = rows.next()? {
                 if let Some(file_path) = documents::path_in(row.get_ref(1)?) {
-                    copies.push(SyncedCopy { id: row.get(0)?, file_path, copy: history::read_copy(row)? });
+                    copies.push(SyncedCopy { id: row.get(0)?, file_path, copy: history::read_copy(row, 2)? });
                 }
             }
             Ok(copies)
@@ -56,6 +56,27 @@ impl SqliteStore {
                 statement.execute(params![id, name, bytes, seconds, nanoseconds, sha256, at, durable, verified])?;
             }
             Ok(())
+        })
+    }
+
+    /// Makes the synced documents of a selection pending again, as if they had never failed, in one commit, and says how many
+    /// became so.
+    pub fn resend(&mut self, selection: &Selection) -> Result<usize> {
+        let (condition, values) = documents::condition(selection);
+        self.write("make documents pending again in", |tx, _| {
+            tx.execute(
+                &format!(
+                    "UPDATE nas_sync_documents SET attempts = 0, last_error_kind = NULL, last_error_text = NULL,
+                         next_attempt_at = NULL, failed_for_good = 0
+                     WHERE (attempts > 0 OR last_error_kind IS NOT NULL) AND document_id IN
+                         (SELECT d.id FROM documents d WHERE {condition} AND {IS_SYNCED})"
+                ),
+                params_from_iter(&values),
+            )?;
+            let sql = format!(
+                "UPDATE documents AS d SET synced_to_nas = 0, synced_at = NULL WHERE {condition} AND {IS_SYNCED}"
+            );
+            tx.execute(&sql, params_from_iter(&values))
         })
     }
 

@@ -2,6 +2,7 @@
 
 mod documents;
 mod leasing;
+mod listing;
 mod naming;
 mod opening;
 mod pending;
