@@ -44,7 +44,8 @@
 //!
 //! Every long operation has a form with a [`DocumentMonitor`], which hears [`DocumentEvent`]s that carry the document's id,
 //! the totals, and when a row is recorded; [`Unmonitored`] hears nothing, and [`RecordingMonitor`] keeps
-//! [`RecordedEvent`]s, for tests. Dropping the future of an operation cancels it: what was not recorded goes again.
+//! [`RecordedEvent`]s, for tests. With the feature `serde` a [`ProgressMonitor`] makes of them the objects that `--progress json`
+//! writes, each a [`ProgressEvent`]: totals, rate and time left at most ten times a second, and the outcome of each document. Dropping the future of an operation cancels it: what was not recorded goes again.
 //!
 //! # Documents without a database
 //!
@@ -177,6 +178,8 @@ pub use config::{ConfigStatus, Environment, Flags, KeySource, Settings};
 pub use delta::StrongAlgorithm;
 pub use error::{ErrorKind, Healing, NasSyncError, Party, Result};
 pub use id::{DocumentId, UserId};
+#[cfg(feature = "serde")]
+pub use json::{ProgressEvent, ProgressMonitor};
 pub use proof::{Capability, Level, Refusal};
 pub use role::event::{Event, FileStats, Monitor, Severity, Silent, Stability};
 pub use secret::Secret;

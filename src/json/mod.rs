@@ -3,6 +3,7 @@
 
 #[cfg(feature = "cli")]
 mod commands;
+mod progress;
 #[cfg(feature = "sqlite")]
 mod service;
 #[cfg(feature = "watch")]
@@ -27,6 +28,7 @@ use crate::text;
 
 #[cfg(feature = "cli")]
 pub use self::commands::{add, config, failed, index, push_failed, resend, status, sync_failed, test, test_failed};
+pub use self::progress::{ProgressEvent, ProgressMonitor};
 #[cfg(feature = "cli")]
 pub use self::service::{list, retry, sync, verify};
 #[cfg(feature = "cli")]
@@ -46,7 +48,6 @@ macro_rules! serialize {
         }
     )*};
 }
-#[cfg(feature = "sqlite")]
 use serialize;
 
 serialize! {

@@ -14,11 +14,12 @@ use crate::tree::RemoteName;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DocumentEvent<'a> {
-    /// More documents are going to be sent. Adds to what was told before: the sums are the totals so far.
+    /// More documents are taken up, each once in a run: of each is told that it is recorded or failed, unless the run ends
+    /// before. Adds to what was told before: the sums are the totals so far.
     Planned {
-        /// How many.
+        /// How many, also those that fail before they are sent.
         documents: u64,
-        /// The bytes of their files.
+        /// The bytes of the files that can be sent.
         bytes: u64,
     },
     /// A session with the NAS's rsync begins, and the list of its documents is about to be sent. Documents that go again are

@@ -87,22 +87,19 @@ impl Client {
         let order: Vec<DocumentId> = documents.iter().map(|document| document.id.clone()).collect();
         let (root, prepared, refused) = blocking::run(move || prepare(documents, upload_dir)).await?;
         let mut outcomes = Outcomes { monitor: &*monitor, settled: HashMap::new() };
-        outcomes.fail(refused);
         let bytes = prepared.iter().map(Prepared::bytes).sum();
-        monitor.event(DocumentEvent::Planned { documents: prepared.len() as u64, bytes });
+        monitor.event(DocumentEvent::Planned { documents: order.len() as u64, bytes });
+        outcomes.fail(refused);
         let mut sender = DocumentSender::new(SendSettings { folder, root, required, jobs }, Vec::new());
         let rest = self.send_all(&mut sender, prepared, &monitor, &mut outcomes).await;
         for warning in sender.take_warnings() {
             tracing::warn!("{warning}");
         }
         let stopped = rest.err().unwrap_or_else(|| NasSyncError::new(ErrorKind::NotAcknowledged, "it was not reached"));
-        Ok(order
-            .into_iter()
-            .map(|id| {
-                let result = outcomes.settled.remove(&id).unwrap_or_else(|| Err(stopped.clone()));
-                DocumentOutcome { id, result }
-            })
-            .collect())
+        let not_reached = order.iter().filter(|id| !outcomes.settled.contains_key(id));
+        outcomes.fail(not_reached.map(|id| FailedDocument { id: id.clone(), error: stopped.clone() }).collect());
+        let result = |id| outcomes.settled.remove(&id).map(|result| DocumentOutcome { id, result });
+        Ok(order.into_iter().filter_map(result).collect())
     }
 
     /// Sends all that waits. Fails with what keeps the rest from being sent.

@@ -13,7 +13,7 @@ use super::state::{Asked, Context, Done, Others, Request, State};
 use super::stopping::{Stopping, asked_to};
 use crate::client::Client;
 use crate::client::documents::{
-    BatchReport, Cancelled, DocumentEvent, DocumentMonitor, DocumentSender, Prepared, SendSettings, interrupted,
+    BatchReport, Cancelled, DocumentMonitor, DocumentSender, Prepared, SendSettings, interrupted,
 };
 use crate::error::{ErrorKind, Healing, NasSyncError, Result};
 use crate::id::DocumentId;
@@ -163,9 +163,8 @@ async fn send(
     rows: Vec<Result<Document, BadRow>>,
 ) -> Result<()> {
     let Plan { prepared: mut waiting, refused } = plan::make(context, rows).await?;
+    context.monitor.event(state.done.taken_up(&waiting, &refused));
     record::record(context, state, guard, Outcomes::failures(refused)).await?;
-    let bytes = waiting.iter().map(Prepared::bytes).sum();
-    context.monitor.event(DocumentEvent::Planned { documents: waiting.len() as u64, bytes });
     while !waiting.is_empty() && !state.is_over(context) && !guard.is_lost() {
         let Some(client) = connect(context, state, connection).await else { break };
         let room = tokio::select! {

@@ -7,11 +7,11 @@ use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
 use super::stopping::Stopping;
-use crate::client::documents::DocumentMonitor;
+use crate::client::documents::{DocumentEvent, DocumentMonitor, Prepared};
 use crate::error::NasSyncError;
 use crate::id::DocumentId;
-use crate::service::SyncSummary;
 use crate::service::layout::Layout;
+use crate::service::{DocumentError, SyncSummary};
 use crate::store::{Due, Pause, Selection, Store};
 use crate::tree::HeldFolder;
 
@@ -76,6 +76,8 @@ pub(super) enum Asked {
 /// Documents that have had their turn in this run: a document goes once, whatever others do to its row meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct Done {
+    /// Those that were told as planned, and whose outcome is not recorded yet.
+    taken_up: HashSet<DocumentId>,
     /// What became of them is recorded.
     recorded: HashSet<DocumentId>,
     /// Those of them that were given out once more, and are not asked for again.
@@ -85,8 +87,25 @@ pub(super) struct Done {
 }
 
 impl Done {
+    /// What to tell of documents that were leased: those that come again were told before.
+    pub fn taken_up(&mut self, prepared: &[Prepared], refused: &[DocumentError]) -> DocumentEvent<'static> {
+        let (mut documents, mut bytes) = (0, 0);
+        for document in prepared {
+            if self.taken_up.insert(document.id.clone()) {
+                documents += 1;
+                bytes += document.bytes();
+            }
+        }
+        documents +=
+            refused.iter().filter(|refused| refused.id.as_ref().is_none_or(|id| !self.taken_up.contains(id))).count();
+        DocumentEvent::Planned { documents: documents as u64, bytes }
+    }
+
     pub fn recorded(&mut self, ids: impl IntoIterator<Item = DocumentId>) {
-        self.recorded.extend(ids);
+        for id in ids {
+            self.taken_up.remove(&id);
+            self.recorded.insert(id);
+        }
     }
 
     /// Whether a document that was leased is to be sent. If not, it is left out from now on.
@@ -163,7 +182,7 @@ impl State {
     }
 
     /// The last error of a document counts.
-    pub fn fail(&mut self, error: crate::service::DocumentError) {
+    pub fn fail(&mut self, error: DocumentError) {
         self.summary.errors.retain(|failed| failed.id.is_none() || failed.id != error.id);
         self.summary.errors.push(error);
     }
