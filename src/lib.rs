@@ -71,7 +71,8 @@
 //!
 //! A [`Client`] is one login. [`SendDocuments`] holds what to send, each an [`OutgoingDocument`] with a key of the caller's.
 //! A [`DocumentOutcome`] holds a [`StoredDocument`] with its [`Level`], or the error. Names on the NAS are [`RemoteName`]s;
-//! a [`NameFault`] says which rule one breaks.
+//! a [`NameFault`] says which rule one breaks. A [`Naming`] gives documents of a database the names that the service would
+//! give them, from [`DocumentFacts`]. [`Client::check`] proves beforehand that a sync would work.
 //!
 //! # Folders, as rsync pushes them
 //!
@@ -170,10 +171,10 @@ mod wire;
 
 pub use client::compare::Method;
 pub use client::documents::{
-    DocumentEvent, DocumentMonitor, DocumentOutcome, OutgoingDocument, RecordedEvent, RecordingMonitor, SendDocuments,
-    StoredDocument, Unmonitored,
+    DocumentEvent, DocumentFacts, DocumentMonitor, DocumentOutcome, Naming, OutgoingDocument, RecordedEvent,
+    RecordingMonitor, SendDocuments, StoredDocument, Unmonitored,
 };
-pub use client::{Client, ClientConfig, Files, PushReport, PushRequest, PushStats, push_over};
+pub use client::{Client, ClientConfig, ConnectionReport, Files, PushReport, PushRequest, PushStats, push_over};
 pub use config::{ConfigStatus, Environment, Flags, KeySource, Settings};
 pub use delta::StrongAlgorithm;
 pub use error::{ErrorKind, Healing, NasSyncError, Party, Result};
@@ -186,7 +187,7 @@ pub use secret::Secret;
 #[cfg(feature = "sqlite")]
 pub use service::verify::{Requeue, Sample, VerifyReport, VerifyRequest};
 #[cfg(feature = "sqlite")]
-pub use service::{ConnectionReport, DocumentError, NasSyncService, SyncSummary, SyncedFile};
+pub use service::{DocumentError, NasSyncService, SyncSummary, SyncedFile};
 #[cfg(feature = "sqlite")]
 pub use store::{
     Deferred, DocumentState, Failure, ListRequest, ListedDocument, Listing, NextTry, Pause, Queue, Retried, Selection,

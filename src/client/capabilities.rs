@@ -29,7 +29,6 @@ pub(crate) struct Shape {
 
 impl Shape {
     /// Names without folders, files without holes.
-    #[cfg(feature = "sqlite")]
     pub const PLAIN: Self = Self { folders: Folders::None, sparse: false };
 }
 

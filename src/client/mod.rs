@@ -1,6 +1,7 @@
 //! One login on a NAS, and what can be done over it. No database.
 
 pub(crate) mod capabilities;
+pub(crate) mod check;
 pub(crate) mod compare;
 mod config;
 pub(crate) mod destination;
@@ -11,11 +12,11 @@ pub(crate) mod login;
 pub mod nas;
 mod prepare;
 mod push;
-#[cfg(feature = "sqlite")]
-pub(crate) mod rehearse;
+mod rehearse;
 pub(crate) mod space;
 mod stats;
 
+pub use self::check::ConnectionReport;
 pub use self::config::ClientConfig;
 pub use self::login::Client;
 pub use self::prepare::Files;

@@ -24,7 +24,6 @@ pub use super::space::Space;
 /// Proves that the commands before it ended well.
 const FLUSHED: &str = "nas-sync-flushed";
 /// Proves that a file is gone.
-#[cfg(feature = "sqlite")]
 const REMOVED: &str = "nas-sync-removed";
 /// What the NAS says about a folder.
 const THERE: &str = "nas-sync-folder";
@@ -121,7 +120,6 @@ pub(super) async fn has_folder(client: &Client, path: &str) -> Result<Option<boo
 
 /// Removes a file of ours from the destination folder. Gives whether it is gone for certain. Fails when the connection is
 /// lost, or with `Usage` for a path that cannot be written on a command line.
-#[cfg(feature = "sqlite")]
 pub(super) async fn remove(client: &Client, path: &str, name: &str) -> Result<bool> {
     let file = word(&format!("{}/{name}", path.trim_end_matches('/')))?;
     let line = [b"rm -f ", &file[..], format!(" && echo {REMOVED}").as_bytes()].concat();

@@ -1,5 +1,6 @@
 //! Where values come from: flags, variables, the `.env` file, and files that variables name.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
@@ -26,6 +27,8 @@ pub struct Environment {
     /// Why a secret in the `.env` is not to be used, where that is so.
     unsafe_dot_env: Option<NasSyncError>,
     warnings: Vec<String>,
+    /// What a caller gave by name, by the name of the variable: it beats all else but a flag.
+    arguments: HashMap<&'static str, (String, Zeroizing<String>)>,
     /// When only some of the settings are looked for: these.
     only: Option<&'static [Setting]>,
 }
@@ -82,7 +85,8 @@ impl Environment {
         let home = home.filter(|home| !home.as_os_str().is_empty());
         let (dot_env, variables) = (dot_env::parse(dot_env, &variables)?, Box::new(variables));
         let names = dot_env.names.clone();
-        let mut new = Self { variables, dot_env, home, unsafe_dot_env: None, warnings: Vec::new(), only: None };
+        let (unsafe_dot_env, warnings, arguments) = (None, Vec::new(), HashMap::new());
+        let mut new = Self { variables, dot_env, home, unsafe_dot_env, warnings, arguments, only: None };
         new.warn_of_names(names.into_iter(), " in .env");
         Ok(new)
     }
@@ -91,6 +95,22 @@ impl Environment {
     /// to print, one sentence each.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// The same, with a setting that a program was given by name, as keyword arguments are: `port` for `NAS_PORT`,
+    /// `upload_dir` for `UPLOAD_DIR`. It beats variables and the `.env` file; an empty value counts as not given. Fails with
+    /// `Usage` for a name that is no setting.
+    pub fn with_argument(mut self, name: &str, value: impl Into<String>) -> Result<Self> {
+        let value = Zeroizing::new(value.into());
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.argument() == name) else {
+            let nearest = table::nearest_argument(name);
+            let message = format!("{} is not a setting; the nearest is {nearest}", text::escape(name));
+            return Err(NasSyncError::new(ErrorKind::Usage, message).with_solution("Correct or remove it."));
+        };
+        if !value.is_empty() {
+            self.arguments.insert(setting.variable, (name.to_owned(), value));
+        }
+        Ok(self)
     }
 
     /// The same, looking for what a login needs only: neither host, user, port and folder, nor what concerns documents.
@@ -150,6 +170,9 @@ impl Environment {
     pub(super) fn find(&self, setting: Setting, flag: Option<&OsString>) -> Result<Option<Found>> {
         if let (Some(name), Some(text)) = (setting.flag, flag.filter(|text| !text.is_empty())) {
             return Ok(Some(Found::new(Layer::Flag, name, text.clone())));
+        }
+        if let Some((name, text)) = self.arguments.get(setting.variable) {
+            return Ok(Some(Found::new(Layer::Flag, name, OsString::from(text.as_str()))));
         }
         if self.only.is_some_and(|only| !only.contains(&setting)) {
             return Ok(None);

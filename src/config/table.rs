@@ -7,6 +7,13 @@ pub(super) struct Setting {
     pub(super) flag: Option<&'static str>,
 }
 
+impl Setting {
+    /// Its name as a keyword argument: `port` for `NAS_PORT`.
+    pub(super) fn argument(self) -> String {
+        self.variable.strip_prefix("NAS_").unwrap_or(self.variable).to_lowercase()
+    }
+}
+
 const fn setting(variable: &'static str, flag: &'static str) -> Setting {
     Setting { variable, flag: Some(flag) }
 }
@@ -84,6 +91,12 @@ pub(super) fn is_known(name: &str) -> bool {
 pub(super) fn nearest(name: &str) -> &'static str {
     let names = SETTINGS.map(|setting| setting.variable);
     names.into_iter().min_by_key(|known| distance(name.as_bytes(), known.as_bytes())).unwrap_or(HOST.variable)
+}
+
+/// The keyword argument whose name is most like this one.
+pub(super) fn nearest_argument(name: &str) -> String {
+    let names = SETTINGS.map(Setting::argument);
+    names.into_iter().min_by_key(|known| distance(name.as_bytes(), known.as_bytes())).unwrap_or_default()
 }
 
 /// How many letters must be put in, taken out or changed to make one word of the other.

@@ -221,6 +221,25 @@ fn wrong_values_name_their_place_and_what_is_accepted() {
 }
 
 #[test]
+fn an_argument_beats_variables_and_is_named_as_it_was_given() {
+    let given = |name: &str, value: &str, variables: &[(&str, &str)]| {
+        environment(variables, "").and_then(|environment| environment.with_argument(name, value))
+    };
+    let settings = |environment: Result<Environment>| Settings::resolve(&Flags::default(), &environment?);
+    let variables = [("NAS_PORT", "22"), ("NAS_KEY_FILE", "/key"), ("UPLOAD_DIR", "/up"), ("NAS_PORT_FILE", "")];
+    assert_eq!(settings(given("port", "2222", &variables)).unwrap().port, 2222);
+    assert_eq!(settings(given("port", "", &variables)).unwrap().port, 22);
+    assert_eq!(settings(given("upload_dir", "/else", &variables)).unwrap().upload_dir, Some("/else".into()));
+    let key = settings(given("key", "sesame", &variables)).unwrap().key;
+    assert!(matches!(key, KeySource::Text(_)), "it beats a key file of a lower layer");
+    let message = usage(settings(given("port", "x", &variables)));
+    assert!(message.starts_with("port is \"x\", but must be"), "{message}");
+    let message = usage(given("hots", "nas", &[]));
+    assert_eq!(message, "hots is not a setting; the nearest is host");
+    assert!(usage(given("uplaod_dir", "x", &[])).ends_with("the nearest is upload_dir"));
+}
+
+#[test]
 fn a_host_with_a_port_is_told_where_the_port_goes() {
     let error = with(&[("NAS_HOST", "nas.local:2222")]).unwrap_err();
     assert_eq!(error.solution(), "Set NAS_HOST=nas.local and NAS_PORT=2222.");

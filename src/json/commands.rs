@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::service::{connection, stats, sync, time};
-use super::{error, id};
+use super::service::{stats, sync, time};
+use super::{connection, error, id};
+use crate::client::ConnectionReport;
 use crate::config::Settings;
 use crate::error::{ErrorKind, NasSyncError};
 use crate::id::DocumentId;
-use crate::service::{ConnectionReport, SyncSummary};
+use crate::service::SyncSummary;
 use crate::store::{Deferred, NextTry, Pause, Queue, SyncStats};
 use crate::text;
 

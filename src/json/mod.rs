@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::client::PushReport;
 use crate::client::documents::{DocumentOutcome, StoredDocument};
+use crate::client::{ConnectionReport, PushReport};
 #[cfg(feature = "sqlite")]
 use crate::error::ErrorKind;
 use crate::error::NasSyncError;
@@ -52,6 +52,7 @@ use serialize;
 
 serialize! {
     NasSyncError => error,
+    ConnectionReport => connection,
     PushReport => push,
     StoredDocument => stored,
     DocumentOutcome => outcome,
@@ -66,6 +67,24 @@ pub fn error(error: &NasSyncError) -> Value {
         "details": error.details(),
         "cause": error.cause(),
         "solution": error.solution(),
+    })
+}
+
+/// What a test of the connection found.
+fn connection(report: &ConnectionReport) -> Value {
+    let refused: Vec<_> = report
+        .refusals
+        .iter()
+        .map(|refusal| json!({ "capability": refusal.capability.as_str(), "evidence": refusal.evidence }))
+        .collect();
+    json!({
+        "host_key": report.host_key,
+        "ssh_server": text::escape(&report.ssh_server),
+        "rsync_version": report.rsync_version,
+        "protocol": report.protocol,
+        "connect_ms": millis(report.connect_time),
+        "level": report.level.as_str(),
+        "refused": refused,
     })
 }
 

@@ -6,12 +6,11 @@ use serde_json::{Value, json};
 use super::{error, id, millis, recorded, serialize, user};
 use crate::id::DocumentId;
 use crate::service::verify::VerifyReport;
-use crate::service::{ConnectionReport, DocumentError, SyncSummary, SyncedFile};
+use crate::service::{DocumentError, SyncSummary, SyncedFile};
 use crate::store::{ListedDocument, Listing, NextTry, Retried, SyncStats};
 use crate::text;
 
 serialize! {
-    ConnectionReport => connection,
     DocumentError => failure,
     SyncedFile => synced_file,
     SyncSummary => sync,
@@ -20,24 +19,6 @@ serialize! {
     Listing => list,
     ListedDocument => listed,
     VerifyReport => verify,
-}
-
-/// What a test of the connection found.
-pub fn connection(report: &ConnectionReport) -> Value {
-    let refused: Vec<_> = report
-        .refusals
-        .iter()
-        .map(|refusal| json!({ "capability": refusal.capability.as_str(), "evidence": refusal.evidence }))
-        .collect();
-    json!({
-        "host_key": report.host_key,
-        "ssh_server": text::escape(&report.ssh_server),
-        "rsync_version": report.rsync_version,
-        "protocol": report.protocol,
-        "connect_ms": millis(report.connect_time),
-        "level": report.level.as_str(),
-        "refused": refused,
-    })
 }
 
 /// A document and why it failed.

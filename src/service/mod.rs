@@ -7,7 +7,6 @@
 pub(crate) mod backoff;
 pub(crate) mod connection;
 mod connection_check;
-pub mod layout;
 pub(crate) mod lease;
 pub(crate) mod sync;
 pub mod verify;
@@ -22,16 +21,14 @@ use self::connection::NasConnection;
 use self::sync::{Others, Request, Stopping};
 use self::verify::{VerifyReport, VerifyRequest};
 use crate::blocking;
-use crate::client::ClientConfig;
 use crate::client::documents::{DocumentMonitor, FailedDocument, Unmonitored, open_upload_dir};
+use crate::client::{ClientConfig, ConnectionReport};
 use crate::config::{ConfigStatus, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
 use crate::proof::Level;
 use crate::store::{Access, ListRequest, Listing, NewDocument, Pause, Queue, Retried, Selection, Store, SyncStats};
 use crate::tree::{HeldFolder, SourceFile};
-
-pub use self::connection_check::ConnectionReport;
 
 /// Syncs the documents of one database with one NAS.
 ///

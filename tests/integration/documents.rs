@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use nas_sync::{
-    Client, ClientConfig, DocumentId, DocumentOutcome, ErrorKind, Level, OutgoingDocument, RecordedEvent,
-    RecordingMonitor, RemoteName, SendDocuments, Unmonitored,
+    Client, ClientConfig, DocumentEvent, DocumentFacts, DocumentId, DocumentMonitor, DocumentOutcome, ErrorKind, Level,
+    Naming, OutgoingDocument, RecordedEvent, RecordingMonitor, RemoteName, SendDocuments, Unmonitored, UserId,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -188,4 +188,60 @@ async fn a_nas_that_ends_in_the_middle_leaves_every_document_an_answer() {
     for outcome in &outcomes {
         assert!(outcome.result.as_ref().unwrap_err().kind().concerns_nas(), "{outcome:?}");
     }
+}
+
+/// Says when the first document is acknowledged.
+struct FirstStored(tokio::sync::Notify);
+
+impl DocumentMonitor for FirstStored {
+    fn event(&self, event: DocumentEvent<'_>) {
+        if matches!(event, DocumentEvent::Acknowledged { .. }) {
+            self.0.notify_one();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_session_and_what_was_acknowledged_is_told() {
+    let site = Site::new();
+    let small = document(1, site.upload("small", b"small"), "small");
+    let large = document(2, site.path("uploads/large"), "large");
+    // Each of its zeros is read and hashed, which takes longer than the other one.
+    fs::File::create(&large.path).unwrap().set_len(4 << 30).unwrap();
+    let client = client(&site).await;
+    let first = Arc::new(FirstStored(tokio::sync::Notify::new()));
+    let request = SendDocuments::new(nas(&site), vec![small, large]);
+    let stop = first.0.notified();
+    let outcomes = client.send_documents_until(request, Arc::clone(&first) as _, stop).await.unwrap();
+    client.disconnect().await;
+    assert_eq!(outcomes[0].result.as_ref().unwrap().level, Level::Durable);
+    assert_eq!(kind(&outcomes[1]), ErrorKind::Interrupted);
+    assert_eq!((site.stored("small"), site.stored("large")), (Some(b"small".into()), None));
+}
+
+#[tokio::test]
+async fn a_check_finds_what_a_sync_needs_and_names_are_those_of_the_layout() {
+    let mut site = Site::new();
+    site.set("UPLOAD_DIR", site.path("uploads"));
+    site.set("NAS_LAYOUT", "{user_id}/{year}/{name}");
+    let service = site.service();
+    let client = client(&site).await;
+    let report = client.check(service.settings()).await.unwrap();
+    assert_eq!((report.level, report.protocol >= 30), (Level::Durable, true));
+    assert!(site.stored_names().is_empty(), "it leaves nothing");
+
+    let naming = Naming::of(service.settings()).unwrap();
+    let (id, user, path) = (DocumentId::from(1), UserId::from(7), site.upload("a.pdf", b"a"));
+    let mut facts = DocumentFacts::new(&id, &user, &path);
+    let year = |name: &RemoteName| String::from_utf8(name.as_bytes()[2..6].to_vec()).unwrap();
+    assert!(year(&naming.name(&facts).unwrap()).starts_with("20"), "the file's own date");
+    facts.date = chrono::NaiveDate::from_ymd_opt(1999, 1, 1);
+    (facts.path, facts.original_name) = (std::path::Path::new("gone.pdf"), Some("Reçu.pdf"));
+    assert_eq!(naming.name(&facts).unwrap().as_bytes(), "7/1999/Reçu.pdf".as_bytes(), "no file is needed");
+    facts.path = std::path::Path::new("../gone.pdf");
+    assert_eq!(naming.name(&facts).unwrap_err().kind(), ErrorKind::SourceOutside);
+
+    fs::remove_dir(site.path("nas")).unwrap();
+    assert_eq!(client.check(service.settings()).await.unwrap_err().kind(), ErrorKind::DestinationMissing);
+    client.disconnect().await;
 }

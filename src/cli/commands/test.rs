@@ -2,10 +2,11 @@
 
 use crate::cli::console::Console;
 use crate::cli::text::table;
+use crate::client::ConnectionReport;
 use crate::config::Settings;
 use crate::error::Result;
 use crate::json;
-use crate::service::{ConnectionReport, NasSyncService};
+use crate::service::NasSyncService;
 use crate::text;
 
 /// Tests the connection, and says what was found.

@@ -1,6 +1,6 @@
 //! Documents to the NAS, each with a key of the caller's, and what was proved about each. No database.
 //!
-//! A [`Prepared`] document is one whose file was looked at. A [`DocumentSender`] sends prepared ones batch by batch:
+//! A [`Naming`] (by a `layout`) gives documents of a database their names. A [`Prepared`] document is one whose file was looked at. A [`DocumentSender`] sends prepared ones batch by batch:
 //! `limits` cuts the batch, `apart` keeps out of it what the NAS takes for the same file, `batch` makes sessions of it, `judge` says what each session proved about each document,
 //! `prove` has the NAS make it last. `send` is all of that in one call.
 //!
@@ -11,8 +11,10 @@ mod apart;
 mod batch;
 mod events;
 mod judge;
+pub(crate) mod layout;
 mod limits;
 mod names;
+mod naming;
 mod prepared;
 mod prove;
 mod report;
@@ -20,9 +22,11 @@ mod send;
 mod sender;
 
 pub use self::events::{DocumentEvent, DocumentMonitor, RecordedEvent, RecordingMonitor, Unmonitored};
+pub use self::layout::DocumentFacts;
 pub use self::names::refuse_clashes;
 #[cfg(feature = "sqlite")]
 pub(crate) use self::names::{awaits_neighbour, name_clash};
+pub use self::naming::Naming;
 #[cfg(feature = "sqlite")]
 pub(crate) use self::prepared::open_upload_dir;
 pub use self::prepared::{Neighbour, OutgoingDocument, Prepared};

@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 
 use super::events::{DocumentEvent, DocumentMonitor};
 use super::names;
 use super::prepared::{OutgoingDocument, Prepared, open_upload_dir};
 use super::report::{BatchReport, FailedDocument, StoredDocument};
-use super::sender::{DocumentSender, SendSettings};
+use super::sender::{Cancelled, DocumentSender, SendSettings, interrupted};
 use crate::blocking;
 use crate::client::login::Client;
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -82,6 +83,17 @@ impl Client {
         request: SendDocuments,
         monitor: Arc<dyn DocumentMonitor>,
     ) -> Result<Vec<DocumentOutcome>> {
+        self.send_documents_until(request, monitor, std::future::pending()).await
+    }
+
+    /// As [`Client::send_documents`]. When `stop` is ready, the sessions end; what the NAS has acknowledged by then is proved
+    /// and told as otherwise, and the rest has the error `Interrupted`.
+    pub async fn send_documents_until(
+        &self,
+        request: SendDocuments,
+        monitor: Arc<dyn DocumentMonitor>,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<Vec<DocumentOutcome>> {
         let SendDocuments { documents, folder, upload_dir, required, jobs } = request;
         refuse_repeated_keys(&documents)?;
         let order: Vec<DocumentId> = documents.iter().map(|document| document.id.clone()).collect();
@@ -91,7 +103,7 @@ impl Client {
         monitor.event(DocumentEvent::Planned { documents: order.len() as u64, bytes });
         outcomes.fail(refused);
         let mut sender = DocumentSender::new(SendSettings { folder, root, required, jobs }, Vec::new());
-        let rest = self.send_all(&mut sender, prepared, &monitor, &mut outcomes).await;
+        let rest = self.send_all(&mut sender, prepared, &monitor, &mut outcomes, stop).await;
         for warning in sender.take_warnings() {
             tracing::warn!("{warning}");
         }
@@ -109,12 +121,21 @@ impl Client {
         mut waiting: Vec<Prepared>,
         monitor: &Arc<dyn DocumentMonitor>,
         outcomes: &mut Outcomes<'_>,
+        stop: impl Future<Output = ()> + Send,
     ) -> Result<()> {
+        let mut stop = pin!(stop);
         while !waiting.is_empty() {
-            let room = sender.room(self).await;
+            let room = tokio::select! {
+                room = sender.room(self) => room,
+                () = &mut stop => return Err(interrupted()),
+            };
             let (batch, too_large) = sender.next_batch(&mut waiting, room)?;
             outcomes.fail(too_large);
-            let report = sender.send_batch(self, batch, monitor, std::future::pending()).await;
+            let cancel = async {
+                stop.as_mut().await;
+                Cancelled::Interrupted
+            };
+            let report = sender.send_batch(self, batch, monitor, cancel).await;
             let BatchReport { stored, failed, again, connection_lost, stopped, .. } = report;
             outcomes.store(stored);
             outcomes.fail(failed);

@@ -3,19 +3,17 @@
 //! Guarantees: one bad document never costs the others; two documents never land on one name.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-
-use chrono::DateTime;
 
 use super::state::Context;
 use crate::blocking;
-use crate::client::documents::{Neighbour, OutgoingDocument, Prepared, awaits_neighbour, name_clash, refuse_clashes};
+use crate::client::documents::{
+    DocumentFacts, Naming, Neighbour, Prepared, awaits_neighbour, name_clash, refuse_clashes,
+};
 use crate::error::{NasSyncError, Result};
 use crate::id::DocumentId;
 use crate::service::DocumentError;
-use crate::service::layout::{DocumentFacts, Layout};
 use crate::store::{BadRow, Claim, Document, NeighbourCopy, Store};
-use crate::tree::{HeldFolder, RemoteName, SourceFile};
+use crate::tree::RemoteName;
 use crate::wire::flist::FileMeta;
 
 /// What is to be sent, and what cannot be.
@@ -27,8 +25,8 @@ pub(super) struct Plan {
 
 /// Looks at every document: its file, its name on the NAS, and whether that name is free.
 pub(super) async fn make(context: &Context, rows: Vec<Result<Document, BadRow>>) -> Result<Plan> {
-    let (layout, root) = (Arc::clone(&context.layout), context.root.clone());
-    let mut plan = blocking::run(move || Ok(look_at_all(rows, &layout, root.as_deref()))).await?;
+    let naming = context.naming.clone();
+    let mut plan = blocking::run(move || Ok(look_at_all(rows, &naming))).await?;
     plan.claim_names(&context.store).await?;
     let (kept, clashes) = refuse_clashes(std::mem::take(&mut plan.prepared));
     plan.prepared = kept;
@@ -37,11 +35,11 @@ pub(super) async fn make(context: &Context, rows: Vec<Result<Document, BadRow>>)
     Ok(plan)
 }
 
-fn look_at_all(rows: Vec<Result<Document, BadRow>>, layout: &Layout, root: Option<&HeldFolder>) -> Plan {
+fn look_at_all(rows: Vec<Result<Document, BadRow>>, naming: &Naming) -> Plan {
     let mut plan = Plan::default();
     for row in rows {
         match row {
-            Ok(document) => match look(&document, layout, root) {
+            Ok(document) => match look(&document, naming) {
                 Ok(prepared) => plan.prepared.push(prepared),
                 Err(error) => plan.refuse(Some(document.id), error),
             },
@@ -108,23 +106,13 @@ fn neighbour(copy: NeighbourCopy) -> Result<Neighbour> {
     Ok(Neighbour { id: copy.id, name: RemoteName::new(copy.name)?, meta })
 }
 
-fn look(document: &Document, layout: &Layout, root: Option<&HeldFolder>) -> Result<Prepared> {
-    let below_root = root.map(|root| root.relative(&document.file_path)).transpose()?;
-    let file = SourceFile::open_document(root, &document.file_path)?;
-    let mtime = file.meta().mtime;
-    let name = layout.name_for(&DocumentFacts {
-        id: &document.id,
-        user_id: &document.user_id,
-        path: &document.file_path,
-        below_root: below_root.as_deref(),
-        original_name: document.original_name.as_deref(),
-        doc_type: document.doc_type.as_deref(),
-        file_type: document.file_type.as_deref(),
-        date: document.date,
-        created: document.created_at.map(|time| time.date_naive()),
-        odd_date: document.odd_date.as_ref().map(|(column, text)| (*column, text.as_str())),
-        modified: DateTime::from_timestamp(mtime.seconds, mtime.nanoseconds).map(|time| time.date_naive()),
-    })?;
-    let outgoing = OutgoingDocument { id: document.id.clone(), path: document.file_path.clone(), name };
-    Prepared::new(outgoing, &file)
+fn look(document: &Document, naming: &Naming) -> Result<Prepared> {
+    let mut facts = DocumentFacts::new(&document.id, &document.user_id, &document.file_path);
+    facts.original_name = document.original_name.as_deref();
+    facts.doc_type = document.doc_type.as_deref();
+    facts.file_type = document.file_type.as_deref();
+    facts.date = document.date;
+    facts.created = document.created_at.map(|time| time.date_naive());
+    facts.odd_date = document.odd_date.as_ref().map(|(column, text)| (*column, text.as_str()));
+    naming.prepare(&facts)
 }

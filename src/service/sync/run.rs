@@ -13,12 +13,11 @@ use super::state::{Asked, Context, Done, Others, Request, State};
 use super::stopping::{Stopping, asked_to};
 use crate::client::Client;
 use crate::client::documents::{
-    BatchReport, Cancelled, DocumentMonitor, DocumentSender, Prepared, SendSettings, interrupted,
+    BatchReport, Cancelled, DocumentMonitor, DocumentSender, Naming, Prepared, SendSettings, interrupted,
 };
-use crate::error::{ErrorKind, Healing, NasSyncError, Result};
+use crate::error::{ErrorKind, Healing, Result};
 use crate::id::DocumentId;
 use crate::service::connection::NasConnection;
-use crate::service::layout::Layout;
 use crate::service::lease::{self, LeaseGuard};
 use crate::service::{DocumentError, NasSyncService, SyncSummary, backoff};
 use crate::store::{Access, BadRow, Beginning, Document, Fence, Store};
@@ -59,12 +58,8 @@ async fn begin(
     stopping: watch::Receiver<Stopping>,
 ) -> Result<(Context, State, DocumentSender)> {
     let settings = service.settings();
-    let layout = Layout::parse(&settings.layout)?;
-    if layout.needs_root() && settings.upload_dir.is_none() {
-        return Err(NasSyncError::new(ErrorKind::Usage, "this layout needs UPLOAD_DIR, the root of the documents")
-            .with_solution("Set UPLOAD_DIR to the folder that holds the documents, or choose another NAS_LAYOUT."));
-    }
-    let root = service.root()?;
+    let naming = Naming::of(settings)?;
+    let root = naming.root().cloned();
     let (target, others) = (connection.target(), request.others);
     let store = Store::open(&settings.db, Access::Existing).await?;
     let (began, asked) = (Utc::now(), Asked::of(&request.selection));
@@ -79,8 +74,7 @@ async fn begin(
     };
     let sender = DocumentSender::new(send, refusals);
     let retries = settings.retries;
-    let layout = Arc::new(layout);
-    let context = Context { store, target, root, layout, retries, monitor, stopping, selection, others, began };
+    let context = Context { store, target, root, naming, retries, monitor, stopping, selection, others, began };
     let mut state = State {
         asked,
         done: Done::default(),

@@ -7,10 +7,9 @@ use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
 use super::stopping::Stopping;
-use crate::client::documents::{DocumentEvent, DocumentMonitor, Prepared};
+use crate::client::documents::{DocumentEvent, DocumentMonitor, Naming, Prepared};
 use crate::error::NasSyncError;
 use crate::id::DocumentId;
-use crate::service::layout::Layout;
 use crate::service::{DocumentError, SyncSummary};
 use crate::store::{Due, Pause, Selection, Store};
 use crate::tree::HeldFolder;
@@ -37,7 +36,7 @@ pub(super) struct Context {
     /// The NAS, as the store knows it.
     pub target: String,
     pub root: Option<Arc<HeldFolder>>,
-    pub layout: Arc<Layout>,
+    pub naming: Naming,
     /// Tries of one document after the first, and reconnections without progress.
     pub retries: u32,
     pub monitor: Arc<dyn DocumentMonitor>,

@@ -18,8 +18,9 @@ use crate::wire::server_args::PARTIAL_DIR;
 const ACCEPTED: &str = "flat, tree, or a template of {id} {user_id} {year} {month} {day} {type} {name} {path}, \
     for example {year}/{month}/{id}_{name}";
 
-/// What is known about a document.
+/// What is known about a document, besides its file.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct DocumentFacts<'a> {
     /// `documents.id`.
     pub id: &'a DocumentId,
@@ -27,8 +28,6 @@ pub struct DocumentFacts<'a> {
     pub user_id: &'a UserId,
     /// `documents.file_path`, absolute or relative.
     pub path: &'a Path,
-    /// The same relative to `UPLOAD_DIR`, when that is set; see [`crate::tree::HeldFolder::relative`].
-    pub below_root: Option<&'a Path>,
     /// `documents.original_name`: what the person who uploaded it called it.
     pub original_name: Option<&'a str>,
     /// `documents.doc_type`: a word such as `invoice`.
@@ -39,11 +38,35 @@ pub struct DocumentFacts<'a> {
     pub date: Option<NaiveDate>,
     /// The day of `documents.created_at`, in UTC; counts where `date` is missing.
     pub created: Option<NaiveDate>,
-    /// The day of the file's mtime, in UTC; counts where both are missing.
-    pub modified: Option<NaiveDate>,
     /// The column that counts and its text, where that is no date that is understood. None of the others counts then: the
     /// document would lie under a wrong year.
     pub odd_date: Option<(&'a str, &'a str)>,
+}
+
+impl<'a> DocumentFacts<'a> {
+    /// What must be known; the rest can be set.
+    pub fn new(id: &'a DocumentId, user_id: &'a UserId, path: &'a Path) -> Self {
+        Self {
+            id,
+            user_id,
+            path,
+            original_name: None,
+            doc_type: None,
+            file_type: None,
+            date: None,
+            created: None,
+            odd_date: None,
+        }
+    }
+}
+
+/// What is known of a document's file.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct FileFacts<'a> {
+    /// Its path relative to `UPLOAD_DIR`, when that is set; see [`crate::tree::HeldFolder::relative`].
+    pub below_root: Option<&'a Path>,
+    /// The day of its mtime, in UTC; counts where the document has no date.
+    pub modified: Option<NaiveDate>,
 }
 
 /// A rule that gives each document its name on the NAS.
@@ -136,18 +159,26 @@ impl Layout {
         }
     }
 
+    /// Whether a name depends on the date of the document's file.
+    pub(super) fn needs_file_date(&self, document: &DocumentFacts<'_>) -> bool {
+        let dates = [Placeholder::Year, Placeholder::Month, Placeholder::Day];
+        let is_dated = |piece: &Piece| matches!(piece, Piece::Value(value) if dates.contains(value));
+        let known = document.date.is_some() || document.created.is_some() || document.odd_date.is_some();
+        !known && matches!(&self.0, Rule::Template(pieces) if pieces.iter().any(is_dated))
+    }
+
     /// The document's name. Fails with `NameUnsendable` where a value is missing or the name breaks a rule, and with
     /// `Usage` where the layout needs `UPLOAD_DIR` and `below_root` is missing.
-    pub fn name_for(&self, document: &DocumentFacts<'_>) -> Result<RemoteName> {
+    pub(super) fn name_for(&self, document: &DocumentFacts<'_>, file: &FileFacts<'_>) -> Result<RemoteName> {
         let mut name = Vec::new();
         match &self.0 {
             Rule::Flat => name.extend_from_slice(base_name(document)?),
-            Rule::Tree => name.extend_from_slice(below_root(document)?),
+            Rule::Tree => name.extend_from_slice(below_root(file)?),
             Rule::Template(pieces) => {
                 for piece in pieces {
                     match piece {
                         Piece::Text(text) => name.extend_from_slice(text.as_bytes()),
-                        Piece::Value(placeholder) => write_value(&mut name, *placeholder, document)?,
+                        Piece::Value(placeholder) => write_value(&mut name, *placeholder, document, file)?,
                     }
                 }
             }
@@ -193,13 +224,18 @@ fn usage(text: &str, why: &str) -> NasSyncError {
         .with_solution(format!("Set NAS_LAYOUT to {ACCEPTED}."))
 }
 
-fn write_value(name: &mut Vec<u8>, placeholder: Placeholder, document: &DocumentFacts<'_>) -> Result<()> {
+fn write_value(
+    name: &mut Vec<u8>,
+    placeholder: Placeholder,
+    document: &DocumentFacts<'_>,
+    file: &FileFacts<'_>,
+) -> Result<()> {
     match placeholder {
         Placeholder::Id => name.extend(document.id.to_string().bytes()),
         Placeholder::UserId => name.extend(document.user_id.to_string().bytes()),
-        Placeholder::Year => name.extend(format!("{:04}", date(document, "{year}")?.year()).bytes()),
-        Placeholder::Month => name.extend(format!("{:02}", date(document, "{month}")?.month()).bytes()),
-        Placeholder::Day => name.extend(format!("{:02}", date(document, "{day}")?.day()).bytes()),
+        Placeholder::Year => name.extend(format!("{:04}", date(document, file, "{year}")?.year()).bytes()),
+        Placeholder::Month => name.extend(format!("{:02}", date(document, file, "{month}")?.month()).bytes()),
+        Placeholder::Day => name.extend(format!("{:02}", date(document, file, "{day}")?.day()).bytes()),
         Placeholder::Type => {
             let value = [document.doc_type, document.file_type].into_iter().flatten().find(|value| !value.is_empty());
             push_value(name, value.ok_or_else(|| missing("{type}", "doc_type and file_type"))?);
@@ -208,7 +244,7 @@ fn write_value(name: &mut Vec<u8>, placeholder: Placeholder, document: &Document
             Some(original) => push_value(name, original),
             None => name.extend_from_slice(base_name(document)?),
         },
-        Placeholder::Path => name.extend_from_slice(below_root(document)?),
+        Placeholder::Path => name.extend_from_slice(below_root(file)?),
     }
     Ok(())
 }
@@ -235,8 +271,8 @@ fn base_name<'a>(document: &DocumentFacts<'a>) -> Result<&'a [u8]> {
     }
 }
 
-fn below_root<'a>(document: &DocumentFacts<'a>) -> Result<&'a [u8]> {
-    match document.below_root {
+fn below_root<'a>(file: &FileFacts<'a>) -> Result<&'a [u8]> {
+    match file.below_root {
         Some(path) => Ok(path.as_os_str().as_bytes()),
         None => Err(NasSyncError::new(
             ErrorKind::Usage,
@@ -246,14 +282,14 @@ fn below_root<'a>(document: &DocumentFacts<'a>) -> Result<&'a [u8]> {
     }
 }
 
-fn date(document: &DocumentFacts<'_>, placeholder: &str) -> Result<NaiveDate> {
+fn date(document: &DocumentFacts<'_>, file: &FileFacts<'_>, placeholder: &str) -> Result<NaiveDate> {
     if let Some((column, text)) = document.odd_date {
         let text = format!("the layout has {placeholder}, but {column} is {text:?}, which is not understood as a date");
         return Err(NasSyncError::new(ErrorKind::NameUnsendable, text).with_solution(format!(
             "Write {column} as YYYY-MM-DD in the database, or choose a NAS_LAYOUT without {placeholder}."
         )));
     }
-    let date = document.date.or(document.created).or(document.modified);
+    let date = document.date.or(document.created).or(file.modified);
     let date = date.ok_or_else(|| missing(placeholder, "date, created_at and the file's own date"))?;
     // Other years have a sign or a fifth digit, and no document.
     if (0..=9999).contains(&date.year()) {
@@ -282,22 +318,23 @@ mod tests {
 
     fn facts<'a>() -> DocumentFacts<'a> {
         DocumentFacts {
-            id: &ID,
-            user_id: &USER,
-            path: Path::new("/srv/up/2024/scan 1.pdf"),
-            below_root: Some(Path::new("2024/scan 1.pdf")),
-            original_name: None,
-            doc_type: None,
-            file_type: None,
             date: NaiveDate::from_ymd_opt(2024, 1, 5),
-            created: None,
-            modified: None,
-            odd_date: None,
+            ..DocumentFacts::new(&ID, &USER, Path::new("/srv/up/2024/scan 1.pdf"))
         }
     }
 
+    const FILE: FileFacts<'static> = FileFacts { below_root: None, modified: None };
+
+    fn file<'a>() -> FileFacts<'a> {
+        FileFacts { below_root: Some(Path::new("2024/scan 1.pdf")), ..FILE }
+    }
+
     fn name(layout: &str, facts: &DocumentFacts<'_>) -> Result<String> {
-        Layout::parse(layout)?.name_for(facts).map(|name| String::from_utf8(name.as_bytes().to_vec()).unwrap())
+        name_with(layout, facts, &file())
+    }
+
+    fn name_with(layout: &str, facts: &DocumentFacts<'_>, file: &FileFacts<'_>) -> Result<String> {
+        Layout::parse(layout)?.name_for(facts, file).map(|name| String::from_utf8(name.as_bytes().to_vec()).unwrap())
     }
 
     #[test]
@@ -346,11 +383,15 @@ mod tests {
     #[test]
     fn the_day_comes_from_the_best_source() {
         let day = |day| NaiveDate::from_ymd_opt(2020, 2, day);
-        let all = DocumentFacts { date: day(1), created: day(2), modified: day(3), ..facts() };
+        let all = DocumentFacts { date: day(1), created: day(2), ..facts() };
+        let layout = Layout::parse("{day}-{id}").unwrap();
         assert_eq!(name("{day}-{id}", &all).unwrap(), "01-42");
         assert_eq!(name("{day}-{id}", &DocumentFacts { date: None, ..all }).unwrap(), "02-42");
-        assert_eq!(name("{day}-{id}", &DocumentFacts { date: None, created: None, ..all }).unwrap(), "03-42");
-        let none = DocumentFacts { date: None, created: None, modified: None, ..all };
+        assert!(!layout.needs_file_date(&DocumentFacts { date: None, ..all }));
+        let none = DocumentFacts { date: None, created: None, ..all };
+        assert!(layout.needs_file_date(&none) && !Layout::parse("{id}").unwrap().needs_file_date(&none));
+        let modified = FileFacts { modified: day(3), ..file() };
+        assert_eq!(name_with("{day}-{id}", &none, &modified).unwrap(), "03-42");
         let error = name("{day}-{id}", &none).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NameUnsendable);
         assert!(error.message().contains("{day}") && error.message().contains("created_at"), "{error}");
@@ -406,8 +447,9 @@ mod tests {
     #[test]
     fn bytes_of_file_names_survive() {
         let path = Path::new(OsStr::from_bytes(b"sub/caf\xe9\n-\x1b.pdf"));
-        let facts = DocumentFacts { path, below_root: Some(path), ..facts() };
-        let of = |layout| Layout::parse(layout).unwrap().name_for(&facts).unwrap().into_bytes();
+        let facts = DocumentFacts { path, ..facts() };
+        let file = FileFacts { below_root: Some(path), ..FILE };
+        let of = |layout| Layout::parse(layout).unwrap().name_for(&facts, &file).unwrap().into_bytes();
         assert_eq!(*of("flat"), *b"caf\xe9\n-\x1b.pdf");
         assert_eq!(*of("tree"), *b"sub/caf\xe9\n-\x1b.pdf");
         assert_eq!(*of("{id}/{name}"), *b"42/caf\xe9\n-\x1b.pdf");
@@ -423,13 +465,12 @@ mod tests {
 
     #[test]
     fn paths_need_the_upload_folder() {
-        let facts = DocumentFacts { below_root: None, ..facts() };
         for layout in ["tree", "{id}/{path}"] {
             assert!(Layout::parse(layout).unwrap().needs_root());
-            assert_eq!(name(layout, &facts).unwrap_err().kind(), ErrorKind::Usage);
+            assert_eq!(name_with(layout, &facts(), &FILE).unwrap_err().kind(), ErrorKind::Usage);
         }
         assert!(!Layout::parse("{id}/{name}").unwrap().needs_root());
-        let nameless = DocumentFacts { path: Path::new("a/.."), ..facts };
+        let nameless = DocumentFacts { path: Path::new("a/.."), ..facts() };
         assert_eq!(name("flat", &nameless).unwrap_err().kind(), ErrorKind::NameUnsendable);
     }
 
@@ -444,7 +485,7 @@ mod tests {
                 id: &id.into(), user_id: &user_id.into(), original_name: original.as_deref(), doc_type: doc_type.as_deref(), ..facts()
             };
             let layout = Layout::parse("{year}/{user_id}/{type}/{id} {name}").unwrap();
-            if let Ok(name) = layout.name_for(&facts) {
+            if let Ok(name) = layout.name_for(&facts, &file()) {
                 prop_assert_eq!(name.parents().count(), 3);
                 prop_assert!(!name.as_bytes().iter().any(u8::is_ascii_control));
             }
@@ -455,7 +496,7 @@ mod tests {
             if let Ok(layout) = Layout::parse(&template) {
                 // What parses gives a name for ordinary facts.
                 let facts = DocumentFacts { doc_type: Some("t"), ..facts() };
-                prop_assert!(layout.name_for(&facts).is_ok(), "{}", template);
+                prop_assert!(layout.name_for(&facts, &file()).is_ok(), "{}", template);
             }
         }
     }
