@@ -6,7 +6,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use nas_sync::internal::role::list::SendList;
 use nas_sync::internal::wire::Reader;
 use nas_sync::internal::wire::flist::{
-    Content, EndOfList, EntryKind, FileEntry, FileMeta, ListCoder, ListCoding, ListFields, ListOrder, Mtime,
+    Content, EndOfList, Entries, EntryKind, FileEntry, FileMeta, ListCoder, ListCoding, ListFields, ListOrder, Mtime,
     XflagCoding,
 };
 use nas_sync::internal::wire::int::IntCoding;
@@ -35,8 +35,9 @@ const OLD: ListCoding = ListCoding {
 };
 
 /// Documents as people keep them: folders of some hundred files, names that share their start, times that differ.
-fn entries() -> Vec<FileEntry> {
-    let entry = |number: usize| {
+fn entries() -> Entries {
+    let mut entries = Entries::default();
+    for number in 0..ENTRIES {
         let (folder, place) = (number / FILES_IN_A_FOLDER, number % FILES_IN_A_FOLDER);
         let is_folder = place == 0;
         let name = if is_folder {
@@ -51,15 +52,15 @@ fn entries() -> Vec<FileEntry> {
         meta.mtime = Mtime { seconds, nanoseconds: 0 };
         meta.permissions = if is_folder { 0o755 } else { 0o644 };
         (meta.uid, meta.gid) = (1000, 1000);
-        FileEntry::new(name.into_bytes(), kind, meta)
-    };
-    (0..ENTRIES).map(entry).collect()
+        entries.push(&FileEntry::new(name.as_bytes(), kind, meta));
+    }
+    entries
 }
 
-fn encode(coding: ListCoding, entries: &[FileEntry], out: &mut Vec<u8>) {
+fn encode(coding: ListCoding, entries: &Entries, out: &mut Vec<u8>) {
     let mut coder = ListCoder::new(coding, ListFields::default());
-    for entry in entries {
-        coder.put(entry, out);
+    for entry in entries.iter() {
+        coder.put(&entry, out);
     }
     coder.put_end(0, out);
 }
@@ -83,9 +84,11 @@ fn file_list(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let mut coder = ListCoder::new(coding, ListFields::default());
                 let mut reader = Reader::new(black_box(&wire));
+                let mut entries = Entries::default();
                 for _ in 0..ENTRIES {
-                    black_box(coder.take(&mut reader).expect("what was just encoded"));
+                    black_box(coder.take(&mut reader, &mut entries).expect("what was just encoded"));
                 }
+                entries
             });
         });
     }

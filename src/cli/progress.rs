@@ -95,7 +95,7 @@ impl Monitor for Bar {
     fn event(&self, event: Event<'_>) {
         match event {
             Event::Listed { bytes, .. } => self.add_total(bytes),
-            Event::FileStarted { entry, .. } => self.set_current(&entry.name),
+            Event::FileStarted { entry, .. } => self.set_current(entry.name),
             Event::Progress { bytes } => self.advance(bytes),
             _ => {}
         }

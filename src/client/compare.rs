@@ -195,8 +195,9 @@ async fn ask(
 ) -> Result<(Vec<FileReport>, Outcome)> {
     let listed = || reading.listed.iter().map(|&at| &reading.items[at]);
     let mut entries = file_list::entries(listed().map(|item| &item.name).zip(metas.iter().copied()), options);
-    let unheard_of = FileEntry::new(unheard_of(), EntryKind::File, FileMeta::default());
-    entries.push(FileEntry { tag: u32::try_from(metas.len()).ok(), ..unheard_of });
+    let name = unheard_of();
+    let unheard_of = FileEntry::new(&name, EntryKind::File, FileMeta::default());
+    entries.push(&FileEntry { tag: u32::try_from(metas.len()).ok(), ..unheard_of });
     let ledger = Arc::new(Ledger::new(Arc::new(Silent), metas.len() + 1));
     let push = Push {
         offer: Offer::default(),
@@ -376,12 +377,12 @@ impl Item {
 }
 
 impl Sources for Reading {
-    fn open(&self, entry: &FileEntry) -> Result<SourceFile> {
+    fn open(&self, entry: &FileEntry<'_>) -> Result<SourceFile> {
         let item = &self.items[*file_list::tagged(&self.listed, entry)?];
         SourceFile::open_document(self.root.as_deref(), &item.path).map(SourceFile::hashed)
     }
 
-    fn summed(&self, entry: &FileEntry, file: Result<&SourceFile, &NasSyncError>) {
+    fn summed(&self, entry: &FileEntry<'_>, file: Result<&SourceFile, &NasSyncError>) {
         let Ok(&at) = file_list::tagged(&self.listed, entry) else { return };
         let here = match file {
             Ok(file) if self.items[at].is_in(file) => Here::Same,

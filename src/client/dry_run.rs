@@ -21,7 +21,7 @@ use crate::session::{Contents, Outcome, Push, Receipts};
 use crate::text;
 use crate::transport::ExitStatus;
 use crate::tree::{RemoteName, SourceFile};
-use crate::wire::flist::{Content, EntryKind, FileEntry, FileMeta};
+use crate::wire::flist::{Content, Entries, EntryKind, FileEntry, FileMeta};
 use crate::wire::iflags::ItemFlags;
 use crate::wire::offer::Offer;
 use crate::wire::server_args::PushOptions;
@@ -69,9 +69,10 @@ pub(crate) async fn dry_run(
 ) -> Result<DryRun> {
     let ledger = Arc::new(Ledger::new(Arc::new(Silent), 2));
     let meta = FileMeta { permissions: 0o755, ..FileMeta::default() };
-    let entry = FileEntry::new(&b"."[..], EntryKind::Directory(Content::Unlisted), meta);
-    let unheard_of = FileEntry::new(unheard_of(), EntryKind::File, FileMeta::default());
-    let entries = vec![FileEntry { tag: Some(0), ..entry }, FileEntry { tag: Some(1), ..unheard_of }];
+    let entry = FileEntry::new(b".", EntryKind::Directory(Content::Unlisted), meta);
+    let name = unheard_of();
+    let unheard_of = FileEntry::new(&name, EntryKind::File, FileMeta::default());
+    let entries = [FileEntry { tag: Some(0), ..entry }, FileEntry { tag: Some(1), ..unheard_of }].into_iter().collect();
     let options = PushOptions { dry_run: true, times: false, ..capabilities.options(shape) };
     let destination = format!("{}/", folder.trim_end_matches('/'));
     let outcome = client.session(destination.as_bytes(), &options, push(client, entries, &ledger)).await?;
@@ -116,7 +117,7 @@ pub(super) async fn ask_about(
 async fn tell(
     client: &Client,
     folder: &str,
-    entries: Vec<FileEntry>,
+    entries: Entries,
     options: &PushOptions,
 ) -> Result<(Vec<Option<ItemFlags>>, Outcome)> {
     let files = entries.iter().filter(|entry| entry.tag.is_some()).count();
@@ -131,7 +132,7 @@ pub(super) fn unheard_of() -> Vec<u8> {
 }
 
 /// A session in which nothing is sent.
-fn push(client: &Client, entries: Vec<FileEntry>, ledger: &Arc<Ledger>) -> Push {
+fn push(client: &Client, entries: Entries, ledger: &Arc<Ledger>) -> Push {
     Push {
         offer: Offer::default(),
         list: SendList { entries, ..SendList::default() },
@@ -232,7 +233,7 @@ fn evidence(outcome: &Outcome) -> String {
 pub(super) struct NoSources;
 
 impl Sources for NoSources {
-    fn open(&self, _entry: &FileEntry) -> Result<SourceFile> {
+    fn open(&self, _entry: &FileEntry<'_>) -> Result<SourceFile> {
         Err(NasSyncError::new(ErrorKind::Internal, "a session without files was asked for one"))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::tree::RemoteName;
-use crate::wire::flist::{Content, EntryKind, FileEntry, FileMeta};
+use crate::wire::flist::{Content, Entries, EntryKind, FileEntry, FileMeta};
 use crate::wire::server_args::PushOptions;
 
 /// What a folder gets that has to be made on the way, before the NAS's own mask.
@@ -15,11 +15,11 @@ const FOLDER_PERMISSIONS: u16 = 0o755;
 pub(crate) fn entries<'f>(
     files: impl Iterator<Item = (&'f RemoteName, FileMeta)> + Clone,
     options: &PushOptions,
-) -> Vec<FileEntry> {
+) -> Entries {
     let folders: BTreeSet<&[u8]> = files.clone().flat_map(|(name, _)| name.parents()).collect();
     let content = if options.no_implied_dirs { Content::Implied } else { Content::Unlisted };
     let folder = FileMeta { permissions: FOLDER_PERMISSIONS, ..FileMeta::default() };
-    let file = |(tag, (name, meta)): (u32, (&RemoteName, FileMeta))| FileEntry {
+    let file = |(tag, (name, meta)): (u32, (&'f RemoteName, FileMeta))| FileEntry {
         tag: Some(tag),
         ..FileEntry::new(name.as_bytes(), EntryKind::File, meta)
     };
@@ -28,7 +28,7 @@ pub(crate) fn entries<'f>(
 }
 
 /// What belongs to an entry among things in the order of its list's files.
-pub(crate) fn tagged<'t, T>(things: &'t [T], entry: &FileEntry) -> Result<&'t T> {
+pub(crate) fn tagged<'t, T>(things: &'t [T], entry: &FileEntry<'_>) -> Result<&'t T> {
     let thing = entry.tag.and_then(|tag| things.get(tag as usize));
     thing.ok_or_else(|| NasSyncError::new(ErrorKind::Internal, "an entry is no file of the caller's"))
 }

@@ -1,5 +1,6 @@
 //! From what a person names to a file list and the files behind it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use crate::error::{NasSyncError, Result};
 use crate::role::list::{IdNames, SendList, Sources};
 use crate::tree::{self, Depth, Effect, Links, Operand, RemoteName, SourceFile, WalkOptions, WalkWarning};
 use crate::wire::flist::idlist::NamedId;
-use crate::wire::flist::{FileEntry, io_error};
+use crate::wire::flist::{Entries, FileEntry, FileMeta, io_error};
 use crate::wire::server_args::PushOptions;
 
 /// Which files a push sends.
@@ -104,23 +105,21 @@ fn prepare_named(pairs: Vec<(PathBuf, RemoteName)>, options: PushOptions) -> Pre
     Prepared { options, list, sources: Arc::new(NamedSources(paths)), warnings: Vec::new(), failures }
 }
 
-fn send_list(entries: Vec<FileEntry>, options: &PushOptions) -> SendList {
+fn send_list(entries: Entries, options: &PushOptions) -> SendList {
     let system = tree::IdNames::system();
-    let named_ids = |id_of: fn(&FileEntry) -> u32, name_of: &dyn Fn(u32) -> Option<&'static [u8]>| -> Vec<NamedId> {
-        let mut ids: Vec<u32> = entries.iter().map(id_of).collect();
-        ids.sort_unstable();
-        ids.dedup();
+    let named_ids = |id_of: fn(FileMeta) -> u32, name_of: &dyn Fn(u32) -> Option<&'static [u8]>| -> Vec<NamedId> {
+        let ids: BTreeSet<u32> = entries.iter().map(|entry| id_of(entry.meta)).collect();
         ids.into_iter().filter_map(|id| Some((id, Box::from(name_of(id)?)))).collect()
     };
     let names = (!options.numeric_ids).then(|| IdNames {
-        users: named_ids(|entry| entry.meta.uid, &|uid| system.user(uid)),
-        groups: named_ids(|entry| entry.meta.gid, &|gid| system.group(gid)),
+        users: named_ids(|meta| meta.uid, &|uid| system.user(uid)),
+        groups: named_ids(|meta| meta.gid, &|gid| system.group(gid)),
     });
     SendList { fields: options.list_fields(), names, errors: 0, entries }
 }
 
 impl Sources for tree::Sources {
-    fn open(&self, entry: &FileEntry) -> Result<SourceFile> {
+    fn open(&self, entry: &FileEntry<'_>) -> Result<SourceFile> {
         self.open(entry)
     }
 }
@@ -129,7 +128,7 @@ impl Sources for tree::Sources {
 struct NamedSources(Vec<PathBuf>);
 
 impl Sources for NamedSources {
-    fn open(&self, entry: &FileEntry) -> Result<SourceFile> {
+    fn open(&self, entry: &FileEntry<'_>) -> Result<SourceFile> {
         SourceFile::open(file_list::tagged(&self.0, entry)?)
     }
 }

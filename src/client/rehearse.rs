@@ -48,7 +48,7 @@ pub(crate) async fn rehearse(client: &Client, folder: &str, capabilities: &Capab
     let entry = FileEntry::new(name.as_bytes(), EntryKind::File, meta);
     let push = Push {
         offer: Offer::default(),
-        list: SendList { entries: vec![entry], ..SendList::default() },
+        list: SendList { entries: [entry].into_iter().collect(), ..SendList::default() },
         sources: Arc::new(NoSources),
         contents: Contents::Unsummed,
         receipts: Receipts::NotAsked,

@@ -1,7 +1,7 @@
 //! What a push did, counted.
 
 use crate::role::ledger::Totals;
-use crate::wire::flist::{EntryKind, FileEntry};
+use crate::wire::flist::{Entries, EntryKind};
 
 /// What a push did, in the words of `rsync --stats`. Sizes are bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,9 +41,9 @@ pub struct PushStats {
 
 impl PushStats {
     /// What is known before anything is sent.
-    pub(super) fn of_list(entries: &[FileEntry]) -> Self {
+    pub(super) fn of_list(entries: &Entries) -> Self {
         let mut stats = Self { entries: entries.len() as u64, ..Self::default() };
-        for entry in entries {
+        for entry in entries.iter() {
             match entry.kind {
                 EntryKind::File => stats.files += 1,
                 EntryKind::Directory(_) => stats.directories += 1,

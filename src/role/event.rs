@@ -50,14 +50,14 @@ pub enum Event<'a> {
     /// The receiver looked at an entry and says what differs there.
     Itemized {
         /// Its entry.
-        entry: &'a FileEntry,
+        entry: &'a FileEntry<'a>,
         /// What differs.
         flags: ItemFlags,
     },
     /// A file is being sent.
     FileStarted {
         /// Its entry.
-        entry: &'a FileEntry,
+        entry: &'a FileEntry<'a>,
     },
     /// More of the current file has been read and handed on.
     Progress {
@@ -67,7 +67,7 @@ pub enum Event<'a> {
     /// A file has been sent; it is not stored yet.
     FileSent {
         /// Its entry.
-        entry: &'a FileEntry,
+        entry: &'a FileEntry<'a>,
         /// How.
         stats: FileStats,
         /// Whether it stayed the same meanwhile.
@@ -78,14 +78,14 @@ pub enum Event<'a> {
     /// A file could not be sent.
     FileFailed {
         /// Its entry.
-        entry: &'a FileEntry,
+        entry: &'a FileEntry<'a>,
         /// Why.
         error: &'a NasSyncError,
     },
     /// The receiver says that the file is stored.
     Acknowledged {
         /// Its entry.
-        entry: &'a FileEntry,
+        entry: &'a FileEntry<'a>,
     },
     /// A text from the other side, not yet escaped.
     Text {

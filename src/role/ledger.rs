@@ -93,7 +93,7 @@ impl Account {
         match event {
             Event::Itemized { entry, flags } => {
                 if flags.has(ItemFlags::NEW) {
-                    *self.totals.created(&entry.kind) += 1;
+                    *self.totals.created(entry.kind) += 1;
                 }
                 self.file(entry, |file| file.flags = Some(*flags));
             }
@@ -113,7 +113,7 @@ impl Account {
                 });
             }
             Event::FileFailed { entry, error } => {
-                self.failures.push((entry.name.clone(), (*error).clone()));
+                self.failures.push((entry.name.into(), (*error).clone()));
                 self.file(entry, |file| {
                     file.failure = Some((*error).clone());
                     file.ended = Some(Instant::now());
@@ -128,7 +128,7 @@ impl Account {
         }
     }
 
-    fn file(&mut self, entry: &FileEntry, note: impl FnOnce(&mut FileReport)) {
+    fn file(&mut self, entry: &FileEntry<'_>, note: impl FnOnce(&mut FileReport)) {
         if let Some(file) = entry.tag.and_then(|tag| self.files.get_mut(tag as usize)) {
             note(file);
         }
@@ -136,7 +136,7 @@ impl Account {
 }
 
 impl Totals {
-    fn created(&mut self, kind: &EntryKind) -> &mut u64 {
+    fn created(&mut self, kind: EntryKind<'_>) -> &mut u64 {
         match kind {
             EntryKind::File => &mut self.created_files,
             EntryKind::Directory(_) => &mut self.created_directories,

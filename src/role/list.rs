@@ -1,10 +1,10 @@
 //! The list of files that a sender offers, in the order in which both ends number it.
 
-use crate::delta::StrongSum;
+use crate::delta::{Digest, StrongSum};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::tree::source::SourceFile;
 use crate::wire::flist::idlist::{self, NamedId};
-use crate::wire::flist::{EndOfList, EntryKind, FileEntry, ListCoder, ListFields, ListOrder};
+use crate::wire::flist::{EndOfList, Entries, EntryKind, FileEntry, ListCoder, ListFields, ListOrder};
 use crate::wire::mux::Message;
 use crate::wire::negotiated::Negotiated;
 
@@ -16,17 +16,17 @@ const SUM_READ_LEN: usize = 256 * 1024;
 /// Opens the files of a list, which are known by the tags of their entries.
 pub trait Sources: Send + Sync {
     /// Opens one file for reading.
-    fn open(&self, entry: &FileEntry) -> Result<SourceFile>;
+    fn open(&self, entry: &FileEntry<'_>) -> Result<SourceFile>;
 
     /// Told when a file has been read for its digest in the list, or could not be.
-    fn summed(&self, _entry: &FileEntry, _file: Result<&SourceFile, &NasSyncError>) {}
+    fn summed(&self, _entry: &FileEntry<'_>, _file: Result<&SourceFile, &NasSyncError>) {}
 }
 
 /// What is sent: entries in no order, and what their optional fields mean.
 #[derive(Debug, Clone, Default)]
 pub struct SendList {
     /// The entries. No name may occur twice.
-    pub entries: Vec<FileEntry>,
+    pub entries: Entries,
     /// The optional fields of each entry.
     pub fields: ListFields,
     /// Names of the user ids that occur; `None` when ids travel without names.
@@ -44,11 +44,11 @@ pub struct IdNames {
     pub groups: Vec<NamedId>,
 }
 
-fn sum_content(file: &mut SourceFile, sum: StrongSum, buffer: &mut [u8]) -> Result<Box<[u8]>> {
+fn sum_content(file: &mut SourceFile, sum: StrongSum, buffer: &mut [u8]) -> Result<Digest> {
     let mut hasher = sum.hasher();
     loop {
         match file.read(buffer)? {
-            0 => return Ok(hasher.finish().as_bytes().into()),
+            0 => return Ok(hasher.finish()),
             len => hasher.update(&buffer[..len]),
         }
     }
@@ -57,7 +57,7 @@ fn sum_content(file: &mut SourceFile, sum: StrongSum, buffer: &mut [u8]) -> Resu
 /// A list whose entries stand in the order in which both ends number them.
 #[derive(Debug)]
 pub struct FileList {
-    entries: Vec<FileEntry>,
+    entries: Entries,
     fields: ListFields,
     names: Option<IdNames>,
     errors: i32,
@@ -68,14 +68,20 @@ impl SendList {
     pub fn sum_contents(&mut self, sources: &dyn Sources, sum: StrongSum) {
         self.fields.digest = Some(sum.algorithm.digest_len());
         let mut buffer = vec![0; SUM_READ_LEN];
-        for entry in self.entries.iter_mut().filter(|entry| entry.kind == EntryKind::File) {
+        let mut sum_of = |entry: &FileEntry<'_>| {
             let summed = sources.open(entry).and_then(|mut file| {
                 let digest = sum_content(&mut file, sum, &mut buffer)?;
                 Ok((file, digest))
             });
             sources.summed(entry, summed.as_ref().map(|(file, _)| file));
-            entry.digest = summed.ok().map(|(_, digest)| digest);
+            summed.ok().map(|(_, digest)| digest)
+        };
+        let mut summed = Entries::default();
+        for entry in self.entries.iter() {
+            let digest = if entry.kind == EntryKind::File { sum_of(&entry) } else { None };
+            summed.push(&FileEntry { digest: digest.as_ref().map(Digest::as_bytes), ..entry });
         }
+        self.entries = summed;
     }
 
     /// Sorts the list as the session's protocol numbers it.
@@ -83,7 +89,7 @@ impl SendList {
         if self.entries.len() >= i32::MAX as usize {
             return Err(NasSyncError::new(ErrorKind::Usage, "a list holds at most 2^31-2 files"));
         }
-        self.entries.sort_by(|a, b| order.compare(a.sort_key(), b.sort_key()));
+        self.entries.sort(order);
         Ok(FileList { entries: self.entries, fields: self.fields, names: self.names, errors: self.errors })
     }
 }
@@ -106,7 +112,7 @@ impl FileList {
     }
 
     /// The entry of a number.
-    pub fn get(&self, ndx: i32) -> Option<&FileEntry> {
+    pub fn get(&self, ndx: i32) -> Option<FileEntry<'_>> {
         self.entries.get(usize::try_from(ndx).ok()?)
     }
 
@@ -118,8 +124,8 @@ impl FileList {
     /// Writes the whole list, its id names and its errors.
     pub fn send(&self, negotiated: &Negotiated, out: &mut Outbox) -> Result<()> {
         let mut coder = ListCoder::new(negotiated.list, self.fields);
-        for entry in &self.entries {
-            coder.put(entry, out.frame());
+        for entry in self.entries.iter() {
+            coder.put(&entry, out.frame());
             out.settle()?;
         }
         coder.put_end(self.errors, out.frame());

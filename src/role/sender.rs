@@ -204,12 +204,13 @@ impl Sender<'_> {
                 _ => Err(protocol(format!("file {ndx} was asked for, the list has {}", list.len()))),
             };
         };
+        let entry = &entry;
         self.monitor.event(Event::Itemized { entry, flags: item.flags });
         if !item.flags.has(ItemFlags::TRANSFER) {
             return self.echo(ndx, &item);
         }
         let times = usize::try_from(ndx).ok().and_then(|ndx| self.sent.get_mut(ndx));
-        match (&entry.kind, phase, times) {
+        match (entry.kind, phase, times) {
             (EntryKind::File, Phase::Data, Some(times)) if *times < 2 => *times += 1,
             _ => return Err(protocol(format!("the data of entry {ndx} was asked for when it may not be"))),
         }
@@ -276,7 +277,7 @@ impl Sender<'_> {
         Ok(kept)
     }
 
-    fn send_file(&mut self, entry: &FileEntry, mut source: SourceFile, sums: Option<&BlockSums>) -> Result<()> {
+    fn send_file(&mut self, entry: &FileEntry<'_>, mut source: SourceFile, sums: Option<&BlockSums>) -> Result<()> {
         let head = sums.map_or(SumHead::EMPTY, BlockSums::head);
         sums::encode_head(&head, self.port.outbox.frame());
         let mut hasher = self.negotiated.file_sum.hasher();
@@ -305,7 +306,7 @@ impl Sender<'_> {
         self.port.outbox.settle()
     }
 
-    fn send_rehearsed(&mut self, entry: &FileEntry) -> Result<()> {
+    fn send_rehearsed(&mut self, entry: &FileEntry<'_>) -> Result<()> {
         sums::encode_head(&SumHead::EMPTY, self.port.outbox.frame());
         self.tokens.end(self.port.outbox.frame()).map_err(internal)?;
         self.put_whole_sum(self.negotiated.file_sum.hasher(), WholeSum::Invalid);

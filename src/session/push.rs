@@ -91,7 +91,7 @@ impl Acknowledgements {
         let known = usize::try_from(ndx).ok().and_then(|ndx| self.known.get_mut(ndx));
         if known.is_some_and(|known| !std::mem::replace(known, true)) {
             timer.progress();
-            self.monitor.event(Event::Acknowledged { entry });
+            self.monitor.event(Event::Acknowledged { entry: &entry });
         }
         Ok(())
     }
@@ -105,9 +105,9 @@ mod tests {
 
     #[test]
     fn an_acknowledgement_that_comes_twice_counts_once_and_one_of_no_file_is_an_error() {
-        let entry = |name: &[u8], kind| FileEntry::new(name, kind, FileMeta::default());
-        let file = FileEntry { tag: Some(0), ..entry(b"a/b", EntryKind::File) };
-        let entries = vec![entry(b"a", EntryKind::Directory(Content::Unlisted)), file];
+        let folder = FileEntry::new(b"a", EntryKind::Directory(Content::Unlisted), FileMeta::default());
+        let file = FileEntry::new(b"a/b", EntryKind::File, FileMeta::default());
+        let entries = [folder, FileEntry { tag: Some(0), ..file }].into_iter().collect();
         let list = Arc::new(SendList { entries, ..SendList::default() }.number(ListOrder::FilesFirst).unwrap());
         let ledger = Arc::new(Ledger::new(Arc::new(crate::role::event::Silent), 1));
         let mut acknowledgements = Acknowledgements::new(list, Arc::clone(&ledger) as Arc<dyn Monitor>);

@@ -25,7 +25,7 @@ use super::refusal::cannot_open;
 use super::source::SourceFile;
 use crate::error::Result;
 use crate::text;
-use crate::wire::flist::{Content, EntryKind, FileEntry};
+use crate::wire::flist::{Content, Entries, EntryKind, FileEntry};
 
 /// What to do with a symlink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,8 +67,8 @@ pub struct WalkOptions {
 pub struct Listing {
     /// Opens the entries.
     pub sources: Sources,
-    /// In no order; about 150 bytes each with a name of 40. The tag of an entry is its base: see [`Sources`].
-    pub entries: Vec<FileEntry>,
+    /// In no order. The tag of an entry is its base: see [`Sources`].
+    pub entries: Entries,
 }
 
 /// The folders that the names are relative to. It stays when the entries have been moved elsewhere.
@@ -80,11 +80,11 @@ pub struct Sources {
 
 impl Sources {
     /// The local path of an entry of the same listing, for opening by others and for messages.
-    pub fn local_path(&self, entry: &FileEntry) -> PathBuf {
-        local_path(self.base(entry), &entry.name)
+    pub fn local_path(&self, entry: &FileEntry<'_>) -> PathBuf {
+        local_path(self.base(entry), entry.name)
     }
 
-    fn base(&self, entry: &FileEntry) -> &Path {
+    fn base(&self, entry: &FileEntry<'_>) -> &Path {
         let base = entry.tag.and_then(|base| self.bases.get(base as usize));
         base.map_or(Path::new("."), PathBuf::as_path)
     }
@@ -92,13 +92,13 @@ impl Sources {
     /// Opens an entry of the same listing that is a file. Unless links are followed, a symlink that has appeared since
     /// the walk is refused, at the end of the name (`SourceNotRegular`) and on the way (`SourceOutside`).
     /// Else fails like [`SourceFile::open`].
-    pub fn open(&self, entry: &FileEntry) -> Result<SourceFile> {
+    pub fn open(&self, entry: &FileEntry<'_>) -> Result<SourceFile> {
         let path = self.local_path(entry);
         if self.links == Links::Follow {
             return SourceFile::open_following(&path);
         }
         let folder = open_base(self.base(entry)).map_err(|errno| cannot_open(&path, errno))?;
-        SourceFile::open_below(folder.as_fd(), &entry.name, &path)
+        SourceFile::open_below(folder.as_fd(), entry.name, &path)
     }
 }
 
@@ -184,10 +184,11 @@ impl fmt::Display for WalkWarning {
 pub fn walk(
     operands: &[Operand],
     options: WalkOptions,
-    keep: &mut dyn FnMut(&[u8], &EntryKind) -> bool,
+    keep: &mut dyn FnMut(&[u8], EntryKind<'_>) -> bool,
     warn: &mut dyn FnMut(WalkWarning),
 ) -> Listing {
-    let mut walker = Walker { options, keep, warn, bases: Vec::new(), entries: Vec::new(), pending: Vec::new() };
+    let mut walker =
+        Walker { options, keep, warn, bases: Vec::new(), entries: Entries::default(), pending: Vec::new() };
     let mut known: HashMap<&Path, u32> = HashMap::new();
     let mut overlap = false;
     for operand in operands {
@@ -241,10 +242,10 @@ struct Seen<'a> {
 
 struct Walker<'a> {
     options: WalkOptions,
-    keep: &'a mut dyn FnMut(&[u8], &EntryKind) -> bool,
+    keep: &'a mut dyn FnMut(&[u8], EntryKind<'_>) -> bool,
     warn: &'a mut dyn FnMut(WalkWarning),
     bases: Vec<PathBuf>,
-    entries: Vec<FileEntry>,
+    entries: Entries,
     pending: Vec<Pending>,
 }
 
@@ -264,7 +265,7 @@ impl Walker<'_> {
         };
         let ground = Ground { base, folder, dev: stat.st_dev };
         let seen = Seen { folder: ground.folder.as_fd(), file_name, stat, operand: true };
-        self.add(&ground, name.into(), &seen, None);
+        self.add(&ground, name, &seen, None);
         while let Some(folder) = self.pending.pop() {
             self.read_folder(&ground, &folder);
         }
@@ -279,8 +280,9 @@ impl Walker<'_> {
     }
 
     fn read_folder(&mut self, ground: &Ground, pending: &Pending) {
-        let name = self.entries[pending.entry].name.clone();
-        let prefix = if *name == *b"." { &b""[..] } else { &name };
+        let Some(FileEntry { name, .. }) = self.entries.get(pending.entry) else { return };
+        let shown = name.to_vec();
+        let prefix = if shown == b"." { &b""[..] } else { &shown };
         let opened = match self.options.links {
             Links::Follow => beneath::open_listing_following(ground.folder.as_fd(), prefix),
             Links::Skip | Links::Keep => beneath::open_listing(ground.folder.as_fd(), prefix),
@@ -288,18 +290,24 @@ impl Walker<'_> {
         let listing = opened.and_then(|folder| Ok((Dir::read_from(&folder)?, folder)));
         let (listing, folder) = match listing {
             Ok(listing) => listing,
-            Err(errno) => return self.warn_of(ground, &name, gone_or_unreadable(errno)),
+            Err(errno) => return self.warn_of(ground, &shown, gone_or_unreadable(errno)),
         };
+        let mut name = prefix.to_vec();
+        if !name.is_empty() {
+            name.push(b'/');
+        }
+        let start = name.len();
         for item in listing {
             let item = match item {
                 Ok(item) => item,
-                Err(errno) => return self.warn_of(ground, &name, Reason::Unreadable(errno.into())),
+                Err(errno) => return self.warn_of(ground, &shown, Reason::Unreadable(errno.into())),
             };
             let file_name = item.file_name().to_bytes();
             if matches!(file_name, b"." | b"..") {
                 continue;
             }
-            let name = join(prefix, file_name);
+            name.truncate(start);
+            name.extend_from_slice(file_name);
             if let Err(fault) = RemoteName::check(&name) {
                 self.warn_of(ground, &name, Reason::Name(fault));
                 continue;
@@ -308,7 +316,7 @@ impl Walker<'_> {
             match rustix::fs::statat(&folder, file_name, self.stat_flags()) {
                 Ok(stat) => {
                     let seen = Seen { folder: folder.as_fd(), file_name, stat, operand: false };
-                    self.add(ground, name, &seen, pending.trail.as_ref());
+                    self.add(ground, &name, &seen, pending.trail.as_ref());
                 }
                 // A link that leads nowhere has not vanished.
                 Err(errno) if is_symlink(folder.as_fd(), file_name) => {
@@ -319,49 +327,50 @@ impl Walker<'_> {
         }
     }
 
-    fn add(&mut self, ground: &Ground, name: Box<[u8]>, seen: &Seen<'_>, above: Option<&Rc<Trail>>) {
+    fn add(&mut self, ground: &Ground, name: &[u8], seen: &Seen<'_>, above: Option<&Rc<Trail>>) {
         let mut meta = meta_of(&seen.stat);
         let mut trail = None;
+        let target;
         let kind = match FileType::from_raw_mode(seen.stat.st_mode) {
             FileType::RegularFile => EntryKind::File,
             FileType::Directory if self.options.depth == Depth::FilesOnly => {
-                return self.warn_of(ground, &name, Reason::Folder);
+                return self.warn_of(ground, name, Reason::Folder);
             }
             FileType::Directory => {
                 if self.options.links == Links::Follow {
                     let (dev, ino) = (seen.stat.st_dev, seen.stat.st_ino);
                     if Trail::holds(above, dev, ino) {
-                        return self.warn_of(ground, &name, Reason::Loop);
+                        return self.warn_of(ground, name, Reason::Loop);
                     }
                     trail = Some(Rc::new(Trail { dev, ino, above: above.cloned() }));
                 }
-                EntryKind::Directory(match self.enters(ground, &name, &seen.stat) {
+                EntryKind::Directory(match self.enters(ground, name, &seen.stat) {
                     false => Content::Unlisted,
                     true if seen.operand => Content::Argument,
                     true => Content::Listed,
                 })
             }
             FileType::Symlink if self.options.links == Links::Skip => {
-                return self.warn_of(ground, &name, Reason::Symlink);
+                return self.warn_of(ground, name, Reason::Symlink);
             }
             FileType::Symlink => match rustix::fs::readlinkat(seen.folder, seen.file_name, Vec::new()) {
-                Ok(target) => {
-                    let target = target.into_bytes().into_boxed_slice();
+                Ok(read) => {
+                    target = read;
                     // Some file systems give a link's size as 0; a list carries the length of what it holds.
-                    meta.size = target.len() as u64;
-                    EntryKind::Symlink(target)
+                    meta.size = target.as_bytes().len() as u64;
+                    EntryKind::Symlink(target.as_bytes())
                 }
-                Err(errno) => return self.warn_of(ground, &name, gone_or_unreadable(errno)),
+                Err(errno) => return self.warn_of(ground, name, gone_or_unreadable(errno)),
             },
-            _ => return self.warn_of(ground, &name, Reason::Special),
+            _ => return self.warn_of(ground, name, Reason::Special),
         };
-        if *name != *b"." && !(self.keep)(&name, &kind) {
+        if name != b"." && !(self.keep)(name, kind) {
             return;
         }
         if matches!(kind, EntryKind::Directory(Content::Argument | Content::Listed)) {
             self.pending.push(Pending { entry: self.entries.len(), trail });
         }
-        self.entries.push(FileEntry { tag: Some(ground.base), ..FileEntry::new(name, kind, meta) });
+        self.entries.push(&FileEntry { tag: Some(ground.base), ..FileEntry::new(name, kind, meta) });
     }
 
     fn enters(&self, ground: &Ground, name: &[u8], stat: &Stat) -> bool {
@@ -372,24 +381,14 @@ impl Walker<'_> {
         }
     }
 
-    /// Operands can overlap. Folders of one name become one; of the rest a folder wins, as it does for receivers, and
-    /// else the first operand.
+    /// Operands can overlap. Folders of one name become one; the same file named twice is no loss.
     fn drop_repeated_names(&mut self) {
-        // A stable sort: entries of one name stay in the order of the operands.
-        self.entries.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| b.kind.is_dir().cmp(&a.kind.is_dir())));
         let (bases, warn) = (&self.bases, &mut self.warn);
-        let path = |entry: &FileEntry| local_path(&bases[entry.tag.unwrap_or_default() as usize], &entry.name);
-        self.entries.dedup_by(|later, first| {
-            if later.name != first.name {
-                return false;
+        let path = |entry: FileEntry<'_>| local_path(&bases[entry.tag.unwrap_or_default() as usize], entry.name);
+        self.entries.unite_names(|dropped, kept| {
+            if !(dropped.kind.is_dir() && kept.kind.is_dir()) && dropped.tag != kept.tag {
+                warn(WalkWarning::new(path(dropped), Reason::SameNameAs(path(kept))));
             }
-            match (&mut first.kind, &later.kind) {
-                (EntryKind::Directory(content), EntryKind::Directory(also)) => *content = (*content).min(*also),
-                // The same file named twice is no loss.
-                _ if later.tag == first.tag => {}
-                _ => warn(WalkWarning::new(path(later), Reason::SameNameAs(path(first)))),
-            }
-            true
         });
     }
 }
@@ -404,10 +403,6 @@ impl Trail {
         }
         false
     }
-}
-
-fn join(prefix: &[u8], file_name: &[u8]) -> Box<[u8]> {
-    if prefix.is_empty() { file_name.into() } else { [prefix, b"/", file_name].concat().into_boxed_slice() }
 }
 
 fn gone_or_unreadable(errno: Errno) -> Reason {

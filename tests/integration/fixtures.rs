@@ -70,7 +70,8 @@ pub struct Case {
 /// One entry and its contents.
 #[derive(Debug)]
 pub struct Planned {
-    pub entry: FileEntry,
+    /// Its bytes are leaked, as a case is read once in a run.
+    pub entry: FileEntry<'static>,
     pub content: Vec<u8>,
     /// What the server has under that name.
     pub basis: Option<Vec<u8>>,
@@ -139,7 +140,7 @@ impl Case {
     }
 
     pub fn list(&self) -> SendList {
-        let tagged = |(tag, planned): (u32, &Planned)| with!(planned.entry.clone(), tag: Some(tag));
+        let tagged = |(tag, planned): (u32, &Planned)| with!(planned.entry, tag: Some(tag));
         let entries = (0..).zip(&self.entries).map(tagged).collect();
         SendList { entries, fields: self.fields(), names: self.names.clone(), errors: self.errors }
     }
@@ -152,10 +153,10 @@ impl Planned {
             "file" => EntryKind::File,
             "argument" => EntryKind::Directory(Content::Argument),
             "directory" => EntryKind::Directory(Content::Listed),
-            "symlink" => EntryKind::Symlink(table.take("target").into_bytes().into()),
+            "symlink" => EntryKind::Symlink(table.take("target").leak().as_bytes()),
             other => panic!("no such kind: {other}"),
         };
-        let size = match &kind {
+        let size = match kind {
             EntryKind::File => content.len(),
             EntryKind::Symlink(target) => target.len(),
             _ => 4096,
@@ -166,7 +167,7 @@ impl Planned {
             gid: number("gid"),
             mtime: Mtime { nanoseconds: number("mtime_ns"), seconds: table.take("mtime").parse().unwrap() },
             permissions: u16::from_str_radix(&table.take("permissions"), 8).unwrap());
-        let entry = FileEntry::new(table.take("name").into_bytes(), kind, meta);
+        let entry = FileEntry::new(table.take("name").leak().as_bytes(), kind, meta);
         let basis = table.find("basis").map(|recipe| cook(&recipe));
         let before = table.find("before").map(|recipe| cook(&recipe));
         let vanished = table.find("vanished").is_some();
@@ -319,7 +320,7 @@ impl Files {
 }
 
 impl Sources for Files {
-    fn open(&self, entry: &FileEntry) -> Result<SourceFile, NasSyncError> {
+    fn open(&self, entry: &FileEntry<'_>) -> Result<SourceFile, NasSyncError> {
         let index = position(entry);
         let path = self.folder.path().join(index.to_string());
         let source = SourceFile::open(&path);
@@ -331,7 +332,7 @@ impl Sources for Files {
 }
 
 /// Where a case names an entry.
-fn position(entry: &FileEntry) -> usize {
+fn position(entry: &FileEntry<'_>) -> usize {
     entry.tag.unwrap() as usize
 }
 

@@ -10,7 +10,7 @@ use nas_sync::internal::role::sender::{ChangedFile, Mode};
 use nas_sync::internal::session::{self, Contents, Outcome, Push, Receipts};
 use nas_sync::internal::transport::local;
 use nas_sync::internal::tree::SourceFile;
-use nas_sync::internal::wire::flist::{EntryKind, FileEntry, FileMeta, Mtime};
+use nas_sync::internal::wire::flist::{Entries, EntryKind, FileEntry, FileMeta, Mtime};
 use nas_sync::internal::wire::offer::{ChecksumChoice, CompressionChoice, Offer, Protocol};
 use nas_sync::internal::wire::server_args::PushOptions;
 use nas_sync::internal::wire::token::TokenCoding;
@@ -22,7 +22,7 @@ use crate::support::{noise, with};
 struct Folder(Vec<PathBuf>);
 
 impl Sources for Folder {
-    fn open(&self, entry: &FileEntry) -> Result<SourceFile, NasSyncError> {
+    fn open(&self, entry: &FileEntry<'_>) -> Result<SourceFile, NasSyncError> {
         SourceFile::open(&self.0[entry.tag.unwrap() as usize])
     }
 }
@@ -63,14 +63,14 @@ async fn push_files(files: &[PathBuf], to: &Path, offer: Offer, options: PushOpt
 fn prepare(files: &[PathBuf], offer: Offer, options: &PushOptions) -> (Push, Arc<Record>) {
     use std::os::unix::ffi::OsStrExt as _;
     use std::os::unix::fs::MetadataExt as _;
-    let entry = |(tag, path): (u32, &PathBuf)| {
+    let mut entries = Entries::default();
+    for (tag, path) in (0..).zip(files) {
         let meta = path.metadata().unwrap();
         let mtime = Mtime { seconds: meta.mtime(), nanoseconds: u32::try_from(meta.mtime_nsec()).unwrap() };
         let meta = with!(FileMeta::default(), size: meta.len(), mtime: mtime, permissions: 0o644);
         let name = path.file_name().unwrap().as_bytes();
-        with!(FileEntry::new(name, EntryKind::File, meta), tag: Some(tag))
-    };
-    let entries = (0..).zip(files).map(entry).collect();
+        entries.push(&with!(FileEntry::new(name, EntryKind::File, meta), tag: Some(tag)));
+    }
     let record = Arc::new(Record::default());
     let push = Push {
         offer,
@@ -169,7 +169,7 @@ async fn an_older_copy_is_updated_by_delta_under_every_offer() {
 struct Slow(Folder, Duration);
 
 impl Sources for Slow {
-    fn open(&self, entry: &FileEntry) -> Result<SourceFile, NasSyncError> {
+    fn open(&self, entry: &FileEntry<'_>) -> Result<SourceFile, NasSyncError> {
         // More time than the idle limit is what is tested.
         std::thread::sleep(self.1);
         self.0.open(entry)

@@ -139,12 +139,11 @@ fn three_gigabytes_cross_the_default_limit_of_a_session_key_in_little_memory() {
     assert!(seen >= 3, "{seen} key exchanges");
 }
 
-#[test]
-fn a_hundred_thousand_files_arrive_in_little_memory() {
-    const FILES: u32 = 100_000;
+/// Pushes so many tiny files and returns the peak memory.
+fn push_files(files: u64) -> u64 {
     let (sshd, folder) = (server(), folder());
     let [source, to] = ["source", "to"].map(|name| folder.path().join(name));
-    for at in 0..FILES {
+    for at in 0..files {
         let below = source.join(format!("{:03}", at / 1000));
         if at % 1000 == 0 {
             fs::create_dir_all(&below).unwrap();
@@ -153,9 +152,24 @@ fn a_hundred_thousand_files_arrive_in_little_memory() {
         fs::write(below.join(format!("document-{at:06}.pdf")), &[b'x'; 64][..at as usize % 64]).unwrap();
     }
     let peak = push(&sshd, &["-rt"], &source.join(""), &to);
-    for at in 0..FILES {
+    for at in 0..files {
         let stored = to.join(format!("{:03}/document-{at:06}.pdf", at / 1000));
-        assert_eq!(stored.metadata().unwrap().size(), u64::from(at % 64), "{}", stored.display());
+        assert_eq!(stored.metadata().unwrap().size(), at % 64, "{}", stored.display());
     }
-    assert!(peak < 60 * MIB, "{} MiB", peak / MIB);
+    peak
+}
+
+#[test]
+fn a_hundred_thousand_files_arrive_in_little_memory() {
+    let peak = push_files(100_000);
+    assert!(peak < 32 * MIB, "{} MiB", peak / MIB);
+}
+
+#[test]
+fn a_million_files_arrive_in_less_than_100_megabytes() {
+    if !is_long() {
+        return;
+    }
+    let peak = push_files(1_000_000);
+    assert!(peak < 100_000_000, "{peak} bytes");
 }

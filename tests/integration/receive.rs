@@ -4,7 +4,7 @@
 use nas_sync::internal::delta::{BlockSums, Patch, PatchOp, SumHead};
 use nas_sync::internal::wire::Reader;
 use nas_sync::internal::wire::flist::idlist;
-use nas_sync::internal::wire::flist::{EndOfList, EntryKind, ListCoder, Listed};
+use nas_sync::internal::wire::flist::{EndOfList, Entries, EntryKind, ListCoder, Listed};
 use nas_sync::internal::wire::iflags::{Item, ItemFlags};
 use nas_sync::internal::wire::ndx::{self, NdxCoder};
 use nas_sync::internal::wire::negotiated::{Goodbye, Negotiated};
@@ -47,10 +47,17 @@ fn the_recorded_lists_hold_the_entries() {
 /// Reads the file list and what follows it, and checks all of it.
 fn take_list(case: &Case, negotiated: &Negotiated, reader: &mut Reader<'_>) {
     let mut coder = ListCoder::new(negotiated.list, case.fields());
+    let mut entries = Entries::default();
     for (_, entry) in arriving(case, negotiated) {
-        assert_eq!(coder.take(reader), Ok(Listed::Entry(entry)), "{}", case.name);
+        assert_eq!(coder.take(reader, &mut entries), Ok(Listed::Entry), "{}", case.name);
+        assert_eq!(entries.iter().last(), Some(entry), "{}", case.name);
     }
-    assert_eq!(coder.take(reader), Ok(Listed::End { errors: errors_in_list_end(case, negotiated) }), "{}", case.name);
+    assert_eq!(
+        coder.take(reader, &mut entries),
+        Ok(Listed::End { errors: errors_in_list_end(case, negotiated) }),
+        "{}",
+        case.name
+    );
     if let Some(names) = &case.names {
         for names in [&names.users, &names.groups] {
             for name in names.iter().filter(|(id, _)| *id != 0) {

@@ -185,12 +185,13 @@ fn the_fixtures_are_those_that_are_tested() {
 }
 
 /// The entries as they arrive: in the session's order, without what its coding cannot carry.
-pub fn arriving(case: &Case, negotiated: &Negotiated) -> Vec<(usize, FileEntry)> {
+pub fn arriving(case: &Case, negotiated: &Negotiated) -> Vec<(usize, FileEntry<'static>)> {
     let fields = case.fields();
     let list = case.list().number(negotiated.order).unwrap();
     let numbers = 0..i32::try_from(list.len()).unwrap();
     let arriving = numbers.map(|ndx| {
-        let mut entry = list.get(ndx).unwrap().clone();
+        let tag = list.get(ndx).unwrap().tag.unwrap() as usize;
+        let mut entry = case.entries[tag].entry;
         let meta = &mut entry.meta;
         meta.mtime.nanoseconds = if negotiated.list.nanoseconds { meta.mtime.nanoseconds } else { 0 };
         meta.uid = if fields.owner { meta.uid } else { 0 };
@@ -198,9 +199,9 @@ pub fn arriving(case: &Case, negotiated: &Negotiated) -> Vec<(usize, FileEntry)>
         if let EntryKind::Symlink(target) = &mut entry.kind
             && !fields.links
         {
-            *target = Box::default();
+            *target = &[];
         }
-        (entry.tag.take().unwrap() as usize, entry)
+        (tag, entry)
     });
     arriving.collect()
 }

@@ -75,11 +75,16 @@ impl Place {
         let meta = self.file.metadata().unwrap();
         let mtime = Mtime { seconds: meta.mtime(), nanoseconds: u32::try_from(meta.mtime_nsec()).unwrap() };
         let meta = with!(FileMeta::default(), size: meta.len(), mtime: mtime, permissions: 0o644);
-        let entry = FileEntry::new(&b"big.bin"[..], EntryKind::File, meta);
+        let entry = FileEntry::new(b"big.bin", EntryKind::File, meta);
         let heard = Arc::new(Heard::default());
         let push = Push {
             offer,
-            list: SendList { entries: vec![entry], fields: options.list_fields(), names: None, errors: 0 },
+            list: SendList {
+                entries: [entry].into_iter().collect(),
+                fields: options.list_fields(),
+                names: None,
+                errors: 0,
+            },
             sources: Arc::new(OneFile(self.file.clone())),
             contents: Contents::Unsummed,
             receipts: Receipts::NotAsked,
@@ -132,7 +137,7 @@ impl Session {
 struct OneFile(PathBuf);
 
 impl Sources for OneFile {
-    fn open(&self, _entry: &FileEntry) -> Result<SourceFile, NasSyncError> {
+    fn open(&self, _entry: &FileEntry<'_>) -> Result<SourceFile, NasSyncError> {
         SourceFile::open(&self.0).map(SourceFile::hashed)
     }
 }

@@ -8,9 +8,9 @@ use crate::wire::iflags::ItemFlags;
 use crate::wire::server_args::PushOptions;
 
 /// An entry's name as rsync lists it.
-pub fn name(entry: &FileEntry) -> String {
-    let name = text::escape_bytes(&entry.name);
-    match &entry.kind {
+pub fn name(entry: &FileEntry<'_>) -> String {
+    let name = text::escape_bytes(entry.name);
+    match entry.kind {
         EntryKind::File => name,
         EntryKind::Directory(_) => format!("{name}/"),
         EntryKind::Symlink(target) => format!("{name} -> {}", text::escape_bytes(target)),
@@ -18,7 +18,7 @@ pub fn name(entry: &FileEntry) -> String {
 }
 
 /// Whether `-v` names an item: something is sent or made, or a folder differs. Other attributes are for `-i` alone.
-pub fn is_update(entry: &FileEntry, flags: ItemFlags) -> bool {
+pub fn is_update(entry: &FileEntry<'_>, flags: ItemFlags) -> bool {
     flags.has(ItemFlags::TRANSFER) || (is_news(flags) && (entry.kind.is_dir() || flags.has(ItemFlags::LOCAL_CHANGE)))
 }
 
@@ -39,7 +39,7 @@ pub fn is_news(flags: ItemFlags) -> bool {
 }
 
 /// The eleven letters: what is done, to what, and which attributes differ.
-pub fn letters(entry: &FileEntry, flags: ItemFlags, options: &PushOptions) -> String {
+pub fn letters(entry: &FileEntry<'_>, flags: ItemFlags, options: &PushOptions) -> String {
     let mut text = String::with_capacity(11);
     text.push(match () {
         () if flags.has(ItemFlags::LOCAL_CHANGE) => 'c',
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
     use crate::wire::flist::{Content, FileMeta};
 
-    fn entry(kind: EntryKind, name: &[u8]) -> FileEntry {
+    fn entry<'a>(kind: EntryKind<'a>, name: &'a [u8]) -> FileEntry<'a> {
         FileEntry::new(name, kind, FileMeta { permissions: 0o644, size: 1, ..FileMeta::default() })
     }
 
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn names_are_marked_and_escaped() {
         assert_eq!(name(&entry(EntryKind::Directory(Content::Listed), b"d\n")), "d\\n/");
-        assert_eq!(name(&entry(EntryKind::Symlink(Box::from(&b"to\x1b"[..])), b"l")), "l -> to\\x1b");
+        assert_eq!(name(&entry(EntryKind::Symlink(b"to\x1b"), b"l")), "l -> to\\x1b");
     }
 
     #[test]

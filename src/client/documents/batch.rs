@@ -92,7 +92,7 @@ struct DocumentContents {
 }
 
 impl Sources for DocumentContents {
-    fn open(&self, entry: &FileEntry) -> Result<SourceFile> {
+    fn open(&self, entry: &FileEntry<'_>) -> Result<SourceFile> {
         let (path, stamp) = file_list::tagged(&self.files, entry)?;
         Prepared::open(self.root.as_ref(), path, stamp)
     }
@@ -106,7 +106,7 @@ struct Keyed {
 
 impl Keyed {
     /// The document of an entry; folders on the way are none.
-    fn document(&self, entry: &FileEntry) -> Option<&(DocumentId, RemoteName, u64)> {
+    fn document(&self, entry: &FileEntry<'_>) -> Option<&(DocumentId, RemoteName, u64)> {
         file_list::tagged(&self.documents, entry).ok()
     }
 }

@@ -2,13 +2,12 @@
 //!
 //! Devices, special files and hard-link groups are not part of it: their options are never sent to a server.
 
-use super::entry::{Content, EntryKind, FileEntry, FileMeta, Mtime};
+use super::entries::Entries;
+use super::entry::{Content, EntryKind, FileEntry, FileMeta, MAX_NAME, Mtime};
 use super::xflags::{self, XflagCoding};
 use crate::wire::int::IntCoding;
 use crate::wire::reader::{Decode, DecodeError, Reader};
 
-/// The longest name, in bytes.
-pub const MAX_NAME: usize = 4095;
 /// The greatest value of the nanosecond field.
 const MAX_NANOSECONDS: usize = 999_999_999;
 
@@ -74,16 +73,18 @@ pub struct ListCoder {
     coding: ListCoding,
     fields: ListFields,
     previous: Previous,
+    /// Where a name is put together.
+    name: Vec<u8>,
 }
 
 impl ListCoder {
     /// The state before the first entry.
     pub fn new(coding: ListCoding, fields: ListFields) -> Self {
-        Self { coding, fields, previous: Previous::default() }
+        Self { coding, fields, previous: Previous::default(), name: Vec::new() }
     }
 
     /// Writes one entry. Names must not be longer than [`MAX_NAME`].
-    pub fn put(&mut self, entry: &FileEntry, out: &mut Vec<u8>) {
+    pub fn put(&mut self, entry: &FileEntry<'_>, out: &mut Vec<u8>) {
         let previous = &self.previous;
         let shared = entry.name.iter().zip(&previous.name).take_while(|(a, b)| a == b).count();
         let shared = u8::try_from(shared).unwrap_or(u8::MAX);
@@ -128,7 +129,7 @@ impl ListCoder {
         self.coding.ints.put_int(out, i32::try_from(len).unwrap_or(i32::MAX));
     }
 
-    fn put_attributes(&self, entry: &FileEntry, flags: u32, mode: u32, out: &mut Vec<u8>) {
+    fn put_attributes(&self, entry: &FileEntry<'_>, flags: u32, mode: u32, out: &mut Vec<u8>) {
         let ints = self.coding.ints;
         ints.put_long(out, i64::try_from(entry.meta.size).unwrap_or(i64::MAX), 3);
         if flags & xflags::SAME_TIME == 0 {
@@ -151,21 +152,21 @@ impl ListCoder {
             ints.put_int(out, entry.meta.gid.cast_signed());
         }
         if self.fields.links
-            && let EntryKind::Symlink(target) = &entry.kind
+            && let EntryKind::Symlink(target) = entry.kind
         {
             self.put_len(target.len(), out);
             out.extend_from_slice(target);
         }
-        if let Some(len) = self.digest_len(&entry.kind) {
-            let digest = entry.digest.as_deref().unwrap_or_default();
+        if let Some(len) = self.digest_len(entry.kind) {
+            let digest = entry.digest.unwrap_or_default();
             let taken = digest.len().min(len);
             out.extend_from_slice(&digest[..taken]);
             out.resize(out.len() + len - taken, 0);
         }
     }
 
-    fn digest_len(&self, kind: &EntryKind) -> Option<usize> {
-        self.fields.digest.filter(|_| *kind == EntryKind::File || self.coding.digest_for_every_entry)
+    fn digest_len(&self, kind: EntryKind<'_>) -> Option<usize> {
+        self.fields.digest.filter(|_| kind == EntryKind::File || self.coding.digest_for_every_entry)
     }
 
     /// Ends the list, with the lister's error bits where this coding tells them here.
@@ -183,8 +184,8 @@ impl ListCoder {
         }
     }
 
-    /// Reads one entry, or the end of the list with the error bits told there.
-    pub fn take(&mut self, reader: &mut Reader<'_>) -> Decode<Listed> {
+    /// Reads one entry, which goes to the end of `entries`, or the end of the list with the error bits told there.
+    pub fn take(&mut self, reader: &mut Reader<'_>, entries: &mut Entries) -> Decode<Listed> {
         let flags = self.coding.xflags.take(reader)?;
         if flags == 0 {
             let errors = match self.coding.end {
@@ -206,22 +207,24 @@ impl ListCoder {
             return Err(DecodeError::malformed("name", format!("{prefix} shared bytes and {suffix_len} more")));
         }
         let suffix = reader.bytes(suffix_len)?;
-        let mut name = self.previous.name[..prefix].to_vec();
-        name.extend_from_slice(suffix);
-        if name.is_empty() || name.contains(&0) {
+        self.name.clear();
+        self.name.extend_from_slice(&self.previous.name[..prefix]);
+        self.name.extend_from_slice(suffix);
+        if self.name.is_empty() || self.name.contains(&0) {
             return Err(DecodeError::malformed("name", "it is empty or holds a NUL byte"));
         }
-        let entry = self.take_attributes(name, flags, reader)?;
+        let (kind, meta, digest) = self.take_attributes(flags, reader)?;
+        let entry = FileEntry { digest, ..FileEntry::new(&self.name, kind, meta) };
+        entries.push(&entry);
         // Only a whole entry moves the state, so that a short read can start over.
-        self.previous.name.clear();
-        self.previous.name.extend_from_slice(&entry.name);
         self.previous.mode = entry.mode();
-        self.previous.mtime = entry.meta.mtime.seconds;
-        self.previous.ids = Some((entry.meta.uid, entry.meta.gid));
-        Ok(Listed::Entry(entry))
+        self.previous.mtime = meta.mtime.seconds;
+        self.previous.ids = Some((meta.uid, meta.gid));
+        std::mem::swap(&mut self.previous.name, &mut self.name);
+        Ok(Listed::Entry)
     }
 
-    fn take_attributes(&self, name: Vec<u8>, flags: u32, reader: &mut Reader<'_>) -> Decode<FileEntry> {
+    fn take_attributes<'r>(&self, flags: u32, reader: &mut Reader<'r>) -> Decode<Attributes<'r>> {
         let ints = self.coding.ints;
         let has = |flag: u32| flags & flag != 0;
         let size = u64::try_from(ints.long(reader, 3)?).map_err(|_| DecodeError::malformed("size", "negative"))?;
@@ -244,19 +247,19 @@ impl ListCoder {
             && self.fields.links
         {
             let len = length(ints.int(reader)?, MAX_NAME, "symlink target length")?;
-            *target = Box::from(reader.bytes(len)?);
+            *target = reader.bytes(len)?;
         }
-        let digest = self.digest_len(&kind).map(|len| reader.bytes(len)).transpose()?;
-        let digest = digest.filter(|_| kind == EntryKind::File).map(Box::from);
+        let digest = self.digest_len(kind).map(|len| reader.bytes(len)).transpose()?;
+        let digest = digest.filter(|_| kind == EntryKind::File);
         let mtime = Mtime { seconds: mtime, nanoseconds: mtime_ns };
         let meta = FileMeta { size, mtime, permissions: (mode & 0o7777) as u16, uid, gid };
-        Ok(FileEntry { digest, ..FileEntry::new(name, kind, meta) })
+        Ok((kind, meta, digest))
     }
 
-    fn kind(&self, mode: u32, flags: u32) -> Decode<EntryKind> {
+    fn kind(&self, mode: u32, flags: u32) -> Decode<EntryKind<'static>> {
         match mode & 0o170_000 {
             0o100_000 => Ok(EntryKind::File),
-            0o120_000 => Ok(EntryKind::Symlink(Box::default())),
+            0o120_000 => Ok(EntryKind::Symlink(&[])),
             0o040_000 if self.coding.content_flags && flags & xflags::NO_CONTENT != 0 => {
                 let is_implied = flags & xflags::TOP_DIR != 0;
                 Ok(EntryKind::Directory(if is_implied { Content::Implied } else { Content::Unlisted }))
@@ -268,11 +271,14 @@ impl ListCoder {
     }
 }
 
+/// What stands behind an entry's name.
+type Attributes<'r> = (EntryKind<'r>, FileMeta, Option<&'r [u8]>);
+
 /// What [`ListCoder::take`] finds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listed {
     /// An entry.
-    Entry(FileEntry),
+    Entry,
     /// The end of the list.
     End {
         /// The lister's error bits, 0 where this coding tells them elsewhere.

@@ -1,15 +1,18 @@
 //! One entry of a file list, as both ends mean it: how it travels is the coder's affair.
 
+/// The longest name, and the longest target of a symlink, in bytes.
+pub const MAX_NAME: usize = 4095;
+
 /// What an entry is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum EntryKind {
+pub enum EntryKind<'a> {
     /// A regular file.
     File,
     /// A folder.
     Directory(Content),
     /// A symlink and the bytes it holds, at most 4,095; empty where targets do not travel.
-    Symlink(Box<[u8]>),
+    Symlink(&'a [u8]),
 }
 
 /// What a folder's entry says about its content.
@@ -27,7 +30,7 @@ pub enum Content {
     Implied,
 }
 
-impl EntryKind {
+impl EntryKind<'_> {
     /// Whether it is a folder.
     pub fn is_dir(&self) -> bool {
         matches!(self, Self::Directory(_))
@@ -59,31 +62,27 @@ pub struct FileMeta {
     pub gid: u32,
 }
 
-/// One entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One entry. It borrows its bytes, as a rule from the [`Entries`](super::Entries) that keep it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct FileEntry {
-    /// The caller's own number for it, which comes back with all that is told about it. It does not travel.
+pub struct FileEntry<'a> {
+    /// The caller's own number for it, at most `u32::MAX - 1`, which comes back with all that is told about it. It does not
+    /// travel.
     pub tag: Option<u32>,
     /// The name relative to the destination, without a leading slash; `.` for the destination itself.
-    pub name: Box<[u8]>,
+    pub name: &'a [u8],
     /// What it is.
-    pub kind: EntryKind,
+    pub kind: EntryKind<'a>,
     /// Size, time, permissions and owner.
     pub meta: FileMeta,
     /// A regular file's digest, where [`ListFields::digest`](super::ListFields::digest) asks for it.
-    pub digest: Option<Box<[u8]>>,
+    pub digest: Option<&'a [u8]>,
 }
 
-impl FileEntry {
+impl<'a> FileEntry<'a> {
     /// An entry without tag and digest.
-    pub fn new(name: impl Into<Box<[u8]>>, kind: EntryKind, meta: FileMeta) -> Self {
-        Self { tag: None, name: name.into(), kind, meta, digest: None }
-    }
-
-    /// The name and kind, as the list's order wants them.
-    pub fn sort_key(&self) -> (&[u8], bool) {
-        (&self.name, self.kind.is_dir())
+    pub fn new(name: &'a [u8], kind: EntryKind<'a>, meta: FileMeta) -> Self {
+        Self { tag: None, name, kind, meta, digest: None }
     }
 
     pub(super) fn mode(&self) -> u32 {

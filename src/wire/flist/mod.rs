@@ -1,12 +1,14 @@
 //! The file list: one entry for each file, folder and symlink, `protocol-notes/06-file-list.md`.
 
 mod coder;
+mod entries;
 mod entry;
 pub mod idlist;
 mod order;
 mod xflags;
 
-pub use self::coder::{EndOfList, ListCoder, ListCoding, ListFields, Listed, MAX_NAME, io_error};
-pub use self::entry::{Content, EntryKind, FileEntry, FileMeta, Mtime};
+pub use self::coder::{EndOfList, ListCoder, ListCoding, ListFields, Listed, io_error};
+pub use self::entries::Entries;
+pub use self::entry::{Content, EntryKind, FileEntry, FileMeta, MAX_NAME, Mtime};
 pub use self::order::ListOrder;
 pub use self::xflags::XflagCoding;

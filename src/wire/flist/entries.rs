@@ -1,0 +1,241 @@
+//! Many entries in little memory.
+
+use super::entry::{Content, EntryKind, FileEntry, FileMeta, MAX_NAME, Mtime};
+use super::order::ListOrder;
+
+/// Entries of a list: 48 bytes each, and beside them all names in one piece of memory.
+#[derive(Debug, Clone, Default)]
+pub struct Entries {
+    records: Vec<Record>,
+    /// For each entry its name, and right behind it what only some have: a symlink's target, or a file's digest.
+    bytes: Vec<u8>,
+}
+
+/// One entry.
+#[derive(Debug, Clone, Copy)]
+struct Record {
+    /// Where its name starts. What was pushed later starts later.
+    start: usize,
+    size: u64,
+    seconds: i64,
+    nanoseconds: u32,
+    uid: u32,
+    gid: u32,
+    /// [`NO_TAG`] for none.
+    tag: u32,
+    name_len: u16,
+    extra_len: u16,
+    permissions: u16,
+    kind: Kind,
+}
+
+const NO_TAG: u32 = u32::MAX;
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    File,
+    Directory(Content),
+    Symlink,
+}
+
+impl Entries {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Adds a copy of an entry at the end. Its name and its target have at most [`MAX_NAME`] bytes.
+    pub fn push(&mut self, entry: &FileEntry<'_>) {
+        let start = self.bytes.len();
+        let (kind, extra) = match entry.kind {
+            EntryKind::File => (Kind::File, entry.digest.unwrap_or_default()),
+            EntryKind::Directory(content) => (Kind::Directory(content), &[][..]),
+            EntryKind::Symlink(target) => (Kind::Symlink, target),
+        };
+        let name_len = self.append(entry.name);
+        let extra_len = self.append(extra);
+        let FileMeta { size, mtime: Mtime { seconds, nanoseconds }, permissions, uid, gid } = entry.meta;
+        let tag = entry.tag.unwrap_or(NO_TAG);
+        self.records.push(Record {
+            start,
+            size,
+            seconds,
+            nanoseconds,
+            uid,
+            gid,
+            tag,
+            name_len,
+            extra_len,
+            permissions,
+            kind,
+        });
+    }
+
+    /// Bytes beyond [`MAX_NAME`], which no list can carry, are left out.
+    fn append(&mut self, bytes: &[u8]) -> u16 {
+        let len = u16::try_from(bytes.len().min(MAX_NAME)).unwrap_or(u16::MAX);
+        self.bytes.extend_from_slice(&bytes[..usize::from(len)]);
+        len
+    }
+
+    /// The entry at a position.
+    pub fn get(&self, at: usize) -> Option<FileEntry<'_>> {
+        self.records.get(at).map(|record| record.entry(&self.bytes))
+    }
+
+    /// All of them in their order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = FileEntry<'_>> {
+        self.records.iter().map(|record| record.entry(&self.bytes))
+    }
+
+    /// Keeps those that `keep` accepts.
+    pub fn retain(&mut self, mut keep: impl FnMut(FileEntry<'_>) -> bool) {
+        self.records.retain(|record| keep(record.entry(&self.bytes)));
+    }
+
+    /// Puts them into a session's order. No name may occur twice.
+    pub fn sort(&mut self, order: ListOrder) {
+        let key = |record: &Record| (record.name(&self.bytes), record.is_dir());
+        self.records.sort_unstable_by(|a, b| order.compare(key(a), key(b)));
+    }
+
+    /// Leaves one entry of each name: a folder if there is one, as receivers do, and else the one that was pushed first.
+    /// Folders of one name become one that means as much as any of them. `dropped` hears of each entry that goes, and of the
+    /// one that stays in its place.
+    pub fn unite_names(&mut self, mut dropped: impl FnMut(FileEntry<'_>, FileEntry<'_>)) {
+        let bytes = &self.bytes;
+        self.records.sort_unstable_by(|a, b| {
+            let rank = |record: &Record| (!record.is_dir(), record.start);
+            a.name(bytes).cmp(b.name(bytes)).then_with(|| rank(a).cmp(&rank(b)))
+        });
+        self.records.dedup_by(|later, first| {
+            if later.name(bytes) != first.name(bytes) {
+                return false;
+            }
+            dropped(later.entry(bytes), first.entry(bytes));
+            if let (Kind::Directory(content), Kind::Directory(also)) = (&mut first.kind, later.kind) {
+                *content = (*content).min(also);
+            }
+            true
+        });
+    }
+
+    /// Gives back memory that was held for more entries.
+    pub fn shrink_to_fit(&mut self) {
+        self.records.shrink_to_fit();
+        self.bytes.shrink_to_fit();
+    }
+}
+
+impl<'a> Extend<FileEntry<'a>> for Entries {
+    fn extend<I: IntoIterator<Item = FileEntry<'a>>>(&mut self, entries: I) {
+        entries.into_iter().for_each(|entry| self.push(&entry));
+    }
+}
+
+impl<'a> FromIterator<FileEntry<'a>> for Entries {
+    fn from_iter<I: IntoIterator<Item = FileEntry<'a>>>(entries: I) -> Self {
+        let mut all = Self::default();
+        all.extend(entries);
+        all
+    }
+}
+
+impl Record {
+    fn is_dir(&self) -> bool {
+        matches!(self.kind, Kind::Directory(_))
+    }
+
+    fn name<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        &bytes[self.start..][..usize::from(self.name_len)]
+    }
+
+    fn entry<'a>(&self, bytes: &'a [u8]) -> FileEntry<'a> {
+        let name = self.name(bytes);
+        let extra = &bytes[self.start + name.len()..][..usize::from(self.extra_len)];
+        let kind = match self.kind {
+            Kind::File => EntryKind::File,
+            Kind::Directory(content) => EntryKind::Directory(content),
+            Kind::Symlink => EntryKind::Symlink(extra),
+        };
+        let mtime = Mtime { seconds: self.seconds, nanoseconds: self.nanoseconds };
+        let meta = FileMeta { size: self.size, mtime, permissions: self.permissions, uid: self.uid, gid: self.gid };
+        let tag = Some(self.tag).filter(|&tag| tag != NO_TAG);
+        let digest = (kind == EntryKind::File && !extra.is_empty()).then_some(extra);
+        FileEntry { tag, name, kind, meta, digest }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entry(name: &'static [u8], kind: EntryKind<'static>, tag: u32) -> FileEntry<'static> {
+        FileEntry { tag: Some(tag), ..FileEntry::new(name, kind, FileMeta::default()) }
+    }
+
+    #[test]
+    fn an_entry_is_small() {
+        assert!(size_of::<Record>() <= 48, "{}", size_of::<Record>());
+    }
+
+    #[test]
+    fn what_no_list_can_carry_is_cut_and_nothing_else_suffers() {
+        let long = vec![b'n'; MAX_NAME + 9];
+        let entries: Entries = [long.as_slice(), b"b"]
+            .map(|name| FileEntry::new(name, EntryKind::Symlink(b"to"), FileMeta::default()))
+            .into_iter()
+            .collect();
+        assert_eq!(entries.get(0).unwrap().name, &long[..MAX_NAME]);
+        assert_eq!(entries.get(1).unwrap().name, b"b");
+        assert!(entries.iter().all(|entry| entry.kind == EntryKind::Symlink(b"to")));
+        assert_eq!(entries.get(2), None);
+    }
+
+    #[test]
+    fn of_one_name_a_folder_stays_and_else_the_first() {
+        let mut entries: Entries = [
+            entry(b"x", EntryKind::File, 0),
+            entry(b"d", EntryKind::File, 1),
+            entry(b"d", EntryKind::Directory(Content::Unlisted), 2),
+            entry(b"x", EntryKind::Symlink(b"to"), 3),
+            entry(b"d", EntryKind::Directory(Content::Listed), 4),
+        ]
+        .into_iter()
+        .collect();
+        let mut dropped = Vec::new();
+        entries.unite_names(|gone, stays| dropped.push((gone.tag.unwrap(), stays.tag.unwrap())));
+        let left: Vec<_> = entries.iter().collect();
+        assert_eq!(left, [entry(b"d", EntryKind::Directory(Content::Listed), 2), entry(b"x", EntryKind::File, 0)]);
+        dropped.sort_unstable();
+        assert_eq!(dropped, [(1, 2), (3, 0), (4, 2)]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_pushed_is_there(
+            names in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 1..40), 0..4_u8, any::<[u8; 16]>()), 0..20),
+            size: u64, seconds: i64, nanoseconds: u32, permissions: u16, ids: (u32, u32), tag in proptest::option::of(0..u32::MAX),
+        ) {
+            let mtime = Mtime { seconds, nanoseconds };
+            let meta = FileMeta { size, mtime, permissions, uid: ids.0, gid: ids.1 };
+            let pushed: Vec<_> = names.iter().map(|(name, kind, extra)| {
+                let (kind, digest) = match kind {
+                    0 => (EntryKind::File, None),
+                    1 => (EntryKind::File, Some(&extra[..])),
+                    2 => (EntryKind::Symlink(&extra[..]), None),
+                    _ => (EntryKind::Directory(Content::Argument), None),
+                };
+                FileEntry { tag, digest, ..FileEntry::new(name, kind, meta) }
+            }).collect();
+            let entries: Entries = pushed.iter().copied().collect();
+            prop_assert_eq!(entries.iter().collect::<Vec<_>>(), pushed);
+        }
+    }
+}
