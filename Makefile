@@ -22,7 +22,7 @@ STATIC_CFLAGS := $(CFLAGS) -fno-asynchronous-unwind-tables
 # Command and Debian package of what the tests and the demonstration need besides Rust.
 NEEDED := rsync:rsync sshd:openssh-server ssh-keygen:openssh-client ps:procps cc:build-essential script:bsdutils \
     mkfs.ext4:e2fsprogs setpriv:util-linux unshare:util-linux mount:mount perl:perl-base cmp:diffutils \
-    fish:fish tcsh:tcsh busybox:busybox dropbear:dropbear-bin lowntfs-3g:ntfs-3g
+    fish:fish tcsh:tcsh busybox:busybox useradd:passwd dropbear:dropbear-bin lowntfs-3g:ntfs-3g
 
 .PHONY: help test demo static bench fmt lint doc ci clean deps rust
 

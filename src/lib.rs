@@ -103,7 +103,7 @@
 //! # Keys and settings
 //!
 //! A [`ClientConfig`] holds an [`SshConfig`]: an [`Identity`], what to do about an [`UnknownHostKey`], a [`HostKeyPin`],
-//! [`LegacyAlgorithms`], a [`CipherList`]. [`Settings`] say the same in a simpler way ([`KeySource`], [`Secret`]) and are read
+//! [`LegacyAlgorithms`], a [`CipherList`], and where the NAS asks for more than a password, a [`Person`] who answers each [`LoginQuestion`]. [`Settings`] say the same in a simpler way ([`KeySource`], [`Secret`]) and are read
 //! from [`Flags`] and an [`Environment`].
 //!
 //! # Errors
@@ -193,7 +193,9 @@ pub use store::{
     Deferred, DocumentState, Failure, ListRequest, ListedDocument, Listing, NextTry, Pause, Queue, Retried, Selection,
     SyncStats,
 };
-pub use transport::ssh::{CipherList, HostKeyPin, Identity, LegacyAlgorithms, SshConfig, UnknownHostKey};
+pub use transport::ssh::{
+    CipherList, HostKeyPin, Identity, LegacyAlgorithms, LoginQuestion, Person, SshConfig, UnknownHostKey,
+};
 pub use tree::{Effect, NameFault, Reason, RemoteName, WalkWarning};
 #[cfg(feature = "watch")]
 pub use watch::health_file::{Beat, Checkup, MAX_HEALTH_AGE, check_health, default_health_file};

@@ -39,6 +39,7 @@ impl ClientConfig {
             KeySource::FirstOf(_) => Identity::Default,
         };
         ssh.passphrase.clone_from(&settings.key_passphrase);
+        ssh.password.clone_from(&settings.password);
         if let Some(known_hosts) = &settings.known_hosts {
             // In place of the user's own file; what the machine's administrator recorded still counts.
             ssh.known_hosts = vec![known_hosts.clone(), PathBuf::from(SYSTEM_KNOWN_HOSTS)];

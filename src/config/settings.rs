@@ -12,7 +12,7 @@ use super::environment::{self, Environment};
 use super::origin::Found;
 use super::table::{
     ACCEPT_NEW_HOST_KEY, CONNECT_TIMEOUT, DB, DURABILITY, FILE_TIMEOUT, HOST, HOST_KEY, JOBS, KEY, KEY_FILE,
-    KEY_PASSPHRASE, KNOWN_HOSTS, LAYOUT, LEGACY_SSH, METRICS_ADDR, PATH, PORT, RETRIES, RSYNC_PATH, Setting,
+    KEY_PASSPHRASE, KNOWN_HOSTS, LAYOUT, LEGACY_SSH, METRICS_ADDR, PASSWORD, PATH, PORT, RETRIES, RSYNC_PATH, Setting,
     UPLOAD_DIR, USER,
 };
 use super::values;
@@ -88,6 +88,8 @@ pub struct Settings {
     pub key: KeySource,
     /// For an encrypted key.
     pub key_passphrase: Option<Secret>,
+    /// The SSH user's password, for a NAS that takes no keys. Keys are tried first.
+    pub password: Option<Secret>,
     /// The known_hosts file; `None` when nothing is set and the home folder is not known.
     pub known_hosts: Option<PathBuf>,
     /// The one fingerprint that is accepted: `SHA256:` and 43 characters of base64 without padding.
@@ -205,6 +207,7 @@ impl Settings {
             port: 22,
             key: default_keys(home),
             key_passphrase: None,
+            password: None,
             known_hosts: home.map(|home| home.join(".ssh/known_hosts")),
             host_key: None,
             accept_new_host_key: false,
@@ -235,6 +238,7 @@ impl Settings {
             port: or(find(PORT, &flags.port)?, default.port, |value| values::number(value, 1..=65_535))?,
             key: key_source(flags, environment)?.unwrap_or(default.key),
             key_passphrase: unflagged(KEY_PASSPHRASE)?.map(values::secret).transpose()?,
+            password: unflagged(PASSWORD)?.map(values::secret).transpose()?,
             known_hosts: match find(KNOWN_HOSTS, &flags.known_hosts)? {
                 Some(value) => Some(local(&value)?),
                 None => default.known_hosts,

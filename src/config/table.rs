@@ -25,6 +25,7 @@ pub(super) const PORT: Setting = setting("NAS_PORT", "--port");
 pub(super) const KEY: Setting = Setting { variable: "NAS_KEY", flag: None };
 pub(super) const KEY_FILE: Setting = setting("NAS_KEY_FILE", "--identity");
 pub(super) const KEY_PASSPHRASE: Setting = Setting { variable: "NAS_KEY_PASSPHRASE", flag: None };
+pub(super) const PASSWORD: Setting = Setting { variable: "NAS_PASSWORD", flag: None };
 pub(super) const KNOWN_HOSTS: Setting = setting("NAS_KNOWN_HOSTS", "--known-hosts");
 pub(super) const HOST_KEY: Setting = Setting { variable: "NAS_HOST_KEY", flag: None };
 pub(super) const ACCEPT_NEW_HOST_KEY: Setting = setting("NAS_ACCEPT_NEW_HOST_KEY", "--accept-new-host-key");
@@ -41,7 +42,7 @@ pub(super) const JOBS: Setting = setting("NAS_JOBS", "--jobs");
 pub(super) const METRICS_ADDR: Setting = setting("NAS_METRICS_ADDR", "--metrics");
 
 /// All of them.
-pub(super) const SETTINGS: [Setting; 21] = [
+pub(super) const SETTINGS: [Setting; 22] = [
     HOST,
     USER,
     PATH,
@@ -49,6 +50,7 @@ pub(super) const SETTINGS: [Setting; 21] = [
     KEY,
     KEY_FILE,
     KEY_PASSPHRASE,
+    PASSWORD,
     KNOWN_HOSTS,
     HOST_KEY,
     ACCEPT_NEW_HOST_KEY,
@@ -66,10 +68,11 @@ pub(super) const SETTINGS: [Setting; 21] = [
 ];
 
 /// What a login needs, and nothing about which NAS: all that `push` takes from the environment.
-pub(super) const OF_A_LOGIN: [Setting; 9] = [
+pub(super) const OF_A_LOGIN: [Setting; 10] = [
     KEY,
     KEY_FILE,
     KEY_PASSPHRASE,
+    PASSWORD,
     KNOWN_HOSTS,
     HOST_KEY,
     ACCEPT_NEW_HOST_KEY,
@@ -79,7 +82,7 @@ pub(super) const OF_A_LOGIN: [Setting; 9] = [
 ];
 
 /// What must not be seen by others.
-pub(super) const SECRETS: [Setting; 2] = [KEY, KEY_PASSPHRASE];
+pub(super) const SECRETS: [Setting; 3] = [KEY, KEY_PASSPHRASE, PASSWORD];
 
 /// Whether this is the name of a setting, or of one with `_FILE` behind it.
 pub(super) fn is_known(name: &str) -> bool {

@@ -133,7 +133,7 @@ kinds! {
         "Do not use this key. Give the NAS a new host key and record that one.";
     /// The server did not accept the key.
     LoginRefused = "login_refused", Nas, Nas, Permanent, 5,
-        "The NAS did not accept the key for this user. Often the public key is not in ~/.ssh/authorized_keys there, or the home folder is writable by others.",
+        "The NAS did not accept the key, or the password, of this user. Often the public key is not in ~/.ssh/authorized_keys there, or the home folder is writable by others.",
         "Add the public key to the user's authorized_keys on the NAS (`ssh-copy-id` does it), and check NAS_USER; the folders ~ and ~/.ssh must not be writable by others.";
     /// Client and server share no algorithm.
     NoCommonAlgorithm = "no_common_algorithm", Nas, Nas, Permanent, 5,

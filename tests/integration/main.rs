@@ -24,6 +24,7 @@ mod nas_cli;
 mod nas_errors;
 mod notes;
 mod passing_failures;
+mod passwords;
 mod push_cli;
 mod queue;
 mod receive;

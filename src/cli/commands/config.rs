@@ -31,12 +31,13 @@ pub async fn run(service: &NasSyncService, console: &Console) -> u8 {
 }
 
 /// Whether there is something to log in with.
-fn has_key(settings: &Settings) -> bool {
-    match &settings.key {
+fn can_log_in(settings: &Settings) -> bool {
+    let has_key = match &settings.key {
         KeySource::Text(_) => true,
         KeySource::File(file) => file.exists(),
         KeySource::FirstOf(files) => files.iter().any(|file| file.exists()) || has_agent(),
-    }
+    };
+    has_key || settings.password.is_some()
 }
 
 fn has_agent() -> bool {
@@ -69,6 +70,7 @@ fn render(settings: &Settings) -> String {
         ("path", shown(settings.path.as_ref())),
         ("port", settings.port.to_string()),
         ("key", key),
+        ("password", settings.password.as_ref().map_or("(not set)", |_| "(set; a key goes first)").to_owned()),
         ("host keys", host_keys),
         ("database", path(&settings.db)),
         ("upload dir", settings.upload_dir.as_deref().map_or_else(|| "(not set)".to_owned(), path)),
@@ -76,7 +78,7 @@ fn render(settings: &Settings) -> String {
         ("durability", durability.to_owned()),
     ];
     let missing = settings.missing();
-    let conclusion = if missing.is_empty() && has_key(settings) {
+    let conclusion = if missing.is_empty() && can_log_in(settings) {
         "Configured. `nas-sync test` tries the connection.".to_owned()
     } else if missing.is_empty() {
         "Nobody can log in yet: there is no private key. Make one with `ssh-keygen -t ed25519`, let it in on the NAS with \

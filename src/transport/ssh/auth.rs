@@ -1,4 +1,4 @@
-//! Logging in with a public key.
+//! Logging in: with a public key, and behind the keys with a password where one is set.
 //!
 //! Guarantees: one key is offered at a time, each once, and at most [`MAX_AGENT_KEYS`] of an agent, because servers count
 //! every offer and lock accounts; a refused login is never tried again. RSA keys sign with SHA-2 unless legacy algorithms
@@ -23,9 +23,10 @@ use super::algorithms::key_type;
 use super::config::{LegacyAlgorithms, SshConfig};
 use super::key_file::{self, Credential};
 use super::link::{Callbacks, End, Link};
+use super::password::PasswordLogin;
 use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::secret;
+use crate::secret::{self, Secret};
 
 /// How many keys of an agent are offered.
 const MAX_AGENT_KEYS: usize = 3;
@@ -33,7 +34,7 @@ const MAX_AGENT_KEYS: usize = 3;
 /// The keys of an agent, each with its comment.
 type AgentKeys = Vec<(PublicKey, String)>;
 
-/// What the server said to one key.
+/// What the server said to one offer.
 enum Answer {
     Accepted,
     Refused { methods: Vec<MethodKind>, partial: bool },
@@ -97,6 +98,11 @@ fn sign(key: &PrivateKey, hash: Option<HashAlg>, to_sign: &mut Vec<u8>) -> ssh_k
     Ok(bytes.encode(to_sign)?)
 }
 
+/// How a key is called in what is said about it.
+fn offer(key: &PublicKey, origin: &str) -> String {
+    format!("{} {} {origin}", key_type(&key.algorithm()), key.fingerprint(HashAlg::Sha256))
+}
+
 /// A login under way.
 pub(super) struct Login<'a> {
     handle: &'a mut Handle<Callbacks>,
@@ -105,11 +111,22 @@ pub(super) struct Login<'a> {
     offered: Vec<String>,
     methods: Vec<MethodKind>,
     partial: bool,
+    refused: Option<RefusedPassword>,
+}
+
+/// What became of the password.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RefusedPassword {
+    /// The server has seen it, and refused it.
+    Wrong,
+    /// The server asks for no password.
+    Unasked,
 }
 
 impl<'a> Login<'a> {
     pub(super) fn new(handle: &'a mut Handle<Callbacks>, config: &'a SshConfig, link: &'a Link) -> Self {
-        Self { handle, config, link, offered: Vec::new(), methods: vec![MethodKind::PublicKey], partial: false }
+        let methods = vec![MethodKind::PublicKey];
+        Self { handle, config, link, offered: Vec::new(), methods, partial: false, refused: None }
     }
 
     /// Offers the credentials in order until one is accepted. Fails with `LoginRefused`, `KeyUnusable`,
@@ -117,22 +134,62 @@ impl<'a> Login<'a> {
     pub(super) async fn run(mut self, credentials: &[Credential]) -> Result<()> {
         for credential in credentials {
             let accepted = match credential {
-                Credential::Key { key, origin } => self.offer_key(key, origin).await?,
-                Credential::Locked { public, path } => self.offer_locked(public, path).await?,
-                Credential::Agent => self.offer_agent().await?,
+                Credential::Password(password) => self.offer_password(password).await,
+                _ if !self.may_offer_more() => continue,
+                Credential::Key { key, origin } => self.offer_key(key, origin).await,
+                Credential::Locked { public, path } => self.offer_locked(public, path).await,
+                Credential::Agent => self.offer_agent().await,
             };
-            if accepted {
-                return Ok(());
-            }
-            if !self.may_offer_more() {
-                break;
+            match accepted {
+                Ok(true) => return Ok(()),
+                // A key that cannot be used is no reason to leave a password unused.
+                Err(error) if error.kind() == ErrorKind::KeyUnusable && self.may_go_on_without(credential) => {
+                    tracing::debug!(%error, "no key is offered");
+                }
+                Ok(false) => {}
+                Err(error) => return Err(error),
             }
         }
         Err(self.refused())
     }
 
+    fn may_go_on_without(&self, credential: &Credential) -> bool {
+        self.config.password.is_some() && !matches!(credential, Credential::Password(_))
+    }
+
     fn may_offer_more(&self) -> bool {
         self.link.end().is_none() && !self.partial && self.methods.contains(&MethodKind::PublicKey)
+    }
+
+    /// The password, by each method that the server has for it, until it has seen it.
+    async fn offer_password(&mut self, password: &Secret) -> Result<bool> {
+        if self.link.end().is_some() {
+            return Ok(false);
+        }
+        if self.offered.is_empty() {
+            // A request for nothing is answered with what the server takes.
+            let result = self.handle.authenticate_none(&self.config.user).await.ok();
+            if self.note(None, result).await? {
+                return Ok(true);
+            }
+        }
+        let mut login = PasswordLogin::new(self.config, password).await?;
+        while let Some(kind) = login.next(&self.methods) {
+            let result = login.offer(kind, self.handle).await?;
+            let is_partial = matches!(&result, Some(AuthResult::Failure { partial_success: true, .. }));
+            let name: &str = (&kind).into();
+            if self.note(Some(name.to_owned()), result).await? {
+                return Ok(true);
+            }
+            if login.is_given() && !is_partial {
+                self.refused = Some(RefusedPassword::Wrong);
+                return Ok(false);
+            }
+        }
+        if !self.partial {
+            self.refused = Some(RefusedPassword::Unasked);
+        }
+        Ok(false)
     }
 
     async fn offer_key(&mut self, key: &Arc<PrivateKey>, origin: &str) -> Result<bool> {
@@ -144,7 +201,7 @@ impl<'a> Login<'a> {
                 Err(SignError::Sign(error)) => return Err(error),
                 Err(SignError::Send(_)) => None,
             };
-            if self.note(public, origin, answer).await? {
+            if self.note(Some(offer(public, origin)), answer).await? {
                 return Ok(true);
             }
             if !self.may_offer_more() {
@@ -208,12 +265,12 @@ impl<'a> Login<'a> {
         let hash = self.hashes(key).await?[0];
         let result = self.handle.authenticate_publickey_with(&self.config.user, key.clone(), hash, agent).await;
         match result {
-            Ok(result) => self.note(key, origin, Some(result)).await,
+            Ok(result) => self.note(Some(offer(key, origin)), Some(result)).await,
             Err(russh::AgentAuthError::Key(error)) => {
                 let message = format!("the ssh-agent does not sign with the key {origin}: {error}");
                 Err(NasSyncError::new(ErrorKind::KeyUnusable, message).with_source(error))
             }
-            Err(russh::AgentAuthError::Send(_)) => self.note(key, origin, None).await,
+            Err(russh::AgentAuthError::Send(_)) => self.note(Some(offer(key, origin)), None).await,
         }
     }
 
@@ -239,11 +296,8 @@ impl<'a> Login<'a> {
     }
 
     /// Remembers an offer and its answer. russh reports a connection that ended meanwhile as a refusal without methods.
-    async fn note(&mut self, key: &PublicKey, origin: &str, result: Option<AuthResult>) -> Result<bool> {
-        let offer = format!("{} {} {origin}", key_type(&key.algorithm()), key.fingerprint(HashAlg::Sha256));
-        if !self.offered.contains(&offer) {
-            self.offered.push(offer);
-        }
+    async fn note(&mut self, offer: Option<String>, result: Option<AuthResult>) -> Result<bool> {
+        self.offered.extend(offer.filter(|offer| !self.offered.contains(offer)));
         match result.map(Answer::from) {
             Some(Answer::Accepted) => return Ok(true),
             Some(Answer::Refused { methods, partial }) if !methods.is_empty() => {
@@ -272,20 +326,32 @@ impl<'a> Login<'a> {
     fn refused(&self) -> NasSyncError {
         let methods: Vec<&str> = self.methods.iter().map(Into::into).collect();
         let (user, address) = (&self.config.user, self.config.address());
-        let offered = self.offered.join(", ");
+        let offered = if self.offered.is_empty() { String::from("nothing") } else { self.offered.join(", ") };
         let accepts = if methods.is_empty() { String::from("nothing else") } else { methods.join(", ") };
-        let message = if self.partial {
-            format!("{address} took the key of {user} but asks for more than a key: {accepts}; offered: {offered}")
-        } else {
-            format!("{address} refused the login of {user}; offered: {offered}; it would accept: {accepts}")
+        let message = match self.refused {
+            Some(RefusedPassword::Wrong) => {
+                format!("{address} refused the password of {user}; offered: {offered}; it would accept: {accepts}")
+            }
+            _ if self.partial => {
+                format!("{address} took the key of {user} but asks for more than a key: {accepts}; offered: {offered}")
+            }
+            _ => format!("{address} refused the login of {user}; offered: {offered}; it would accept: {accepts}"),
         };
         let mut error = NasSyncError::new(ErrorKind::LoginRefused, message);
-        if self.partial {
+        if self.refused == Some(RefusedPassword::Wrong) {
             error = error.with_solution(
-                "Let this user log in on the NAS with a key alone; nas-sync answers no password or code prompts.",
+                "Correct NAS_PASSWORD, or what stands in the file that NAS_PASSWORD_FILE names, and NAS_USER. Many NAS block an address after a few wrong passwords: look at the block list before you try often.",
             );
+        } else if self.partial {
+            error = error.with_solution(
+                "Let this user log in on the NAS with a key alone, or set NAS_PASSWORD_FILE where it asks for a key and a password.",
+            );
+        } else if self.refused == Some(RefusedPassword::Unasked) {
+            error = error.with_solution("Allow login with a password in the SSH settings of the NAS, or use a key that is in ~/.ssh/authorized_keys there.");
         } else if !methods.is_empty() && !self.methods.contains(&MethodKind::PublicKey) {
-            error = error.with_solution("Allow login with public keys in the SSH settings of the NAS.");
+            error = error.with_solution(
+                "Allow login with public keys in the SSH settings of the NAS; where that is not possible, set NAS_PASSWORD_FILE.",
+            );
         }
         let mut details = self.link.banner();
         if let Some(End::Server(said)) = self.link.end() {

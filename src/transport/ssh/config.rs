@@ -1,6 +1,6 @@
 //! What is needed to log in to one NAS.
 //!
-//! Guarantees: a passphrase or a key given as text is zeroized when dropped and never appears in `Debug` output.
+//! Guarantees: a passphrase, a password or a key given as text is zeroized when dropped and never appears in `Debug` output.
 //! Nothing here opens a file, and only the defaults read the environment: `HOME` and `SSH_AUTH_SOCK`.
 
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::time::Duration;
 use russh::keys::ssh_encoding::base64::{Base64Unpadded, Encoding as _};
 
 use super::ciphers::CipherList;
+use super::person::Person;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::secret::Secret;
 
@@ -29,7 +30,7 @@ pub const MAX_REKEY_BYTES: usize = 1 << 30;
 pub enum Identity {
     /// The first of `~/.ssh/id_ed25519`, `id_ecdsa`, `id_rsa` that exists; without any, the agent.
     Default,
-    /// Exactly these files, in this order.
+    /// Exactly these files, in this order. There may be none of them where a password is set.
     Files(Vec<PathBuf>),
     /// The text of a private key.
     Text(Secret),
@@ -96,6 +97,10 @@ pub struct SshConfig {
     pub agent: Option<PathBuf>,
     /// The passphrase of an encrypted key.
     pub passphrase: Option<Secret>,
+    /// The password of the user, sent when no key was accepted, and only to a server that asks for one.
+    pub password: Option<Secret>,
+    /// Who answers what a server asks besides, such as a one-time code. They answer within `connect_timeout`.
+    pub person: Option<Person>,
     /// Host key records. All are read; a newly accepted key goes into the first. A missing file is empty.
     pub known_hosts: Vec<PathBuf>,
     /// When set, exactly this host key is accepted and `known_hosts` is neither read nor written.
@@ -128,6 +133,8 @@ impl SshConfig {
             identity: Identity::Default,
             agent: std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty()).map(PathBuf::from),
             passphrase: None,
+            password: None,
+            person: None,
             known_hosts,
             host_key: None,
             unknown_host_key: UnknownHostKey::Refuse,
@@ -181,8 +188,9 @@ mod tests {
         let mut config = SshConfig::new("nas", "me");
         config.passphrase = Some(Secret::new("hunter2".into()));
         config.identity = Identity::Text(Secret::new("BEGIN KEY".into()));
+        config.password = Some(Secret::new("swordfish".into()));
         let shown = format!("{config:?}");
-        assert!(!shown.contains("hunter2") && !shown.contains("BEGIN KEY"), "{shown}");
+        assert!(!shown.contains("hunter2") && !shown.contains("swordfish") && !shown.contains("BEGIN KEY"), "{shown}");
     }
 
     #[test]

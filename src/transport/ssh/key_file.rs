@@ -41,17 +41,21 @@ pub(super) enum Credential {
     Locked { public: PublicKey, path: PathBuf },
     /// The keys of the agent.
     Agent,
+    /// The password of the user; it is read when it is sent.
+    Password(Secret),
 }
 
-/// Finds and reads what the configuration names. Fails with `KeyUnusable`.
+/// Finds and reads what the configuration names: keys, and behind them the password. Fails with `KeyUnusable`.
 pub(super) fn load(config: &SshConfig) -> Result<Vec<Credential>> {
-    secret::aside(|| find(config))
+    let mut credentials = secret::aside(|| find(config))?;
+    credentials.extend(config.password.clone().map(Credential::Password));
+    Ok(credentials)
 }
 
 fn find(config: &SshConfig) -> Result<Vec<Credential>> {
     let passphrase = config.passphrase.as_ref();
     match &config.identity {
-        Identity::Files(paths) if paths.is_empty() => Err(none_found(&[])),
+        Identity::Files(paths) if paths.is_empty() && config.password.is_none() => Err(none_found(&[])),
         Identity::Files(paths) => paths.iter().map(|path| read(&expand_home(path), passphrase)).collect(),
         Identity::Text(text) => match decode(&text_of(text, "the given key")?, passphrase, "the given key")? {
             Decoded::Key(key) => Ok(vec![Credential::Key { key, origin: String::from("given as text") }]),
@@ -70,11 +74,12 @@ fn first_of(files: &[PathBuf], config: &SshConfig) -> Result<Vec<Credential>> {
     match files.iter().find(|path| path.exists()) {
         Some(path) => Ok(vec![read(path, config.passphrase.as_ref())?]),
         None if config.agent.is_some() => Ok(vec![Credential::Agent]),
+        None if config.password.is_some() => Ok(Vec::new()),
         None => Err(none_found(files)),
     }
 }
 
-fn text_of(secret: &Secret, what: &str) -> Result<Arc<Zeroizing<String>>> {
+pub(super) fn text_of(secret: &Secret, what: &str) -> Result<Arc<Zeroizing<String>>> {
     secret.text().map_err(|error| match secret.file() {
         Some(file) => NasSyncError::at_path(ErrorKind::KeyUnusable, &format!("cannot read {what}"), file, error),
         None => NasSyncError::new(ErrorKind::KeyUnusable, format!("cannot read {what}: {error}")).with_source(error),

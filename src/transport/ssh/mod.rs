@@ -1,7 +1,7 @@
 //! The SSH client: one login, then any number of commands side by side.
 //!
 //! Guarantees: the host key is checked before anything secret is sent; the whole way to a login fits one time budget;
-//! every failure names its party. Never asks a question, never offers more keys than configured, never tries a refused
+//! every failure names its party. Never asks a question of its own, never offers more keys than configured, never tries a refused
 //! login again. See `protocol-notes/13-ssh.md`.
 
 mod algorithms;
@@ -16,6 +16,8 @@ mod key_file;
 mod key_text;
 mod known_hosts;
 mod link;
+mod password;
+mod person;
 mod places;
 
 use std::collections::HashSet;
@@ -32,6 +34,8 @@ pub use config::{
     DEFAULT_CONNECT_TIMEOUT, DEFAULT_KEEPALIVE, DEFAULT_PORT, HostKeyPin, Identity, LegacyAlgorithms, MAX_REKEY_BYTES,
     SYSTEM_KNOWN_HOSTS, SshConfig, UnknownHostKey, expand_home,
 };
+
+pub use person::{LoginQuestion, Person};
 
 use super::Exec;
 use crate::error::{ErrorKind, NasSyncError, Result};

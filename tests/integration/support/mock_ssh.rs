@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use nas_sync::internal::transport::ssh::{Identity, SshConfig, UnknownHostKey};
 use russh::keys::load_secret_key;
-use russh::server::{Auth, ChannelOpenHandle, Config, Handle, Handler, Msg, Session, VerifiedPublicKey, run_stream};
-use russh::{Channel, ChannelId, Disconnect};
+use russh::server::{
+    Auth, ChannelOpenHandle, Config, Handle, Handler, Msg, Response, Session, VerifiedPublicKey, run_stream,
+};
+use russh::{Channel, ChannelId, Disconnect, MethodKind, MethodSet};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -30,6 +32,8 @@ pub enum Quirk {
     TalksBeforeAccepting,
     /// It opens channels to the client for ever.
     OpensChannels,
+    /// It asks for the password `sesame`, then for the code `123456`, and takes no keys.
+    AsksForACode,
     /// It ends the login with 200 KB of text on one line, as soon as a command is to run.
     LongGoodbye,
 }
@@ -50,7 +54,11 @@ impl MockSsh {
         let folder = TempDir::new().expect("a folder");
         keygen(&folder.path().join("key"), "ed25519", "");
         let key = load_secret_key(folder.path().join("key"), None).expect("a host key");
-        let server = Arc::new(Config { keys: vec![key], ..Config::default() });
+        let mut server = Config { keys: vec![key], ..Config::default() };
+        if quirk == Quirk::AsksForACode {
+            server.methods = MethodSet::from(&[MethodKind::PublicKey, MethodKind::KeyboardInteractive][..]);
+        }
+        let server = Arc::new(server);
         let (told, listening) = std::sync::mpsc::channel();
         let (running, ended) = oneshot::channel();
         let said = Arc::<AtomicU64>::default();
@@ -120,7 +128,29 @@ impl Handler for Peer {
     type Error = russh::Error;
 
     async fn auth_publickey(&mut self, _: &str, _: VerifiedPublicKey<'_>) -> Result<Auth, russh::Error> {
-        Ok(Auth::Accept)
+        Ok(if self.quirk == Quirk::AsksForACode { Auth::reject() } else { Auth::Accept })
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        _: &str,
+        _: &str,
+        response: Option<Response<'a>>,
+    ) -> Result<Auth, russh::Error> {
+        if self.quirk != Quirk::AsksForACode {
+            return Ok(Auth::reject());
+        }
+        let ask = |prompt: &'static str, echo| Auth::Partial {
+            name: "".into(),
+            instructions: "Two steps to \x1b[31mgo".into(),
+            prompts: vec![(prompt.into(), echo)].into(),
+        };
+        let Some(mut response) = response else { return Ok(ask("Password: ", false)) };
+        Ok(match response.next().as_deref() {
+            Some(b"sesame") => ask("Verification code: ", true),
+            Some(b"123456") => Auth::Accept,
+            _ => Auth::reject(),
+        })
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), russh::Error> {
@@ -169,7 +199,7 @@ impl Handler for Peer {
             Quirk::LongGoodbye => {
                 session.disconnect(Disconnect::ByApplication, &"bye\x1b[31m ".repeat(20_000), "")?;
             }
-            Quirk::NoExitStatus | Quirk::OpensChannels => {
+            Quirk::NoExitStatus | Quirk::OpensChannels | Quirk::AsksForACode => {
                 session.channel_success(id)?;
                 let (input, lines) = mpsc::unbounded_channel();
                 self.inputs.insert(id, input);

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+pub mod account;
 pub mod chaos;
 pub mod cli;
 pub mod mock_ssh;
@@ -15,6 +16,7 @@ pub mod tracer;
 pub mod trial;
 pub mod volume;
 
+pub use account::Account;
 pub use chaos::Chaos;
 pub use cli::Cli;
 pub use mounted::Mounted;
