@@ -79,6 +79,8 @@ pub fn run(job: SendJob, negotiated: Negotiated, mut port: Port, monitor: &dyn M
         records_left: list.len().saturating_mul(RECORDS_PER_ENTRY).saturating_add(MORE_RECORDS),
         errors: list.errors(),
         reported_errors: list.errors(),
+        doubtful: false,
+        said_all: false,
         list,
         sources: job.sources,
         changed: job.changed,
@@ -119,6 +121,11 @@ struct Sender<'m> {
     records_left: usize,
     errors: i32,
     reported_errors: i32,
+    /// Whether a file may have arrived that does not match its sum: one that was put together from a copy there, or that is
+    /// to be thrown away.
+    doubtful: bool,
+    /// Whether every DONE of this side is said, some ahead of their turn: then nothing can be answered any more.
+    said_all: bool,
     buffer: Vec<u8>,
 }
 
@@ -129,20 +136,40 @@ impl Sender<'_> {
             while let Some(ndx) = self.next_request()? {
                 self.answer(ndx, phase)?;
             }
+            if self.said_all {
+                continue;
+            }
             if answered == self.negotiated.answered_phases {
                 self.report_errors()?;
             }
             self.put_ndx(ndx::DONE)?;
+            if answered == 0 && self.nothing_can_follow() {
+                for _ in 0..=self.negotiated.answered_phases {
+                    self.put_ndx(ndx::DONE)?;
+                }
+                self.said_all = true;
+            }
         }
         Ok(())
+    }
+
+    /// Whether the other phases are empty for certain, so that they need not be waited for one by one: the generator has
+    /// asked for all that it wants, and every file has gone out whole and with a sum that matches.
+    fn nothing_can_follow(&self) -> bool {
+        self.negotiated.goodbye == Goodbye::Exchange
+            && self.mode != Mode::Rehearsal
+            && !self.doubtful
+            && self.errors == self.reported_errors
     }
 
     fn goodbye(&mut self) -> Result<()> {
         self.port.outbox.flush()?;
         self.expect_done()?;
         if self.negotiated.goodbye == Goodbye::Exchange {
-            self.put_ndx(ndx::DONE)?;
-            self.port.outbox.flush()?;
+            if !self.said_all {
+                self.put_ndx(ndx::DONE)?;
+                self.port.outbox.flush()?;
+            }
             self.expect_done()?;
         }
         Ok(())
@@ -207,7 +234,8 @@ impl Sender<'_> {
         let entry = &entry;
         self.monitor.event(Event::Itemized { entry, flags: item.flags });
         if !item.flags.has(ItemFlags::TRANSFER) {
-            return self.echo(ndx, &item);
+            // Nobody there hears an echo any more.
+            return if self.said_all { Ok(()) } else { self.echo(ndx, &item) };
         }
         let times = usize::try_from(ndx).ok().and_then(|ndx| self.sent.get_mut(ndx));
         match (entry.kind, phase, times) {
@@ -218,6 +246,12 @@ impl Sender<'_> {
             return self.echo(ndx, &item);
         }
         let sums = self.take_sums()?;
+        if self.said_all {
+            let message = "what arrived on the NAS is not what was sent, and it goes again another time";
+            let error = NasSyncError::new(ErrorKind::NotAcknowledged, message);
+            self.monitor.event(Event::FileFailed { entry, error: &error });
+            return Ok(());
+        }
         self.monitor.event(Event::FileStarted { entry });
         if self.mode == Mode::Rehearsal {
             self.echo(ndx, &item)?;
@@ -260,6 +294,7 @@ impl Sender<'_> {
         if head.count == 0 {
             return Ok(None);
         }
+        self.doubtful = true;
         let strong_len = head.strong_len.min(u8::try_from(digest_len).unwrap_or(u8::MAX));
         let head = SumHead { strong_len, ..head };
         // Sums that cannot tell blocks apart, or that would not fit, are read and forgotten.
@@ -291,6 +326,7 @@ impl Sender<'_> {
         let invalid = read.failure.is_some()
             || (stability == Stability::Changed && self.changed == ChangedFile::Invalidate)
             || read.stats.literal + read.stats.matched < source.stamp().size;
+        self.doubtful |= invalid;
         self.put_whole_sum(hasher, if invalid { WholeSum::Invalid } else { WholeSum::Valid });
         // Told before the frame can leave, so that no acknowledgement overtakes it.
         match read.failure {

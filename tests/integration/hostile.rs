@@ -113,6 +113,7 @@ fn the_mock_itself_is_a_server_that_can_be_served() {
     Mock::new(32).wants(1).wants(6).ndx(4).flags(0x0008).done(5).end().unwrap();
     Mock::new(32).wants(1).done(1).wants(1).done(4).end().unwrap();
     Mock::new(32).done(2).ndx(1).flags(0x0008).done(3).end().unwrap();
+    Mock::new(32).ndx(1).flags(TRANSFER).head([1, 700, 2, 0]).raw(&[0; 6]).done(1).wants(1).done(4).end().unwrap();
     Mock::new(29).wants(1).done(4).end().unwrap();
 }
 

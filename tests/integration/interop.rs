@@ -192,3 +192,29 @@ async fn reading_files_for_their_digests_is_no_standstill() {
     let outcome = session::push(exec, Push { sources, idle_limit, contents: Contents::Summed, ..push }).await;
     outcome.result.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_arrives_damaged_behind_an_early_goodbye_fails_alone() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let files: Vec<PathBuf> = [("damaged", "Q"), ("whole", "all is well")]
+        .into_iter()
+        .map(|(name, content)| {
+            let path = from.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            let time = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+            std::fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+            path
+        })
+        .collect();
+    let (offer, options) = (Offer::default(), documents());
+    // No other byte that travels is a Q.
+    let mut arguments: Vec<Vec<u8>> = ["-c", "stdbuf -o0 tr Q R | rsync \"$@\"", "sh"].map(|word| word.into()).into();
+    arguments.extend(options.arguments(&offer, to.path().as_os_str().as_encoded_bytes()));
+    let (push, record) = prepare(&files, offer, &options);
+    let outcome = session::push(local::spawn("sh", &arguments).unwrap(), push).await;
+    outcome.result.unwrap();
+    assert_eq!(*record.acknowledged.lock().unwrap(), [1]);
+    let failed: Vec<String> = record.failed.lock().unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(failed, ["what arrived on the NAS is not what was sent, and it goes again another time"]);
+    assert!(to.path().join("whole").exists() && !to.path().join("damaged").exists());
+}
