@@ -1,16 +1,20 @@
 //! One login, any number of rsync sessions over it. No database.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::config::ClientConfig;
+use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::event::{Event, Monitor};
-use crate::session::{self, Outcome, Push};
+use crate::session::{self, Contents, Opening, Outcome, Push};
 use crate::text;
 use crate::transport::ssh::SshClient;
 use crate::transport::{Exec, ExecEvent, ExitStatus};
+use crate::wire::handshake::{Ahead, Answer};
 use crate::wire::server_args::{PushOptions, command_line};
 
 /// How long the NAS may take to say its rsync's version.
@@ -60,19 +64,34 @@ fn is_misunderstanding(error: &NasSyncError) -> bool {
     matches!(error.kind(), ErrorKind::Stalled | ErrorKind::Protocol | ErrorKind::RemoteFailed)
 }
 
+/// The most entries of a list that is kept until it is known that it left under the right terms.
+const MOST_KEPT: usize = 20_000;
+
+/// What is known of how rsync on the NAS answers an offer.
+#[derive(Debug, Default)]
+enum Habit {
+    #[default]
+    Unknown,
+    /// It has answered so.
+    Answers(Answer),
+    /// It has answered otherwise than it was counted on.
+    Surprises,
+}
+
 /// A login on a NAS. Sessions may run side by side. Clones are the same login.
 #[derive(Debug, Clone)]
 pub struct Client {
     ssh: Arc<SshClient>,
     rsync_path: String,
     idle_limit: Duration,
+    habit: Arc<Mutex<Habit>>,
 }
 
 impl Client {
     /// Logs in. Ends within the connect timeout; errors as [`SshClient::connect`].
     pub async fn connect(config: &ClientConfig) -> Result<Self> {
         let ssh = Arc::new(SshClient::connect(&config.ssh).await?);
-        Ok(Self { ssh, rsync_path: config.rsync_path.clone(), idle_limit: config.idle_limit })
+        Ok(Self { ssh, rsync_path: config.rsync_path.clone(), idle_limit: config.idle_limit, habit: Arc::default() })
     }
 
     /// The login itself.
@@ -86,12 +105,46 @@ impl Client {
     }
 
     /// Starts the receiving rsync and runs one session against it.
-    pub(crate) async fn session(&self, destination: &[u8], options: &PushOptions, mut push: Push) -> Result<Outcome> {
-        let exec = self.start(&options.arguments(&push.offer, destination)).await?;
+    pub(crate) async fn session(&self, destination: &[u8], options: &PushOptions, push: Push) -> Result<Outcome> {
+        let ahead = self.ahead(&push);
+        let spare = (ahead != Ahead::Never).then(|| push.clone());
+        let mut outcome = self.session_by(ahead, destination, options, push).await?;
+        if outcome.surprised
+            && let Some(push) = spare
+        {
+            *blocking::lock(&self.habit) = Habit::Surprises;
+            outcome = self.session_by(Ahead::Never, destination, options, push).await?;
+        }
+        if let (Some(answer), habit @ Habit::Unknown) = (outcome.answer, &mut *blocking::lock(&self.habit)) {
+            *habit = Habit::Answers(answer);
+        }
+        Ok(outcome)
+    }
+
+    /// Whether the list of a session can leave before the NAS has said how it reads lists.
+    fn ahead(&self, push: &Push) -> Ahead {
+        if push.contents == Contents::Summed || push.list.entries.len() > MOST_KEPT {
+            return Ahead::Never;
+        }
+        match *blocking::lock(&self.habit) {
+            Habit::Unknown => Ahead::CountingOn(None),
+            Habit::Answers(answer) => Ahead::CountingOn(Some(answer)),
+            Habit::Surprises => Ahead::Never,
+        }
+    }
+
+    async fn session_by(
+        &self,
+        ahead: Ahead,
+        destination: &[u8],
+        options: &PushOptions,
+        mut push: Push,
+    ) -> Result<Outcome> {
+        let exec = self.start(&options.arguments(&push.offer, destination), session::hello(push.offer)).await?;
         let (answered, monitor) = Answered::before(Arc::clone(&push.monitor));
         push.monitor = monitor;
         let mut outcome = tokio::select! {
-            outcome = Box::pin(session::push(exec, push)) => outcome,
+            outcome = Box::pin(session::push_by(exec, Opening { hello_sent: true, ahead }, push)) => outcome,
             () = Box::pin(self.until_fixed_command(&answered, options)) => return Err(session::fixed_command()),
         };
         if outcome.result.as_ref().is_err_and(is_misunderstanding)
@@ -117,17 +170,17 @@ impl Client {
         Ok(outcome)
     }
 
-    async fn start(&self, arguments: &[Vec<u8>]) -> Result<Exec> {
+    async fn start(&self, arguments: &[Vec<u8>], first_input: Bytes) -> Result<Exec> {
         let line = command_line(&self.rsync_path, arguments)
             .map_err(|error| NasSyncError::new(ErrorKind::Usage, error.to_string()).with_source(error))?;
         tracing::debug!(command = %text::escape_bytes(&line), "starting rsync on the NAS");
-        self.ssh.exec(&line).await
+        self.ssh.exec_with_input(&line, first_input).await
     }
 
     /// The version of rsync on the NAS, such as `3.1.3`. `None` where the NAS does not say; some allow nothing but
     /// `rsync --server`.
     pub async fn rsync_version(&self) -> Option<String> {
-        let mut exec = self.start(&[b"--version".to_vec()]).await.ok()?;
+        let mut exec = self.start(&[b"--version".to_vec()], Bytes::new()).await.ok()?;
         let mut output = Vec::new();
         let read = async {
             // Nothing is said to it, so that a program that reads its input ends too. One that has ended needs no word.

@@ -4,9 +4,8 @@ use crate::delta::{Digest, StrongSum};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::tree::source::SourceFile;
 use crate::wire::flist::idlist::{self, NamedId};
-use crate::wire::flist::{EndOfList, Entries, EntryKind, FileEntry, ListCoder, ListFields, ListOrder};
+use crate::wire::flist::{EndOfList, Entries, EntryKind, FileEntry, ListCoder, ListCoding, ListFields, ListOrder};
 use crate::wire::mux::Message;
-use crate::wire::negotiated::Negotiated;
 
 use super::outbox::Outbox;
 
@@ -122,8 +121,8 @@ impl FileList {
     }
 
     /// Writes the whole list, its id names and its errors.
-    pub fn send(&self, negotiated: &Negotiated, out: &mut Outbox) -> Result<()> {
-        let mut coder = ListCoder::new(negotiated.list, self.fields);
+    pub fn send(&self, coding: ListCoding, out: &mut Outbox) -> Result<()> {
+        let mut coder = ListCoder::new(coding, self.fields);
         for entry in self.entries.iter() {
             coder.put(&entry, out.frame());
             out.settle()?;
@@ -131,13 +130,13 @@ impl FileList {
         coder.put_end(self.errors, out.frame());
         if let Some(names) = &self.names {
             if self.fields.owner {
-                idlist::encode(&negotiated.list, &names.users, out.frame());
+                idlist::encode(&coding, &names.users, out.frame());
             }
             if self.fields.group {
-                idlist::encode(&negotiated.list, &names.groups, out.frame());
+                idlist::encode(&coding, &names.groups, out.frame());
             }
         }
-        match negotiated.list.end {
+        match coding.end {
             EndOfList::ErrorsAfterIds => out.frame().extend_from_slice(&self.errors.to_le_bytes()),
             EndOfList::ErrorsByMessage if self.errors != 0 => out.message(&Message::IoError(self.errors))?,
             _ => {}

@@ -3,6 +3,7 @@
 //! A role runs on a thread of its own behind a [`port::Port`] and needs no async runtime: a test fills the inbox with
 //! a recorded session, or connects the port to a real server. Roles never see a socket, a clock or a database.
 
+pub mod agreement;
 pub mod event;
 pub mod inbox;
 pub mod ledger;

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::agreement::Agreement;
 use super::event::{Event, FileStats, Monitor, Stability};
 use super::list::{FileList, Sources};
 use super::port::Port;
@@ -67,10 +68,11 @@ pub struct SendJob {
 
 /// Runs the sender from the file list to the goodbye. On an error the other side may still have something to say, so
 /// the caller goes on reading.
-pub fn run(job: SendJob, negotiated: Negotiated, mut port: Port, monitor: &dyn Monitor) -> Result<()> {
+pub fn run(job: SendJob, agreement: Agreement, mut port: Port, monitor: &dyn Monitor) -> Result<()> {
     let list = job.list;
     monitor.event(Event::Listed { entries: list.len(), bytes: list.bytes() });
-    list.send(&negotiated, &mut port.outbox)?;
+    list.send(agreement.list_terms().coding, &mut port.outbox)?;
+    let negotiated = agreement.whole(|| port.outbox.flush())?;
     let tokens = TokenEncoder::new(negotiated.tokens, negotiated.zlib_history).map_err(internal)?;
     let mut sender = Sender {
         requests: NdxCoder::new(negotiated.ndx),
@@ -184,7 +186,7 @@ impl Sender<'_> {
 
     /// Trouble that came up while reading, for receivers that have not been told yet.
     fn report_errors(&mut self) -> Result<()> {
-        if self.errors == self.reported_errors || self.negotiated.client_framing == Framing::Raw {
+        if self.errors == self.reported_errors || self.negotiated.list_terms.client_framing == Framing::Raw {
             return Ok(());
         }
         self.reported_errors = self.errors;

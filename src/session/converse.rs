@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
 use super::deadline::{ProgressTimer, Receipts, Stall};
@@ -13,24 +13,49 @@ use super::received::Received;
 use super::remote_text::RemoteText;
 use crate::blocking;
 use crate::error::{ErrorKind, Result};
+use crate::role::agreement::Agreement;
 use crate::role::event::Monitor;
 use crate::role::outbox::OUTBOX_FRAMES;
 use crate::role::port::Port;
 use crate::transport::{Exec, ExecReader, ExecWriter, ExitStatus};
-use crate::wire::handshake::Handshake;
-use crate::wire::negotiated::Negotiated;
+use crate::wire::handshake::{Ahead, Answer, Handshake, HandshakeError};
+use crate::wire::negotiated::{ListTerms, Negotiated};
 use crate::wire::offer::{Offer, Protocol};
 
 /// What a session needs to know, whatever it is for.
 pub(super) struct Terms {
     /// What the server's arguments were made from.
     pub offer: Offer,
+    /// What has to be known for the list.
+    pub needed: Needed,
     /// Whether the server's arguments ask for acknowledgements.
     pub receipts: Receipts,
     /// How long the session may go without progress in either direction.
     pub idle_limit: Duration,
     /// Who listens.
     pub monitor: Arc<dyn Monitor>,
+}
+
+/// A session's first word, this side's version: it says nothing that depends on the server, so it can be on its way before
+/// the server has taken up the command.
+pub fn hello(offer: Offer) -> Bytes {
+    let mut hello = Vec::new();
+    Handshake::start(offer, &mut hello);
+    hello.into()
+}
+
+/// How a session begins.
+#[derive(Debug, Clone, Copy)]
+pub struct Opening {
+    /// Whether the [`hello`] was sent with the request for the command.
+    pub hello_sent: bool,
+    /// Whether the server's flags are counted on.
+    pub ahead: Ahead,
+}
+
+impl Opening {
+    /// Word by word.
+    pub const SLOW: Self = Self { hello_sent: false, ahead: Ahead::Never };
 }
 
 /// This end of a session: its role, and what the other side's messages mean to it.
@@ -54,6 +79,10 @@ pub struct Outcome {
     pub exit: Option<ExitStatus>,
     /// The protocol in use, once the handshake was complete.
     pub protocol: Option<Protocol>,
+    /// What the server answered to the offer, as far as that is worth remembering.
+    pub answer: Option<Answer>,
+    /// Whether it answered otherwise than it was counted on. Nothing has happened then.
+    pub surprised: bool,
     /// Bytes sent, framing included.
     pub sent: u64,
     /// Bytes received, framing included.
@@ -75,58 +104,97 @@ impl Outcome {
 /// Runs a session to its end. `prepare` makes this end of it once the encodings are known, on a thread that may block.
 pub(super) async fn converse(
     exec: Exec,
+    opening: Opening,
     terms: Terms,
-    prepare: impl FnOnce(Negotiated) -> Result<Side> + Send + 'static,
+    prepare: impl FnOnce(Agreement) -> Result<Side> + Send + 'static,
 ) -> Outcome {
     let timer = ProgressTimer::new(terms.receipts);
     let mut received = Received::default();
-    let mut protocol = None;
-    let end = run(exec, terms, prepare, &timer, &mut received, &mut protocol).await;
+    let mut handshake = Shaking::begin(terms.offer, opening.ahead);
+    let end = run(exec, opening, terms, prepare, &timer, &mut received, &mut handshake).await;
     let jammed = matches!(end, Err(SessionFailure::Stalled(Stall::Jammed)));
+    let unexpected = |failure: &SessionFailure| {
+        matches!(failure, SessionFailure::Handshake { error: HandshakeError::Unexpected, .. })
+    };
+    let surprised = end.as_ref().is_err_and(unexpected);
+    let (protocol, answer) = (handshake.complete, handshake.machine.answer());
     let result = match end {
         Ok(()) => end::result(&received),
         Err(failure) => Err(end::error(failure, &received)),
     };
     let counts = (timer.sent(), timer.received());
-    Outcome { result, jammed, text: received.text, exit: received.exit, protocol, sent: counts.0, received: counts.1 }
+    Outcome {
+        result,
+        jammed,
+        text: received.text,
+        exit: received.exit,
+        protocol,
+        answer,
+        surprised,
+        sent: counts.0,
+        received: counts.1,
+    }
 }
 
 async fn run(
     exec: Exec,
+    opening: Opening,
     terms: Terms,
-    prepare: impl FnOnce(Negotiated) -> Result<Side> + Send + 'static,
+    prepare: impl FnOnce(Agreement) -> Result<Side> + Send + 'static,
     timer: &ProgressTimer,
     received: &mut Received,
-    protocol: &mut Option<Protocol>,
+    handshake: &mut Shaking,
 ) -> Result<(), SessionFailure> {
     let Exec { mut reader, mut writer } = exec;
-    let mut input = BytesMut::new();
-    let negotiated = tokio::select! {
-        shaken = shake_hands(terms.offer, &mut reader, &mut writer, &mut input, timer, received) => shaken?,
+    let agreed = tokio::select! {
+        agreed = handshake.start(opening, terms.needed, &mut reader, &mut writer, timer, received) => agreed?,
         stall = timer.stalled(terms.idle_limit) => return Err(SessionFailure::Stalled(stall)),
     };
-    *protocol = Some(negotiated.protocol);
-    received.text.handshake_is_complete();
+    received.text.rsync_speaks();
     received.listener = Some(terms.monitor);
-    let framing = negotiated.client_framing;
+    let (agreement, rest) = match agreed {
+        Agreed::Whole(negotiated) => (negotiated.into(), None),
+        Agreed::List(terms) => {
+            let (tell, told) = std::sync::mpsc::sync_channel(1);
+            (Agreement::OfList(terms, told), Some(tell))
+        }
+    };
+    let framing = agreement.list_terms().client_framing;
     // Local work only: it may take as long as the disks need, which may be longer than the other side is given to move.
-    let Side { role, mut on_message } = blocking::run(move || prepare(negotiated)).await?;
+    let Side { role, mut on_message } = blocking::run(move || prepare(agreement)).await?;
     timer.restart();
     let (sink, frames) = mpsc::channel(OUTBOX_FRAMES);
     let (port, feeder) = Port::new(framing, sink);
     let thread = blocking::run(move || role(port));
     let (mut role, mut inbound, mut outbound) = (Ok(()), Ok(()), Ok(()));
     let stalled = tokio::select! {
-        _ = async { tokio::join!(
+        // Without a handshake there is nothing to wait for.
+        _ = async { tokio::try_join!(
             async {
                 role = thread.await;
                 if role.is_err() { timer.await_last_words() } else { timer.role_ended() }
+                Ok(())
             },
-            async { outbound = pump::outbound(frames, &mut writer, timer).await },
             async {
-                let input = input.freeze();
-                inbound = pump::inbound(input, &mut reader, feeder, &mut on_message, timer, received).await;
+                outbound = pump::outbound(frames, &mut writer, timer).await;
+                Ok(())
+            },
+            async {
+                if let Some(tell) = rest {
+                    match handshake.finish(&mut reader, timer, received).await {
+                        // A role that has failed does not listen.
+                        Ok(negotiated) => drop(tell.send(negotiated)),
+                        Err(failure) => {
+                            inbound = Err(failure);
+                            return Err(());
+                        }
+                    }
+                }
+                let input = handshake.input.split().freeze();
+                let end = pump::inbound(input, &mut reader, feeder, &mut on_message, timer, received).await;
+                inbound = end.map_err(SessionFailure::from);
                 if inbound.is_err() { timer.await_last_words() }
+                Ok(())
             },
         ) } => None,
         stall = timer.stalled(terms.idle_limit) => Some(stall),
@@ -141,36 +209,115 @@ async fn run(
     }
 }
 
-/// Exchanges versions and algorithms; afterwards `input` holds what already belongs to the multiplexed stream.
-async fn shake_hands(
-    offer: Offer,
-    reader: &mut ExecReader,
-    writer: &mut ExecWriter,
-    input: &mut BytesMut,
-    timer: &ProgressTimer,
-    received: &mut Received,
-) -> Result<Negotiated, SessionFailure> {
-    let mut out = Vec::new();
-    let mut handshake = Handshake::start(offer, &mut out);
-    // A server that refuses its arguments is gone before it reads: its words matter, not the failed write.
-    let mut sent = pump::send(&mut out, writer, timer).await;
-    loop {
-        match received.next(reader, timer).await {
-            Some(bytes) => input.extend_from_slice(&bytes),
-            None => return Err(SessionFailure::NoHandshake { input: std::mem::take(input).to_vec() }),
+/// What this end has to know before it can write its list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needed {
+    /// How lists are written.
+    ListTerms,
+    /// The algorithms, too: the list holds digests.
+    Everything,
+}
+
+/// How far a handshake has come when the list can be written.
+enum Agreed {
+    Whole(Negotiated),
+    List(ListTerms),
+}
+
+/// A handshake under way.
+struct Shaking {
+    machine: Handshake,
+    hello: Vec<u8>,
+    /// What has been received and not been used.
+    input: BytesMut,
+    /// The protocol, once all is agreed.
+    complete: Option<Protocol>,
+}
+
+impl Shaking {
+    fn begin(offer: Offer, ahead: Ahead) -> Self {
+        let mut hello = Vec::new();
+        let machine = Handshake::start(offer, &mut hello).ahead(ahead);
+        Self { machine, hello, input: BytesMut::new(), complete: None }
+    }
+
+    /// Exchanges what has to be known for the list, and says all that this side has to say.
+    async fn start(
+        &mut self,
+        opening: Opening,
+        needed: Needed,
+        reader: &mut ExecReader,
+        writer: &mut ExecWriter,
+        timer: &ProgressTimer,
+        received: &mut Received,
+    ) -> Result<Agreed, SessionFailure> {
+        let mut out = std::mem::take(&mut self.hello);
+        if opening.hello_sent {
+            timer.add_sent(out.len());
+            out.clear();
         }
-        match handshake.advance(input, &mut out) {
-            Ok(outcome) => {
-                sent = sent.and(pump::send(&mut out, writer, timer).await);
-                if let Some(negotiated) = outcome {
-                    sent?;
-                    return Ok(negotiated);
-                }
+        // A server that refuses its arguments is gone before it reads: its words matter, not the failed write.
+        let mut sent = pump::send(&mut out, writer, timer).await;
+        loop {
+            self.hear(reader, timer, received).await?;
+            let whole = self.advance(&mut out, reader, timer, received).await?;
+            sent = sent.and(pump::send(&mut out, writer, timer).await);
+            let agreed = match (whole, self.machine.list_terms()) {
+                (Some(negotiated), _) => Agreed::Whole(negotiated),
+                (None, Some(terms)) if needed == Needed::ListTerms => Agreed::List(terms),
+                (None, _) => continue,
+            };
+            sent?;
+            return Ok(agreed);
+        }
+    }
+
+    /// Hears the rest, to which nothing has to be said; afterwards `input` holds what belongs to the multiplexed stream.
+    async fn finish(
+        &mut self,
+        reader: &mut ExecReader,
+        timer: &ProgressTimer,
+        received: &mut Received,
+    ) -> Result<Negotiated, SessionFailure> {
+        loop {
+            self.hear(reader, timer, received).await?;
+            if let Some(negotiated) = self.advance(&mut Vec::new(), reader, timer, received).await? {
+                return Ok(negotiated);
+            }
+        }
+    }
+
+    async fn hear(
+        &mut self,
+        reader: &mut ExecReader,
+        timer: &ProgressTimer,
+        received: &mut Received,
+    ) -> Result<(), SessionFailure> {
+        match received.next(reader, timer).await {
+            Some(bytes) => {
+                self.input.extend_from_slice(&bytes);
+                Ok(())
+            }
+            None => Err(SessionFailure::NoHandshake { input: self.input.split().to_vec() }),
+        }
+    }
+
+    async fn advance(
+        &mut self,
+        out: &mut Vec<u8>,
+        reader: &mut ExecReader,
+        timer: &ProgressTimer,
+        received: &mut Received,
+    ) -> Result<Option<Negotiated>, SessionFailure> {
+        match self.machine.advance(&mut self.input, out) {
+            Ok(negotiated) => {
+                self.complete = negotiated.as_ref().map(|negotiated| negotiated.protocol);
+                Ok(negotiated)
             }
             Err(error) => {
                 // What follows the first bytes is worth showing.
-                received.linger(reader, input, timer).await;
-                return Err(SessionFailure::Handshake { error, input: std::mem::take(input).to_vec() });
+                received.linger(reader, &mut self.input, timer).await;
+                Err(SessionFailure::Handshake { error, input: self.input.split().to_vec() })
             }
         }
     }

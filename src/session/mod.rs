@@ -12,8 +12,8 @@ mod push;
 mod received;
 mod remote_text;
 
-pub use self::converse::Outcome;
+pub use self::converse::{Opening, Outcome, hello};
 pub use self::deadline::Receipts;
 pub use self::end::fixed_command;
-pub use self::push::{Contents, Push, push};
+pub use self::push::{Contents, Push, push, push_by};
 pub use self::remote_text::{RemoteText, kind_of_text, names_file};

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::converse::{Outcome, Side, Terms, converse};
+use super::converse::{Needed, Opening, Outcome, Side, Terms, converse};
 use super::deadline::{ProgressTimer, Receipts};
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::role::agreement::Agreement;
 use crate::role::event::{Event, Monitor};
 use crate::role::list::{FileList, SendList, Sources};
 use crate::role::sender::{self, ChangedFile, Mode, SendJob};
@@ -15,6 +16,7 @@ use crate::wire::mux::Message;
 use crate::wire::offer::Offer;
 
 /// What is pushed.
+#[derive(Clone)]
 pub struct Push {
     /// What the server's arguments were made from.
     pub offer: Offer,
@@ -47,20 +49,30 @@ pub enum Contents {
 
 /// Runs one push to its end.
 pub async fn push(exec: Exec, push: Push) -> Outcome {
+    push_by(exec, Opening::SLOW, push).await
+}
+
+/// Runs one push to its end, from an opening that saves what round trips it can.
+pub async fn push_by(exec: Exec, opening: Opening, push: Push) -> Outcome {
     let Push { offer, mut list, sources, contents, receipts, changed, mode, idle_limit, monitor } = push;
-    let terms = Terms { offer, receipts, idle_limit, monitor: Arc::clone(&monitor) };
-    converse(exec, terms, move |negotiated| {
-        if !negotiated.list.content_flags {
+    let needed = match contents {
+        Contents::Unsummed => Needed::ListTerms,
+        Contents::Summed => Needed::Everything,
+    };
+    let terms = Terms { offer, needed, receipts, idle_limit, monitor: Arc::clone(&monitor) };
+    converse(exec, opening, terms, move |agreement| {
+        let list_terms = agreement.list_terms();
+        if !list_terms.coding.content_flags {
             list.entries.retain(|entry| entry.kind != EntryKind::Directory(Content::Implied));
         }
-        if contents == Contents::Summed {
+        if let (Contents::Summed, Agreement::Whole(negotiated)) = (contents, &agreement) {
             list.sum_contents(&*sources, negotiated.list_sum);
         }
-        let list = Arc::new(list.number(negotiated.order)?);
+        let list = Arc::new(list.number(list_terms.order)?);
         let mut acknowledgements = Acknowledgements::new(Arc::clone(&list), Arc::clone(&monitor));
         let job = SendJob { list, sources, changed, mode };
         Ok(Side {
-            role: Box::new(move |port| sender::run(job, negotiated, port, &*monitor)),
+            role: Box::new(move |port| sender::run(job, agreement, port, &*monitor)),
             on_message: Box::new(move |message, timer| acknowledgements.note(&message, timer)),
         })
     })

@@ -25,7 +25,7 @@ impl RemoteText {
     }
 
     /// What comes from now on is rsync's own.
-    pub(super) fn handshake_is_complete(&mut self) {
+    pub(super) fn rsync_speaks(&mut self) {
         self.before = self.bytes.len();
     }
 

@@ -6,7 +6,7 @@
 use bytes::{Buf as _, BytesMut};
 
 use super::int::{put_vstring, varint, vstring};
-use super::negotiated::Negotiated;
+use super::negotiated::{ListTerms, Negotiated};
 use super::offer::{ChecksumChoice, CompatFlags, CompressionChoice, Offer, Protocol};
 use super::reader::{DecodeError, Reader};
 use crate::delta::strong::StrongAlgorithm;
@@ -45,9 +45,40 @@ pub enum HandshakeError {
     /// The server does what only a server with other options does.
     #[error("the server was started with other options than those it was asked for")]
     OtherOptions,
+    /// The server's flags are not those that were counted on when the file list left ahead of them.
+    #[error("the server answers otherwise than it was counted on")]
+    Unexpected,
     /// A field is wrong.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+}
+
+/// What a server answers to an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    version: i32,
+    flags: CompatFlags,
+}
+
+/// Whether the client counts on a server's flags, so that its names and its file list can leave before the flags have
+/// arrived. A server whose flags are others takes the names for a frame that cannot be, and ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ahead {
+    /// It waits for them.
+    Never,
+    /// It counts on them where the version tells them, or when a server of this version has answered so before.
+    CountingOn(Option<Answer>),
+}
+
+impl Ahead {
+    fn flags(self, offer: &Offer, version: i32, protocol: Protocol) -> Option<CompatFlags> {
+        let Self::CountingOn(known) = self else { return None };
+        let known = known.filter(|answer| answer.version == version).map(|answer| answer.flags);
+        // The names are what tells a server that does not expect them, so there have to be some.
+        let guess = (protocol == Protocol::NEWEST && offer.checksum == ChecksumChoice::Negotiate)
+            .then_some(CompatFlags::OF_PROTOCOL_32);
+        known.or(guess).filter(|_| protocol.number() >= 30)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,9 +94,12 @@ enum Stage {
 #[derive(Debug)]
 pub struct Handshake {
     offer: Offer,
+    ahead: Ahead,
     stage: Stage,
+    version: i32,
     protocol: Protocol,
-    flags: CompatFlags,
+    /// Those of the server, or those that are counted on until they come.
+    flags: Option<CompatFlags>,
     checksum: Option<StrongAlgorithm>,
     compression: Option<&'static str>,
 }
@@ -76,12 +110,33 @@ impl Handshake {
         out.extend_from_slice(&i32::from(offer.protocol.number()).to_le_bytes());
         Self {
             offer,
+            ahead: Ahead::Never,
             stage: Stage::Version,
+            version: 0,
             protocol: offer.protocol,
-            flags: CompatFlags::default(),
+            flags: None,
             checksum: None,
             compression: None,
         }
+    }
+
+    /// Lets the list leave ahead of the server's flags where they can be counted on.
+    #[must_use]
+    pub fn ahead(self, ahead: Ahead) -> Self {
+        Self { ahead, ..self }
+    }
+
+    /// What the file list is written by, as soon as that is known: before the server's names and its seed, and perhaps
+    /// before its flags. From then on [`Handshake::advance`] has nothing more to send. Never below protocol 30, where the
+    /// seed comes with the version.
+    pub fn list_terms(&self) -> Option<ListTerms> {
+        self.flags.map(|flags| ListTerms::new(self.protocol, flags))
+    }
+
+    /// What the server has answered, once its flags have come.
+    pub fn answer(&self) -> Option<Answer> {
+        let flags = self.flags.filter(|_| !matches!(self.stage, Stage::Version | Stage::Flags))?;
+        Some(Answer { version: self.version, flags })
     }
 
     /// Goes on as far as `input` reaches, taking what it used; what must be sent is written to `out`. Gives the outcome
@@ -106,8 +161,8 @@ impl Handshake {
 
     fn step(&mut self, reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<Option<Negotiated>, HandshakeError> {
         match self.stage {
-            Stage::Version => self.version(reader)?,
-            Stage::Flags => self.flags(reader, out)?,
+            Stage::Version => self.take_version(reader, out)?,
+            Stage::Flags => self.take_flags(reader, out)?,
             Stage::ChecksumNames => {
                 let names = vstring(reader, MAX_NAMES, "checksum names")?;
                 self.checksum = Some(choose("checksum", &CHECKSUMS, StrongAlgorithm::name, names)?);
@@ -120,15 +175,16 @@ impl Handshake {
             }
             Stage::Seed => {
                 let seed = reader.i32()?;
+                let flags = self.flags.unwrap_or_default();
                 let outcome =
-                    Negotiated::new(&self.offer, self.protocol, self.flags, seed, self.checksum, self.compression)?;
+                    Negotiated::new(&self.offer, self.protocol, flags, seed, self.checksum, self.compression)?;
                 return Ok(Some(outcome));
             }
         }
         Ok(None)
     }
 
-    fn version(&mut self, reader: &mut Reader<'_>) -> Result<(), HandshakeError> {
+    fn take_version(&mut self, reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), HandshakeError> {
         let theirs = reader.i32()?;
         if !(20..=40).contains(&theirs) {
             return Err(HandshakeError::NotRsync);
@@ -136,36 +192,53 @@ impl Handshake {
         if theirs < i32::from(Protocol::OLDEST.number()) {
             return Err(HandshakeError::TooOld(theirs));
         }
+        self.version = theirs;
         let theirs = u8::try_from(theirs).ok().and_then(Protocol::new).unwrap_or(Protocol::NEWEST);
         self.protocol = self.offer.protocol.min(theirs);
         self.stage = if self.protocol.number() >= 30 { Stage::Flags } else { Stage::Seed };
+        self.flags = self.ahead.flags(&self.offer, self.version, self.protocol);
+        if self.flags.is_some() {
+            self.put_names(out);
+        }
         Ok(())
     }
 
-    fn flags(&mut self, reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), HandshakeError> {
-        self.flags = CompatFlags::new(varint(reader)?);
+    fn take_flags(&mut self, reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), HandshakeError> {
+        let flags = CompatFlags::new(varint(reader)?);
         // Servers take it up only where it is offered.
-        if self.flags.has(CompatFlags::INCREMENTAL) {
+        if flags.has(CompatFlags::INCREMENTAL) {
             return Err(HandshakeError::OtherOptions);
         }
-        // Both ends write all their lists before they read any.
+        let counted_on = self.flags.replace(flags);
+        match counted_on {
+            None => self.put_names(out),
+            Some(counted_on) if counted_on.reads_lists_as(flags) => {}
+            Some(_) => return Err(HandshakeError::Unexpected),
+        }
+        self.stage = if self.negotiates_checksum() { Stage::ChecksumNames } else { self.after_checksums() };
+        Ok(())
+    }
+
+    /// Both ends write all their names before they read any.
+    fn put_names(&self, out: &mut Vec<u8>) {
         if self.negotiates_checksum() {
             put_vstring(out, CHECKSUMS.map(StrongAlgorithm::name).join(" ").as_bytes());
         }
         if self.negotiates_compression() {
             put_vstring(out, COMPRESSIONS.join(" ").as_bytes());
         }
-        self.stage = if self.negotiates_checksum() { Stage::ChecksumNames } else { self.after_checksums() };
-        Ok(())
+    }
+
+    fn negotiates(&self) -> bool {
+        self.flags.is_some_and(|flags| flags.has(CompatFlags::VARINT_XFLAGS))
     }
 
     fn negotiates_checksum(&self) -> bool {
-        self.flags.has(CompatFlags::VARINT_XFLAGS) && self.offer.checksum == ChecksumChoice::Negotiate
+        self.negotiates() && self.offer.checksum == ChecksumChoice::Negotiate
     }
 
     fn negotiates_compression(&self) -> bool {
-        self.flags.has(CompatFlags::VARINT_XFLAGS)
-            && matches!(self.offer.compression, CompressionChoice::Negotiate { .. })
+        self.negotiates() && matches!(self.offer.compression, CompressionChoice::Negotiate { .. })
     }
 
     fn after_checksums(&self) -> Stage {
@@ -227,6 +300,32 @@ mod tests {
         assert_eq!(sent, [32, 0, 0, 0]);
         assert_eq!(outcome.block_sum.algorithm, StrongAlgorithm::Md4);
         assert_eq!(outcome.file_sum.placement, SeedPlacement::Before);
+    }
+
+    #[test]
+    fn a_list_may_leave_ahead_of_the_flags_where_they_can_be_counted_on() {
+        let names = b"\x1axxh128 xxh3 xxh64 md5 sha1";
+        let hear = |ahead, server: &[u8]| {
+            let mut out = Vec::new();
+            let mut handshake = Handshake::start(Offer::default(), &mut Vec::new()).ahead(ahead);
+            let end = handshake.advance(&mut BytesMut::from(server), &mut out).map(|_| handshake.list_terms());
+            (out, end, handshake.answer())
+        };
+        let (said, terms, answer) = hear(Ahead::CountingOn(None), &[32, 0, 0, 0]);
+        assert_eq!((&said[..], answer), (&names[..], None));
+        let expected = terms.unwrap().expect("it is known");
+        let (said, terms, answer) = hear(Ahead::Never, &[32, 0, 0, 0, 0x81, 0xfe]);
+        assert_eq!((&said[..], terms.unwrap()), (&names[..], Some(expected)));
+        // A version that may or may not negotiate is waited for, unless it is known.
+        let (said, terms, _) = hear(Ahead::CountingOn(None), &[31, 0, 0, 0]);
+        assert!(said.is_empty() && terms.unwrap().is_none());
+        let (said, terms, _) = hear(Ahead::CountingOn(answer), &[31, 0, 0, 0]);
+        assert!(said.is_empty() && terms.unwrap().is_none(), "another version answered so");
+        let (_, _, answer) = hear(Ahead::Never, &[31, 0, 0, 0, 0x81, 0xfe]);
+        assert_eq!(hear(Ahead::CountingOn(answer), &[31, 0, 0, 0]).0, names);
+        let surprise = hear(Ahead::CountingOn(answer), &[31, 0, 0, 0, 0x2e]).1;
+        assert_eq!(surprise.unwrap_err(), HandshakeError::Unexpected);
+        assert_eq!(hear(Ahead::CountingOn(None), &[29, 0, 0, 0]).1.unwrap(), None);
     }
 
     #[test]

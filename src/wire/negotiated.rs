@@ -39,6 +39,28 @@ pub enum IdleSign {
     Record,
 }
 
+/// What a file list depends on: known before the algorithms and the seed are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListTerms {
+    /// How it is written.
+    pub coding: ListCoding,
+    /// The order that numbers it.
+    pub order: ListOrder,
+    /// How the pushing client's direction is framed; the server's always is multiplexed.
+    pub client_framing: Framing,
+}
+
+impl ListTerms {
+    pub(super) fn new(protocol: Protocol, flags: CompatFlags) -> Self {
+        let version = protocol.number();
+        Self {
+            coding: list_coding(version, flags),
+            order: if version >= 29 { ListOrder::FilesFirst } else { ListOrder::Bytewise },
+            client_framing: if version >= 30 { Framing::Multiplexed } else { Framing::Raw },
+        }
+    }
+}
+
 /// The outcome of the handshake.
 #[derive(Debug, Clone)]
 pub struct Negotiated {
@@ -50,12 +72,8 @@ pub struct Negotiated {
     pub ndx: NdxCoding,
     /// Item records.
     pub items: ItemCoding,
-    /// The file list.
-    pub list: ListCoding,
-    /// The order that numbers the file list.
-    pub order: ListOrder,
-    /// How the pushing client's direction is framed; the server's always is multiplexed.
-    pub client_framing: Framing,
+    /// The file list, and the framing of this side.
+    pub list_terms: ListTerms,
     /// How often the generator says DONE and is answered before the last DONE.
     pub answered_phases: u32,
     /// The end of the session.
@@ -101,9 +119,7 @@ impl Negotiated {
             ints: if modern { IntCoding::Variable } else { IntCoding::Fixed },
             ndx: if modern { NdxCoding::Differential } else { NdxCoding::Fixed },
             items: if version >= 29 { ItemCoding::Flagged } else { ItemCoding::Bare },
-            list: list_coding(version, flags),
-            order: if version >= 29 { ListOrder::FilesFirst } else { ListOrder::Bytewise },
-            client_framing: if modern { Framing::Multiplexed } else { Framing::Raw },
+            list_terms: ListTerms::new(protocol, flags),
             answered_phases: if version >= 29 { 2 } else { 1 },
             goodbye: if version >= 31 { Goodbye::Exchange } else { Goodbye::Single },
             unsendable: if modern { Unsendable::Message } else { Unsendable::Omitted },

@@ -103,8 +103,18 @@ impl CompatFlags {
     /// Id lists name id 0.
     pub(super) const ZERO_ID_NAMES: Self = Self(0x100);
 
+    /// What every stock rsync of protocol 32 answers to what this crate says of itself.
+    pub(super) const OF_PROTOCOL_32: Self = Self(0x1fe);
+
     pub(super) const fn new(flags: i32) -> Self {
         Self(flags)
+    }
+
+    /// Whether a server of these flags takes what a client writes that counts on `others`.
+    pub(super) const fn reads_lists_as(self, others: Self) -> bool {
+        const WRITTEN_BY: i32 =
+            CompatFlags::SAFE_FILE_LIST.0 | CompatFlags::VARINT_XFLAGS.0 | CompatFlags::ZERO_ID_NAMES.0;
+        (self.0 ^ others.0) & WRITTEN_BY == 0
     }
 
     pub(super) const fn has(self, flag: Self) -> bool {

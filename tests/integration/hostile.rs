@@ -82,18 +82,18 @@ impl Mock {
     fn end(self) -> Result<(), NasSyncError> {
         let case = Case::load("32-names");
         let (sink, mut frames) = mpsc::channel(8);
-        let (port, feeder) = Port::new(self.negotiated.client_framing, sink);
+        let (port, feeder) = Port::new(self.negotiated.list_terms.client_framing, sink);
         feeder.push(Bytes::from(self.says)).unwrap();
         drop(feeder);
         let job = SendJob {
-            list: case.list().number(self.negotiated.order).unwrap().into(),
+            list: case.list().number(self.negotiated.list_terms.order).unwrap().into(),
             sources: Arc::new(Files::of(&case)),
             changed: ChangedFile::Invalidate,
             mode: case.mode(),
         };
         std::thread::scope(|scope| {
             scope.spawn(move || while frames.blocking_recv().is_some() {});
-            sender::run(job, self.negotiated, port, &Silent)
+            sender::run(job, self.negotiated.into(), port, &Silent)
         })
     }
 

@@ -46,7 +46,7 @@ fn the_recorded_lists_hold_the_entries() {
 
 /// Reads the file list and what follows it, and checks all of it.
 fn take_list(case: &Case, negotiated: &Negotiated, reader: &mut Reader<'_>) {
-    let mut coder = ListCoder::new(negotiated.list, case.fields());
+    let mut coder = ListCoder::new(negotiated.list_terms.coding, case.fields());
     let mut entries = Entries::default();
     for (_, entry) in arriving(case, negotiated) {
         assert_eq!(coder.take(reader, &mut entries), Ok(Listed::Entry), "{}", case.name);
@@ -61,14 +61,14 @@ fn take_list(case: &Case, negotiated: &Negotiated, reader: &mut Reader<'_>) {
     if let Some(names) = &case.names {
         for names in [&names.users, &names.groups] {
             for name in names.iter().filter(|(id, _)| *id != 0) {
-                assert_eq!(idlist::decode(&negotiated.list, reader), Ok(idlist::Listed::Id(name.clone())));
+                assert_eq!(idlist::decode(&negotiated.list_terms.coding, reader), Ok(idlist::Listed::Id(name.clone())));
             }
             let root = names.iter().find(|(id, _)| *id == 0).map(|(_, name)| name.clone());
-            let root = root.filter(|_| negotiated.list.zero_id_names);
-            assert_eq!(idlist::decode(&negotiated.list, reader), Ok(idlist::Listed::End(root)));
+            let root = root.filter(|_| negotiated.list_terms.coding.zero_id_names);
+            assert_eq!(idlist::decode(&negotiated.list_terms.coding, reader), Ok(idlist::Listed::End(root)));
         }
     }
-    if negotiated.list.end == EndOfList::ErrorsAfterIds {
+    if negotiated.list_terms.coding.end == EndOfList::ErrorsAfterIds {
         assert_eq!(reader.i32(), Ok(case.errors), "{}", case.name);
     }
 }

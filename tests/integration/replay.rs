@@ -96,7 +96,7 @@ pub fn shake_hands<'a>(case: &Case, pieces: impl IntoIterator<Item = &'a [u8]>) 
 fn replay<'a>(case: &Case, files: &Arc<Files>, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Direction, Tally) {
     let server = shake_hands(case, pieces);
     let negotiated = server.negotiated;
-    let framing = negotiated.client_framing;
+    let framing = negotiated.list_terms.client_framing;
     let (sink, mut frames) = mpsc::channel(8);
     let (port, feeder) = Port::new(framing, sink);
     for piece in server.pieces {
@@ -105,7 +105,7 @@ fn replay<'a>(case: &Case, files: &Arc<Files>, pieces: impl IntoIterator<Item = 
     drop(feeder);
     let tally = Tally::default();
     let job = SendJob {
-        list: case.list().number(negotiated.order).unwrap().into(),
+        list: case.list().number(negotiated.list_terms.order).unwrap().into(),
         sources: Arc::clone(files) as Arc<dyn Sources>,
         changed: ChangedFile::Invalidate,
         mode: case.mode(),
@@ -118,7 +118,7 @@ fn replay<'a>(case: &Case, files: &Arc<Files>, pieces: impl IntoIterator<Item = 
             }
             sent
         });
-        sender::run(job, negotiated, port, &tally).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        sender::run(job, negotiated.into(), port, &tally).unwrap_or_else(|error| panic!("{}: {error}", case.name));
         collector.join().unwrap()
     });
     (Direction::of_client(&sent, handshake_len(case), framing), tally)
@@ -132,7 +132,11 @@ pub fn handshake_len(case: &Case) -> usize {
 /// What the recorded client said.
 pub fn recorded_client(case: &Case) -> Direction {
     let server = shake_hands(case, [&*case.bytes("s2c.bin")]);
-    Direction::of_client(&case.bytes("c2s.bin"), server.client_handshake.len(), server.negotiated.client_framing)
+    Direction::of_client(
+        &case.bytes("c2s.bin"),
+        server.client_handshake.len(),
+        server.negotiated.list_terms.client_framing,
+    )
 }
 
 fn assert_same(case: &Case, (spoken, tally): &(Direction, Tally), how: &str) {
@@ -187,13 +191,13 @@ fn the_fixtures_are_those_that_are_tested() {
 /// The entries as they arrive: in the session's order, without what its coding cannot carry.
 pub fn arriving(case: &Case, negotiated: &Negotiated) -> Vec<(usize, FileEntry<'static>)> {
     let fields = case.fields();
-    let list = case.list().number(negotiated.order).unwrap();
+    let list = case.list().number(negotiated.list_terms.order).unwrap();
     let numbers = 0..i32::try_from(list.len()).unwrap();
     let arriving = numbers.map(|ndx| {
         let tag = list.get(ndx).unwrap().tag.unwrap() as usize;
         let mut entry = case.entries[tag].entry;
         let meta = &mut entry.meta;
-        meta.mtime.nanoseconds = if negotiated.list.nanoseconds { meta.mtime.nanoseconds } else { 0 };
+        meta.mtime.nanoseconds = if negotiated.list_terms.coding.nanoseconds { meta.mtime.nanoseconds } else { 0 };
         meta.uid = if fields.owner { meta.uid } else { 0 };
         meta.gid = if fields.group { meta.gid } else { 0 };
         if let EntryKind::Symlink(target) = &mut entry.kind
@@ -208,7 +212,7 @@ pub fn arriving(case: &Case, negotiated: &Negotiated) -> Vec<(usize, FileEntry<'
 
 /// The lister's errors travel in exactly one of three places.
 pub fn errors_in_list_end(case: &Case, negotiated: &Negotiated) -> i32 {
-    match negotiated.list.end {
+    match negotiated.list_terms.coding.end {
         EndOfList::ErrorsAlways | EndOfList::ErrorsIfAny => case.errors,
         EndOfList::ErrorsAfterIds | EndOfList::ErrorsByMessage => 0,
     }

@@ -53,6 +53,8 @@ servers! {
     protocol_28: Server::default().rsync(Rsync::Protocol(28)),
     protocol_29: Server::default().rsync(Rsync::Protocol(29)),
     protocol_30: Server::default().rsync(Rsync::Protocol(30)),
+    protocol_31: Server::default().rsync(Rsync::Protocol(31)),
+    no_names_of_algorithms: Server::default().rsync(Rsync::NoNames),
 }
 
 const MAX_SESSIONS: [&str; 3] = ["MaxSessions 1", "MaxSessions 2", "MaxSessions 10"];

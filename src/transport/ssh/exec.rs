@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,9 +49,9 @@ pub(super) struct Login<'a> {
 
 /// Starts a command once there is a place for it: behind commands that run, where the server lets no more of them run at
 /// once. Fails with `ExecRefused`, `ConnectionLost`, `NotSsh`, or `Stalled`.
-pub(super) async fn start(login: &Login<'_>, command: &[u8]) -> Result<Exec> {
+pub(super) async fn start(login: &Login<'_>, command: &[u8], first_input: Bytes) -> Result<Exec> {
     let reader = open(login).await?;
-    timeout(login.budget, run(reader, login.link, command)).await.unwrap_or_else(|_| Err(login.late()))
+    timeout(login.budget, run(reader, login.link, command, first_input)).await.unwrap_or_else(|_| Err(login.late()))
 }
 
 impl Login<'_> {
@@ -102,12 +103,24 @@ async fn ask_for_channel(handle: &Arc<Handle<Callbacks>>, place: Place) -> Resul
 }
 
 /// Starts the command of a channel. An error, or a caller who stops waiting, closes the channel through the reader.
-async fn run(mut reader: Reader, link: &Arc<Link>, command: &[u8]) -> Result<Exec> {
+async fn run(mut reader: Reader, link: &Arc<Link>, command: &[u8], first_input: Bytes) -> Result<Exec> {
     let lost = || link.lost(BEFORE_START);
     reader.write.exec(true, command).await.map_err(|_| lost())?;
+    let write = Arc::clone(&reader.write);
+    let mut unsent = !first_input.is_empty();
+    let mut first_input = pin!(write.data_bytes(first_input));
     let mut early = 0;
     loop {
-        match reader.half.wait().await {
+        let message = tokio::select! {
+            biased;
+            // Where it cannot be sent the command is not accepted either. It may have to wait until it is.
+            _ = &mut first_input, if unsent => {
+                unsent = false;
+                continue;
+            }
+            message = reader.half.wait() => message,
+        };
+        match message {
             Some(ChannelMsg::Success) => break,
             Some(ChannelMsg::Close) => {
                 reader.closed_by_server();
@@ -126,6 +139,10 @@ async fn run(mut reader: Reader, link: &Arc<Link>, command: &[u8]) -> Result<Exe
             }
             None => return Err(lost()),
         }
+    }
+    if unsent {
+        // A command that has ended already reads nothing; its reader says how it ended.
+        let _ = first_input.await;
     }
     let (write, closed) = (Arc::clone(&reader.write), reader.closing.subscribe());
     let writer = Writer { write, closed, link: Arc::clone(link), finished: false };

@@ -25,6 +25,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use russh::client::{self, Handle};
 use russh::{AlgorithmKind, Disconnect, Limits, Preferred, SshId};
 use tokio::time::timeout;
@@ -141,8 +142,14 @@ impl SshClient {
     /// Fails with `ExecRefused`, `ConnectionLost`, or `Stalled` when the NAS does not answer in time, and with `NotSsh`
     /// when it does not keep to SSH.
     pub async fn exec(&self, command: &[u8]) -> Result<Exec> {
+        self.exec_with_input(command, Bytes::new()).await
+    }
+
+    /// As [`SshClient::exec`], for a command that reads `first_input` whatever happens: it is sent right behind the request,
+    /// so that the command need not wait for it until the server's answer has come all the way.
+    pub async fn exec_with_input(&self, command: &[u8], first_input: Bytes) -> Result<Exec> {
         let (handle, link, address) = (&self.handle, &self.link, &*self.address);
-        exec::start(&exec::Login { handle, link, address, budget: self.budget }, command).await
+        exec::start(&exec::Login { handle, link, address, budget: self.budget }, command, first_input).await
     }
 
     /// The fingerprint of the NAS's host key, `SHA256:…`.

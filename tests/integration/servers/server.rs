@@ -67,6 +67,8 @@ pub enum Rsync {
     },
     /// The stock one, speaking no newer protocol.
     Protocol(u8),
+    /// The stock one, behind a wrapper that hides from it that algorithms can be negotiated. A model: a script in front of it.
+    NoNames,
     /// The options and the protocol of rsync 2.6.0, and what fails its check is kept. A model: a script in front of the
     /// stock one.
     V2_6_0,
@@ -104,7 +106,7 @@ impl Server {
             Rsync::Stock | Rsync::Refuses { option: "--partial-dir" | "-S", .. } => Level::Durable,
             Rsync::Refuses { option: "--fsync", .. } => Level::Stored,
             Rsync::Refuses { .. } | Rsync::V2_6_0 | Rsync::Protocol(..29) => Level::Sent,
-            Rsync::Protocol(_) => Level::Durable,
+            Rsync::Protocol(_) | Rsync::NoNames => Level::Durable,
             Rsync::Program(_, level) => level,
         };
         of_account.min(of_rsync)
@@ -225,6 +227,11 @@ impl Server {
                 };
                 format!("{}exec rsync --protocol=27 --inplace \"$@\"", unknown.map(said).concat())
             }
+            Rsync::NoNames => String::from(
+                "for word; do\n\
+                 shift; case $word in -*e.*vu) word=${word%vu}u;; esac; set -- \"$@\" \"$word\"\n\
+                 done\nexec rsync \"$@\"",
+            ),
             Rsync::Program(program, _) => format!("exec {program} \"$@\""),
             Rsync::Protocol(number) => format!("exec rsync --protocol={number} \"$@\""),
         };
