@@ -19,12 +19,19 @@ endif
 # No panic passes through C here, so that its tables for unwinding are of no use.
 STATIC_CFLAGS := $(CFLAGS) -fno-asynchronous-unwind-tables
 
+# The Python wheel, and what builds it.
+BUILT := $(abspath $(or $(CARGO_TARGET_DIR),target))
+WHEELS ?= $(BUILT)/wheels
+WHEEL_FLAGS ?= --release
+MATURIN_VERSION := 1.16.0
+MATURIN := $(BUILT)/maturin-$(MATURIN_VERSION)/bin/maturin
+
 # Command and Debian package of what the tests and the demonstration need besides Rust.
 NEEDED := rsync:rsync sshd:openssh-server ssh-keygen:openssh-client ps:procps cc:build-essential script:bsdutils \
     mkfs.ext4:e2fsprogs setpriv:util-linux unshare:util-linux mount:mount perl:perl-base cmp:diffutils \
-    fish:fish tcsh:tcsh busybox:busybox useradd:passwd dropbear:dropbear-bin lowntfs-3g:ntfs-3g
+    fish:fish tcsh:tcsh busybox:busybox useradd:passwd dropbear:dropbear-bin lowntfs-3g:ntfs-3g pg_ctlcluster:postgresql
 
-.PHONY: help test demo static bench fmt lint doc ci clean deps rust
+.PHONY: help test demo static wheel bench fmt lint doc ci clean deps rust
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,17 +46,26 @@ static: rust ## Build the static binary, which runs in an empty folder
 	CFLAGS='$(STATIC_CFLAGS)' RUSTFLAGS='$(STATIC_FLAGS)' $(CARGO) build --release --target $(STATIC_TARGET)
 	@echo "$(STATIC_BINARY): $$(stat -c %s $(STATIC_BINARY)) bytes"
 
+wheel: rust $(MATURIN) ## Build the Python package, for CPython 3.9 and later
+	$(MATURIN) build --quiet --locked --manifest-path python/Cargo.toml --out '$(WHEELS)' $(WHEEL_FLAGS)
+	@ls -l '$(WHEELS)'/*.whl
+
+$(MATURIN):
+	python3 -m venv '$(dir $(MATURIN))..'
+	'$(dir $(MATURIN))pip' install --quiet --disable-pip-version-check 'maturin==$(MATURIN_VERSION)'
+
 bench: rust ## Measure against system rsync, and the parts one by one
 	$(CARGO) bench
 
 fmt: rust ## Format the code
-	$(CARGO) fmt
+	$(CARGO) fmt --all
 
 lint: rust ## Check formatting and lints, as the build machine does
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) clippy --lib --no-default-features -- -D warnings
 	$(CARGO) clippy --lib --no-default-features --features watch -- -D warnings
+	$(CARGO) clippy -p nas-sync-python --features extension-module -- -D warnings
 
 doc: rust ## Build the documentation of the library
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps

@@ -26,6 +26,7 @@ mod notes;
 mod passing_failures;
 mod passwords;
 mod push_cli;
+mod python;
 mod queue;
 mod receive;
 mod recorder;

@@ -11,8 +11,12 @@ static INSTALLING: Mutex<()> = Mutex::new(());
 /// An interpreter that has the packages of `tests/NAME/requirements.txt`, in a folder below `target/` that is made once. Fails
 /// with the reason where Python, its `venv` or PyPI cannot be had.
 pub fn interpreter(name: &str) -> Result<PathBuf, String> {
-    let requirements = source(name, "requirements.txt");
-    let wanted = fs::read_to_string(&requirements).expect("the list of packages");
+    interpreter_with(name, &source(name, "requirements.txt"))
+}
+
+/// The same, with the packages of a list.
+pub fn interpreter_with(name: &str, requirements: &Path) -> Result<PathBuf, String> {
+    let wanted = fs::read_to_string(requirements).expect("the list of packages");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let (python, complete) = (folder.join("bin/python"), folder.join("complete"));
     let _alone = INSTALLING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -26,7 +30,7 @@ pub fn interpreter(name: &str) -> Result<PathBuf, String> {
     };
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement"];
-    run(Command::new(&python).args(pip).arg(&requirements))?;
+    run(Command::new(&python).args(pip).arg(requirements))?;
     fs::write(&complete, wanted).expect("a mark");
     Ok(python)
 }

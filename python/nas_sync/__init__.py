@@ -1,0 +1,11 @@
+"""Sends documents to a NAS by rsync over SSH, with neither program on this side, and says what is stored there, by proof.
+
+With a database: :func:`get_nas_sync_service` syncs the pending rows of a SQLAlchemy session. Without one: :class:`Client`
+sends files and gives an :class:`Outcome` for each.
+"""
+
+from ._client import Client, Outcome
+from ._errors import NASSyncError
+from ._service import NASSyncService, get_nas_sync_service
+
+__all__ = ["Client", "NASSyncError", "NASSyncService", "Outcome", "get_nas_sync_service"]

@@ -1,0 +1,192 @@
+"""A NAS without a database."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union, cast
+
+from . import _native
+from ._errors import NASSyncError
+from ._settings import native_client
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+    from ._settings import Path, Settings
+
+Key = Union[int, str, uuid.UUID]
+OnProgress = Callable[[dict[str, Any]], object]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one document.
+
+    ``level`` is what was proved (``sent``, ``stored``, ``durable``, ``verified``), ``sha256`` the sum of the bytes that were read,
+    in hexadecimal, and ``bytes`` their number. Where ``error`` is not ``None``, the other three are.
+    """
+
+    key: Any
+    level: str | None
+    sha256: str | None
+    bytes: int | None
+    error: NASSyncError | None
+
+
+class Client:
+    """A NAS and an account there, from ``NAS_*`` and keyword arguments.
+
+    Nothing is connected before the first use. Logins are kept for a minute after use and shared by all clients of the process with
+    the same settings; a forked child makes its own. Clients may be used from several threads.
+    """
+
+    def __init__(self, **settings: Unpack[Settings]) -> None:
+        self._native = native_client(settings)
+
+    def config(self) -> dict[str, Any]:
+        """What is configured, without any secret: the object of ``nas-sync config --json``."""
+        return self._native.config()
+
+    def test(self) -> dict[str, Any]:
+        """Logs in and proves that documents could be sent; leaves nothing there. Raises :class:`NASSyncError`."""
+        return self._native.check(_native.Stop())
+
+    def send(
+        self, documents: Iterable[tuple[Key, Path, Path]], on_progress: OnProgress | None = None
+    ) -> list[Outcome]:
+        """Sends documents, each as ``(key, path, name)``: a key of the caller's, the local file, its name below the NAS folder.
+
+        Gives an outcome for each, in their order. ``on_progress`` is given the objects of ``nas-sync --progress json``. When it
+        raises, or with ``KeyboardInterrupt``, the transfer ends in order and the exception is raised here.
+
+        Raises :class:`NASSyncError` when nothing could be tried.
+        """
+        sending = Sending(self._native, documents, _native.Progress())
+        sending.run(on_progress)
+        return sending.finish(on_progress)
+
+    async def send_async(
+        self, documents: Iterable[tuple[Key, Path, Path]], on_progress: OnProgress | None = None
+    ) -> list[Outcome]:
+        """As :meth:`send`, beside the event loop, in which ``on_progress`` is called. When the task is cancelled, the transfer ends
+        in order first."""
+        sending = Sending(self._native, documents, _native.Progress())
+        await sending.run_async(on_progress)
+        return sending.finish(on_progress)
+
+    def close(self) -> None:
+        """Ends the logins with these settings that nobody uses."""
+        self._native.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+
+class Sending:
+    """One transfer. ``outcomes`` is there even when it was ended by an exception."""
+
+    def __init__(
+        self, client: _native.Client, documents: Iterable[tuple[Key, Path, Path]], progress: _native.Progress
+    ) -> None:
+        self._client = client
+        self._progress = progress
+        self._keys: dict[int | str, Key] = {}
+        self._documents = [self._prepare(document) for document in documents]
+        self.outcomes: list[Outcome] = []
+
+    def _prepare(self, document: tuple[Key, Path, Path]) -> tuple[int | str, bytes, bytes]:
+        try:
+            key, path, name = document
+        except (TypeError, ValueError):
+            raise TypeError(f"a document is (key, path, name), not {document!r}") from None
+        plain = plain_key(key)
+        if plain in self._keys:
+            raise NASSyncError(
+                f"the key {key!r} stands for two documents", kind="usage", solution="Give each document a key of its own."
+            )
+        self._keys[plain] = key
+        return plain, os.fsencode(path), os.fsencode(name)
+
+    def run(self, on_progress: OnProgress | None, stop: _native.Stop | None = None) -> None:
+        """Sends them. Raises what a callback or a signal raised."""
+        told, failure = self._client.send(self._documents, self._progress, on_progress, stop or _native.Stop())
+        found = {
+            key: Outcome(self._keys[key], level, sha256, length, cast(Optional[NASSyncError], error))
+            for key, level, sha256, length, error in told
+        }
+        self.outcomes = [found[key] for key, _, _ in self._documents]
+        if failure is not None:
+            raise failure
+
+    async def run_async(self, on_progress: OnProgress | None) -> None:
+        """As :meth:`run`, in a thread beside the event loop."""
+        await beside(lambda sink, stop: self.run(sink, stop), on_progress)
+
+    def finish(self, on_progress: OnProgress | None) -> list[Outcome]:
+        """The end of a run that is one transfer."""
+        failed = sum(outcome.error is not None for outcome in self.outcomes)
+        self._progress.finish(len(self.outcomes) - failed, failed)
+        if on_progress is not None:
+            self._progress.deliver(on_progress)
+        return self.outcomes
+
+
+async def beside(
+    work: Callable[[OnProgress | None, _native.Stop], _T], on_progress: OnProgress | None = None
+) -> _T:
+    """Runs work in a thread. Its progress is told in the event loop. Cancelled, waits until the work has ended in order."""
+    loop = asyncio.get_running_loop()
+    stop = _native.Stop()
+    raised: list[Exception] = []
+
+    def tell(event: dict[str, Any]) -> None:
+        if on_progress is not None and not raised:
+            try:
+                on_progress(event)
+            except Exception as error:
+                raised.append(error)
+                stop.set()
+
+    def sink(event: dict[str, Any]) -> None:
+        loop.call_soon_threadsafe(tell, event)
+
+    running = loop.run_in_executor(None, work, sink if on_progress else None, stop)
+    try:
+        result = await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([running])
+        raise
+    if raised:
+        raise raised[0]
+    return result
+
+
+def plain_key(key: object) -> int | str:
+    """A key as the library knows it: a number or a text."""
+    if isinstance(key, (str, uuid.UUID)):
+        return str(key)
+    if isinstance(key, int) and not isinstance(key, bool):
+        if -(2**63) <= key < 2**63:
+            return int(key)
+        raise TypeError(f"the key {key} has more than 64 bits")
+    raise TypeError(f"a key is an int, a str or a UUID, not {type(key).__name__}")

@@ -1,0 +1,279 @@
+"""The rows of documents, on the session's own connection."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timezone
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from ._client import plain_key
+from ._errors import NASSyncError
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from . import _native
+
+NEEDED = ("id", "user_id", "file_path", "synced_to_nas", "synced_at")
+OPTIONAL = ("original_name", "file_type", "doc_type", "date", "created_at")
+# Databases that can pass over rows which somebody else holds.
+SKIPPING = ("postgresql", "mysql", "mariadb", "oracle")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the database says about a document, as far as its name depends on it."""
+
+    id: int | str
+    user_id: int | str
+    path: bytes
+    original_name: str | None
+    doc_type: str | None
+    file_type: str | None
+    date: tuple[int, int, int] | None
+    created: tuple[int, int, int] | None
+    odd_date: tuple[str, str] | None
+
+
+class Documents:
+    """The mapped class of the table, and what is asked of it."""
+
+    def __init__(self, session: Session, model: Any) -> None:
+        from sqlalchemy import inspect
+        from sqlalchemy.exc import NoInspectionAvailable
+
+        try:
+            self.mapper = inspect(model)
+            attributes = self.mapper.column_attrs
+        except (NoInspectionAvailable, AttributeError):
+            raise TypeError(f"{model!r} is not a mapped class") from None
+        missing = [name for name in NEEDED if name not in attributes]
+        if missing:
+            raise NASSyncError(
+                f"{self.mapper.class_.__name__} has no {', '.join(missing)}",
+                kind="database_unusable",
+                solution=f"Map a table with {', '.join(NEEDED)}.",
+            )
+        self.session = session
+        self.model = self.mapper.class_
+        self.optional = [name for name in OPTIONAL if name in attributes]
+
+    # Conditions.
+
+    def synced(self) -> Any:
+        """Whether a row is marked. One that is not clearly true counts as pending."""
+        from sqlalchemy import Boolean, and_, true
+
+        column = self.model.synced_to_nas
+        return and_(column.is_not(None), column == true() if isinstance(column.type, Boolean) else column != 0)
+
+    def pending(self) -> Any:
+        from sqlalchemy import Boolean, false, or_
+
+        column = self.model.synced_to_nas
+        return or_(column.is_(None), column == false() if isinstance(column.type, Boolean) else column == 0)
+
+    # Rows.
+
+    def stats(self, user_id: Any) -> tuple[int, int, datetime | None]:
+        """All, the synced ones, and when the last one was."""
+        from sqlalchemy import case, func, select
+
+        synced, at = self.synced(), self.model.synced_at
+        wanted = select(func.count(), func.count(case((synced, 1))), func.max(case((synced, at))))
+        total, done, last = self.session.execute(wanted.where(self.model.user_id == user_id)).one()
+        return total, done, last
+
+    def last_pending(self, user_id: Any) -> Any:
+        """The highest id that is pending."""
+        from sqlalchemy import select
+
+        ids = select(self.model.id).where(self.model.user_id == user_id, self.pending())
+        return self.session.execute(ids.order_by(self.model.id.desc()).limit(1)).scalar()
+
+    def paths(self, user_id: Any, up_to: Any) -> Sequence[str]:
+        """The files of all that is pending."""
+        from sqlalchemy import select
+
+        model = self.model
+        paths = select(model.file_path).where(model.user_id == user_id, self.pending(), model.id <= up_to)
+        return self.session.execute(paths).scalars().all()
+
+    def count_pending(self, user_id: Any, after: Any, up_to: Any) -> int:
+        from sqlalchemy import func, select
+
+        model = self.model
+        count = select(func.count()).where(model.user_id == user_id, self.pending(), model.id > after, model.id <= up_to)
+        return self.session.execute(count).scalar_one()
+
+    def lease(self, user_id: Any, after: Any, up_to: Any, limit: int) -> list[Any]:
+        """Pending documents of a user that nobody else is sending, held until the transaction ends; ascending by id."""
+        from sqlalchemy import select
+
+        model = self.model
+        ids = select(model.id).where(model.user_id == user_id, self.pending(), model.id <= up_to)
+        if after is not None:
+            ids = ids.where(model.id > after)
+        # Ids alone: a row that is joined to others could not be held.
+        found = self.session.execute(self._held(ids.order_by(model.id).limit(limit))).scalars().all()
+        if not found:
+            return []
+        whole = select(model).where(model.id.in_(found)).order_by(model.id)
+        fresh = self.session.execute(whole.execution_options(populate_existing=True))
+        return list(fresh.unique().scalars().all())
+
+    def lease_one(self, document: Any) -> bool | None:
+        """Holds a document's row; gives whether it is marked. ``None``: somebody else holds it. Raises where there is none."""
+        from sqlalchemy import select
+
+        row = select(self.model.id, self.synced()).where(self.model.id == document.id)
+        found = self.session.execute(self._held(row)).first()
+        if found is not None:
+            return bool(found[1])
+        if self.session.execute(row).first() is not None:
+            return None
+        raise NASSyncError(f"the database has no document {document.id}", kind="document_not_found")
+
+    def _held(self, rows: Any) -> Any:
+        dialect = self.session.get_bind(mapper=self.mapper).dialect.name
+        if dialect not in SKIPPING:
+            return rows
+        # Others may go on referring to the rows (`FOR NO KEY UPDATE` in PostgreSQL).
+        return rows.with_for_update(skip_locked=True, key_share=True, of=self.model if dialect != "mysql" else None)
+
+    def mark(self, documents: Sequence[Any]) -> None:
+        """Marks documents as synced now. Nothing is flushed yet."""
+        now = datetime.now(timezone.utc)
+        if not getattr(self.model.synced_at.type, "timezone", False):
+            now = now.replace(tzinfo=None)
+        for document in documents:
+            document.synced_to_nas = True
+            document.synced_at = now
+
+    # Names.
+
+    def facts(self, document: Any) -> Facts:
+        """What is known of a document or of a row with the same names. Raises where that makes no sense."""
+        path = document.file_path
+        if not isinstance(path, (str, os.PathLike)):
+            raise NASSyncError("it has no file_path", kind="source_missing", solution="Fill file_path in the database.")
+        known = {name: getattr(document, name) for name in self.optional}
+        day, odd = _day("date", known.get("date"))
+        created, odd_created = _day("created_at", known.get("created_at"))
+        return Facts(
+            id=plain_key(document.id),
+            user_id=plain_key(document.user_id),
+            path=os.fsencode(path),
+            original_name=_word(known.get("original_name")),
+            doc_type=_word(known.get("doc_type")),
+            file_type=_word(known.get("file_type")),
+            date=day,
+            created=created,
+            odd_date=odd or (None if day else odd_created),
+        )
+
+    def clashes(
+        self, wanted: dict[bytes, Any], layout: str, naming: _native.Naming
+    ) -> dict[bytes, Any]:
+        """Which of these names belong to another document, and to which: one that is synced, or a pending one with a lower id.
+
+        ``wanted`` is the document of each name. A layout with ``{id}`` keeps them apart by itself. For any other this looks at
+        each row of the table, once.
+        """
+        from sqlalchemy import and_, or_, select
+
+        if not wanted or "{id}" in layout:
+            return {}
+        bases = {os.fsdecode(os.path.basename(os.fsencode(one.file_path))) for one in wanted.values()}
+        condition = self._ends_with(self.model.file_path, bases)
+        if "{name}" in layout and "original_name" in self.optional:
+            names = {_word(one.original_name) or "" for one in wanted.values()}
+            bases |= {name.replace("\\", "/").rsplit("/", 1)[-1] for name in names if name}
+            condition = or_(
+                self._ends_with(self.model.file_path, bases), self._ends_with(self.model.original_name, bases, "\\")
+            )
+        columns = [getattr(self.model, name) for name in (*NEEDED, *self.optional)]
+        rows = select(*columns).where(condition, or_(self.synced(), self.model.id < max(one.id for one in wanted.values())))
+        taken: dict[bytes, Any] = {}
+        for row in self.session.execute(rows):
+            try:
+                name = naming.name(self.facts(row))
+            except (NASSyncError, TypeError):
+                continue
+            mine = wanted.get(name) if isinstance(name, bytes) else None
+            if mine is not None and isinstance(name, bytes) and row.id != mine.id and (row.synced_to_nas or row.id < mine.id):
+                taken[name] = row.id
+        return taken
+
+    def _ends_with(self, column: Any, bases: set[str], other_separator: str | None = None) -> Any:
+        """Whether the last part of a path is one of these."""
+        from sqlalchemy import func, or_
+
+        path = func.replace(column, other_separator, "/") if other_separator else column
+        dialect = self.session.get_bind(mapper=self.mapper).dialect.name
+        if dialect in ("postgresql", "sqlite"):
+            folder = func.rtrim(path, func.replace(path, "/", ""))
+            return func.substr(path, func.length(folder) + 1).in_(bases)
+        if dialect in ("mysql", "mariadb"):
+            return func.substring_index(path, "/", -1).in_(bases)
+        return or_(*(condition for base in bases for condition in (path == base, path.endswith("/" + base, autoescape=True))))
+
+
+def find_model(session: Session, table: str) -> Any:
+    """The mapped class of a table. Raises where there is none, or more than one."""
+    from sqlalchemy.orm import mapper as mappers
+
+    schema, _, name = table.rpartition(".")
+    loaded = {type(one) for one in session}
+    registries = {registry for registry in _registries(mappers)}
+    found = [
+        mapper
+        for registry in registries
+        for mapper in registry.mappers
+        if mapper.inherits is None
+        and getattr(mapper.local_table, "name", None) == name
+        and schema in ("", mapper.local_table.schema)
+    ]
+    if len(found) > 1:
+        found = [mapper for mapper in found if mapper.class_ in loaded] or found
+    if len(found) == 1:
+        return found[0].class_
+    what = "more than one mapped class" if found else "no mapped class"
+    raise NASSyncError(
+        f"there is {what} for the table {table}",
+        kind="database_unusable",
+        solution="Name the class: get_nas_sync_service(db, model=Document), or its table: NAS_TABLE.",
+    )
+
+
+def _registries(mappers: Any) -> Any:
+    import sys
+
+    module = sys.modules["sqlalchemy.orm.mapper"]
+    return list(module._mapper_registries)
+
+
+def _day(column: str, value: object) -> tuple[tuple[int, int, int] | None, tuple[str, str] | None]:
+    """The day of a date, and what is not understood as one."""
+    if isinstance(value, str) and value.strip():
+        text = value.strip()
+        try:
+            value = datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
+        except ValueError:
+            return None, (column, value)
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        value = value.astimezone(timezone.utc)
+    if isinstance(value, date):
+        return (value.year, value.month, value.day), None
+    if value is None or value == "":
+        return None, None
+    return None, (column, str(value))
+
+
+def _word(value: object) -> str | None:
+    if isinstance(value, Enum):
+        value = value.value
+    return None if value is None else str(value)

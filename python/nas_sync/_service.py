@@ -1,0 +1,325 @@
+"""The service: documents of a SQLAlchemy session to a NAS."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from . import _native
+from ._client import OnProgress, Outcome, Sending, beside, plain_key
+from ._documents import Documents, find_model
+from ._errors import NASSyncError
+from ._session import await_in_event_loop, is_callers, is_in_event_loop, session_of
+from ._settings import native_client
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._settings import Settings
+
+# Documents that are sent, and marked, together: more while that is quick.
+FEWEST, MOST = 16, 256
+QUICK, SLOW = 1.0, 2.0
+
+
+def get_nas_sync_service(
+    db: Any, *, model: type[Any] | None = None, table: str | None = None, **settings: Unpack[Settings]
+) -> NASSyncService:
+    """A service that works on a SQLAlchemy ``Session`` (of an ``AsyncSession``: its ``sync_session``, within ``run_sync``).
+
+    ``model`` is the mapped class of the documents; by default the one of the table ``documents``, or of ``table``, or of
+    ``NAS_TABLE``. The other settings are those of :class:`nas_sync.Client`. Raises :class:`NASSyncError` where a setting makes no sense.
+    """
+    return NASSyncService(db, model=model, table=table, **settings)
+
+
+class NASSyncService:
+    """Sends the documents of a database to a NAS, and marks those that are proved to be stored there.
+
+    The work on the database is done on the session's own connection. What was stored is marked (``synced_to_nas``, ``synced_at`` in
+    UTC) and committed, unless the transaction is the caller's: begun with ``begin()``, or holding changes that are not committed. Then
+    the marks are flushed into it, and are lasting when the caller commits.
+    """
+
+    def __init__(
+        self, db: Any, *, model: type[Any] | None = None, table: str | None = None, **settings: Unpack[Settings]
+    ) -> None:
+        self._session = session_of(db)
+        self._model = model
+        self._table = table or os.environ.get("NAS_TABLE") or "documents"
+        self._native = native_client(settings)
+
+    def is_configured(self) -> bool:
+        """Whether host, user and folder are set."""
+        return bool(self._native.config()["configured"])
+
+    def get_config_status(self) -> dict[str, Any]:
+        """What is configured, without any secret: the object of ``nas-sync config --json``."""
+        return self._native.config()
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Whether a sync would work, and a sentence about it. Nothing is left on the NAS."""
+        try:
+            if is_in_event_loop():
+                await_in_event_loop(beside(lambda _, stop: self._native.check(stop)))
+            else:
+                self._native.check(_native.Stop())
+        except NASSyncError as error:
+            return False, f"{error.message}. {error.solution}"
+        config = self._native.config()
+        return True, f"connected to {config['host']}; {config['path']} is writable"
+
+    def sync_file(self, document: Any) -> tuple[bool, str]:
+        """Sends one document of the session; gives whether it is on the NAS, and a sentence about it.
+
+        One that is marked already is left alone. Raises ``TypeError`` for what is no mapped object, and :class:`NASSyncError` for one of
+        another session, for settings that make no sense, and for a database that cannot be used.
+        """
+        self._check_membership(document)
+        documents = Documents(self._session, type(document))
+        try:
+            run = _Run(self, documents, None)
+        except NASSyncError as error:
+            if error.kind == "not_configured":
+                return False, f"{error.message}. {error.solution}"
+            raise
+        with _database():
+            callers = is_callers(self._session, documents.mapper)
+            self._session.flush()
+            is_synced = documents.lease_one(document)
+        if is_synced is None:
+            return False, f"Document {document.id}: another worker is sending it"
+        if is_synced:
+            with _database():
+                self._session.refresh(document, ["synced_to_nas", "synced_at"])
+                _end(self._session, callers)
+            return True, f"Document {document.id} is on the NAS already"
+        run.send([document], callers)
+        if run.errors:
+            return False, run.errors[0]
+        return True, f"Document {document.id} is on the NAS ({run.level})"
+
+    def sync_all_pending(self, user_id: Any, on_progress: OnProgress | None = None) -> dict[str, Any]:
+        """Sends what is pending of a user, and gives ``{"total", "synced", "failed", "errors"}``, each error with its document.
+
+        Documents that another worker is sending are left to it, where the database can tell (``FOR UPDATE SKIP LOCKED``). When the NAS
+        cannot be used, the rest counts as failed without being tried. ``on_progress`` is given the objects of ``nas-sync --progress
+        json``; when it raises, or with ``KeyboardInterrupt``, the transfer ends in order, what was stored is marked, and the exception
+        is raised here.
+        """
+        plain_key(user_id)
+        with _database():
+            documents = Documents(self._session, self._model or find_model(self._session, self._table))
+            run = _Run(self, documents, on_progress)
+            callers = is_callers(self._session, documents.mapper)
+            self._session.flush()
+            up_to = documents.last_pending(user_id)
+            plan = run.plan(user_id, up_to)
+        run.progress = _native.Progress(plan)
+        after, size = None, FEWEST
+        while up_to is not None:
+            with _database():
+                batch = documents.lease(user_id, after, up_to, size)
+            if not batch:
+                break
+            after = batch[-1].id
+            began = time.monotonic()
+            usable = run.send(batch, callers)
+            took = time.monotonic() - began
+            size = min(size * 2, MOST) if took < QUICK else max(size // 2, FEWEST) if took > SLOW else size
+            with _database():
+                if usable is not None:
+                    run.leave(documents.count_pending(user_id, after, up_to), usable)
+                    break
+                callers = is_callers(self._session, documents.mapper)
+        with _database():
+            _end(self._session, callers)
+        return run.finish()
+
+    def get_sync_stats(self, user_id: Any) -> dict[str, Any]:
+        """How far the documents of a user are. ``last_sync`` is a time in UTC such as ``2024-01-15T14:30:00``, or ``None``."""
+        plain_key(user_id)
+        with _database():
+            documents = Documents(self._session, self._model or find_model(self._session, self._table))
+            total, synced, last = documents.stats(user_id)
+        if isinstance(last, datetime) and last.tzinfo is not None:
+            last = last.astimezone(timezone.utc).replace(tzinfo=None)
+        return {
+            "total_documents": total,
+            "synced": synced,
+            "pending": total - synced,
+            "sync_percentage": (2000 * synced + total) // (2 * total) / 10 if total else 0.0,
+            "last_sync": last.isoformat(timespec="seconds") if isinstance(last, datetime) else last,
+            "nas_configured": self.is_configured(),
+        }
+
+    def _check_membership(self, document: Any) -> None:
+        from sqlalchemy import inspect
+        from sqlalchemy.orm import InstanceState, object_session
+
+        if not isinstance(inspect(document, raiseerr=False), InstanceState):
+            raise TypeError(f"a document is an object of a mapped class, not {type(document).__name__}")
+        if object_session(document) is not self._session:
+            raise NASSyncError(
+                "the document does not belong to this session",
+                kind="usage",
+                solution="Load it with the session of the service, or add it there first.",
+            )
+
+
+@dataclass
+class _Run:
+    """One run over documents, and what became of them."""
+
+    service: NASSyncService
+    documents: Documents
+    on_progress: OnProgress | None
+    synced: int = 0
+    failed: int = 0
+    errors: list[str] = field(default_factory=list)
+    level: str | None = None
+
+    def __post_init__(self) -> None:
+        self.native = self.service._native
+        if not self.service.is_configured():
+            missing = ", ".join(self.native.config()["missing"])
+            raise NASSyncError(f"not configured, missing: {missing}", kind="not_configured")
+        self.naming = self.native.naming()
+        self.progress = _native.Progress()
+
+    def plan(self, user_id: Any, up_to: Any) -> tuple[int, int]:
+        """How many documents and bytes there are to send, where somebody wants to know."""
+        if self.on_progress is None or up_to is None:
+            return 0, 0
+        paths = self.documents.paths(user_id, up_to)
+        return len(paths), sum(self._size(path) for path in paths)
+
+    def _size(self, path: Any) -> int:
+        try:
+            return os.stat(os.path.join(self.native.upload_dir or "", path)).st_size
+        except (OSError, TypeError, ValueError):
+            return 0
+
+    def send(self, batch: list[Any], callers: bool) -> NASSyncError | None:
+        """Sends documents that are leased, marks those that are stored, and gives back the rest. Gives why the NAS cannot be used,
+        if so. Raises what a callback or a signal raised, when all of that is done."""
+        ids = {plain_key(document.id): document for document in batch}
+        with _database():
+            sendable, refused = self._names(ids)
+        for key, error in refused.items():
+            self._fail(key, error)
+            self.progress.fail(key, error)
+        files = [(key, os.fsencode(ids[key].file_path), name) for key, name in sendable.items()]
+        sending = Sending(self.native, files, self.progress)
+        ended_by: BaseException | None = None
+        unusable: NASSyncError | None = None
+        try:
+            self._transfer(sending)
+        except NASSyncError as error:
+            unusable = error
+            sending.outcomes = [Outcome(key, None, None, None, error) for key in sendable]
+            for key in sendable:
+                self.progress.fail(key, error)
+        except BaseException as error:
+            ended_by = error
+        stored = []
+        for outcome in sending.outcomes:
+            if outcome.error is None:
+                self.level = outcome.level
+                stored.append(ids[plain_key(outcome.key)])
+            else:
+                self._fail(plain_key(outcome.key), outcome.error)
+                if outcome.error.concerns_nas:
+                    unusable = outcome.error
+        self._record(stored, callers)
+        self.synced += len(stored)
+        if ended_by is not None:
+            raise ended_by
+        return None if stored else unusable
+
+    def _transfer(self, sending: Sending) -> None:
+        if is_in_event_loop():
+            await_in_event_loop(sending.run_async(self.on_progress))
+        else:
+            sending.run(self.on_progress)
+
+    def _names(self, ids: Mapping[int | str, Any]) -> tuple[dict[int | str, bytes], dict[int | str, NASSyncError]]:
+        """The names of documents on the NAS, and why others cannot have one."""
+        names: dict[int | str, bytes] = {}
+        refused: dict[int | str, NASSyncError] = {}
+        wanted: dict[bytes, Any] = {}
+        for key, document in ids.items():
+            try:
+                name = self.naming.name(self.documents.facts(document))
+            except NASSyncError as error:
+                name = error
+            if isinstance(name, NASSyncError):
+                refused[key] = name
+            elif isinstance(name, bytes):
+                names[key] = name
+                wanted.setdefault(name, document)
+        for name, other in self.documents.clashes(wanted, self.native.layout, self.naming).items():
+            for key in [key for key, wanted_name in names.items() if wanted_name == name]:
+                del names[key]
+                shown = os.fsdecode(name)
+                refused[key] = NASSyncError(
+                    f"its name on the NAS, {shown!r}, belongs to document {other}", kind="name_clash"
+                )
+        return names, refused
+
+    def _fail(self, key: int | str, error: NASSyncError) -> None:
+        self.failed += 1
+        self.errors.append(f"Document {key}: {error.message}")
+
+    def _record(self, stored: list[Any], callers: bool) -> None:
+        try:
+            with _database():
+                self.documents.mark(stored)
+                _end(self.documents.session, callers)
+        except NASSyncError as error:
+            if stored:
+                error.message = f"{len(stored)} documents are on the NAS and could not be marked: {error.message}"
+                error.solution = "They go again with the next run; nothing was lost."
+            raise
+
+    def leave(self, count: int, error: NASSyncError) -> None:
+        """Documents that are not tried, because the NAS cannot be used."""
+        if count:
+            self.failed += count
+            self.errors.append(f"{count} more documents were not tried: {error.message}")
+
+    def finish(self) -> dict[str, Any]:
+        self.progress.finish(self.synced, self.failed)
+        if self.on_progress is not None:
+            self.progress.deliver(self.on_progress)
+        total = self.synced + self.failed
+        return {"total": total, "synced": self.synced, "failed": self.failed, "errors": self.errors}
+
+
+def _end(session: Any, callers: bool) -> None:
+    """Commits, where the transaction is not the caller's; gives back the rows that are held."""
+    if callers:
+        session.flush()
+    else:
+        session.commit()
+
+
+class _database:
+    """Turns errors of SQLAlchemy into the package's own."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        if isinstance(error, SQLAlchemyError):
+            reason = str(getattr(error, "orig", None) or error).strip().splitlines()
+            message = f"the database cannot be used: {reason[0] if reason else type(error).__name__}"
+            raise NASSyncError(
+                message, str(error), kind="database_unusable", solution="Look at the database; nothing was marked wrongly."
+            ) from error
