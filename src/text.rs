@@ -12,6 +12,19 @@ pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
+/// A number of bytes as people say it.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KB", "MB", "GB", "TB", "PB"];
+    let (mut unit, mut left) = ("bytes", (bytes, 0));
+    for next in UNITS {
+        if left.0 < 1000 {
+            break;
+        }
+        (unit, left) = (next, (left.0 / 1000, left.0 % 1000 / 100));
+    }
+    if unit == "bytes" { format!("{bytes} bytes") } else { format!("{}.{} {unit}", left.0, left.1) }
+}
+
 /// Makes bytes of unknown origin safe to print. Invalid UTF-8 appears as `\xNN` for each byte.
 pub fn escape_bytes(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
@@ -75,6 +88,24 @@ pub fn escape_bytes_start(bytes: &[u8], most: usize) -> String {
     out
 }
 
+/// Makes a text of JSON safe to print; it means the same.
+#[cfg(feature = "cli")]
+pub fn escape_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let mut units = [0; 2];
+    for c in json.chars() {
+        // Those of ASCII are escaped already, and stand in strings only.
+        if c.is_control() || is_deceptive(c) {
+            for unit in c.encode_utf16(&mut units) {
+                write_escape(&mut out, format_args!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 fn escape_into(out: &mut String, text: &str) {
     for c in text.chars() {
         match c {
@@ -118,6 +149,16 @@ mod tests {
         assert_eq!(escape_start("", 0), "");
         assert_eq!(escape_bytes_start(b"abc\n", 4), "abc\\n");
         assert_eq!(escape_bytes_start(b"abc\n", 3), "abc…");
+    }
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn json_means_the_same_when_it_is_safe() {
+        let text = "caf\u{e9}\n\u{202e}\u{9b}\u{7f}\u{e0001}\u{1f600}";
+        let json = serde_json::json!({ "text": text }).to_string();
+        let safe = escape_json(&json);
+        assert_eq!(safe, r#"{"text":"café\n\u202e\u009b\u007f\udb40\udc01😀"}"#);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&safe).unwrap()["text"], text);
     }
 
     #[test]

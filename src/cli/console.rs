@@ -43,7 +43,7 @@ impl Console {
     /// The result, for programs.
     pub fn object(&self, object: &Value) {
         if self.json {
-            self.write_out(&object.to_string());
+            self.write_out(&crate::text::escape_json(&object.to_string()));
         }
     }
 
@@ -63,6 +63,21 @@ impl Console {
     /// An error, with all that is known about it.
     pub fn error(&self, error: &NasSyncError) {
         self.err(&text::error(error, self.style));
+    }
+
+    /// Whether a bar would be seen.
+    pub fn draws_bars(&self) -> bool {
+        !self.bars.is_hidden()
+    }
+
+    /// Whether objects are wanted.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether only results and errors are wanted.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
     }
 
     /// Draws a bar, where somebody looks.

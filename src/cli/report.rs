@@ -1,5 +1,7 @@
 //! What `sync` and `watch --once` say about a sync, and the exit status that follows from it.
 
+use serde_json::Value;
+
 use crate::cli::console::Console;
 use crate::cli::rsync::numbers::{self, Numbers};
 use crate::cli::signals::Stop;
@@ -11,8 +13,9 @@ use crate::service::SyncSummary;
 /// The exit status when some documents failed.
 const DOCUMENTS_FAILED: u8 = 1;
 
-/// Says what a sync did, and gives its exit status. `signal` is the one that ended it, if one did.
-pub fn sync(summary: &SyncSummary, signal: Option<Stop>, verbose: u8, console: &Console) -> u8 {
+/// Says what a sync did, and gives its exit status. `documents` are the objects of those that were tried; `signal` is the one that
+/// ended it, if one did.
+pub fn sync(summary: &SyncSummary, documents: Vec<Value>, signal: Option<Stop>, verbose: u8, console: &Console) -> u8 {
     for warning in &summary.warnings {
         console.err(&format!("warning: {warning}"));
     }
@@ -30,7 +33,7 @@ pub fn sync(summary: &SyncSummary, signal: Option<Stop>, verbose: u8, console: &
             .err(&format!("note: what is not on the NAS yet stays pending; `watch` goes on at {}", text::time(until)));
     }
     console.line(&line(summary));
-    console.object(&json::sync(summary));
+    console.object(&json::sync_of(summary, documents));
     exit_code(summary, signal)
 }
 

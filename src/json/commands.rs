@@ -74,7 +74,14 @@ pub fn index(created: bool) -> Value {
 /// `sync`, when nothing could be looked at.
 pub fn sync_failed(cause: &NasSyncError) -> Value {
     let summary = SyncSummary { stopped: Some(cause.clone()), ..SyncSummary::default() };
-    sync(&summary)
+    sync_of(&summary, Vec::new())
+}
+
+/// `sync`, with an object for each document that was tried.
+pub fn sync_of(summary: &SyncSummary, documents: Vec<Value>) -> Value {
+    let mut object = sync(summary);
+    object["documents"] = Value::from(documents);
+    object
 }
 
 /// `status`; `failures` holds every pending document whose last try failed.
@@ -118,7 +125,7 @@ mod tests {
 
     use super::*;
     use crate::id::DocumentId;
-    use crate::json::{sync, verify};
+    use crate::json::verify;
     use crate::service::{DocumentError, verify::VerifyReport};
 
     fn keys(object: &Value) -> Vec<&str> {

@@ -3,6 +3,7 @@
 
 #[cfg(feature = "cli")]
 mod commands;
+mod documents;
 mod progress;
 #[cfg(feature = "sqlite")]
 mod service;
@@ -13,7 +14,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::client::documents::{DocumentOutcome, StoredDocument};
 use crate::client::{ConnectionReport, PushReport};
 #[cfg(feature = "sqlite")]
 use crate::error::ErrorKind;
@@ -27,10 +27,16 @@ use crate::store::Failure;
 use crate::text;
 
 #[cfg(feature = "cli")]
-pub use self::commands::{add, config, failed, index, push_failed, resend, status, sync_failed, test, test_failed};
+pub use self::commands::{
+    add, config, failed, index, push_failed, resend, status, sync_failed, sync_of, test, test_failed,
+};
+#[cfg(feature = "cli")]
+pub use self::documents::{TriedDocuments, answer, senseless};
+#[cfg(feature = "cli")]
+pub use self::progress::object as progress;
 pub use self::progress::{ProgressEvent, ProgressMonitor};
 #[cfg(feature = "cli")]
-pub use self::service::{list, retry, sync, verify};
+pub use self::service::{list, retry, verify};
 #[cfg(feature = "cli")]
 pub use self::watch::{health, watch};
 
@@ -54,8 +60,6 @@ serialize! {
     NasSyncError => error,
     ConnectionReport => connection,
     PushReport => push,
-    StoredDocument => stored,
-    DocumentOutcome => outcome,
     DocumentId => id,
 }
 
@@ -85,27 +89,6 @@ fn connection(report: &ConnectionReport) -> Value {
         "connect_ms": millis(report.connect_time),
         "level": report.level.as_str(),
         "refused": refused,
-    })
-}
-
-/// What became of one document.
-fn outcome(outcome: &DocumentOutcome) -> Value {
-    let (stored, failure) = match &outcome.result {
-        Ok(document) => (Some(stored(document)), None),
-        Err(cause) => (None, Some(error(cause))),
-    };
-    json!({ "id": id(&outcome.id), "stored": stored, "error": failure })
-}
-
-/// A document that is on the NAS.
-fn stored(document: &StoredDocument) -> Value {
-    let sum = |sum: &[u8; 32]| sum.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-    json!({
-        "id": id(&document.id),
-        "remote_name": text::escape_bytes(document.name.as_bytes()),
-        "bytes": document.bytes,
-        "level": document.level.as_str(),
-        "sha256": document.sha256.as_ref().map(sum),
     })
 }
 
@@ -162,6 +145,10 @@ fn user(id: &UserId) -> Value {
 /// A number where it is one.
 fn id(id: &DocumentId) -> Value {
     id.as_integer().map_or_else(|| Value::from(id.as_text()), Value::from)
+}
+
+fn hex(sum: &[u8; 32]) -> String {
+    sum.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 fn millis(time: Duration) -> u64 {

@@ -18,6 +18,7 @@ use crate::client::documents::{DocumentEvent, DocumentMonitor};
 use crate::error::NasSyncError;
 use crate::id::DocumentId;
 use crate::proof::Level;
+use crate::role::event::{Event, Monitor};
 use crate::text;
 
 /// Progress is told at most ten times a second.
@@ -81,7 +82,7 @@ pub enum ProgressEvent {
 serialize! { ProgressEvent => object }
 
 /// The object of an event.
-fn object(event: &ProgressEvent) -> Value {
+pub fn object(event: &ProgressEvent) -> Value {
     match event {
         ProgressEvent::Started { documents, bytes } => {
             json!({ "event": "started", "documents": documents, "bytes": bytes })
@@ -149,6 +150,14 @@ impl ProgressMonitor {
         (self.tell)(ProgressEvent::Finished { synced, failed, elapsed });
     }
 
+    /// Told under the lock, so that they keep their order.
+    fn hear<E>(&self, note: impl FnOnce(&mut Progress, &E, Duration) -> Option<Vec<ProgressEvent>>, event: &E) {
+        let mut progress = blocking::lock(&self.progress);
+        let now = self.began.elapsed();
+        let told = note(&mut progress, event, now).map(|told| progress.with_pace(told, now));
+        told.into_iter().flatten().for_each(&self.tell);
+    }
+
     /// How far the run is at this moment, whatever was told last.
     pub fn now(&self) -> ProgressEvent {
         blocking::lock(&self.progress).at(self.began.elapsed())
@@ -157,9 +166,14 @@ impl ProgressMonitor {
 
 impl DocumentMonitor for ProgressMonitor {
     fn event(&self, event: DocumentEvent<'_>) {
-        // Told under the lock, so that they keep their order.
-        let mut progress = blocking::lock(&self.progress);
-        progress.hear(&event, self.began.elapsed()).into_iter().for_each(&self.tell);
+        self.hear(Progress::of_document, &event);
+    }
+}
+
+/// Of a push, which has no documents: its entries are counted, and what becomes of one is not told.
+impl Monitor for ProgressMonitor {
+    fn event(&self, event: Event<'_>) {
+        self.hear(Progress::of_entry, &event);
     }
 }
 
@@ -180,30 +194,50 @@ struct Progress {
 }
 
 impl Progress {
-    /// What there is to tell after an event.
-    fn hear(&mut self, event: &DocumentEvent<'_>, now: Duration) -> Vec<ProgressEvent> {
-        let mut told = Vec::new();
+    /// What there is to tell at once after an event; `None` where nothing has changed.
+    fn of_document(&mut self, event: &DocumentEvent<'_>, now: Duration) -> Option<Vec<ProgressEvent>> {
         match event {
-            DocumentEvent::Planned { documents, bytes } => {
-                self.documents += documents;
-                self.bytes_total += bytes;
-                told.extend(self.begin());
-            }
+            DocumentEvent::Planned { documents, bytes } => return Some(self.plan(*documents, *bytes)),
             DocumentEvent::Started { name, .. } => self.current = Some(text::escape_bytes(name.as_bytes())),
-            DocumentEvent::Progress { bytes } => {
-                self.bytes += bytes;
-                self.rate.count(self.bytes, now);
-            }
-            DocumentEvent::Recorded { id, level, bytes } => {
+            DocumentEvent::Progress { bytes } => self.read(*bytes, now),
+            DocumentEvent::Recorded { id, level, bytes, .. } => {
                 self.done += 1;
-                told.push(ProgressEvent::Synced { id: (*id).clone(), level: *level, bytes: *bytes });
+                return Some(vec![ProgressEvent::Synced { id: (*id).clone(), level: *level, bytes: *bytes }]);
             }
             DocumentEvent::Failed { id, error } => {
                 self.done += 1;
-                told.push(ProgressEvent::Failed { id: id.cloned(), error: (*error).clone() });
+                return Some(vec![ProgressEvent::Failed { id: id.cloned(), error: (*error).clone() }]);
             }
-            _ => return told,
+            _ => return None,
         }
+        Some(Vec::new())
+    }
+
+    /// The same for an event of a push.
+    fn of_entry(&mut self, event: &Event<'_>, now: Duration) -> Option<Vec<ProgressEvent>> {
+        match event {
+            Event::Listed { entries, bytes } => return Some(self.plan(*entries as u64, *bytes)),
+            Event::FileStarted { entry } => self.current = Some(text::escape_bytes(entry.name)),
+            Event::Progress { bytes } => self.read(*bytes, now),
+            Event::FileSent { .. } | Event::FileFailed { .. } => self.done += 1,
+            _ => return None,
+        }
+        Some(Vec::new())
+    }
+
+    fn plan(&mut self, documents: u64, bytes: u64) -> Vec<ProgressEvent> {
+        self.documents += documents;
+        self.bytes_total += bytes;
+        self.begin().into_iter().collect()
+    }
+
+    fn read(&mut self, bytes: u64, now: Duration) {
+        self.bytes += bytes;
+        self.rate.count(self.bytes, now);
+    }
+
+    /// Adds how far the run is, unless that was told a moment ago.
+    fn with_pace(&mut self, mut told: Vec<ProgressEvent>, now: Duration) -> Vec<ProgressEvent> {
         self.is_news = true;
         if self.told.is_none_or(|last| now.saturating_sub(last) >= PACE) {
             told.push(self.tell(now));

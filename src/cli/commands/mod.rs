@@ -12,6 +12,7 @@ mod index;
 mod list;
 mod resend;
 mod retry;
+mod send;
 mod status;
 mod sync;
 mod test;
@@ -80,6 +81,8 @@ pub enum DocumentsCommand {
     Add(add::Add),
     /// Send the pending documents, over one connection
     Sync(sync::Sync),
+    /// Send documents that standard input names, without a database
+    Send(send::Send),
     /// Forget waits and final failures: what is pending goes with the next sync
     Retry(retry::Retry),
     /// Make synced documents pending again, because their files changed
@@ -164,6 +167,7 @@ impl DocumentsCommand {
             Self::Test => or_signal(test::run(&service, console), signals).await,
             Self::Add(add) => or_signal(add.run(&service, console), signals).await,
             Self::Sync(sync) => sync.run(&service, talk, console, signals).await,
+            Self::Send(send) => Box::pin(send.run(&service, talk, console, signals)).await,
             Self::Retry(retry) => or_signal(retry.run(&service, console), signals).await,
             Self::Resend(resend) => or_signal(resend.run(&service, console), signals).await,
             Self::List(list) => or_signal(list.run(&service, console), signals).await,

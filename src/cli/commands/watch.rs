@@ -9,9 +9,10 @@ use clap::Args;
 
 use crate::cli::args::{Talk, seconds, whole_number};
 use crate::cli::console::Console;
+use crate::cli::progress::{Display, Show};
 use crate::cli::report;
 use crate::cli::signals::{Signals, Stop};
-use crate::client::documents::Unmonitored;
+use crate::client::documents::{DocumentMonitor, Unmonitored};
 use crate::config::{Flags, Settings};
 use crate::error::Result;
 use crate::id::UserId;
@@ -72,8 +73,9 @@ impl Watch {
         let options = self.options(service.settings());
         let (stop, stopped) = signals.into_stop();
         if once {
-            let summary = service.watch_once(options, Arc::new(Unmonitored), stop).await?;
-            return Ok(report::sync(&summary, stopped.get().copied(), talk.verbose, console));
+            let display = Arc::new(Display::begin(Show::None, console, talk.verbose));
+            let summary = service.watch_once(options, Arc::clone(&display) as Arc<dyn DocumentMonitor>, stop).await?;
+            return Ok(report::sync(&summary, display.documents(), stopped.get().copied(), talk.verbose, console));
         }
         let summary = service.watch(options, Arc::new(Unmonitored), stop).await?;
         console.object(&json::watch(&summary));

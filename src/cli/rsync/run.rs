@@ -9,13 +9,13 @@ use super::output;
 use super::remote_shell::Keepalive;
 use super::request::{PushCommand, Refusal, Show};
 use crate::cli::console::Console;
-use crate::cli::progress::{self, Bar};
+use crate::cli::progress;
 use crate::cli::signals::Signals;
 use crate::client::{Client, ClientConfig};
 use crate::client::{Files, PushReport, PushRequest};
 use crate::config::{Environment, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::json;
+use crate::json::{self, ProgressMonitor};
 use crate::role::event::{Event, Monitor};
 use crate::service::NasSyncService;
 use crate::tree::Effect;
@@ -68,7 +68,7 @@ async fn push(command: &PushCommand, console: &Console) -> Result<PushReport> {
     }
     let config = client_config(command, &environment.of_a_login())?;
     let (show, options) = (command.show, command.options.clone());
-    let bar = show.progress.then(|| Bar::new(console.clone()));
+    let bar = show.progress.then(|| progress::bar(console.clone()));
     let teller = Arc::new(Teller { console: console.clone(), show, options, bar });
     let client = Client::connect(&config).await?;
     let request = PushRequest {
@@ -79,7 +79,7 @@ async fn push(command: &PushCommand, console: &Console) -> Result<PushReport> {
     };
     let result = client.push(request, Arc::clone(&teller) as Arc<dyn Monitor>).await;
     if let Some(bar) = &teller.bar {
-        bar.finish();
+        bar.finish(0, 0);
     }
     client.disconnect().await;
     result
@@ -194,7 +194,7 @@ struct Teller {
     console: Console,
     show: Show,
     options: PushOptions,
-    bar: Option<Bar>,
+    bar: Option<ProgressMonitor>,
 }
 
 impl Monitor for Teller {
@@ -213,7 +213,7 @@ impl Monitor for Teller {
             _ => {}
         }
         if let Some(bar) = &self.bar {
-            bar.event(event);
+            Monitor::event(bar, event);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::role::event::Severity;
 use crate::tree::RemoteName;
 
 /// One event.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum DocumentEvent<'a> {
     /// More documents are taken up, each once in a run: of each is told that it is recorded or failed, unless the run ends
@@ -58,10 +58,14 @@ pub enum DocumentEvent<'a> {
     Recorded {
         /// Its key.
         id: &'a DocumentId,
+        /// Its name on the NAS.
+        name: &'a RemoteName,
         /// What is proved about it.
         level: Level,
         /// Its length in bytes.
         bytes: u64,
+        /// The SHA-256 of the bytes that were read when it was sent.
+        sha256: Option<&'a [u8; 32]>,
     },
     /// A document failed; it may be tried again later.
     Failed {

@@ -7,6 +7,7 @@ use super::prepared::Prepared;
 use super::report::FailedDocument;
 use crate::client::space::Space;
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::text::size;
 
 /// The most documents of one batch: each is looked at before it is sent, and held in memory.
 pub(super) const MAX_BATCH: usize = 2_000;
@@ -86,17 +87,4 @@ pub(super) fn set_aside_too_large(waiting: &mut Vec<Prepared>, room: Option<Spac
     }
     let too_large = waiting.extract_if(.., |document| is_too_large(document));
     Ok(too_large.map(|document| FailedDocument { error: no_room(&document), id: document.id }).collect())
-}
-
-/// A number of bytes as people say it.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["KB", "MB", "GB", "TB", "PB"];
-    let (mut unit, mut left) = ("bytes", (bytes, 0));
-    for next in UNITS {
-        if left.0 < 1000 {
-            break;
-        }
-        (unit, left) = (next, (left.0 / 1000, left.0 % 1000 / 100));
-    }
-    if unit == "bytes" { format!("{bytes} bytes") } else { format!("{}.{} {unit}", left.0, left.1) }
 }

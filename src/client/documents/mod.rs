@@ -31,6 +31,8 @@ pub use self::naming::Naming;
 pub(crate) use self::prepared::open_upload_dir;
 pub use self::prepared::{Neighbour, OutgoingDocument, Prepared};
 pub use self::report::{Attempt, AttemptEnd, BatchReport, FailedDocument, StoredDocument};
+#[cfg(feature = "cli")]
+pub(crate) use self::send::prepare;
 pub use self::send::{DocumentOutcome, SendDocuments};
 #[cfg(feature = "sqlite")]
 pub(crate) use self::sender::interrupted;

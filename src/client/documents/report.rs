@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::events::DocumentEvent;
 use super::prepared::Prepared;
 use crate::client::login::Client;
 use crate::error::{ErrorKind, NasSyncError};
@@ -34,6 +35,14 @@ pub struct StoredDocument {
     pub sha256: Option<[u8; 32]>,
     /// What its file was when it was read.
     pub stamp: Stamp,
+}
+
+impl StoredDocument {
+    /// The event of its being recorded.
+    pub(crate) fn recorded(&self) -> DocumentEvent<'_> {
+        let (id, name, level, bytes) = (&self.id, &self.name, self.level, self.bytes);
+        DocumentEvent::Recorded { id, name, level, bytes, sha256: self.sha256.as_ref() }
+    }
 }
 
 /// A document that could not be sent or stored.

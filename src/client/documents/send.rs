@@ -97,7 +97,12 @@ impl Client {
         let SendDocuments { documents, folder, upload_dir, required, jobs } = request;
         refuse_repeated_keys(&documents)?;
         let order: Vec<DocumentId> = documents.iter().map(|document| document.id.clone()).collect();
-        let (root, prepared, refused) = blocking::run(move || prepare(documents, upload_dir)).await?;
+        let look = move || {
+            let root = upload_dir.map(|path| open_upload_dir(&path).map(Arc::new)).transpose()?;
+            let (prepared, refused) = prepare(documents, root.as_deref());
+            Ok((root, prepared, refused))
+        };
+        let (root, prepared, refused) = blocking::run(look).await?;
         let mut outcomes = Outcomes { monitor: &*monitor, settled: HashMap::new() };
         let bytes = prepared.iter().map(Prepared::bytes).sum();
         monitor.event(DocumentEvent::Planned { documents: order.len() as u64, bytes });
@@ -164,8 +169,7 @@ impl Outcomes<'_> {
 
     fn store(&mut self, stored: Vec<StoredDocument>) {
         for document in stored {
-            let (level, bytes) = (document.level, document.bytes);
-            self.monitor.event(DocumentEvent::Recorded { id: &document.id, level, bytes });
+            self.monitor.event(document.recorded());
             self.settled.insert(document.id.clone(), Ok(document));
         }
     }
@@ -183,19 +187,21 @@ fn refuse_repeated_keys(documents: &[OutgoingDocument]) -> Result<()> {
     }
 }
 
-type Preparation = (Option<Arc<HeldFolder>>, Vec<Prepared>, Vec<FailedDocument>);
-
-fn prepare(documents: Vec<OutgoingDocument>, upload_dir: Option<PathBuf>) -> Result<Preparation> {
-    let root = upload_dir.map(|path| open_upload_dir(&path).map(Arc::new)).transpose()?;
+/// Looks at the file of each document, below `root` where there is one, and sees to it that no two names meet. Gives what can
+/// be sent, and what cannot.
+pub(crate) fn prepare(
+    documents: Vec<OutgoingDocument>,
+    root: Option<&HeldFolder>,
+) -> (Vec<Prepared>, Vec<FailedDocument>) {
     let (mut prepared, mut refused) = (Vec::with_capacity(documents.len()), Vec::new());
     for document in documents {
         let id = document.id.clone();
-        match Prepared::look(document, root.as_deref()) {
+        match Prepared::look(document, root) {
             Ok(document) => prepared.push(document),
             Err(error) => refused.push(FailedDocument { id, error }),
         }
     }
     let (prepared, clashes) = names::refuse_clashes(prepared);
     refused.extend(clashes);
-    Ok((root, prepared, refused))
+    (prepared, refused)
 }

@@ -93,6 +93,12 @@ impl DocumentSender {
         }
     }
 
+    /// The folder that the documents of the next batches must lie below, if any.
+    #[cfg(feature = "cli")]
+    pub(crate) fn set_root(&mut self, root: Option<Arc<HeldFolder>>) {
+        self.settings.root = root;
+    }
+
     /// Fails with `DurabilityUnavailable` when this NAS is known not to prove the level that is required.
     pub fn check(&self) -> Result<()> {
         self.capabilities.check()

@@ -27,7 +27,8 @@ impl Run {
     }
 
     fn hear(&mut self, event: &DocumentEvent<'_>) -> Vec<Value> {
-        self.progress.hear(event, self.now).iter().map(object).collect()
+        let told = self.progress.of_document(event, self.now).map(|told| self.progress.with_pace(told, self.now));
+        told.iter().flatten().map(object).collect()
     }
 
     fn read(&mut self, bytes: u64) -> Vec<Value> {
@@ -39,12 +40,16 @@ impl Run {
     }
 }
 
+fn recorded<'d>(id: &'d DocumentId, name: &'d RemoteName) -> DocumentEvent<'d> {
+    DocumentEvent::Recorded { id, name, level: Level::Durable, bytes: 16, sha256: None }
+}
+
 #[test]
 fn each_object_has_its_keys() {
     let (document, name) = (DocumentId::from(57), RemoteName::new("Facture n° 57.pdf").unwrap());
     let mut run = Run::planned(300, 500);
     run.after(200).hear(&DocumentEvent::Started { id: &document, name: &name, bytes: 16 });
-    let synced = run.after(200).hear(&DocumentEvent::Recorded { id: &document, level: Level::Durable, bytes: 16 });
+    let synced = run.after(200).hear(&recorded(&document, &name));
     assert_eq!(
         synced,
         [
@@ -81,8 +86,8 @@ fn progress_is_told_ten_times_a_second_and_a_last_time() {
 #[test]
 fn every_change_of_state_is_told_whatever_the_pace() {
     let mut run = Run::planned(3, 0);
-    let document = DocumentId::from(1);
-    let told = (0..3).flat_map(|_| run.hear(&DocumentEvent::Recorded { id: &document, level: Level::Sent, bytes: 0 }));
+    let (document, name) = (DocumentId::from(1), RemoteName::new("x").unwrap());
+    let told = (0..3).flat_map(|_| run.hear(&recorded(&document, &name)));
     assert_eq!(told.filter(|object| object["event"] == "document").count(), 3);
 }
 
@@ -142,11 +147,11 @@ fn objects_come_in_order_from_many_threads() {
     use std::sync::{Arc, mpsc};
     let (sender, told) = mpsc::channel();
     let monitor = Arc::new(ProgressMonitor::new(move |event| sender.send(event).unwrap()));
-    monitor.event(DocumentEvent::Planned { documents: 4, bytes: 4000 });
+    let hear = |event| DocumentMonitor::event(&*monitor, event);
+    hear(DocumentEvent::Planned { documents: 4, bytes: 4000 });
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            let monitor = Arc::clone(&monitor);
-            scope.spawn(move || (0..1000).for_each(|_| monitor.event(DocumentEvent::Progress { bytes: 1 })));
+            scope.spawn(|| (0..1000).for_each(|_| hear(DocumentEvent::Progress { bytes: 1 })));
         }
     });
     monitor.finish(4, 0);

@@ -62,8 +62,7 @@ pub(super) async fn record(context: &Context, state: &mut State, guard: &LeaseGu
     state.done.recorded(marked.iter().cloned());
     state.done.recorded(failed.iter().chain(&unmarkable).filter_map(|error| error.id.clone()));
     for document in stored.iter().filter(|document| marked.contains(&document.id)) {
-        let (id, level, bytes) = (&document.id, document.level, document.bytes);
-        context.monitor.event(DocumentEvent::Recorded { id, level, bytes });
+        context.monitor.event(document.recorded());
     }
     if !marked.is_empty() {
         state.summary.errors.retain(|failed| failed.id.as_ref().is_none_or(|id| !marked.contains(id)));

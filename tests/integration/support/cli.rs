@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -106,12 +106,19 @@ impl Cli {
 
     /// Starts it.
     pub fn start<W: AsRef<OsStr>>(&self, words: &[W]) -> Running {
-        self.spawn(Command::new(&self.program), words)
+        self.spawn(Command::new(&self.program), words, Stdio::null())
     }
 
-    fn spawn<W: AsRef<OsStr>>(&self, mut command: Command, words: &[W]) -> Running {
+    /// Starts it, and gives what it reads from.
+    pub fn start_to_read<W: AsRef<OsStr>>(&self, words: &[W]) -> (Running, ChildStdin) {
+        let mut running = self.spawn(Command::new(&self.program), words, Stdio::piped());
+        let input = running.child.stdin.take().expect("a pipe");
+        (running, input)
+    }
+
+    fn spawn<W: AsRef<OsStr>>(&self, mut command: Command, words: &[W], input: Stdio) -> Running {
         command.args(words).env_clear().envs(&self.variables).current_dir(&self.folder);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let shown: Vec<_> = words.iter().map(|word| word.as_ref().to_string_lossy().into_owned()).collect();
         Running {
             child: command.spawn().expect("the program starts"),
@@ -133,7 +140,7 @@ impl Cli {
         let script = format!("ulimit {flag} {limit} && exec \"$0\" \"$@\"");
         let mut command = Command::new("/bin/sh");
         command.args(["-c", &script]).arg(&self.program);
-        self.spawn(command, &line.split_whitespace().collect::<Vec<_>>())
+        self.spawn(command, &line.split_whitespace().collect::<Vec<_>>(), Stdio::null())
     }
 
     /// Runs a line of words without blanks in them to its end.
@@ -163,6 +170,11 @@ impl Running {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         line.trim().strip_suffix(" kB")?.parse().ok()
+    }
+
+    /// What it prints, for a test that reads it while it runs; what comes at its end then has no stdout.
+    pub fn take_stdout(&mut self) -> ChildStdout {
+        self.child.stdout.take().expect("a pipe")
     }
 
     /// Sends it a signal such as `TERM`.
@@ -269,7 +281,9 @@ fn wait_at_most(mut child: Child, shown: &str) -> Output {
     let read = |pipe: Option<Box<dyn std::io::Read + Send>>| {
         std::thread::spawn(move || {
             let mut bytes = Vec::new();
-            pipe.expect("a pipe").read_to_end(&mut bytes).expect("it can be read");
+            if let Some(mut pipe) = pipe {
+                pipe.read_to_end(&mut bytes).expect("it can be read");
+            }
             bytes
         })
     };
