@@ -17,7 +17,9 @@ from ._settings import native_client
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from ._settings import Path, Settings
+    from ._settings import Settings
+
+    AnyPath = Union[str, bytes, os.PathLike[str], os.PathLike[bytes]]
 
 Key = Union[int, str, uuid.UUID]
 OnProgress = Callable[[dict[str, Any]], object]
@@ -58,7 +60,7 @@ class Client:
         return self._native.check(_native.Stop())
 
     def send(
-        self, documents: Iterable[tuple[Key, Path, Path]], on_progress: OnProgress | None = None
+        self, documents: Iterable[tuple[Key, AnyPath, AnyPath]], on_progress: OnProgress | None = None
     ) -> list[Outcome]:
         """Sends documents, each as ``(key, path, name)``: a key of the caller's, the local file, its name below the NAS folder.
 
@@ -72,7 +74,7 @@ class Client:
         return sending.finish(on_progress)
 
     async def send_async(
-        self, documents: Iterable[tuple[Key, Path, Path]], on_progress: OnProgress | None = None
+        self, documents: Iterable[tuple[Key, AnyPath, AnyPath]], on_progress: OnProgress | None = None
     ) -> list[Outcome]:
         """As :meth:`send`, beside the event loop, in which ``on_progress`` is called. When the task is cancelled, the transfer ends
         in order first."""
@@ -105,7 +107,7 @@ class Sending:
     """One transfer. ``outcomes`` is there even when it was ended by an exception."""
 
     def __init__(
-        self, client: _native.Client, documents: Iterable[tuple[Key, Path, Path]], progress: _native.Progress
+        self, client: _native.Client, documents: Iterable[tuple[Key, AnyPath, AnyPath]], progress: _native.Progress
     ) -> None:
         self._client = client
         self._progress = progress
@@ -113,7 +115,7 @@ class Sending:
         self._documents = [self._prepare(document) for document in documents]
         self.outcomes: list[Outcome] = []
 
-    def _prepare(self, document: tuple[Key, Path, Path]) -> tuple[int | str, bytes, bytes]:
+    def _prepare(self, document: tuple[Key, AnyPath, AnyPath]) -> tuple[int | str, bytes, bytes]:
         try:
             key, path, name = document
         except (TypeError, ValueError):

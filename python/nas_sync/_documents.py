@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
@@ -224,14 +225,11 @@ class Documents:
 
 def find_model(session: Session, table: str) -> Any:
     """The mapped class of a table. Raises where there is none, or more than one."""
-    from sqlalchemy.orm import mapper as mappers
-
     schema, _, name = table.rpartition(".")
     loaded = {type(one) for one in session}
-    registries = {registry for registry in _registries(mappers)}
     found = [
         mapper
-        for registry in registries
+        for registry in _registries()
         for mapper in registry.mappers
         if mapper.inherits is None
         and getattr(mapper.local_table, "name", None) == name
@@ -249,11 +247,11 @@ def find_model(session: Session, table: str) -> Any:
     )
 
 
-def _registries(mappers: Any) -> Any:
-    import sys
+def _registries() -> list[Any]:
+    """All there are. Nothing public lists them; where this is gone, the class has to be named."""
+    from sqlalchemy.orm import Mapper
 
-    module = sys.modules["sqlalchemy.orm.mapper"]
-    return list(module._mapper_registries)
+    return list(getattr(sys.modules[Mapper.__module__], "_mapper_registries", ()))
 
 
 def _day(column: str, value: object) -> tuple[tuple[int, int, int] | None, tuple[str, str] | None]:
@@ -263,7 +261,7 @@ def _day(column: str, value: object) -> tuple[tuple[int, int, int] | None, tuple
         try:
             value = datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
         except ValueError:
-            return None, (column, value)
+            return None, (column, text)
     if isinstance(value, datetime) and value.tzinfo is not None:
         value = value.astimezone(timezone.utc)
     if isinstance(value, date):

@@ -281,10 +281,11 @@ class _Run:
                 self.documents.mark(stored)
                 _end(self.documents.session, callers)
         except NASSyncError as error:
-            if stored:
-                error.message = f"{len(stored)} documents are on the NAS and could not be marked: {error.message}"
-                error.solution = "They go again with the next run; nothing was lost."
-            raise
+            if not stored:
+                raise
+            message = f"{len(stored)} documents are on the NAS and could not be marked: {error.message}"
+            solution = "Look at the database. They go again with the next run; nothing was lost."
+            raise NASSyncError(message, error.details, kind=error.kind, solution=solution) from error.__cause__
 
     def leave(self, count: int, error: NASSyncError) -> None:
         """Documents that are not tried, because the NAS cannot be used."""

@@ -22,9 +22,18 @@ def nas(tmp_path, monkeypatch):
     folder = tmp_path / "nas"
     folder.mkdir()
     monkeypatch.setenv("NAS_PATH", str(folder))
+    # To have the disk flushed after each batch takes its time.
+    monkeypatch.setenv("NAS_DURABILITY", "stored")
     # No `.env` of anybody's.
     monkeypatch.chdir(tmp_path)
     return folder
+
+
+@pytest.fixture
+def durable(nas, monkeypatch):
+    """The same, with what is proved by default."""
+    monkeypatch.delenv("NAS_DURABILITY")
+    return nas
 
 
 @pytest.fixture
@@ -83,6 +92,8 @@ def postgres_url(postgres):
 def empty_postgres(url):
     engine = create_engine(url)
     with engine.begin() as connection:
+        # A session that a test has left open fails the next one at once.
+        connection.execute(text("SET LOCAL lock_timeout = '10s'"))
         connection.execute(text("DROP SCHEMA public CASCADE"))
         connection.execute(text("CREATE SCHEMA public"))
     engine.dispose()

@@ -32,7 +32,8 @@ def write(folder, name, content=b"content"):
     return path
 
 
-def test_each_document_gets_its_outcome(nas, uploads):
+def test_each_document_gets_its_outcome(durable, uploads):
+    nas = durable
     content, key = b"an invoice" * 9000, uuid.uuid4()
     write(uploads, "a.pdf", content)
     with Client() as client:
@@ -62,7 +63,7 @@ def test_a_login_is_kept_and_shared_and_closed(nas, uploads):
     assert len(kept) == 1
     with Client() as again:
         again.send([(2, file, "b")])
-        assert again.test()["level"] == "durable"
+        assert again.test()["level"] == "stored"
         assert logins() - before == kept, "another client with the same settings uses the login that is there"
     until("the login ends", lambda: not logins() & kept)
 
@@ -92,7 +93,7 @@ def test_progress_is_told_as_objects(nas, uploads):
     assert events[0] == {"event": "started", "documents": 21, "bytes": 2_000_000}
     told = [event for event in events if event["event"] == "document"]
     assert sorted(str(event["id"]) for event in told) == sorted([*(str(key) for key in range(20)), "gone"])
-    assert {"event": "document", "id": 7, "outcome": "synced", "level": "durable", "bytes": 100_000} in told
+    assert {"event": "document", "id": 7, "outcome": "synced", "level": "stored", "bytes": 100_000} in told
     failed = next(event for event in told if event["outcome"] == "failed")
     assert failed["id"] == "gone" and failed["error"]["kind"] == "source_missing"
     progress = [event for event in events if event["event"] == "progress"]
@@ -163,8 +164,7 @@ def test_other_threads_go_on_while_bytes_move(nas, uploads):
 
 
 def test_several_threads_at_once(nas, uploads):
-    # Without a flush of the disk for each.
-    client, errors = Client(durability="stored"), []
+    client, errors = Client(), []
 
     def send(thread):
         for number in range(5):
