@@ -38,7 +38,7 @@
 //! [`ListedDocument`], [`DocumentState`]), [`NasSyncService::retry`] ends the waits ([`Retried`]), [`NasSyncService::resend`]
 //! makes synced documents pending again, and [`NasSyncService::verify`] compares the copies with what was recorded ([`VerifyRequest`], [`Sample`], [`Method`], [`Requeue`], [`VerifyReport`]).
 //! [`SyncSummary`], [`SyncedFile`], [`DocumentError`], [`SyncStats`], [`ConnectionReport`] (with a [`Refusal`] for each
-//! [`Capability`] that the NAS lacks) and [`ConfigStatus`] are what they give.
+//! [`Capability`] that the NAS lacks, and [`DurableBy`]) and [`ConfigStatus`] are what they give.
 //! Rows are named by [`DocumentId`] and [`UserId`], and chosen by a [`Selection`]. Where a table of somebody else's has very
 //! many, [`NasSyncService::add_index`] makes the pending ones quick to find.
 //!
@@ -181,7 +181,7 @@ pub use error::{ErrorKind, Healing, NasSyncError, Party, Result};
 pub use id::{DocumentId, UserId};
 #[cfg(feature = "serde")]
 pub use json::{ProgressEvent, ProgressMonitor};
-pub use proof::{Capability, Level, Refusal};
+pub use proof::{Capability, DurableBy, Level, Refusal};
 pub use role::event::{Event, FileStats, Monitor, Severity, Silent, Stability};
 pub use secret::Secret;
 #[cfg(feature = "sqlite")]

@@ -33,6 +33,25 @@ impl Level {
     }
 }
 
+/// By what the NAS made a document last, so that it is [`Level::Durable`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DurableBy {
+    /// Its rsync flushed each file before it was renamed, and the folders were flushed behind the batch.
+    File,
+    /// The file system was flushed once behind the batch.
+    Batch,
+}
+
+impl DurableBy {
+    /// The name used in JSON and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Batch => "batch",
+        }
+    }
+}
+
 /// Something that not every NAS does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Capability {
@@ -48,14 +67,24 @@ pub enum Capability {
     Sparse,
     /// Running `sync`.
     Flush,
+    /// Flushing the whole file system behind a batch, where that proves as much as flushing each file.
+    OneFlush,
     /// Saying how much room there is.
     Space,
 }
 
 impl Capability {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Fsync, Self::Partial, Self::Acknowledge, Self::Folders, Self::Sparse, Self::Flush, Self::Space];
+    pub const ALL: [Self; 8] = [
+        Self::Fsync,
+        Self::Partial,
+        Self::Acknowledge,
+        Self::Folders,
+        Self::Sparse,
+        Self::Flush,
+        Self::OneFlush,
+        Self::Space,
+    ];
 
     /// The word under which it is remembered.
     pub const fn as_str(self) -> &'static str {
@@ -66,6 +95,7 @@ impl Capability {
             Self::Folders => "folders",
             Self::Sparse => "sparse",
             Self::Flush => "flush",
+            Self::OneFlush => "one-flush",
             Self::Space => "space",
         }
     }
@@ -75,7 +105,7 @@ impl Capability {
     const fn proof(self) -> u32 {
         match self {
             Self::Fsync | Self::Partial | Self::Acknowledge | Self::Folders | Self::Sparse => 1,
-            Self::Flush | Self::Space => 2,
+            Self::Flush | Self::OneFlush | Self::Space => 2,
         }
     }
 }

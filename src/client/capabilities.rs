@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::proof::{Capability, Level, Refusal};
+use crate::proof::{Capability, DurableBy, Level, Refusal};
 use crate::wire::offer::Protocol;
 use crate::wire::server_args::PushOptions;
 
@@ -19,17 +19,19 @@ pub(crate) enum Folders {
     OnTheWay,
 }
 
-/// What the documents of a session are like, as far as its options depend on that.
+/// What a session and its documents are like, as far as its options depend on that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub folders: Folders,
     /// Whether a file has holes.
     pub sparse: bool,
+    /// By what it is to last, where it can.
+    pub durable_by: DurableBy,
 }
 
 impl Shape {
-    /// Names without folders, files without holes.
-    pub const PLAIN: Self = Self { folders: Folders::None, sparse: false };
+    /// Names without folders, files without holes, each flushed by itself.
+    pub const PLAIN: Self = Self { folders: Folders::None, sparse: false, durable_by: DurableBy::File };
 }
 
 /// How the proof of a session reads.
@@ -119,10 +121,17 @@ impl Capabilities {
 
     /// Whether documents are to survive a power cut of the NAS, and it may be able to do that.
     pub fn durable(&self) -> bool {
+        self.durable_by(DurableBy::File) || self.durable_by(DurableBy::Batch)
+    }
+
+    /// The same, in one of the two ways.
+    pub fn durable_by(&self, way: DurableBy) -> bool {
+        let flushes = match way {
+            DurableBy::File => Capability::Fsync,
+            DurableBy::Batch => Capability::OneFlush,
+        };
         self.aim() >= Level::Durable
-            && [Capability::Acknowledge, Capability::Fsync, Capability::Flush]
-                .into_iter()
-                .all(|capability| self.has(capability))
+            && [Capability::Acknowledge, Capability::Flush, flushes].into_iter().all(|capability| self.has(capability))
     }
 
     /// Whether the NAS is to acknowledge each file. Who asks for no more than `sent` gets it also where a server takes the
@@ -179,7 +188,7 @@ impl Capabilities {
             no_implied_dirs: on_the_way && !listed,
             sparse: shape.sparse && self.has(Capability::Sparse),
             acknowledge: self.acknowledges(),
-            fsync: self.durable(),
+            fsync: shape.durable_by == DurableBy::File && self.durable_by(DurableBy::File),
             partial_dir: self.has(Capability::Partial),
             ..PushOptions::default()
         }
@@ -198,7 +207,9 @@ pub(crate) fn warning(capability: Capability) -> Option<&'static str> {
         Capability::Flush => Some(
             "this NAS does not let nas-sync run `sync`; documents are recorded at the level `stored`, and a power cut of the NAS may still cost the last ones",
         ),
-        Capability::Partial | Capability::Folders | Capability::Sparse | Capability::Space => None,
+        Capability::Partial | Capability::Folders | Capability::Sparse | Capability::OneFlush | Capability::Space => {
+            None
+        }
     }
 }
 
@@ -222,7 +233,9 @@ mod tests {
         assert_eq!(best(&[], Some(Level::Stored)), (Level::Stored, true));
         assert_eq!(best(&[], Some(Level::Sent)), (Level::Sent, true));
         assert_eq!(best(&[Capability::Flush], None), (Level::Stored, true));
-        assert_eq!(best(&[Capability::Fsync], Some(Level::Durable)), (Level::Stored, false));
+        assert_eq!(best(&[Capability::Fsync], Some(Level::Durable)), (Level::Durable, true));
+        assert_eq!(best(&[Capability::OneFlush], Some(Level::Durable)), (Level::Durable, true));
+        assert_eq!(best(&[Capability::Fsync, Capability::OneFlush], Some(Level::Durable)), (Level::Stored, false));
         assert_eq!(best(&[Capability::Acknowledge], None), (Level::Sent, true));
         assert_eq!(best(&[Capability::Acknowledge], Some(Level::Stored)), (Level::Sent, false));
         assert_eq!(best(&[Capability::Partial, Capability::Space], None), (Level::Durable, true));
@@ -253,8 +266,14 @@ mod tests {
     }
 
     #[test]
+    fn each_file_is_flushed_where_the_whole_is_not() {
+        let fsync = |durable_by| Capabilities::default().options(Shape { durable_by, ..Shape::PLAIN }).fsync;
+        assert!(fsync(DurableBy::File) && !fsync(DurableBy::Batch));
+    }
+
+    #[test]
     fn existing_folders_are_left_alone_in_one_of_two_ways_and_holes_are_kept_where_there_are_any() {
-        let shape = Shape { folders: Folders::OnTheWay, sparse: true };
+        let shape = Shape { folders: Folders::OnTheWay, sparse: true, ..Shape::PLAIN };
         let mut capabilities = Capabilities::default();
         let all = capabilities.options(shape);
         assert!(all.keep_dirlinks && all.omit_directory_times && all.sparse && !all.no_implied_dirs);

@@ -7,10 +7,11 @@ use super::documents::layout::Layout;
 use super::dry_run::find_refused;
 use super::login::Client;
 use super::nas::{self, Flush, Flushed};
+use super::one_flush::{OneFlush, Others, Ready};
 use super::rehearse::rehearse;
 use crate::config::Settings;
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::proof::{Capability, Level, Refusal};
+use crate::proof::{Capability, DurableBy, Level, Refusal};
 use crate::wire::offer::Protocol;
 
 /// What a check of the connection found.
@@ -29,6 +30,11 @@ pub struct ConnectionReport {
     pub connect_time: Duration,
     /// The best level of proof that the NAS gave.
     pub level: Level,
+    /// By what it makes documents last: once behind a batch where it can, else each file. `None` where it can do neither, or the
+    /// level that is asked for does not need it.
+    pub durable_by: Option<DurableBy>,
+    /// What shows that a flush behind a batch is enough: its kernel and file system.
+    pub flush_evidence: Option<String>,
     /// What it does not do that would have been asked for, and how that is known.
     pub refusals: Vec<Refusal>,
 }
@@ -63,7 +69,9 @@ pub(crate) async fn check(client: &Client, settings: &Settings) -> Result<(Conne
             }
         }
     }
+    let flush_evidence = flush_evidence(client, folder, &mut capabilities).await?;
     capabilities.check()?;
+    let ways = [DurableBy::Batch, DurableBy::File];
     let report = ConnectionReport {
         host_key: client.ssh().host_key_fingerprint(),
         ssh_server: client.ssh().server_version().to_owned(),
@@ -71,7 +79,23 @@ pub(crate) async fn check(client: &Client, settings: &Settings) -> Result<(Conne
         protocol: protocol.map_or(0, Protocol::number),
         connect_time: client.ssh().connect_time(),
         level: capabilities.best(),
+        durable_by: ways.into_iter().find(|way| capabilities.durable_by(*way)),
+        flush_evidence,
         refusals: capabilities.refusals().filter(|refusal| refusal.counts()).cloned().collect(),
     };
     Ok((report, capabilities))
+}
+
+/// What shows that one flush behind a batch is enough there; `None` where it is not.
+async fn flush_evidence(client: &Client, folder: &str, capabilities: &mut Capabilities) -> Result<Option<String>> {
+    while capabilities.durable_by(DurableBy::Batch) {
+        match OneFlush::ready(client, folder, Others::WaitFor).await? {
+            Ready::Yes(flush) => return Ok(Some(flush.evidence().to_owned())),
+            Ready::Refused(why) => {
+                capabilities.refuse(Refusal::new(Capability::OneFlush, why, client.ssh().server_version()));
+            }
+            Ready::Busy => break,
+        }
+    }
+    Ok(None)
 }

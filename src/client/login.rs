@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::config::ClientConfig;
 use crate::blocking;
@@ -85,13 +86,16 @@ pub struct Client {
     rsync_path: String,
     idle_limit: Duration,
     habit: Arc<Mutex<Habit>>,
+    /// Who may wait with one command for the end of others.
+    flush: Arc<Semaphore>,
 }
 
 impl Client {
     /// Logs in. Ends within the connect timeout; errors as [`SshClient::connect`].
     pub async fn connect(config: &ClientConfig) -> Result<Self> {
         let ssh = Arc::new(SshClient::connect(&config.ssh).await?);
-        Ok(Self { ssh, rsync_path: config.rsync_path.clone(), idle_limit: config.idle_limit, habit: Arc::default() })
+        let (rsync_path, idle_limit) = (config.rsync_path.clone(), config.idle_limit);
+        Ok(Self { ssh, rsync_path, idle_limit, habit: Arc::default(), flush: Arc::new(Semaphore::new(1)) })
     }
 
     /// The login itself.
@@ -102,6 +106,13 @@ impl Client {
     /// How long a session may go without progress.
     pub fn idle_limit(&self) -> Duration {
         self.idle_limit
+    }
+
+    /// The right to let a command wait for the end of others, which one batch of a login has at a time; `None` where another
+    /// has it and is not to be waited for.
+    pub(super) async fn only_flush(&self, wait: bool) -> Option<OwnedSemaphorePermit> {
+        let flush = Arc::clone(&self.flush);
+        if wait { flush.acquire_owned().await.ok() } else { flush.try_acquire_owned().ok() }
     }
 
     /// Starts the receiving rsync and runs one session against it.

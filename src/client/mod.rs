@@ -10,6 +10,7 @@ pub(crate) mod dry_run;
 pub(crate) mod file_list;
 pub(crate) mod login;
 pub mod nas;
+pub(crate) mod one_flush;
 mod prepare;
 mod push;
 mod rehearse;

@@ -34,13 +34,13 @@ const SUM_OF_NOTHING: &[u8] = b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934c
 const SUM_EACH: &str = "for f do if test -h \"$f\"; then echo missing; elif test -f \"$f\"; then sha256sum <\"$f\" || \
                         echo unreadable; else echo missing; fi; done";
 /// The most bytes that a short answer may have, with all that a shell says when it starts.
-const MOST: usize = 64 * 1024;
+pub(super) const MOST: usize = 64 * 1024;
 /// The most bytes of the line about one file.
 const MOST_PER_SUM: usize = 80;
 /// How long the NAS may take for what a shell does at once.
-const SHORT_WAIT: Duration = Duration::from_secs(15);
+pub(super) const SHORT_WAIT: Duration = Duration::from_secs(15);
 /// How much of a refusal is worth showing, in bytes.
-const SHOWN: usize = 300;
+pub(super) const SHOWN: usize = 300;
 
 /// What to write through to the disks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,7 +181,7 @@ fn parse_sum(line: &[u8]) -> Option<Sum> {
     Some(Sum::Is(sum))
 }
 
-fn word(path: &str) -> Result<Vec<u8>> {
+pub(super) fn word(path: &str) -> Result<Vec<u8>> {
     path_word(path.as_bytes())
         .map_err(|error| NasSyncError::new(ErrorKind::Usage, error.to_string()).with_source(error))
 }
@@ -239,7 +239,7 @@ impl CommandOutput {
     }
 }
 
-fn lines(text: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+pub(super) fn lines(text: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> + Clone {
     text.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty())
 }
 
@@ -294,7 +294,7 @@ async fn ask(client: &Client, question: Question) -> Result<Answer> {
     Ok(Answer::Output(CommandOutput { stdout, stderr, exit }))
 }
 
-fn late(limit: Duration) -> NasSyncError {
+pub(super) fn late(limit: Duration) -> NasSyncError {
     let message = format!("the NAS did not answer a command within {} s", limit.as_secs_f32());
     NasSyncError::new(ErrorKind::Stalled, message).with_solution(
         "Check the NAS's load and disks, or raise NAS_FILE_TIMEOUT. Where the NAS never answers `sync`, set NAS_DURABILITY=stored.",

@@ -21,7 +21,7 @@ use crate::error::NasSyncError;
 use crate::id::DocumentId;
 #[cfg(feature = "sqlite")]
 use crate::id::UserId;
-use crate::proof::Level;
+use crate::proof::{DurableBy, Level};
 #[cfg(feature = "sqlite")]
 use crate::store::Failure;
 use crate::text;
@@ -88,6 +88,8 @@ fn connection(report: &ConnectionReport) -> Value {
         "protocol": report.protocol,
         "connect_ms": millis(report.connect_time),
         "level": report.level.as_str(),
+        "durable_by": report.durable_by.map(DurableBy::as_str),
+        "flush_evidence": report.flush_evidence,
         "refused": refused,
     })
 }

@@ -8,7 +8,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
 use crate::process::{Holder, Life};
-use crate::proof::{Level, Refusal};
+use crate::proof::{DurableBy, Level, Refusal};
 use crate::wire::flist::Mtime;
 
 /// One document as its row describes it.
@@ -433,6 +433,8 @@ pub struct Attempt {
     pub bytes: u64,
     /// How it ended.
     pub end: AttemptEnd,
+    /// By what the document was made to last, where that is proved.
+    pub durable_by: Option<DurableBy>,
     /// Why it did not succeed.
     pub failure: Option<(ErrorKind, String)>,
 }

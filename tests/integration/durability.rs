@@ -11,12 +11,17 @@ use crate::support::{Mounted, Site, Sshd, noise};
 
 /// A NAS whose rsync refuses arguments that hold a word. A model of older versions: a script before the real one.
 fn refusing(words: &str) -> Site {
-    let mut site = Site::new();
+    let mut site = old();
     let text = format!(
         "case \"$*\" in {words}) echo \"rsync: on remote machine: unknown option\" >&2; exit 1;; esac\nexec rsync \"$@\""
     );
     site.wrap_rsync(&text);
     site
+}
+
+/// A NAS on which one flush of the file system proves too little. A model of an old kernel: a script that says so.
+fn old() -> Site {
+    Site::with(Sshd::setup().program("uname", "echo Linux 4.4.302+").start())
 }
 
 /// A NAS that runs nothing but rsync.
@@ -104,7 +109,7 @@ async fn an_rsync_without_fsync_stores_and_it_is_said_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_that_names_its_option_costs_nothing_else() {
-    let mut site = Site::new();
+    let mut site = old();
     site.wrap_rsync(
         "case \"$*\" in *--fsync*) echo 'rsync: --fsync: unknown option' >&2; exit 1;; esac\nexec rsync \"$@\"",
     );
@@ -187,7 +192,7 @@ async fn a_test_tells_the_best_level_and_asks_anew() {
     assert_eq!(best(&site).await.unwrap_err().kind(), ErrorKind::DurabilityUnavailable);
 
     // An update makes it able, and a test finds out.
-    let mut site = Site::new();
+    let mut site = old();
     let broken = site.path("broken");
     fs::write(&broken, "").unwrap();
     site.wrap_rsync(&format!(

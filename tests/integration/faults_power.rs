@@ -7,6 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::support::cli::write_program;
+use crate::support::random::long;
 use crate::support::volume::{Cut, SHUT_DOWN, Volume};
 use crate::support::{Cli, Site, Sshd, noise};
 
@@ -35,7 +36,10 @@ struct Survey {
 impl House {
     /// `None` where no volume can be had.
     fn new(sshd: Sshd, layout: &str) -> Option<Self> {
-        let volume = Volume::ext4(64)?;
+        Some(Self::on(Volume::ext4(64)?, sshd, layout))
+    }
+
+    fn on(volume: Volume, sshd: Sshd, layout: &str) -> Self {
         let site = Site::with(sshd);
         let mut cli = Cli::new(&site);
         let nas = volume.path().join("nas");
@@ -48,7 +52,7 @@ impl House {
         // Months of their own, so that the template leads to many new folders.
         let spread = "UPDATE documents SET date = printf('20%02d-%02d-01', 10 + id % 7, 1 + id % 12)";
         site.database().execute(spread, []).unwrap();
-        Some(Self { site, cli, volume, documents })
+        Self { site, cli, volume, documents }
     }
 
     /// Gives every document a new content and makes it pending.
@@ -135,12 +139,12 @@ fn a_nas_that_swallows_the_flush_loses_what_it_had_renamed_last() {
     }
 }
 
-/// Has its power cut once, when rsync has acknowledged everything, and is back at once. The connection is gone.
-const LOSES_POWER: &str = r#"
-rsync "$@"
-status=$?
-if mkdir "$HOUSE/cut" 2>/dev/null; then
-    perl -e "$SHUT_DOWN" "$VOLUME" 2 && umount "$VOLUME" && mount -t ext4 -o loop,commit=600 "$IMAGE" "$VOLUME"
+/// Has its power cut once, and is back at once. The connections are gone, and nobody gets in until it is back.
+const LOSE_POWER: &str = r#"
+lose_power() {
+    kill -STOP "$(cat "$LISTENER")"
+    perl -e "$SHUT_DOWN" "$VOLUME" 2
+    cd /
     process=$PPID
     ancestors=
     while [ "$process" -gt 1 ] && [ "$process" != "$(cat "$LISTENER")" ]; do
@@ -149,29 +153,94 @@ if mkdir "$HOUSE/cut" 2>/dev/null; then
         process=$(ps -o ppid= -p "$process" | tr -d " ")
     done
     kill -KILL $ancestors
-fi
+    until umount "$VOLUME" 2>/dev/null; do perl -e 'select(undef, undef, undef, 0.005)'; done
+    mount -t ext4 -o loop,commit=600 "$IMAGE" "$VOLUME"
+    kill -CONT "$(cat "$LISTENER")"
+}
+"#;
+/// The real `rsync`, and a power cut when it has acknowledged everything.
+const BEFORE: &str = r#"
+rsync "$@"
+status=$?
+if test "$MOMENT" = before && mkdir "$HOUSE/cut" 2>/dev/null; then lose_power; fi
 exit $status
 "#;
+/// The real `sync`, and a power cut while it runs, or between the two times that it does.
+const WHILE: &str = r#"
+. "${0%/*}/moment"
+case "$MOMENT $1" in
+*--help) ;;
+"between -f" | before*) ;;
+*" -f") if mkdir "$HOUSE/cut" 2>/dev/null; then
+    /bin/sync "$@" &
+    perl -e 'select(undef, undef, undef, shift)' "$MOMENT"
+    lose_power
+    exit 1
+    fi;;
+between*) if mkdir "$HOUSE/cut" 2>/dev/null; then lose_power; exit 1; fi;;
+esac
+exec /bin/sync "$@"
+"#;
 
-#[test]
-fn a_power_cut_in_the_middle_of_a_run_is_not_healed_by_a_later_flush() {
-    let Some(mut house) = House::new(Sshd::start(), "flat") else { return };
-    let script = house.site.path("loses-power");
+/// When the power is cut: `before` the flush, so many seconds after it began, or `between` the file system and the files.
+#[track_caller]
+fn cut_at(moment: &str, layout: &str) -> Option<()> {
+    let mut house = House::new(Sshd::setup().program("sync", WHILE).start(), layout)?;
     let variables = [
         ("HOUSE", house.site.path("")),
         ("VOLUME", house.volume.path()),
         ("IMAGE", house.volume.image()),
         ("LISTENER", house.site.sshd.path("pid")),
         ("SHUT_DOWN", PathBuf::from(SHUT_DOWN)),
+        ("MOMENT", PathBuf::from(moment)),
     ];
     let set: Vec<String> = variables.iter().map(|(name, value)| format!("{name}='{}'\n", value.display())).collect();
-    write_program(&script, &format!("#!/bin/sh\n{}{LOSES_POWER}", set.concat()));
-    house.cli.set("NAS_RSYNC_PATH", script);
+    fs::write(house.site.sshd.path("programs/moment"), format!("{}{LOSE_POWER}", set.concat())).unwrap();
+    let rsync = house.site.path("rsync");
+    write_program(&rsync, &format!("#!/bin/sh\n{}{LOSE_POWER}{BEFORE}", set.concat()));
+    house.cli.set("NAS_RSYNC_PATH", rsync);
     house.volume.flush();
     let run = house.cli.line("sync");
+    house.volume.cut_power(Cut::Nothing);
     assert!(house.site.path("cut").exists(), "{}", run.all());
     run.ends(0);
     let survey = house.survey();
-    println!("power cut before the flush: {survey:?}");
+    println!("{layout}, {moment}: {survey:?}");
     assert!(survey.broken_promises.is_empty(), "{survey:?}");
+    Some(())
+}
+
+#[test]
+fn a_power_cut_in_the_middle_of_a_run_is_not_healed_by_a_later_flush() {
+    let moments = ["before", "0.002", "between", "0", "0.001", "0.004", "0.01", "0.03"];
+    for layout in LAYOUTS {
+        for moment in &moments[..if long() { moments.len() } else { 3 }] {
+            if cut_at(moment, layout).is_none() {
+                return;
+            }
+        }
+    }
+}
+
+/// A disk that fails when it is written to at last. The second way is an ext4 that goes on all the same; in the third another
+/// flush has been told of the error by the time of ours.
+#[test]
+fn what_a_failing_disk_lost_is_not_marked() {
+    for (journal, another_flush) in [(true, false), (false, false), (false, true)] {
+        let Some(volume) = Volume::failing(journal) else { return };
+        let mut house = House::on(volume, Sshd::start(), "flat");
+        if another_flush {
+            let rsync = house.site.path("rsync");
+            let volume = house.volume.path();
+            let script = format!("#!/bin/sh\nrsync \"$@\"\nstatus=$?\nsync -f '{}'\nexit $status\n", volume.display());
+            write_program(&rsync, &script);
+            house.cli.set("NAS_RSYNC_PATH", rsync);
+        }
+        house.volume.fail();
+        let run = house.cli.line("sync");
+        println!("journal: {journal}, another flush: {another_flush}: {}", run.all());
+        assert_ne!(run.code, Some(0), "{}", run.all());
+        assert!(run.all().contains("did not flush its disks"), "{}", run.all());
+        assert_eq!(house.site.marked(), []);
+    }
 }

@@ -23,6 +23,7 @@ mod large;
 mod nas_cli;
 mod nas_errors;
 mod notes;
+mod one_flush;
 mod passing_failures;
 mod passwords;
 mod progress;

@@ -6,6 +6,7 @@ use crate::client::ConnectionReport;
 use crate::config::Settings;
 use crate::error::Result;
 use crate::json;
+use crate::proof::DurableBy;
 use crate::service::NasSyncService;
 use crate::text;
 
@@ -28,11 +29,19 @@ fn render(report: &ConnectionReport, message: &str) -> String {
         ("best level", report.level.as_str().to_owned()),
         ("login took", format!("{} ms", report.connect_time.as_millis())),
     ];
+    rows.extend(report.durable_by.map(|way| ("durable by", how(way, report.flush_evidence.as_deref()))));
     let refusals = report.refusals.iter();
     rows.extend(
         refusals.map(|refusal| ("does without", format!("{}: {}", refusal.capability.as_str(), refusal.evidence))),
     );
     table(&rows)
+}
+
+fn how(way: DurableBy, evidence: Option<&str>) -> String {
+    match way {
+        DurableBy::File => String::from("flushing each file"),
+        DurableBy::Batch => format!("one flush behind a batch ({})", evidence.unwrap_or_default()),
+    }
 }
 
 /// The result in one sentence.

@@ -9,6 +9,7 @@ use crate::client::capabilities::{Capabilities, Folders, Proof, Shape};
 use crate::client::file_list;
 use crate::error::Result;
 use crate::id::DocumentId;
+use crate::proof::DurableBy;
 use crate::role::event::{Event, Monitor};
 use crate::role::ledger::Ledger;
 use crate::role::list::{SendList, Sources};
@@ -25,6 +26,8 @@ const FILE_PERMISSIONS: u16 = 0o644;
 pub(super) struct Batch {
     pub documents: Vec<Prepared>,
     pub asked: Capabilities,
+    /// By what they are to last.
+    pub durable_by: DurableBy,
     /// Whether other sessions run beside it.
     pub beside_others: bool,
     /// What the session tells about each of them; it outlives a session that is cut off.
@@ -35,18 +38,19 @@ impl Batch {
     pub fn new(
         documents: Vec<Prepared>,
         asked: Capabilities,
+        durable_by: DurableBy,
         beside_others: bool,
         monitor: &Arc<dyn DocumentMonitor>,
     ) -> Self {
         let name = |document: &Prepared| (document.id.clone(), document.name.clone(), document.bytes());
         let keyed = Keyed { documents: documents.iter().map(name).collect(), monitor: Arc::clone(monitor) };
         let ledger = Arc::new(Ledger::new(Arc::new(keyed), documents.len()));
-        Self { documents, asked, beside_others, ledger }
+        Self { documents, asked, durable_by, beside_others, ledger }
     }
 
-    /// What its documents are like.
+    /// What its documents are like, and how they are to last.
     pub fn shape(&self) -> Shape {
-        shape_of(&self.documents)
+        shape_of(&self.documents, self.durable_by)
     }
 
     /// What the session is to do.
@@ -79,10 +83,10 @@ impl Batch {
 }
 
 /// What these documents are like: whether names lie in folders, which then travel too, and whether a file has holes.
-pub(super) fn shape_of(documents: &[Prepared]) -> Shape {
+pub(super) fn shape_of(documents: &[Prepared], durable_by: DurableBy) -> Shape {
     let in_folders = file_list::has_folders(documents.iter().map(|document| &document.name));
     let folders = if in_folders { Folders::OnTheWay } else { Folders::None };
-    Shape { folders, sparse: documents.iter().any(|document| document.sparse) }
+    Shape { folders, sparse: documents.iter().any(|document| document.sparse), durable_by }
 }
 
 /// The files of a session.

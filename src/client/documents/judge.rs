@@ -10,7 +10,7 @@ use super::report::{Attempt, AttemptEnd, FailedDocument, StoredDocument, Verdict
 use crate::client::capabilities::Proof;
 use crate::error::{ErrorKind, NasSyncError};
 use crate::id::DocumentId;
-use crate::proof::Level;
+use crate::proof::{DurableBy, Level};
 use crate::role::event::Stability;
 use crate::role::ledger::FileReport;
 use crate::session::{Outcome, kind_of_text, names_file};
@@ -82,7 +82,7 @@ fn attempt(report: &FileReport, document: &Prepared, verdict: &Verdict, end: &Se
     };
     let took = report.ended.unwrap_or_else(Instant::now).saturating_duration_since(since);
     let (id, name, sha256, bytes) = (document.id.clone(), document.name.clone(), report.sha256, report.literal);
-    Some(Attempt { id, name, sha256, started, took, bytes, end, failure })
+    Some(Attempt { id, name, sha256, started, took, bytes, end, durable_by: None, failure })
 }
 
 impl Verdicts {
@@ -138,10 +138,13 @@ impl Verdicts {
         }
     }
 
-    /// Raises the level of what the NAS acknowledged.
-    pub fn raise_to(&mut self, level: Level) {
+    /// What the NAS acknowledged was made to last.
+    pub fn are_durable(&mut self, by: DurableBy) {
         for document in &mut self.stored {
-            document.level = document.level.max(level);
+            document.level = document.level.max(Level::Durable);
+        }
+        for attempt in self.attempts.iter_mut().filter(|attempt| attempt.end == AttemptEnd::Stored) {
+            attempt.durable_by = Some(by);
         }
     }
 }

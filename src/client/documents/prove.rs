@@ -4,6 +4,7 @@
 //! Guarantees: a level is told only when all of it was done; what could have been proved and was not, because the
 //! connection was lost or the batch was cut off, counts as not stored.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::report::{BatchReport, StoredDocument};
@@ -12,8 +13,11 @@ use crate::client::capabilities::Folders;
 use crate::client::compare::{self, Comparison, Item, Method};
 use crate::client::login::Client;
 use crate::client::nas::{self, Flush, Flushed};
+use crate::client::one_flush::OneFlush;
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::proof::{Capability, Level};
+use crate::id::DocumentId;
+use crate::proof::{Capability, DurableBy, Level};
+use crate::tree::RemoteName;
 
 /// How long the last flush may take when somebody waits for the end.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
@@ -29,8 +33,7 @@ impl DocumentSender {
         cancelled: Option<Cancelled>,
         report: &mut BatchReport,
     ) {
-        let flushable = |part: &Judged| part.asked.durable() && !part.verdicts.stored.is_empty();
-        if !judged.iter().any(flushable) {
+        if !judged.iter().any(|part| is_flushable(part, DurableBy::File)) {
             return;
         }
         let in_folders = judged.iter().any(|part| part.folders == Folders::OnTheWay);
@@ -38,9 +41,7 @@ impl DocumentSender {
         let unproved = match self.flush(client, scope, cancelled).await {
             Ok(Flushed::Yes) => {
                 self.capabilities.did(Capability::Flush);
-                let durable = judged.iter_mut().filter(|part| part.asked.durable());
-                durable.for_each(|part| part.verdicts.raise_to(Level::Durable));
-                return;
+                return are_durable(judged, DurableBy::File);
             }
             Ok(Flushed::Refused(why)) => {
                 self.refuse(client, Capability::Flush, why.clone());
@@ -57,6 +58,46 @@ impl DocumentSender {
             Err(error) => error,
         };
         take_back(judged, unproved, report);
+    }
+
+    /// Has the NAS flush the file system behind the batch. What it does not prove so goes again: an error that it was told of is
+    /// told once, so it is not asked for another flush of the same bytes.
+    pub(super) async fn flush_batch(
+        &mut self,
+        client: &Client,
+        flush: OneFlush,
+        judged: &mut [Judged],
+        cancelled: Option<Cancelled>,
+        report: &mut BatchReport,
+    ) {
+        let flushable = judged.iter().filter(|part| is_flushable(part, DurableBy::Batch));
+        let names: Vec<&RemoteName> =
+            flushable.flat_map(|part| &part.verdicts.stored).map(|document| &document.name).collect();
+        if names.is_empty() {
+            return;
+        }
+        // Whoever asked for the end does not want to wait for slow disks; the documents go again next time.
+        let is_last = cancelled == Some(Cancelled::Interrupted);
+        let limit = if is_last { LAST_FLUSH } else { client.idle_limit() };
+        match flush.flush(client, &names, limit).await {
+            Ok(Flushed::Yes) => {
+                self.capabilities.did(Capability::OneFlush);
+                are_durable(judged, DurableBy::Batch);
+            }
+            Ok(Flushed::Refused(why)) => {
+                let message = format!("the NAS did not flush its disks: {why}");
+                self.warnings.push(format!("{message}; what it had acknowledged is sent again"));
+                self.refuse(client, Capability::OneFlush, why);
+                let cause = NasSyncError::new(ErrorKind::RemoteFailed, message);
+                for part in judged.iter_mut().filter(|part| is_flushable(part, DurableBy::Batch)) {
+                    let ids: HashSet<DocumentId> = part.verdicts.take_back_all(&cause).into_iter().collect();
+                    let taken_back = part.documents.drain(..).filter(|document| ids.contains(&document.id));
+                    part.again.extend(taken_back);
+                }
+            }
+            Err(_) if is_last => take_back(judged, interrupted(), report),
+            Err(error) => take_back(judged, error, report),
+        }
     }
 
     /// One flush, asked for once more when it is refused. It has to come over the login of the sessions: behind a lost one
@@ -91,6 +132,17 @@ impl DocumentSender {
                 Err(error) => return take_back(judged, error, report),
             }
         }
+    }
+}
+
+/// Whether what a session stored is to be flushed in this way.
+fn is_flushable(part: &Judged, way: DurableBy) -> bool {
+    part.asked.durable_by(way) && !part.verdicts.stored.is_empty()
+}
+
+fn are_durable(judged: &mut [Judged], by: DurableBy) {
+    for part in judged.iter_mut().filter(|part| part.asked.durable_by(by)) {
+        part.verdicts.are_durable(by);
     }
 }
 

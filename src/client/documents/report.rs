@@ -11,7 +11,7 @@ use super::prepared::Prepared;
 use crate::client::login::Client;
 use crate::error::{ErrorKind, NasSyncError};
 use crate::id::DocumentId;
-use crate::proof::Level;
+use crate::proof::{DurableBy, Level};
 use crate::tree::{RemoteName, Stamp};
 use crate::wire::flist::Mtime;
 
@@ -82,6 +82,8 @@ pub struct Attempt {
     pub bytes: u64,
     /// How it ended.
     pub end: AttemptEnd,
+    /// By what the document was made to last, where that is proved.
+    pub durable_by: Option<DurableBy>,
     /// Why it did not succeed.
     pub failure: Option<NasSyncError>,
 }

@@ -189,6 +189,7 @@ fn attempt_row(attempt: Attempt) -> store::Attempt {
             AttemptEnd::Failed => store::AttemptEnd::Failed,
             AttemptEnd::Cut => store::AttemptEnd::Cut,
         },
+        durable_by: attempt.durable_by,
         failure: attempt.failure.map(|error| (error.kind(), error.message().to_owned())),
     }
 }

@@ -18,6 +18,7 @@ use super::schema::Columns;
 use super::{names, timestamp};
 use crate::error::{ErrorKind, Result};
 use crate::id::DocumentId;
+use crate::proof::DurableBy;
 use crate::store::model::{Attempt, AttemptEnd, FailedTry, Fence, MarkOutcome, NextTry, Settlement, SyncedRecord};
 
 /// The longest cause that is kept, in bytes.
@@ -90,8 +91,8 @@ fn record_attempt(tx: &Transaction<'_>, attempt: &Attempt, outcome: Option<&Mark
     };
     tx.prepare_cached(
         "INSERT INTO nas_sync_attempts
-             (document_id, started_at, duration_ms, bytes, outcome, error_kind, error_text)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+             (document_id, started_at, duration_ms, bytes, outcome, error_kind, error_text, durable_by)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
     .execute(params![
         attempt.id,
@@ -101,6 +102,7 @@ fn record_attempt(tx: &Transaction<'_>, attempt: &Attempt, outcome: Option<&Mark
         end,
         attempt.failure.as_ref().map(|(kind, _)| kind.as_str()),
         attempt.failure.as_ref().map(|(_, text)| shortened(text)),
+        attempt.durable_by.map(DurableBy::as_str),
     ])?;
     Ok(())
 }

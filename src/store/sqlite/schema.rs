@@ -38,7 +38,7 @@ const DOCUMENTS: &str = "
 /// NAS is; its primary key is what keeps two documents, and two processes, off one name, and `folded` is by what names that
 /// may be one file there are found. That of `nas_sync_leased` keeps
 /// two workers off one document.
-pub(super) const MIGRATIONS: [&str; 4] = [
+pub(super) const MIGRATIONS: [&str; 5] = [
     "
     CREATE TABLE {schema}.nas_sync_documents (
         document_id INTEGER PRIMARY KEY,
@@ -120,6 +120,8 @@ pub(super) const MIGRATIONS: [&str; 4] = [
     ) WITHOUT ROWID;
     ALTER TABLE {schema}.nas_sync_names ADD COLUMN folded BLOB NULL;
     CREATE INDEX {schema}.nas_sync_names_folded ON nas_sync_names (folded);",
+    "
+    ALTER TABLE {schema}.nas_sync_attempts ADD COLUMN durable_by TEXT NULL;",
 ];
 /// The first version in which names have their folded form beside them.
 const NAMES_ARE_FOLDED: usize = 4;

@@ -152,6 +152,16 @@ impl SshClient {
         exec::start(&exec::Login { handle, link, address, budget: self.budget }, command, first_input).await
     }
 
+    /// Whether the server is known to let no two commands run at once.
+    pub fn runs_one_command(&self) -> bool {
+        self.link.places().is_one()
+    }
+
+    /// Returns once that is known: a command that has not started by then waits for the end of another.
+    pub async fn until_it_runs_one_command(&self) {
+        self.link.places().until_one().await;
+    }
+
     /// The fingerprint of the NAS's host key, `SHA256:…`.
     pub fn host_key_fingerprint(&self) -> String {
         self.host_key.fingerprint()

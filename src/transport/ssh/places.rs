@@ -85,6 +85,19 @@ impl Places {
         }
     }
 
+    /// Whether it is known that only one channel can be open at once.
+    pub fn is_one(&self) -> bool {
+        self.state.borrow().limit == Some(1)
+    }
+
+    /// Returns once that is known.
+    pub async fn until_one(&self) {
+        // The sender lives as long as `self`.
+        if self.state.subscribe().wait_for(|state| state.limit == Some(1)).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// To be called before a channel is asked for.
     pub fn attempt(&self) -> Attempt {
         let state = self.state.borrow();

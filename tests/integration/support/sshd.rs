@@ -33,6 +33,7 @@ pub struct Setup {
     host_keys: Vec<&'static str>,
     lines: Vec<String>,
     environment: Vec<(String, String)>,
+    programs: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -54,9 +55,25 @@ impl Setup {
         self
     }
 
+    /// Puts a script before a program that commands find by its name.
+    pub fn program(mut self, name: &str, script: &str) -> Self {
+        self.programs.push((name.to_owned(), format!("#!/bin/sh\n{script}\n")));
+        self
+    }
+
     /// Starts it and waits until it listens.
-    pub fn start(self) -> Sshd {
+    pub fn start(mut self) -> Sshd {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        if !self.programs.is_empty() {
+            let programs = folder.path().join("programs");
+            fs::create_dir(&programs).expect("a folder");
+            for (name, script) in &self.programs {
+                let program = programs.join(name);
+                fs::write(&program, script).expect("a script");
+                fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("its mode");
+            }
+            self = self.env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", programs.display()));
+        }
         for kind in &self.host_keys {
             keygen(&folder.path().join(format!("host_{kind}")), kind, "");
         }
@@ -85,7 +102,7 @@ impl Setup {
 impl Sshd {
     /// What to start when nothing special is asked.
     pub fn setup() -> Setup {
-        Setup { host_keys: vec!["ed25519"], lines: Vec::new(), environment: Vec::new() }
+        Setup { host_keys: vec!["ed25519"], lines: Vec::new(), environment: Vec::new(), programs: Vec::new() }
     }
 
     /// Starts a server with one ed25519 host key.

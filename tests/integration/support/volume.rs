@@ -3,13 +3,14 @@
 //! Needs root and loop devices, or FUSE; where they are missing it says so and there is none. Unmounts itself, whatever happens.
 
 use std::fs::{self, File};
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::skip;
+use super::{Mounted, skip};
 
 /// Makes ext4 behave as if the machine had lost power: nothing more reaches the disk. Perl is part of every Debian, and
 /// an ioctl is beyond what safe Rust offers.
@@ -46,19 +47,53 @@ impl Cut {
 
 /// A mounted file system.
 pub struct Volume {
+    /// What the image lies on, where that is no ordinary folder.
+    store: Option<Mounted>,
+    /// Whether it has a journal. That is written when somebody asks for it, not because of the time that has passed.
+    journal: bool,
     folder: TempDir,
 }
 
 impl Volume {
     /// An empty one; `None`, and a line that says why, where it cannot be had.
     pub fn ext4(mebibytes: u64) -> Option<Self> {
+        Self::empty().made(mebibytes)
+    }
+
+    /// An empty one whose disk fails as soon as [`Volume::fail`] says so.
+    pub fn failing(journal: bool) -> Option<Self> {
+        let mut volume = Self::empty();
+        volume.journal = journal;
+        volume.store = Some(Mounted::in_memory(&volume.folder.path().join("store"), 8 << 20)?);
+        volume.made(64)
+    }
+
+    /// From now on what is new to the disk does not reach it, and that is an error of the disk: the image has holes, and what
+    /// it lies on is full.
+    pub fn fail(&self) {
+        self.flush();
+        let mut filler = File::create(self.folder.path().join("store/filler")).expect("a file");
+        let full = std::iter::repeat_with(|| filler.write_all(&[0; 4096])).find_map(Result::err);
+        assert_eq!(full.map(|error| error.kind()), Some(ErrorKind::StorageFull));
+    }
+
+    fn empty() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        fs::create_dir(folder.path().join("mounted")).expect("a folder");
-        let volume = Self { folder };
-        File::create(volume.image()).and_then(|file| file.set_len(mebibytes << 20)).expect("an image");
-        let made = run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(volume.image())).and_then(|()| volume.mount());
+        for name in ["mounted", "store"] {
+            fs::create_dir(folder.path().join(name)).expect("a folder");
+        }
+        Self { store: None, journal: true, folder }
+    }
+
+    fn made(self, mebibytes: u64) -> Option<Self> {
+        File::create(self.image()).and_then(|file| file.set_len(mebibytes << 20)).expect("an image");
+        let made = run(Command::new("mkfs.ext4")
+            .args(["-q", "-F"])
+            .args(["-O", if self.journal { "has_journal" } else { "^has_journal" }])
+            .arg(self.image()));
+        let made = made.and_then(|()| self.mount());
         match made {
-            Ok(()) => Some(volume),
+            Ok(()) => Some(self),
             Err(reason) => {
                 skip(&format!("a loop-mounted ext4 cannot be had here: {reason}"));
                 None
@@ -68,9 +103,7 @@ impl Volume {
 
     /// An empty one on which `a` and `A` are one file, case being kept as first written: what exFAT and SMB shares are like.
     pub fn caseless(mebibytes: u64) -> Option<Self> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        fs::create_dir(folder.path().join("mounted")).expect("a folder");
-        let volume = Self { folder };
+        let volume = Self::empty();
         File::create(volume.image()).and_then(|file| file.set_len(mebibytes << 20)).expect("an image");
         let made = run(Command::new("mkntfs").args(["-q", "-F", "-f"]).arg(volume.image())).and_then(|()| {
             run(Command::new("lowntfs-3g").args(["-o", "ignore_case"]).arg(volume.image()).arg(volume.path()))
@@ -91,7 +124,7 @@ impl Volume {
 
     /// The file that holds it.
     pub fn image(&self) -> PathBuf {
-        self.folder.path().join("image")
+        self.folder.path().join("store/image")
     }
 
     /// Cuts the power and brings it back.
@@ -108,8 +141,8 @@ impl Volume {
     }
 
     fn mount(&self) -> Result<(), String> {
-        // The journal is written when somebody asks for it, not because of the time that has passed.
-        run(Command::new("mount").args(["-t", "ext4", "-o", "loop,commit=600"]).arg(self.image()).arg(self.path()))
+        let options = if self.journal { "loop,commit=600" } else { "loop" };
+        run(Command::new("mount").args(["-t", "ext4", "-o", options]).arg(self.image()).arg(self.path()))
     }
 
     fn unmount(&self) -> Result<(), String> {

@@ -105,6 +105,7 @@ fn who_lost_the_lease_is_not_believed() {
             took: Duration::ZERO,
             bytes: 0,
             end: AttemptEnd::Synced,
+            durable_by: None,
             failure: None,
         }],
         ..Settlement::default()
@@ -190,6 +191,7 @@ fn attempts_are_kept_also_those_without_a_lease() {
         took: Duration::from_millis(1500),
         bytes: 9,
         end,
+        durable_by: None,
         failure,
     };
     let attempts = vec![
@@ -303,6 +305,7 @@ fn an_attempt_that_could_not_be_marked_has_failed() {
         took: Duration::ZERO,
         bytes: 0,
         end: AttemptEnd::Synced,
+        durable_by: None,
         failure: None,
     };
     let settlement =

@@ -157,6 +157,7 @@ fn furnished() -> (Db, Vec<DocumentId>) {
         took: Duration::ZERO,
         bytes: 0,
         end: AttemptEnd::Failed,
+        durable_by: None,
         failure: None,
     };
     let settlement = Settlement { failed: vec![failed(&added[2])], attempts: vec![attempt], ..Settlement::default() };
@@ -222,6 +223,7 @@ fn attempts_are_kept_within_bounds() {
         took: Duration::ZERO,
         bytes: 0,
         end: AttemptEnd::Cut,
+        durable_by: None,
         failure: None,
     };
     let attempts = (0..50).map(attempt).collect();
