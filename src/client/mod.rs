@@ -21,5 +21,7 @@ pub use self::check::ConnectionReport;
 pub use self::config::ClientConfig;
 pub use self::login::Client;
 pub use self::prepare::Files;
+#[cfg(feature = "cli")]
+pub(crate) use self::push::login_and_push;
 pub use self::push::{PushReport, PushRequest, push_over};
 pub use self::stats::PushStats;

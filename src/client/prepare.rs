@@ -9,7 +9,7 @@ use crate::error::{NasSyncError, Result};
 use crate::role::list::{IdNames, SendList, Sources};
 use crate::tree::{self, Depth, Effect, Links, Operand, RemoteName, SourceFile, WalkOptions, WalkWarning};
 use crate::wire::flist::idlist::NamedId;
-use crate::wire::flist::{Entries, FileEntry, FileMeta, io_error};
+use crate::wire::flist::{Entries, FileEntry, FileMeta, ListOrder, io_error};
 use crate::wire::server_args::PushOptions;
 
 /// Which files a push sends.
@@ -74,7 +74,9 @@ fn prepare_operands(operands: &[PathBuf], options: PushOptions) -> Result<Prepar
     };
     let mut warnings = Vec::new();
     let listing = tree::walk(&operands, walk_options, &mut |_, _| true, &mut |warning| warnings.push(warning));
-    let list = send_list(listing.entries, &options);
+    let mut list = send_list(listing.entries, &options);
+    // The order of all but the oldest protocols. To sort once more what is sorted costs next to nothing.
+    list.entries.sort(ListOrder::FilesFirst);
     Ok(Prepared { options, list, sources: Arc::new(listing.sources), warnings, failures: Vec::new() })
 }
 

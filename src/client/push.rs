@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+#[cfg(feature = "cli")]
+use super::config::ClientConfig;
 use super::login::Client;
-use super::prepare::{Files, named_options, prepare};
+use super::prepare::{Files, Prepared, named_options, prepare};
 use super::stats::PushStats;
 use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -76,17 +78,49 @@ impl PushRequest {
     }
 }
 
+/// A request whose files were listed.
+struct Listed {
+    started: Instant,
+    prepared: Prepared,
+    destination: Vec<u8>,
+    offer: Offer,
+}
+
+impl PushRequest {
+    async fn list(self) -> Result<Listed> {
+        let started = Instant::now();
+        let Self { files, destination, options, offer } = self;
+        let prepared = blocking::run(move || prepare(files, options)).await?;
+        Ok(Listed { started, prepared, destination, offer })
+    }
+}
+
 impl Client {
     /// Sends files and folders to a destination on the NAS, as `rsync SRC… HOST:DEST` does.
     ///
     /// Fails when the session could not start; what went wrong later, or with single files, is in the report.
     pub async fn push(&self, request: PushRequest, monitor: Arc<dyn Monitor>) -> Result<PushReport> {
-        let destination = request.destination.clone();
-        push(request, self.idle_limit(), monitor, async |options, push| {
-            self.session(&destination, &options, push).await
-        })
-        .await
+        self.push_listed(request.list().await?, monitor).await
     }
+
+    async fn push_listed(&self, listed: Listed, monitor: Arc<dyn Monitor>) -> Result<PushReport> {
+        let destination = listed.destination.clone();
+        push(listed, self.idle_limit(), monitor, async |options, push| self.session(&destination, &options, push).await)
+            .await
+    }
+}
+
+/// Logs in, pushes and logs out. The files are listed during the login.
+#[cfg(feature = "cli")]
+pub(crate) async fn login_and_push(
+    config: &ClientConfig,
+    request: PushRequest,
+    monitor: Arc<dyn Monitor>,
+) -> Result<PushReport> {
+    let (client, listed) = tokio::try_join!(Box::pin(Client::connect(config)), request.list())?;
+    let report = client.push_listed(listed, monitor).await;
+    client.disconnect().await;
+    report
 }
 
 /// Sends files and folders over a stream of the caller's, at whose other end an `rsync` runs with
@@ -99,18 +133,22 @@ pub async fn push_over(
     request: PushRequest,
     monitor: Arc<dyn Monitor>,
 ) -> Result<PushReport> {
-    push(request, IDLE_LIMIT, monitor, async |_, push| Ok(session::push(stream::over(stream), push).await)).await
+    push(
+        request.list().await?,
+        IDLE_LIMIT,
+        monitor,
+        async |_, push| Ok(session::push(stream::over(stream), push).await),
+    )
+    .await
 }
 
 async fn push(
-    request: PushRequest,
+    listed: Listed,
     idle_limit: Duration,
     monitor: Arc<dyn Monitor>,
     session: impl AsyncFnOnce(PushOptions, Push) -> Result<Outcome>,
 ) -> Result<PushReport> {
-    let started = Instant::now();
-    let PushRequest { files, options, offer, .. } = request;
-    let prepared = blocking::run(move || prepare(files, options)).await?;
+    let Listed { started, prepared, offer, .. } = listed;
     let listed = prepared.worst();
     let options = prepared.options;
     let stats = PushStats::of_list(&prepared.list.entries);

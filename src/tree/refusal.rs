@@ -40,6 +40,17 @@ pub(super) fn cannot_open(path: &Path, errno: Errno) -> NasSyncError {
     NasSyncError::at_path(kind, "Cannot open", path, errno.into())
 }
 
+/// The error of a file whose folder cannot be entered without following a symlink.
+pub(super) fn cannot_enter(path: &Path, errno: Errno) -> NasSyncError {
+    match errno {
+        Errno::LOOP | Errno::XDEV => NasSyncError::new(
+            ErrorKind::SourceOutside,
+            format!("A folder on the way to {} is a symlink, which is not followed", path.display()),
+        ),
+        errno => cannot_open(path, errno),
+    }
+}
+
 /// The error of a file that was opened and cannot be read.
 pub(super) fn cannot_read(path: &Path, errno: Errno) -> NasSyncError {
     let kind = if is_shortage(errno) { ErrorKind::ResourceShortage } else { ErrorKind::SourceUnreadable };

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::attrs::{has_holes, meta_of};
 use super::beneath;
 use super::folder::HeldFolder;
-use super::refusal::{cannot_open, cannot_read, require_regular};
+use super::refusal::{cannot_enter, cannot_open, cannot_read, require_regular};
 use super::stamp::Stamp;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::wire::flist::FileMeta;
@@ -25,13 +25,14 @@ use crate::wire::flist::FileMeta;
 /// Files up to this length are read ahead whole by any kernel, without a hint.
 const READ_AHEAD: u64 = 128 * 1024;
 
-/// An opened document, read from start to end.
+/// An opened document, read from start to the end that it had when it was opened.
 #[derive(Debug)]
 pub struct SourceFile {
     file: OwnedFd,
-    /// Where `name` is looked up; `None` for the working directory.
-    folder: Option<OwnedFd>,
-    name: PathBuf,
+    /// `None` where it does not matter what the path leads to later.
+    place: Option<Place>,
+    /// How much has been read.
+    position: u64,
     /// For messages.
     shown: PathBuf,
     meta: FileMeta,
@@ -40,6 +41,20 @@ pub struct SourceFile {
     sparse: bool,
     /// Of what has been read, where somebody asked for it.
     sha256: Option<Sha256>,
+}
+
+/// Where a file is looked up once more.
+#[derive(Debug)]
+struct Place {
+    /// `None` for the working directory.
+    folder: Option<OwnedFd>,
+    name: PathBuf,
+}
+
+impl Place {
+    fn folder(&self) -> BorrowedFd<'_> {
+        self.folder.as_ref().map_or(CWD, AsFd::as_fd)
+    }
 }
 
 impl SourceFile {
@@ -64,33 +79,27 @@ impl SourceFile {
     /// Fails like [`SourceFile::open`], and with `SourceOutside` where the path or a symlink leads out of the root.
     pub fn open_beneath(root: &HeldFolder, path: &Path) -> Result<Self> {
         let relative = root.relative(path)?;
-        Self::open_below(root.handle(), relative.as_os_str().as_bytes(), &root.path().join(&relative))
+        let shown = root.path().join(&relative);
+        let (folder, name) = split(relative.as_os_str().as_bytes());
+        let folder = beneath::open_folder(root.handle(), folder).map_err(|errno| cannot_enter(&shown, errno))?;
+        Self::open_in(Some(folder), PathBuf::from(OsStr::from_bytes(name)), &shown)
     }
 
-    /// Opens a clean relative name below a held folder, following no symlink.
-    pub(super) fn open_below(root: BorrowedFd<'_>, relative: &[u8], shown: &Path) -> Result<Self> {
-        let (folder, name) = match relative.iter().rposition(|&byte| byte == b'/') {
-            Some(slash) => (&relative[..slash], &relative[slash + 1..]),
-            None => (&b""[..], relative),
-        };
-        let folder = beneath::open_folder(root, folder).map_err(|errno| match errno {
-            Errno::LOOP | Errno::XDEV => NasSyncError::new(
-                ErrorKind::SourceOutside,
-                format!("A folder on the way to {} is a symlink, which is not followed", shown.display()),
-            ),
-            errno => cannot_open(shown, errno),
-        })?;
-        Self::open_in(Some(folder), PathBuf::from(OsStr::from_bytes(name)), shown)
+    /// Opens a file that a walk has seen under this name in this folder; a symlink is refused. What the path leads to
+    /// later does not matter.
+    pub(super) fn open_seen(folder: BorrowedFd<'_>, name: &[u8], shown: PathBuf) -> Result<Self> {
+        let file = open_to_read(folder, Path::new(OsStr::from_bytes(name))).map_err(|e| cannot_open(&shown, e))?;
+        Self::opened(file, None, shown)
     }
 
     fn open_in(folder: Option<OwnedFd>, name: PathBuf, shown: &Path) -> Result<Self> {
-        let at = folder.as_ref().map_or(CWD, AsFd::as_fd);
+        let place = Place { folder, name };
+        let look = rustix::fs::statat(place.folder(), &place.name, AtFlags::SYMLINK_NOFOLLOW);
         // Looking first keeps devices closed: opening one can rewind a tape or start a watchdog.
-        let before = rustix::fs::statat(at, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| cannot_open(shown, e))?;
-        require_regular(&before, shown)?;
+        require_regular(&look.map_err(|errno| cannot_open(shown, errno))?, shown)?;
         // What was looked at may have been replaced since, so what is opened must pass the same test again.
-        let file = open_to_read(at, &name).map_err(|errno| cannot_open(shown, errno))?;
-        Self::opened(file, folder, name, shown)
+        let file = open_to_read(place.folder(), &place.name).map_err(|errno| cannot_open(shown, errno))?;
+        Self::opened(file, Some(place), shown.to_owned())
     }
 
     /// Opens a path with all symlinks followed, for a push that copies what links point to.
@@ -102,10 +111,10 @@ impl SourceFile {
         Self::open_in(None, real, path)
     }
 
-    fn opened(file: OwnedFd, folder: Option<OwnedFd>, name: PathBuf, shown: &Path) -> Result<Self> {
-        let look = || rustix::fs::fstat(&file).map_err(|errno| cannot_open(shown, errno));
+    fn opened(file: OwnedFd, place: Option<Place>, shown: PathBuf) -> Result<Self> {
+        let look = || rustix::fs::fstat(&file).map_err(|errno| cannot_open(&shown, errno));
         let mut stat = look()?;
-        require_regular(&stat, shown)?;
+        require_regular(&stat, &shown)?;
         let mut settled = true;
         if let Some(wait) = Stamp::of(&stat).has_to_wait() {
             std::thread::sleep(wait);
@@ -117,7 +126,7 @@ impl SourceFile {
             let _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
         }
         let (meta, stamp, sparse) = (meta_of(&stat), Stamp::of(&stat), has_holes(&stat));
-        Ok(Self { file, folder, name, shown: shown.to_owned(), meta, stamp, settled, sparse, sha256: None })
+        Ok(Self { file, place, position: 0, shown, meta, stamp, settled, sparse, sha256: None })
     }
 
     /// Size, times, mode and owner when it was opened.
@@ -151,25 +160,37 @@ impl SourceFile {
         self.sha256.clone().map(|hasher| hasher.finalize().into())
     }
 
-    /// Reads on from where the last read ended; 0 at the end of the file, or for an empty buffer.
-    /// Fails with `SourceUnreadable`.
+    /// Reads on from where the last read ended; 0 at the end of the file, or for an empty buffer. What it has grown by
+    /// since it was opened is no longer read, unless it was empty then, as those that the kernel makes up are. Fails with
+    /// `SourceUnreadable`.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        if self.position > 0 && self.position == self.stamp.size {
+            return Ok(0);
+        }
         let len = retry_on_intr(|| rustix::io::read(&self.file, &mut *buffer))
             .map_err(|errno| cannot_read(&self.shown, errno))?;
+        self.position += len as u64;
         if let Some(sha256) = &mut self.sha256 {
             sha256.update(&buffer[..len]);
         }
         Ok(len)
     }
 
-    /// Whether the file is still what it was when it was opened, and still what its path leads to. `false` also when
-    /// that cannot be known, so that the document is sent again rather than wrongly recorded.
+    /// Whether the file is still what it was when it was opened, and, unless a walk has found it, still what its path leads
+    /// to. `false` also when that cannot be known, so that the document is sent again rather than wrongly recorded.
     pub fn unchanged(&self) -> bool {
-        let at = self.folder.as_ref().map_or(CWD, AsFd::as_fd);
         let same = |stat: Result<Stat, Errno>| stat.is_ok_and(|stat| Stamp::of(&stat) == self.stamp);
-        self.settled
-            && same(rustix::fs::fstat(&self.file))
-            && same(rustix::fs::statat(at, &self.name, AtFlags::SYMLINK_NOFOLLOW))
+        let leads_here =
+            |place: &Place| same(rustix::fs::statat(place.folder(), &place.name, AtFlags::SYMLINK_NOFOLLOW));
+        self.settled && same(rustix::fs::fstat(&self.file)) && self.place.as_ref().is_none_or(leads_here)
+    }
+}
+
+/// A clean relative name taken apart: the folder, empty for none, and the name in it.
+pub(super) fn split(relative: &[u8]) -> (&[u8], &[u8]) {
+    match relative.iter().rposition(|&byte| byte == b'/') {
+        Some(slash) => (&relative[..slash], &relative[slash + 1..]),
+        None => (b"", relative),
     }
 }
 

@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Mutex;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
@@ -21,8 +22,9 @@ use rustix::io::{Errno, retry_on_intr};
 use super::attrs::meta_of;
 use super::beneath::{self, is_symlink};
 use super::path::{NameFault, Operand, RemoteName, local_path};
-use super::refusal::cannot_open;
-use super::source::SourceFile;
+use super::refusal::{cannot_enter, cannot_open};
+use super::source::{SourceFile, split};
+use crate::blocking;
 use crate::error::Result;
 use crate::text;
 use crate::wire::flist::{Content, Entries, EntryKind, FileEntry};
@@ -76,6 +78,16 @@ pub struct Listing {
 pub struct Sources {
     bases: Vec<PathBuf>,
     links: Links,
+    /// The folder in which a file was opened last: the next one mostly lies there, too.
+    last: Mutex<Option<Opened>>,
+}
+
+/// A folder that is held open.
+#[derive(Debug)]
+struct Opened {
+    base: PathBuf,
+    folder: Box<[u8]>,
+    handle: OwnedFd,
 }
 
 impl Sources {
@@ -90,15 +102,26 @@ impl Sources {
     }
 
     /// Opens an entry of the same listing that is a file. Unless links are followed, a symlink that has appeared since
-    /// the walk is refused, at the end of the name (`SourceNotRegular`) and on the way (`SourceOutside`).
+    /// the walk is refused, at the end of the name (`SourceNotRegular`) and on the way (`SourceOutside`); a folder that is
+    /// replaced while its files are sent goes on to be read.
     /// Else fails like [`SourceFile::open`].
     pub fn open(&self, entry: &FileEntry<'_>) -> Result<SourceFile> {
         let path = self.local_path(entry);
         if self.links == Links::Follow {
             return SourceFile::open_following(&path);
         }
-        let folder = open_base(self.base(entry)).map_err(|errno| cannot_open(&path, errno))?;
-        SourceFile::open_below(folder.as_fd(), entry.name, &path)
+        let (folder, name) = split(entry.name);
+        let base = self.base(entry);
+        let mut last = blocking::lock(&self.last);
+        let opened = match last.take() {
+            Some(opened) if opened.base == base && *opened.folder == *folder => opened,
+            _ => {
+                let root = open_base(base).map_err(|errno| cannot_open(&path, errno))?;
+                let handle = beneath::open_folder(root.as_fd(), folder).map_err(|errno| cannot_enter(&path, errno))?;
+                Opened { base: base.to_owned(), folder: folder.into(), handle }
+            }
+        };
+        SourceFile::open_seen(last.insert(opened).handle.as_fd(), name, path)
     }
 }
 
@@ -204,7 +227,10 @@ pub fn walk(
         walker.drop_repeated_names();
     }
     walker.entries.shrink_to_fit();
-    Listing { sources: Sources { bases: walker.bases, links: options.links }, entries: walker.entries }
+    Listing {
+        sources: Sources { bases: walker.bases, links: options.links, last: Mutex::new(None) },
+        entries: walker.entries,
+    }
 }
 
 fn open_base(path: &Path) -> Result<OwnedFd, Errno> {

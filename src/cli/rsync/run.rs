@@ -11,8 +11,7 @@ use super::request::{PushCommand, Refusal, Show};
 use crate::cli::console::Console;
 use crate::cli::progress;
 use crate::cli::signals::Signals;
-use crate::client::{Client, ClientConfig};
-use crate::client::{Files, PushReport, PushRequest};
+use crate::client::{ClientConfig, Files, PushReport, PushRequest, login_and_push};
 use crate::config::{Environment, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::json::{self, ProgressMonitor};
@@ -70,18 +69,16 @@ async fn push(command: &PushCommand, console: &Console) -> Result<PushReport> {
     let (show, options) = (command.show, command.options.clone());
     let bar = show.progress.then(|| progress::bar(console.clone()));
     let teller = Arc::new(Teller { console: console.clone(), show, options, bar });
-    let client = Client::connect(&config).await?;
     let request = PushRequest {
         files: Files::Operands(command.sources.clone()),
         destination: command.remote.path.clone(),
         options: command.options.clone(),
         offer: command.offer,
     };
-    let result = client.push(request, Arc::clone(&teller) as Arc<dyn Monitor>).await;
+    let result = login_and_push(&config, request, Arc::clone(&teller) as Arc<dyn Monitor>).await;
     if let Some(bar) = &teller.bar {
         bar.finish(0, 0);
     }
-    client.disconnect().await;
     result
 }
 

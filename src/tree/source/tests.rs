@@ -59,6 +59,21 @@ fn a_file_is_read_whole_and_described() {
 }
 
 #[test]
+fn a_file_that_grows_is_read_to_the_end_that_it_had() {
+    let (dir, _) = root_with(&[("log", b"first")]);
+    let path = dir.path().join("log");
+    let mut source = SourceFile::open(&path).unwrap();
+    fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b" and more").unwrap();
+    let mut part = [0; 5];
+    assert_eq!((source.read(&mut part).unwrap(), &part), (5, b"first"));
+    assert_eq!(source.read(&mut part).unwrap(), 0);
+    assert!(!source.unchanged());
+    // Files that the kernel makes up say no length.
+    let made_up = SourceFile::open(Path::new("/proc/self/status")).unwrap();
+    assert!(made_up.meta().size == 0 && !content(made_up).is_empty());
+}
+
+#[test]
 fn what_is_no_regular_file_is_refused_without_waiting() {
     let (dir, root) = root_with(&[("file", b"x"), ("sub/file", b"x")]);
     pipe(&dir.path().join("pipe"));
@@ -102,7 +117,7 @@ fn what_is_swapped_in_after_the_look_is_refused_without_waiting() {
     let opening = fifo.clone();
     std::thread::spawn(move || done.send(open_to_read(CWD, &opening)));
     let file = wait.recv_timeout(Duration::from_secs(5)).expect("opening a pipe waits").unwrap();
-    assert_eq!(kind(SourceFile::opened(file, None, fifo.clone(), &fifo)), ErrorKind::SourceNotRegular);
+    assert_eq!(kind(SourceFile::opened(file, None, fifo.clone())), ErrorKind::SourceNotRegular);
     let refused = open_to_read(CWD, &link).map_err(|errno| cannot_open(&link, errno));
     assert_eq!(kind(refused), ErrorKind::SourceNotRegular);
 }

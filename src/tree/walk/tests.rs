@@ -138,12 +138,18 @@ fn an_operand_may_lead_through_symlinks_but_an_entry_may_not() {
     let (as_link, _) = walk_all(&[dir.path().join("alias")], RECURSIVE);
     assert_eq!(names(&as_link), ["l alias"]);
 
-    assert!(open(&listing, b"sub/doc").is_ok());
+    let (sent, _) = walk_all(&[dir.path().join("alias/")], RECURSIVE);
+    assert!(open(&sent, b"sub/doc").is_ok());
     assert_eq!(listing.sources.local_path(&entry(&listing, b"sub/doc")), dir.path().join("alias/sub/doc"));
     // Swapped after the walk: the sender must not follow.
     fs::rename(dir.path().join("real/sub"), dir.path().join("real/old")).unwrap();
     symlink("../outside", dir.path().join("real/sub")).unwrap();
     assert_eq!(open(&listing, b"sub/doc").unwrap_err().kind(), ErrorKind::SourceOutside);
+    // Where the folder's files are being sent, they are still those that were found.
+    fs::write(dir.path().join("real/old/doc"), "found").unwrap();
+    let mut text = [0; 16];
+    let length = open(&sent, b"sub/doc").unwrap().read(&mut text).unwrap();
+    assert_eq!(&text[..length], b"found");
     fs::rename(dir.path().join("real"), dir.path().join("gone")).unwrap();
     assert_eq!(open(&listing, b"sub/doc").unwrap_err().kind(), ErrorKind::SourceMissing);
 }

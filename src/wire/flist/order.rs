@@ -31,31 +31,25 @@ impl ListOrder {
     }
 }
 
-/// Compares component by component. A component that is a directory counts as its name with a slash behind it, and
-/// sorts after every file beside it.
-fn by_component(mut a: &[u8], a_is_dir: bool, mut b: &[u8], b_is_dir: bool) -> Ordering {
-    loop {
-        let (first_a, rest_a) = split(a);
-        let (first_b, rest_b) = split(b);
-        let dir_a = rest_a.is_some() || a_is_dir;
-        let dir_b = rest_b.is_some() || b_is_dir;
-        let order = match (dir_a, dir_b) {
-            (true, true) => with_slash(first_a).cmp(with_slash(first_b)),
-            (false, false) => first_a.cmp(first_b),
-            (dir_a, dir_b) => dir_a.cmp(&dir_b),
-        };
-        match (order, rest_a, rest_b) {
-            (Ordering::Equal, Some(next_a), Some(next_b)) => (a, b) = (next_a, next_b),
-            (Ordering::Equal, rest_a, rest_b) => return rest_a.is_some().cmp(&rest_b.is_some()),
-            (order, _, _) => return order,
-        }
+/// Compares the first components that differ. One that is a directory counts as its name with a slash behind it, and sorts
+/// after every file beside it.
+fn by_component(a: &[u8], a_is_dir: bool, b: &[u8], b_is_dir: bool) -> Ordering {
+    let shared = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let start = a[..shared].iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+    let (first_a, a_goes_on) = first_component(&a[start..]);
+    let (first_b, b_goes_on) = first_component(&b[start..]);
+    match (a_goes_on || a_is_dir, b_goes_on || b_is_dir) {
+        (true, true) => with_slash(first_a).cmp(with_slash(first_b)).then(a_goes_on.cmp(&b_goes_on)),
+        (false, false) => first_a.cmp(first_b),
+        (a_is_dir, b_is_dir) => a_is_dir.cmp(&b_is_dir),
     }
 }
 
-fn split(name: &[u8]) -> (&[u8], Option<&[u8]>) {
+/// The first component, and whether another one follows.
+fn first_component(name: &[u8]) -> (&[u8], bool) {
     match name.iter().position(|&byte| byte == b'/') {
-        Some(slash) => (&name[..slash], Some(&name[slash + 1..])),
-        None => (name, None),
+        Some(slash) => (&name[..slash], true),
+        None => (name, false),
     }
 }
 
@@ -66,6 +60,7 @@ fn with_slash(component: &[u8]) -> impl Iterator<Item = &u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn sorted(order: ListOrder, mut names: Vec<(&str, bool)>) -> Vec<&str> {
         names.sort_by(|a, b| order.compare((a.0.as_bytes(), a.1), (b.0.as_bytes(), b.1)));
@@ -90,5 +85,33 @@ mod tests {
             [".", "!y", "zz", "b.x", "b.x/a", "b", "b/z", "b/d", "b/d/e"]
         );
         assert_eq!(sorted(ListOrder::Bytewise, names), ["!y", ".", "b", "b.x", "b.x/a", "b/d", "b/d/e", "b/z", "zz"]);
+    }
+
+    /// The rule as it is told: component by component.
+    fn as_told((a, a_is_dir): (&str, bool), (b, b_is_dir): (&str, bool)) -> Ordering {
+        let (first_a, rest_a) = a.split_once('/').map_or((a, None), |(first, rest)| (first, Some(rest)));
+        let (first_b, rest_b) = b.split_once('/').map_or((b, None), |(first, rest)| (first, Some(rest)));
+        match (rest_a.is_some() || a_is_dir, rest_b.is_some() || b_is_dir) {
+            (true, true) if first_a == first_b => match (rest_a, rest_b) {
+                (Some(rest_a), Some(rest_b)) => as_told((rest_a, a_is_dir), (rest_b, b_is_dir)),
+                (rest_a, rest_b) => rest_a.is_some().cmp(&rest_b.is_some()),
+            },
+            (true, true) => format!("{first_a}/").cmp(&format!("{first_b}/")),
+            (false, false) => first_a.cmp(first_b),
+            (dir_a, dir_b) => dir_a.cmp(&dir_b),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+        #[test]
+        fn the_order_is_the_one_that_is_told(
+            a in "[a.0]{1,2}(/[a.0]{1,2}){0,3}", a_is_dir: bool, b in "[a.0]{1,2}(/[a.0]{1,2}){0,3}", b_is_dir: bool,
+        ) {
+            let order = ListOrder::FilesFirst.compare((a.as_bytes(), a_is_dir), (b.as_bytes(), b_is_dir));
+            let [a, b] = [(&*a, a_is_dir), (&*b, b_is_dir)];
+            let is_root = |(name, is_dir): (&str, bool)| is_dir && name == ".";
+            prop_assert_eq!(order, is_root(b).cmp(&is_root(a)).then_with(|| as_told(a, b)));
+        }
     }
 }
