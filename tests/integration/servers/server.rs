@@ -103,8 +103,8 @@ impl Server {
             Account::Rrsync(_) | Account::OnlyRsync => Level::Stored,
         };
         let of_rsync = match self.rsync {
-            Rsync::Stock | Rsync::Refuses { option: "--partial-dir" | "-S", .. } => Level::Durable,
-            Rsync::Refuses { option: "--fsync", .. } => Level::Stored,
+            // Where files are not flushed one by one, the file system is, behind all of them.
+            Rsync::Stock | Rsync::Refuses { option: "--partial-dir" | "-S" | "--fsync", .. } => Level::Durable,
             Rsync::Refuses { .. } | Rsync::V2_6_0 | Rsync::Protocol(..29) => Level::Sent,
             Rsync::Protocol(_) | Rsync::NoNames => Level::Durable,
             Rsync::Program(_, level) => level,
