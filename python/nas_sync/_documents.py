@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NEEDED = ("id", "user_id", "file_path", "synced_to_nas", "synced_at")
 OPTIONAL = ("original_name", "file_type", "doc_type", "date", "created_at")
 # Databases that can pass over rows which somebody else holds.
-SKIPPING = ("postgresql", "mysql", "mariadb", "oracle")
+SKIPPING = ("postgresql", "mysql", "mariadb")
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Documents:
         if dialect not in SKIPPING:
             return rows
         # Others may go on referring to the rows (`FOR NO KEY UPDATE` in PostgreSQL).
-        return rows.with_for_update(skip_locked=True, key_share=True, of=self.model if dialect != "mysql" else None)
+        return rows.with_for_update(skip_locked=True, key_share=True, of=self.model)
 
     def mark(self, documents: Sequence[Any]) -> None:
         """Marks documents as synced now. Nothing is flushed yet."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # Documents that are sent, and marked, together: more while that is quick.
 FEWEST, MOST = 16, 256
 QUICK, SLOW = 1.0, 2.0
+# What is beyond this goes in the next batch.
+MOST_BYTES = 64 << 20
 
 
 def get_nas_sync_service(
@@ -109,7 +111,7 @@ class NASSyncService:
         Documents that another worker is sending are left to it, where the database can tell (``FOR UPDATE SKIP LOCKED``). When the NAS
         cannot be used, the rest counts as failed without being tried. ``on_progress`` is given the objects of ``nas-sync --progress
         json``; when it raises, or with ``KeyboardInterrupt``, the transfer ends in order, what was stored is marked, and the exception
-        is raised here.
+        is raised here. It must leave the session alone.
         """
         plain_key(user_id)
         with _database():
@@ -123,7 +125,7 @@ class NASSyncService:
         after, size = None, FEWEST
         while up_to is not None:
             with _database():
-                batch = documents.lease(user_id, after, up_to, size)
+                batch = run.cut(documents.lease(user_id, after, up_to, size))
             if not batch:
                 break
             after = batch[-1].id
@@ -197,6 +199,15 @@ class _Run:
             return 0, 0
         paths = self.documents.paths(user_id, up_to)
         return len(paths), sum(self._size(path) for path in paths)
+
+    def cut(self, batch: list[Any]) -> list[Any]:
+        """The beginning of a batch that is not too much to be marked together."""
+        total = 0
+        for at, document in enumerate(batch):
+            total += self._size(document.file_path)
+            if total > MOST_BYTES and at > 0:
+                return batch[:at]
+        return batch
 
     def _size(self, path: Any) -> int:
         try:

@@ -17,10 +17,11 @@ _T = TypeVar("_T")
 def session_of(db: Any) -> Session:
     """The session that was given. Raises ``TypeError`` for anything else."""
     try:
-        from sqlalchemy.orm import Session, scoped_session
+        # It came with SQLAlchemy 2.0.
+        from sqlalchemy.orm import Session, SessionTransactionOrigin, scoped_session  # noqa: F401
     except ImportError as error:
         raise NASSyncError(
-            "SQLAlchemy is not installed",
+            "SQLAlchemy 2.0 or later is not installed",
             kind="usage",
             solution="Install nas-sync[sqlalchemy], or use nas_sync.Client, which needs no database.",
         ) from error
@@ -47,8 +48,7 @@ def is_callers(session: Session, mapper: Any) -> bool:
     transaction = session.get_transaction()
     if transaction is None:
         return False
-    origin = getattr(transaction, "origin", None)
-    if session.in_nested_transaction() or (origin is not None and origin.name != "AUTOBEGIN"):
+    if session.in_nested_transaction() or transaction.origin.name != "AUTOBEGIN":
         return True
     # What was flushed and is still in use. Nothing public tells it.
     if any(getattr(transaction, kind, None) for kind in ("_new", "_dirty", "_deleted")):

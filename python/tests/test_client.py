@@ -68,6 +68,15 @@ def test_a_login_is_kept_and_shared_and_closed(nas, uploads):
     until("the login ends", lambda: not logins() & kept)
 
 
+@pytest.mark.skipif(not os.environ.get("NAS_SYNC_LONG"), reason="NAS_SYNC_LONG=1 runs it: it takes a minute")
+def test_a_login_that_nobody_uses_ends_by_itself(nas, uploads):
+    before = logins()
+    Client().send([(1, write(uploads, "a"), "a")])
+    kept = logins() - before
+    assert kept
+    until("the login ends", lambda: not logins() & kept, 120)
+
+
 def test_a_login_that_was_cut_is_made_anew(nas, uploads):
     file = write(uploads, "a")
     client = Client()
@@ -280,6 +289,17 @@ def test_settings_that_make_no_sense(settings, error, says):
 def test_settings_as_keyword_arguments(nas, tmp_path):
     client = Client(host="nas", connect_timeout=timedelta(minutes=1), path=tmp_path, port=None, accept_new_host_key=False)
     assert (client.config()["host"], client.config()["path"]) == ("nas", str(tmp_path))
+
+
+def test_settings_from_the_environment_and_its_file(nas, tmp_path, monkeypatch, caplog):
+    monkeypatch.delenv("NAS_HOST")
+    monkeypatch.setenv("NAS_HOTS", "nas")
+    (tmp_path / ".env").write_text("NAS_HOST=from.the.file\nNAS_PORT=1\n")
+    config = Client().config()
+    assert config["host"] == "from.the.file" and config["port"] == int(os.environ["NAS_PORT"])
+    assert Client(host="given").config()["host"] == "given"
+    told = [record.message for record in caplog.records if record.name == "nas_sync"]
+    assert len(told) == 1 and told[0].startswith("NAS_HOTS is not a setting of nas-sync"), told
 
 
 @pytest.mark.parametrize(

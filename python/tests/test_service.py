@@ -49,8 +49,9 @@ def dirty(db, path):
 
 
 def in_savepoint(db, path):
+    document = db.scalars(select(Document)).unique().first()
     db.begin_nested()
-    return db.scalars(select(Document)).unique().first()
+    return document
 
 
 def begun(db, path):
@@ -145,6 +146,22 @@ def test_several_batches_are_one_run(nas, backend):
     told = {event["id"]: event["outcome"] for event in events if event["event"] == "document"}
     assert told == {key: "failed" if key == keys[7] else "synced" for key in keys}
     assert events[-2]["done"] == 60 and events[-1]["synced"] == 59 and events[-1]["failed"] == 1
+
+
+def test_large_documents_are_marked_one_by_one(nas, backend):
+    keys = backend.add("a", "b", "c")
+    for name in "ab":
+        with open(backend.uploads / name, "wb") as file:
+            file.truncate(40 << 20)
+    seen = []
+
+    def on_progress(event):
+        if event["event"] == "document":
+            seen.append(backend.synced())
+
+    with backend.session() as db:
+        assert get_nas_sync_service(db).sync_all_pending(1, on_progress)["synced"] == 3
+    assert seen == [[], keys[:1], keys[:1]] and backend.synced() == keys
 
 
 def test_what_a_callback_or_a_signal_ends_is_recorded(nas, backend):
