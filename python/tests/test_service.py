@@ -180,6 +180,24 @@ def test_what_a_callback_or_a_signal_ends_is_recorded(nas, backend):
     assert backend.synced() == keys and not (nas / "large.pdf").exists()
 
 
+def test_what_was_stored_is_marked_though_its_transfer_is_ended(nas, backend, monkeypatch):
+    monkeypatch.setattr("nas_sync._service.MOST_BYTES", 1 << 40)
+    (small, _) = backend.add("a small one", "large")
+    sparse(backend.uploads / "large")
+
+    class Enough(Exception):
+        pass
+
+    def on_progress(event):
+        if event["event"] == "document":
+            raise Enough
+
+    with backend.session() as db:
+        with pytest.raises(Enough):
+            get_nas_sync_service(db).sync_all_pending(1, on_progress)
+    assert backend.synced() == [small] and not (nas / "large").exists()
+
+
 def test_a_nas_that_cannot_be_used(nas, backend):
     keys = backend.add(*(f"{number}.pdf" for number in range(20)))
     events = []
