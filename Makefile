@@ -29,7 +29,8 @@ MATURIN := $(BUILT)/maturin-$(MATURIN_VERSION)/bin/maturin
 # Command and Debian package of what the tests and the demonstration need besides Rust.
 NEEDED := rsync:rsync sshd:openssh-server ssh-keygen:openssh-client ps:procps cc:build-essential script:bsdutils \
     mkfs.ext4:e2fsprogs setpriv:util-linux unshare:util-linux mount:mount perl:perl-base cmp:diffutils \
-    fish:fish tcsh:tcsh busybox:busybox useradd:passwd dropbear:dropbear-bin lowntfs-3g:ntfs-3g pg_ctlcluster:postgresql
+    fish:fish tcsh:tcsh busybox:busybox useradd:passwd dropbear:dropbear-bin lowntfs-3g:ntfs-3g \
+    pg_ctlcluster:postgresql psql:postgresql-client pgbouncer:pgbouncer openssl:openssl
 
 .PHONY: help test demo static wheel bench fmt lint doc ci clean deps rust
 
@@ -64,7 +65,8 @@ lint: rust ## Check formatting and lints, as the build machine does
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) clippy --lib --no-default-features -- -D warnings
-	$(CARGO) clippy --lib --no-default-features --features watch -- -D warnings
+	$(CARGO) clippy --lib --no-default-features --features sqlite,watch -- -D warnings
+	$(CARGO) clippy --lib --no-default-features --features postgres,watch -- -D warnings
 	$(CARGO) clippy -p nas-sync-python --features extension-module -- -D warnings
 
 doc: rust ## Build the documentation of the library

@@ -14,7 +14,8 @@
 //! # A database with documents
 //!
 //! [`NasSyncService`] syncs the documents of one database with one NAS. It takes [`Settings`], which are made here or come
-//! from flags, the environment and a `.env` file ([`Settings::resolve`]).
+//! from flags, the environment and a `.env` file ([`Settings::resolve`]). The [`Database`] is an SQLite file, or a table of a
+//! PostgreSQL database: a [`PostgresUrl`] and a [`TableName`].
 //!
 //! ```no_run
 //! use nas_sync::{NasSyncError, NasSyncService, Settings, UserId};
@@ -119,8 +120,9 @@
 //!
 //! # Features
 //!
-//! `sqlite` (default) is the service and its database, `watch` its loop, `cli` (default) the program; `serde` lets reports,
-//! errors and keys be serialized, as the objects that `--json` prints. Without features only the client is there.
+//! `sqlite` and `postgres` (default) are the service with either database or both, `watch` its loop, `cli` (default) the
+//! program; `serde` lets reports, errors and keys be serialized, as the objects that `--json` prints. Without features only
+//! the client is there.
 //!
 //! # How it is built
 //!
@@ -138,29 +140,30 @@
 //! | 3 | `role` | the sender: straight-line blocking code that reads like the protocol |
 //! | 2 | `tree`, `transport`, `store` | local files; where bytes come from; what is remembered |
 //! | 1 | `wire` | pure: bytes to values and back |
-//! | 0 | `delta`, `error`, `folding`, `id`, `text`, `secret`, `proof`, `blocking`, `process`, `small_file` | what everybody uses |
+//! | 0 | `delta`, `database`, `error`, `folding`, `id`, `text`, `secret`, `proof`, `blocking`, `process`, `small_file` | what everybody uses |
 
 mod blocking;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod client;
 mod config;
+mod database;
 mod delta;
 mod error;
 mod folding;
 mod id;
 #[cfg(feature = "serde")]
 mod json;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "service")]
 mod process;
 mod proof;
 mod role;
 mod secret;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "service")]
 mod service;
 mod session;
 mod small_file;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "service")]
 mod store;
 mod text;
 mod transport;
@@ -176,6 +179,7 @@ pub use client::documents::{
 };
 pub use client::{Client, ClientConfig, ConnectionReport, Files, PushReport, PushRequest, PushStats, push_over};
 pub use config::{ConfigStatus, Environment, Flags, KeySource, Settings};
+pub use database::{Database, PostgresUrl, TableName};
 pub use delta::StrongAlgorithm;
 pub use error::{ErrorKind, Healing, NasSyncError, Party, Result};
 pub use id::{DocumentId, UserId};
@@ -184,11 +188,11 @@ pub use json::{ProgressEvent, ProgressMonitor};
 pub use proof::{Capability, DurableBy, Level, Refusal};
 pub use role::event::{Event, FileStats, Monitor, Severity, Silent, Stability};
 pub use secret::Secret;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "service")]
 pub use service::verify::{Requeue, Sample, VerifyReport, VerifyRequest};
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "service")]
 pub use service::{DocumentError, NasSyncService, SyncSummary, SyncedFile};
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "service")]
 pub use store::{
     Deferred, DocumentState, Failure, ListRequest, ListedDocument, Listing, NextTry, Pause, Queue, Retried, Selection,
     SyncStats,
@@ -223,7 +227,7 @@ pub mod internal {
     pub mod session {
         pub use crate::session::*;
     }
-    #[cfg(feature = "sqlite")]
+    #[cfg(feature = "service")]
     pub mod store {
         pub use crate::store::*;
     }

@@ -8,7 +8,9 @@ use std::ffi::OsString;
 use clap::Args;
 
 use crate::config::{Flags, whole_seconds};
-use crate::id::DocumentId;
+use crate::database::Database;
+use crate::error::{ErrorKind, NasSyncError};
+use crate::id::{DocumentId, UserId};
 use crate::store::Selection;
 
 /// How much is said, and in which form.
@@ -53,9 +55,12 @@ pub struct ConfigArgs {
     /// Allow old SSH algorithms, for old firmware [env: NAS_LEGACY_SSH]
     #[arg(long, global = true)]
     legacy_ssh: bool,
-    /// SQLite database of the documents [env: NAS_DB] [default: nas-sync.db]
-    #[arg(long, global = true, value_name = "FILE")]
+    /// Database of the documents: an SQLite file, or postgresql://… [env: NAS_DB] [default: nas-sync.db]
+    #[arg(long, global = true, value_name = "DATABASE")]
     db: Option<OsString>,
+    /// Table of the documents in PostgreSQL, with its schema if need be [env: NAS_TABLE] [default: documents]
+    #[arg(long, global = true, value_name = "TABLE")]
+    table: Option<OsString>,
     /// Root of the documents; nothing outside it is read [env: UPLOAD_DIR]
     #[arg(long, global = true, value_name = "DIR")]
     upload_dir: Option<OsString>,
@@ -94,6 +99,7 @@ impl From<ConfigArgs> for Flags {
             accept_new_host_key: args.accept_new_host_key,
             legacy_ssh: args.legacy_ssh,
             db: args.db,
+            table: args.table,
             upload_dir: args.upload_dir,
             layout: args.layout,
             connect_timeout: args.connect_timeout,
@@ -117,29 +123,55 @@ pub fn seconds<const LEAST: u64, const MOST: u64>(text: &str) -> Result<u64, Str
     })
 }
 
-/// The number of a document or user, for clap.
-pub fn whole_number(text: &str) -> Result<i64, String> {
-    text.trim().parse().map_err(|_| "it must be a whole number".to_owned())
+/// A user, for clap.
+#[expect(clippy::unnecessary_wraps, reason = "the form that clap asks for")]
+pub fn user(text: &str) -> Result<UserId, String> {
+    let text = text.trim();
+    Ok(text.parse::<i64>().map_or_else(|_| UserId::from(text), UserId::from))
+}
+
+/// A document, for clap.
+#[expect(clippy::unnecessary_wraps, reason = "the form that clap asks for")]
+fn document(text: &str) -> Result<DocumentId, String> {
+    let text = text.trim();
+    Ok(text.parse::<i64>().map_or_else(|_| DocumentId::from(text), DocumentId::from))
+}
+
+/// Fails with `Usage` for ids that the documents of a database cannot have: those in SQLite have whole numbers.
+pub fn check_ids(database: &Database, user: Option<&UserId>, documents: &[DocumentId]) -> Result<(), NasSyncError> {
+    let text = user.and_then(UserId::as_text).or_else(|| documents.iter().find_map(DocumentId::as_text));
+    match text {
+        Some(text) if database.file().is_some() => {
+            let message = format!("{text:?} is no id of an SQLite database: it must be a whole number");
+            Err(NasSyncError::new(ErrorKind::Usage, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The documents that a command is about.
 #[derive(Debug, Args)]
 pub struct SelectionArgs {
     /// Only documents of this user
-    #[arg(long, value_name = "ID", allow_negative_numbers = true, value_parser = whole_number)]
-    user: Option<i64>,
+    #[arg(long, value_name = "ID", allow_negative_numbers = true, value_parser = user)]
+    user: Option<UserId>,
     /// Only this document; may be given several times
-    #[arg(long, value_name = "ID", allow_negative_numbers = true, value_parser = whole_number)]
-    document: Vec<i64>,
+    #[arg(long, value_name = "ID", allow_negative_numbers = true, value_parser = document)]
+    document: Vec<DocumentId>,
 }
 
 impl SelectionArgs {
+    /// Whose, and which.
+    pub fn ids(&self) -> (Option<&UserId>, &[DocumentId]) {
+        (self.user.as_ref(), &self.document)
+    }
+
     /// All of them, unless some are named.
     pub fn selection(&self) -> Selection {
-        let selection = self.user.map_or_else(Selection::all, Selection::of_user);
+        let selection = self.user.clone().map_or_else(Selection::all, Selection::of_user);
         match self.document.as_slice() {
             [] => selection,
-            documents => selection.only(documents.iter().copied().map(DocumentId::from)),
+            documents => selection.only(documents.iter().cloned()),
         }
     }
 }
@@ -150,7 +182,10 @@ mod tests {
 
     #[test]
     fn selections() {
-        let selection = |user, document: &[i64]| SelectionArgs { user, document: document.to_vec() }.selection();
+        let selection = |user: Option<i64>, document: &[i64]| {
+            let document = document.iter().copied().map(DocumentId::from).collect();
+            SelectionArgs { user: user.map(UserId::from), document }.selection()
+        };
         assert_eq!(selection(None, &[]), Selection::all());
         assert_eq!(selection(Some(3), &[]), Selection::of_user(3));
         assert_eq!(selection(None, &[4]), Selection::documents([DocumentId::from(4)]));

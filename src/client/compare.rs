@@ -29,7 +29,7 @@ use crate::wire::offer::Offer;
 use crate::wire::server_args::PushOptions;
 
 /// So much of a file is read at once, in bytes.
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "service")]
 const READ: usize = 256 << 10;
 
 /// The most copies of one session.
@@ -348,7 +348,7 @@ impl Reading {
 
 impl Item {
     /// Whether the file here is still what was recorded. Blocks: a file with another time is read.
-    #[cfg(feature = "sqlite")]
+    #[cfg(feature = "service")]
     pub fn is_unchanged(&self, root: Option<&HeldFolder>) -> Result<bool> {
         let file = SourceFile::open_document(root, &self.path)?;
         if !self.may_be(file.meta()) {

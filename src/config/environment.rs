@@ -122,7 +122,7 @@ impl Environment {
     /// The same, looking for the database only.
     #[must_use]
     pub fn of_the_database(self) -> Self {
-        Self { only: Some(&[table::DB]), ..self }
+        Self { only: Some(&[table::DB, table::TABLE]), ..self }
     }
 
     fn warn_of_names(&mut self, names: impl Iterator<Item = String>, place: &str) {
@@ -160,6 +160,11 @@ impl Environment {
                 format!("{name} stands in .env, which other users can read (mode {mode:04o}): chmod 600 .env");
             self.warnings.push(warning);
         }
+    }
+
+    /// What PostgreSQL's own variables say about a connection. They are not ours, so `.env` is not asked.
+    pub(super) fn postgres(&self, name: &str) -> Option<String> {
+        (self.variables)(name).and_then(|text| text.into_string().ok())
     }
 
     pub(super) fn home(&self) -> Option<&Path> {

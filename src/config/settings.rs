@@ -13,9 +13,10 @@ use super::origin::Found;
 use super::table::{
     ACCEPT_NEW_HOST_KEY, CONNECT_TIMEOUT, DB, DURABILITY, FILE_TIMEOUT, HOST, HOST_KEY, JOBS, KEY, KEY_FILE,
     KEY_PASSPHRASE, KNOWN_HOSTS, LAYOUT, LEGACY_SSH, METRICS_ADDR, PASSWORD, PATH, PORT, RETRIES, RSYNC_PATH, Setting,
-    UPLOAD_DIR, USER,
+    TABLE, UPLOAD_DIR, USER,
 };
 use super::values;
+use crate::database::{Database, PostgresUrl};
 use crate::secret::Secret;
 
 /// The values of command-line flags as they were typed; they are checked together with the rest.
@@ -40,6 +41,8 @@ pub struct Flags {
     pub legacy_ssh: bool,
     /// `--db`
     pub db: Option<OsString>,
+    /// `--table`
+    pub table: Option<OsString>,
     /// `--upload-dir`
     pub upload_dir: Option<OsString>,
     /// `--layout`
@@ -99,7 +102,7 @@ pub struct Settings {
     /// Whether old SSH algorithms are allowed.
     pub legacy_ssh: bool,
     /// The database.
-    pub db: PathBuf,
+    pub db: Database,
     /// The root of the documents.
     pub upload_dir: Option<PathBuf>,
     /// How documents are named on the NAS; not checked here. No NUL, CR or LF.
@@ -160,7 +163,13 @@ impl Settings {
     /// With the SQLite database that holds the documents.
     #[must_use]
     pub fn database(self, db: impl Into<PathBuf>) -> Self {
-        Self { db: db.into(), ..self }
+        Self { db: Database::Sqlite(db.into()), ..self }
+    }
+
+    /// With the PostgreSQL database that holds the documents.
+    #[must_use]
+    pub fn postgres(self, url: PostgresUrl) -> Self {
+        Self { db: url.into(), ..self }
     }
 
     /// With a folder that all documents must lie below; relative paths are below it.
@@ -212,7 +221,7 @@ impl Settings {
             host_key: None,
             accept_new_host_key: false,
             legacy_ssh: false,
-            db: PathBuf::from("nas-sync.db"),
+            db: Database::Sqlite(PathBuf::from("nas-sync.db")),
             upload_dir: None,
             layout: "flat".to_owned(),
             connect_timeout: Duration::from_secs(30),
@@ -246,7 +255,10 @@ impl Settings {
             host_key: unflagged(HOST_KEY)?.as_ref().map(values::fingerprint).transpose()?,
             accept_new_host_key: switch(ACCEPT_NEW_HOST_KEY, flags.accept_new_host_key, environment)?,
             legacy_ssh: switch(LEGACY_SSH, flags.legacy_ssh, environment)?,
-            db: or(find(DB, &flags.db)?, default.db, |value| values::database(value, environment.home()))?,
+            db: values::with_table(
+                or(find(DB, &flags.db)?, default.db, |value| values::database(value, environment))?,
+                find(TABLE, &flags.table)?.as_ref(),
+            )?,
             upload_dir: find(UPLOAD_DIR, &flags.upload_dir)?.as_ref().map(local).transpose()?,
             layout: or(find(LAYOUT, &flags.layout)?, default.layout, values::line)?,
             connect_timeout: or(

@@ -31,6 +31,7 @@ pub(super) const HOST_KEY: Setting = Setting { variable: "NAS_HOST_KEY", flag: N
 pub(super) const ACCEPT_NEW_HOST_KEY: Setting = setting("NAS_ACCEPT_NEW_HOST_KEY", "--accept-new-host-key");
 pub(super) const LEGACY_SSH: Setting = setting("NAS_LEGACY_SSH", "--legacy-ssh");
 pub(super) const DB: Setting = setting("NAS_DB", "--db");
+pub(super) const TABLE: Setting = setting("NAS_TABLE", "--table");
 pub(super) const UPLOAD_DIR: Setting = setting("UPLOAD_DIR", "--upload-dir");
 pub(super) const LAYOUT: Setting = setting("NAS_LAYOUT", "--layout");
 pub(super) const CONNECT_TIMEOUT: Setting = setting("NAS_CONNECT_TIMEOUT", "--connect-timeout");
@@ -42,7 +43,7 @@ pub(super) const JOBS: Setting = setting("NAS_JOBS", "--jobs");
 pub(super) const METRICS_ADDR: Setting = setting("NAS_METRICS_ADDR", "--metrics");
 
 /// All of them.
-pub(super) const SETTINGS: [Setting; 22] = [
+pub(super) const SETTINGS: [Setting; 23] = [
     HOST,
     USER,
     PATH,
@@ -56,6 +57,7 @@ pub(super) const SETTINGS: [Setting; 22] = [
     ACCEPT_NEW_HOST_KEY,
     LEGACY_SSH,
     DB,
+    TABLE,
     UPLOAD_DIR,
     LAYOUT,
     CONNECT_TIMEOUT,

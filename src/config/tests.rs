@@ -2,11 +2,12 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::table::SETTINGS;
 use super::*;
+use crate::database::Database;
 use crate::error::ErrorKind;
 use crate::error::Result;
 use crate::proof::Level;
@@ -57,7 +58,7 @@ fn defaults_are_the_contracts() {
             host_key: None,
             accept_new_host_key: false,
             legacy_ssh: false,
-            db: PathBuf::from("nas-sync.db"),
+            db: Database::Sqlite(PathBuf::from("nas-sync.db")),
             upload_dir: None,
             layout: "flat".to_owned(),
             connect_timeout: Duration::from_secs(30),
@@ -111,7 +112,7 @@ fn every_variable_is_read() {
             host_key: Some(hash),
             accept_new_host_key: true,
             legacy_ssh: true,
-            db: PathBuf::from("/home/me/nas.db"),
+            db: Database::Sqlite(PathBuf::from("/home/me/nas.db")),
             upload_dir: Some(PathBuf::from("uploads")),
             layout: "{id}_{name}".to_owned(),
             connect_timeout: Duration::from_secs(10),
@@ -145,6 +146,7 @@ fn every_flag_beats_its_variable() {
         accept_new_host_key: true,
         legacy_ssh: true,
         db: Some(flag("flag")),
+        table: Some(flag("documents")),
         upload_dir: Some(flag("flag")),
         layout: Some(flag("flag")),
         connect_timeout: Some(flag("1")),
@@ -272,12 +274,10 @@ fn a_url_is_no_path() {
         ("a:b.db", "a:b.db"),
         ("C:/x.db", "C:/x.db"),
     ] {
-        assert_eq!(db(text).unwrap(), PathBuf::from(path), "{text}");
+        assert_eq!(db(text).unwrap().file(), Some(Path::new(path)), "{text}");
     }
-    for text in ["postgresql://u:s3cret@h/d", "postgresql+asyncpg://u:s3cret@h/d", "mysql://u:s3cret@h/d"] {
-        let message = usage(db(text));
-        assert!(message.contains("must be an SQLite file") && !message.contains("s3cret"), "{message}");
-    }
+    let message = usage(db("mysql://u:s3cret@h/d"));
+    assert!(message.contains("must be SQLite or PostgreSQL") && !message.contains("s3cret"), "{message}");
     for text in ["sqlite://", "sqlite:///", "sqlite:///:memory:"] {
         assert!(usage(db(text)).contains("without the path"), "{text}");
     }
@@ -393,7 +393,7 @@ fn a_setting_that_a_command_does_not_use_cannot_stop_it() {
     assert_eq!((settings.port, settings.host, settings.user), (22, None, None));
     usage(Settings::resolve(&Flags::default(), &of(&[("NAS_CONNECT_TIMEOUT", "soon")])));
     let only = environment(&[("NAS_DB", "/x.db"), ("NAS_JOBS", "many")], "").unwrap().of_the_database();
-    assert_eq!(Settings::resolve(&Flags::default(), &only).unwrap().db, PathBuf::from("/x.db"));
+    assert_eq!(Settings::resolve(&Flags::default(), &only).unwrap().db.file(), Some(Path::new("/x.db")));
 }
 
 #[test]
@@ -449,7 +449,7 @@ fn without_a_home_nothing_is_guessed() {
     let message = usage(Settings::resolve(&Flags::default(), &environment("NAS_DB='~/nas.db'")));
     assert!(message.contains("HOME is not set"), "{message}");
     let other = Settings::resolve(&Flags::default(), &environment("NAS_DB='~other/nas.db'")).unwrap();
-    assert_eq!(other.db, PathBuf::from("~other/nas.db"));
+    assert_eq!(other.db.file(), Some(Path::new("~other/nas.db")));
 }
 
 #[test]

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::environment::Environment;
 use super::origin::{Found, expand_home, refuse, wipe};
+use crate::database::{Database, PostgresUrl, TableName};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::proof::Level;
 use crate::secret::Secret;
@@ -57,9 +59,48 @@ pub fn whole_seconds(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(seconds)
 }
 
-/// A path of an SQLite database, also as the URL that SQLAlchemy writes. What a URL holds besides is not shown: it may be
-/// a password.
-pub(super) fn database(found: &Found, home: Option<&Path>) -> Result<PathBuf> {
+/// A path of an SQLite database, also as the URL that SQLAlchemy writes, or the URL of a PostgreSQL database. What a URL
+/// holds besides is not shown: it may be a password.
+pub(super) fn database(found: &Found, environment: &Environment) -> Result<Database> {
+    if let Some(text) = found.text.to_str().filter(|text| PostgresUrl::is_one(text)) {
+        if !cfg!(feature = "postgres") {
+            let message =
+                format!("{} is the URL of a PostgreSQL database, which this build does not know", found.origin);
+            return Err(
+                NasSyncError::new(ErrorKind::Usage, message).with_solution("Build with the feature `postgres`.")
+            );
+        }
+        let url = PostgresUrl::with_defaults(text.trim(), &|name| environment.postgres(name))?;
+        return Ok(url.in_home(environment.home()).into());
+    }
+    sqlite_file(found, environment.home()).map(Database::Sqlite)
+}
+
+/// The database with another name of the table. SQLite has one schema, and its table is `documents`.
+pub(super) fn with_table(database: Database, found: Option<&Found>) -> Result<Database> {
+    let Some(found) = found else { return Ok(database) };
+    let name = found.text.to_str().and_then(|text| TableName::parse(text).ok());
+    let name = name.ok_or_else(|| {
+        refuse(
+            &found.origin,
+            &found.text,
+            "a table: documents, schema.documents, or a quoted name such as \"Odd Name\"",
+        )
+    })?;
+    match database {
+        Database::Postgres(url) => Ok(url.table(name).into()),
+        Database::Sqlite(_) if name == TableName::default() => Ok(database),
+        Database::Sqlite(_) => {
+            let message = format!(
+                "{} names another table than documents, which only a PostgreSQL database can have",
+                found.origin
+            );
+            Err(NasSyncError::new(ErrorKind::Usage, message).with_solution(format!("Remove {}.", found.origin)))
+        }
+    }
+}
+
+fn sqlite_file(found: &Found, home: Option<&Path>) -> Result<PathBuf> {
     let Some((scheme, rest)) = found.text.to_str().and_then(|text| text.split_once(':')) else {
         return local_path(found, home);
     };
@@ -78,9 +119,10 @@ pub(super) fn database(found: &Found, home: Option<&Path>) -> Result<PathBuf> {
     let message = if kind == "sqlite" {
         format!("{} is a URL without the path of a file", found.origin)
     } else {
-        format!("{} is the URL of a {scheme} database, but must be an SQLite file", found.origin)
+        format!("{} is the URL of a {scheme} database, but must be SQLite or PostgreSQL", found.origin)
     };
-    let solution = "Name the SQLite file that holds the documents: a path, or sqlite:///PATH.";
+    let solution =
+        "Name the database that holds the documents: a path, sqlite:///PATH, or postgresql://USER@HOST/DATABASE.";
     Err(NasSyncError::new(ErrorKind::Usage, message).with_solution(solution))
 }
 

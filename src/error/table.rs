@@ -303,7 +303,7 @@ impl ErrorKind {
     }
 
     /// Whether the trouble concerns this machine or process rather than one document: none of them is charged with it.
-    #[cfg(feature = "sqlite")]
+    #[cfg(feature = "service")]
     pub(crate) const fn concerns_this_machine(self) -> bool {
         matches!(self, Self::UploadsUnavailable | Self::ResourceShortage)
     }

@@ -10,7 +10,6 @@ use crate::error::{ErrorKind, NasSyncError};
 use crate::id::DocumentId;
 use crate::service::SyncSummary;
 use crate::store::{Deferred, NextTry, Pause, Queue, SyncStats};
-use crate::text;
 
 /// A command that could do nothing.
 pub fn failed(cause: &NasSyncError) -> Value {
@@ -34,7 +33,7 @@ pub fn config(settings: &Settings, fault: Option<&NasSyncError>) -> Value {
         "path": status.path,
         "missing": settings.missing(),
         "port": settings.port,
-        "db": text::escape_bytes(settings.db.as_os_str().as_encoded_bytes()),
+        "db": settings.db.to_string(),
         "layout": settings.layout,
     });
     if let Some(error) = fault {

@@ -5,7 +5,7 @@
 mod commands;
 mod documents;
 mod progress;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "service")]
 mod service;
 #[cfg(feature = "watch")]
 mod watch;
@@ -15,14 +15,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::client::{ConnectionReport, PushReport};
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "service")]
 use crate::error::ErrorKind;
 use crate::error::NasSyncError;
 use crate::id::DocumentId;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "service")]
 use crate::id::UserId;
 use crate::proof::{DurableBy, Level};
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "service")]
 use crate::store::Failure;
 use crate::text;
 
@@ -126,7 +126,7 @@ pub fn push(report: &PushReport) -> Value {
 }
 
 /// An error as it was recorded.
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "service")]
 fn recorded(failure: &Failure) -> Value {
     let kind = ErrorKind::from_name(&failure.kind);
     json!({
@@ -139,7 +139,7 @@ fn recorded(failure: &Failure) -> Value {
 }
 
 /// A number where it is one.
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "service")]
 fn user(id: &UserId) -> Value {
     id.as_integer().map_or_else(|| Value::from(id.as_text()), Value::from)
 }

@@ -1,5 +1,7 @@
 //! The database as the rest of the program sees it: each method is one use of it, and none blocks.
 //!
+//! Each kind of database is an arm of [`Arm`], with the same methods; what is to be done with them stands here, once.
+//!
 //! Guarantees: what a method writes is one commit, or a few of which each may stand alone: a refused login and the pause
 //! behind it, copies that were verified and others that go again, the end of a pause and of waits. Times are given, because
 //! a database has no clock.
@@ -16,8 +18,15 @@ use super::model::{
     NewDocument, NextTry, Pause, Queue, QueueView, Retried, Selection, Settlement, StoredCopy, SyncStats, SyncedCopy,
     SyncedRecord, Version, Worker,
 };
+use super::policy;
+#[cfg(feature = "postgres")]
+use super::postgres::PostgresStore;
+#[cfg(feature = "sqlite")]
 use super::sqlite::SqliteStore;
 use crate::blocking;
+use crate::database::Database;
+#[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+use crate::error::NasSyncError;
 use crate::error::{ErrorKind, Result};
 use crate::id::{DocumentId, UserId};
 use crate::proof::Refusal;
@@ -27,14 +36,45 @@ use crate::proof::Refusal;
 /// A run keeps one: a database whose last connection closes is tidied up under a lock, which costs time, and others that
 /// come by meanwhile have to wait.
 #[derive(Debug, Clone)]
-pub struct Store(Arc<Mutex<SqliteStore>>);
+pub struct Store(Arc<Mutex<Arm>>);
+
+/// The kinds of database.
+#[derive(Debug)]
+enum Arm {
+    #[cfg(feature = "sqlite")]
+    Sqlite(SqliteStore),
+    #[cfg(feature = "postgres")]
+    Postgres(Box<PostgresStore>),
+}
+
+/// Works with whichever database it is, on a thread that may block.
+macro_rules! with {
+    ($self:ident, |$store:ident| $work:expr) => {
+        $self
+            .with(move |arm| match arm {
+                #[cfg(feature = "sqlite")]
+                Arm::Sqlite($store) => $work,
+                #[cfg(feature = "postgres")]
+                Arm::Postgres($store) => $work,
+            })
+            .await
+    };
+}
 
 impl Store {
-    /// Opens the database at a path. Fails with `DatabaseLocked` or `DatabaseUnusable`; the message names the path.
-    pub async fn open(path: &Path, access: Access) -> Result<Self> {
-        let path = path.to_owned();
-        let store = blocking::run(move || SqliteStore::open(&path, access)).await?;
-        Ok(Self(Arc::new(Mutex::new(store))))
+    /// Opens a database. Fails with `DatabaseLocked` or `DatabaseUnusable`; the message names the database.
+    pub async fn open(database: &Database, access: Access) -> Result<Self> {
+        let database = database.clone();
+        let arm = blocking::run(move || match database {
+            #[cfg(feature = "sqlite")]
+            Database::Sqlite(path) => SqliteStore::open(&path, access).map(Arm::Sqlite),
+            #[cfg(feature = "postgres")]
+            Database::Postgres(url) => PostgresStore::open(*url, access).map(|store| Arm::Postgres(Box::new(store))),
+            #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+            other => Err(unknown(&other)),
+        })
+        .await?;
+        Ok(Self(Arc::new(Mutex::new(arm))))
     }
 
     /// Closes it, unless somebody else uses it: the last to close tidies up on the disk. Dropping does the same, on the
@@ -49,10 +89,7 @@ impl Store {
     }
 
     /// Works with it on a thread that may block.
-    async fn with<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut SqliteStore) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
+    async fn with<T: Send + 'static>(&self, work: impl FnOnce(&mut Arm) -> Result<T> + Send + 'static) -> Result<T> {
         let store = Arc::clone(&self.0);
         // Work that panicked has not committed anything, and the next one begins with a transaction of its own.
         blocking::run(move || work(&mut blocking::lock(&store))).await
@@ -60,12 +97,12 @@ impl Store {
 
     /// Registers files as pending documents of one user and gives their ids in the same order: all of them or none.
     pub async fn add(&self, user: UserId, files: Vec<NewDocument>, at: DateTime<Utc>) -> Result<Vec<DocumentId>> {
-        self.with(move |store| store.add_documents(&user, &files, at)).await
+        with!(self, |store| store.add_documents(&user, &files, at))
     }
 
     /// Registers files that were found, except those that are registered already; gives the new ids.
     pub async fn add_found(&self, user: UserId, files: Vec<FoundFile>, at: DateTime<Utc>) -> Result<Vec<DocumentId>> {
-        self.with(move |store| store.add_found(&user, &files, at)).await
+        with!(self, |store| store.add_found(&user, &files, at))
     }
 
     /// What a function makes of each registered path, in no order.
@@ -73,27 +110,26 @@ impl Store {
         &self,
         each: impl Fn(&Path) -> Option<T> + Send + 'static,
     ) -> Result<Vec<T>> {
-        self.with(move |store| {
+        with!(self, |store| {
             let mut made = Vec::new();
             store.each_path(|path| made.extend(each(path)))?;
             Ok(made)
         })
-        .await
     }
 
     /// The documents of a selection, synced or not, by ascending id.
     pub async fn documents(&self, selection: Selection) -> Result<Vec<Result<Document, BadRow>>> {
-        self.with(move |store| store.documents(&selection)).await
+        with!(self, |store| store.documents(&selection))
     }
 
     /// The last acknowledged copy of a document.
     pub async fn copy_of(&self, id: DocumentId) -> Result<Option<StoredCopy>> {
-        self.with(move |store| Ok(store.history(id)?.copy)).await
+        with!(self, |store| Ok(store.history(id)?.copy))
     }
 
     /// What a run has to know when it begins. What is remembered of documents that are gone is forgotten first.
     pub async fn begin(&self, selection: Selection, target: String, now: DateTime<Utc>) -> Result<Beginning> {
-        self.with(move |store| {
+        with!(self, |store| {
             store.forget_gone()?;
             Ok(Beginning {
                 unusable: store.unusable(&selection)?,
@@ -102,46 +138,36 @@ impl Store {
                 pause: store.pause(&target)?,
             })
         })
-        .await
     }
 
     /// Leases pending documents to a worker: at most `most` of them, and a fair share when others work beside it.
     pub async fn lease(&self, selection: Selection, due: Due, most: usize, worker: Worker<'static>) -> Result<Claimed> {
-        self.with(move |store| store.claim(&selection, &due, most, &worker)).await
+        with!(self, |store| store.claim(&selection, &due, most, &worker))
     }
 
     /// The documents of a selection that are leased to anybody.
     pub async fn leased(&self, selection: Selection) -> Result<Vec<DocumentId>> {
-        self.with(move |store| store.leased_documents(&selection)).await
+        with!(self, |store| store.leased_documents(&selection))
     }
 
     /// Says that the holder of a lease lives, `clock` on its own clock. `false`: the lease is lost.
     pub async fn renew(&self, fence: Fence, clock: Duration) -> Result<bool> {
-        self.with(move |store| store.renew(fence, clock)).await
+        with!(self, |store| store.renew(fence, clock))
     }
 
     /// Gives a lease back, and what is left in it.
     pub async fn release(&self, fence: Fence) -> Result<()> {
-        self.with(move |store| store.release(fence)).await
+        with!(self, |store| store.release(fence))
     }
 
     /// Claims a name on the NAS for each document; the answers are in the same order.
     pub async fn claim_names(&self, claims: Vec<(DocumentId, Vec<u8>)>) -> Result<Vec<Claim>> {
-        self.with(move |store| store.claim_names(&claims)).await
+        with!(self, |store| store.claim_names(&claims))
     }
 
     /// Whose these names on the NAS are, of those that are somebody's.
     pub async fn owners(&self, names: Vec<Vec<u8>>) -> Result<HashMap<Vec<u8>, DocumentId>> {
-        self.with(move |store| {
-            let mut owners = HashMap::new();
-            for name in names {
-                if let Some(owner) = store.owner_of_name(&name)? {
-                    owners.insert(name, owner);
-                }
-            }
-            Ok(owners)
-        })
-        .await
+        with!(self, |store| { store.owners_of_names(&names) })
     }
 
     /// Records what became of documents and takes them out of the lease, in one commit; the outcomes are those of
@@ -155,40 +181,39 @@ impl Store {
         next: impl Fn(ErrorKind, u32) -> NextTry + Send + 'static,
         is_still: impl Fn(&SyncedRecord) -> bool + Send + 'static,
     ) -> Result<Vec<MarkOutcome>> {
-        self.with(move |store| store.settle(fence, &settlement, at, &next, &is_still)).await
+        with!(self, |store| store.settle(fence, &settlement, at, &next, &is_still))
     }
 
     /// Remembers what a NAS refuses, in place of what was remembered before.
     pub async fn remember_refusals(&self, target: String, refusals: Vec<Refusal>, now: DateTime<Utc>) -> Result<()> {
-        self.with(move |store| store.remember_refusals(&target, &refusals, now)).await
+        with!(self, |store| store.remember_refusals(&target, &refusals, now))
     }
 
     /// Why nothing is sent to a NAS, also when that is over by now.
     pub async fn pause(&self, target: String) -> Result<Option<Pause>> {
-        self.with(move |store| store.pause(&target)).await
+        with!(self, |store| store.pause(&target))
     }
 
     /// Records why nothing is sent to a NAS. A login that it refused `at` a time is counted.
     pub async fn begin_pause(&self, target: String, pause: Pause, refused_login: Option<DateTime<Utc>>) -> Result<()> {
-        self.with(move |store| {
+        with!(self, |store| {
             if let Some(at) = refused_login {
                 store.record_refused_login(&target, at)?;
             }
             store.set_pause(&target, Some(&pause))
         })
-        .await
     }
 
     /// Records that a NAS takes documents.
     pub async fn end_pause(&self, target: String) -> Result<()> {
-        self.with(move |store| store.set_pause(&target, None)).await
+        with!(self, |store| store.set_pause(&target, None))
     }
 
     /// Forgets the waits and final failures of a selection's pending documents, and the pause of a NAS. Fails with
     /// `DocumentNotFound` when a document that is named does not exist.
     pub async fn retry(&self, selection: Selection, target: Option<String>) -> Result<Retried> {
-        self.with(move |store| {
-            store.refuse_unknown(&selection)?;
+        with!(self, |store| {
+            policy::refuse(store.unusable(&selection)?)?;
             let mut pause = None;
             if let Some(target) = target {
                 pause = store.pause(&target)?;
@@ -198,27 +223,25 @@ impl Store {
             }
             Ok(Retried { documents: store.forget_failures(&selection)?, pause })
         })
-        .await
     }
 
     /// Makes the synced documents of a selection pending again, and says how many became so. Fails with `DocumentNotFound`
     /// when a document that is named does not exist.
     pub async fn resend(&self, selection: Selection) -> Result<usize> {
-        self.with(move |store| {
-            store.refuse_unknown(&selection)?;
+        with!(self, |store| {
+            policy::refuse(store.unusable(&selection)?)?;
             store.resend(&selection)
         })
-        .await
     }
 
     /// Documents as they stand at a time, the newest first. `worker` is who looks, as in [`Store::queue`].
     pub async fn list(&self, request: ListRequest, now: DateTime<Utc>, worker: Worker<'static>) -> Result<Listing> {
-        self.with(move |store| store.list(&request, now, &worker)).await
+        with!(self, |store| store.list(&request, now, &worker))
     }
 
     /// The queue of a selection at a time. `worker` is who looks: what a worker was sending that is dead by now is due.
     pub async fn queue(&self, selection: Selection, now: DateTime<Utc>, worker: Worker<'static>) -> Result<Queue> {
-        self.with(move |store| Ok(store.queue(&selection, now, &worker)?.0)).await
+        with!(self, |store| Ok(store.queue(&selection, now, &worker)?.0))
     }
 
     /// What has to be known of the queue and of a NAS again and again; `None` when nothing has changed since the version
@@ -231,7 +254,7 @@ impl Store {
         now: DateTime<Utc>,
         worker: Worker<'static>,
     ) -> Result<Option<QueueView>> {
-        self.with(move |store| {
+        with!(self, |store| {
             // First the version: what changes while the rest is read is seen next time.
             let version = Version(store.data_version()?);
             if known == Some(version) {
@@ -246,22 +269,21 @@ impl Store {
                 oldest,
             }))
         })
-        .await
     }
 
     /// Adds the index over the pending rows; `false`: it is there already.
     pub async fn add_index(&self) -> Result<bool> {
-        self.with(SqliteStore::add_index).await
+        with!(self, |store| store.add_index())
     }
 
     /// The statistics of one user, or of everyone.
     pub async fn stats(&self, user: Option<UserId>) -> Result<SyncStats> {
-        self.with(move |store| store.stats(user)).await
+        with!(self, |store| store.stats(user))
     }
 
     /// The synced documents of a selection, each with its copy as it was recorded.
     pub async fn synced_copies(&self, selection: Selection) -> Result<Vec<SyncedCopy>> {
-        self.with(move |store| store.synced_copies(&selection)).await
+        with!(self, |store| store.synced_copies(&selection))
     }
 
     /// Records that copies were found equal at a time, and makes others pending; gives how many became so. Both only
@@ -272,10 +294,19 @@ impl Store {
         again: Vec<(DocumentId, StoredCopy)>,
         at: DateTime<Utc>,
     ) -> Result<usize> {
-        self.with(move |store| {
+        with!(self, |store| {
             store.record_verified(&equal, at)?;
             store.requeue(&again)
         })
-        .await
     }
+}
+
+/// The error of a kind of database that this build does not have.
+#[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+fn unknown(database: &Database) -> NasSyncError {
+    NasSyncError::new(
+        ErrorKind::DatabaseUnusable,
+        format!("this build does not know the kind of database of {database}"),
+    )
+    .with_solution("Build with the feature `sqlite` or `postgres`.")
 }

@@ -1,10 +1,19 @@
 //! What is remembered: documents, leases, outcomes, what a NAS refuses. [`Store`] says what a database is used for, the
 //! values stand in `model`, without SQL, and each kind of database is a room of its own.
 
+#[cfg(not(any(feature = "sqlite", feature = "postgres")))]
+compile_error!("the service needs a database: choose the feature `sqlite` or `postgres`");
+
 mod handle;
 mod model;
+mod policy;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
 mod sqlite;
+pub mod timestamp;
 
 pub use self::handle::Store;
 pub use self::model::*;
-pub use self::sqlite::{BUSY_TIMEOUT, SqliteStore, timestamp};
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::{BUSY_TIMEOUT, SqliteStore};

@@ -16,7 +16,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 
 /// What an empty folder holds, too: itself, its parent, what keeps it in a repository or an image, what a new file system
 /// comes with.
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "service")]
 const PLACEHOLDERS: [&[u8]; 6] = [b".", b"..", b".gitkeep", b".gitignore", b".keep", b"lost+found"];
 
 /// A folder held open: renaming it or changing a symlink that leads to it changes nothing for what is opened through this
@@ -43,7 +43,7 @@ impl HeldFolder {
     /// Why no file can be found here, where that is the folder's own fault and not theirs: it holds nothing, which is
     /// what a mount point without its disk looks like, or it cannot be read. Fails with `UploadsUnavailable`, or with
     /// `ResourceShortage` when that cannot be known.
-    #[cfg(feature = "sqlite")]
+    #[cfg(feature = "service")]
     pub fn check(&self) -> Result<()> {
         let unavailable = |what: String| {
             let text = format!("{what}: {}", self.real.display());

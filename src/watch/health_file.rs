@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use crate::database::Database;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::process::{Holder, Life};
 use crate::process::{is_known, life_of, now, this_process};
@@ -75,8 +76,10 @@ pub struct Report {
     pub last_error: Option<NasSyncError>,
 }
 
-/// The health file of a database, unless another is named: beside it, `.health` behind its name.
-pub fn default_health_file(database: &Path) -> PathBuf {
+/// The health file of a database, unless another is named: beside an SQLite file, `.health` behind its name; for another
+/// database `nas-sync.health` in the working directory.
+pub fn default_health_file(database: &Database) -> PathBuf {
+    let Some(database) = database.file() else { return PathBuf::from("nas-sync.health") };
     let mut name = database.file_name().map_or_else(OsString::new, ToOwned::to_owned);
     name.push(".health");
     database.with_file_name(name)

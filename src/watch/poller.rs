@@ -5,12 +5,12 @@
 //! takes no more than a tenth of the time. Never: a write, except that the tables are brought up to date when they are
 //! opened.
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
 use super::metrics::Backlog;
+use crate::database::Database;
 use crate::error::Result;
 use crate::service::lease;
 use crate::store::{Access, Deferred, NextTry, Pause, Queue, QueueView, Selection, Store, Version};
@@ -45,7 +45,7 @@ pub(super) enum Look {
 
 /// Looks at one database.
 pub(super) struct QueuePoller {
-    db: PathBuf,
+    db: Database,
     selection: Selection,
     target: String,
     interval: Duration,
@@ -65,7 +65,7 @@ struct Open {
 
 impl QueuePoller {
     /// Nothing is opened yet. `target` is the NAS whose pauses matter.
-    pub fn new(db: PathBuf, selection: Selection, target: String, interval: Duration) -> Self {
+    pub fn new(db: Database, selection: Selection, target: String, interval: Duration) -> Self {
         let rested = Instant::now();
         Self { db, selection, target, interval, open: None, next_due: None, rested, pending_since: None }
     }
@@ -124,7 +124,7 @@ impl QueuePoller {
 }
 
 impl Open {
-    async fn new(db: &Path) -> Result<Self> {
+    async fn new(db: &Database) -> Result<Self> {
         // Own tables of an older version are brought up to date first.
         Store::open(db, Access::Existing).await?.close().await;
         Ok(Self { store: Store::open(db, Access::ReadOnly).await?, since: Instant::now(), version: None })

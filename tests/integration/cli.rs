@@ -217,7 +217,7 @@ fn a_database_of_another_program_is_left_alone() {
     assert_eq!(tables, 1);
     let ended = place.run("status --json --db .");
     assert!(ended.code == 4 && ended.stderr.contains("is a folder"), "{}", ended.stderr);
-    let ended = place.run("status --json --db postgresql://u:s3cret@h/d");
+    let ended = place.run("status --json --db mysql://u:s3cret@h/d");
     assert!(ended.code == 2 && ended.stderr.contains("SQLite") && !ended.stderr.contains("s3cret"), "{}", ended.stderr);
 }
 

@@ -26,6 +26,7 @@ mod notes;
 mod one_flush;
 mod passing_failures;
 mod passwords;
+mod postgres;
 mod progress;
 mod push_cli;
 mod python;

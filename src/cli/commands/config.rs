@@ -72,7 +72,7 @@ fn render(settings: &Settings) -> String {
         ("key", key),
         ("password", settings.password.as_ref().map_or("(not set)", |_| "(set; a key goes first)").to_owned()),
         ("host keys", host_keys),
-        ("database", path(&settings.db)),
+        ("database", settings.db.to_string()),
         ("upload dir", settings.upload_dir.as_deref().map_or_else(|| "(not set)".to_owned(), path)),
         ("layout", text::escape(&settings.layout)),
         ("durability", durability.to_owned()),

@@ -10,8 +10,8 @@ nas-sync adds the index nas_sync_pending to the table documents, unless it is th
 the same however many are synced.
 - It holds the pending rows only, some 20 bytes for each.
 - Writing a row costs a little more, where it becomes pending or synced.
-- Until it is made, which takes one look at each row, others cannot write.
-- Programs that use this database need SQLite 3.9 (2015) or newer.
+- Until it is made, which takes one look at each row, others cannot write (in PostgreSQL they can).
+- Programs that use this database need SQLite 3.9 (2015) or newer, if it is one of SQLite's.
 The owner of the table may remove it at any time: DROP INDEX nas_sync_pending";
 
 /// Says what will be done, does it, and says whether it was needed.

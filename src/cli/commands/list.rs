@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use crate::cli::args::whole_number;
+use crate::cli::args::user;
 use crate::cli::console::Console;
 use crate::cli::text::time;
 use crate::error::{ErrorKind, Result};
+use crate::id::UserId;
 use crate::json;
 use crate::service::NasSyncService;
 use crate::store::{DocumentState, ListRequest, ListedDocument, Listing, NextTry, Selection};
@@ -18,8 +19,8 @@ use crate::text;
 #[derive(Debug, Args)]
 pub struct List {
     /// Only documents of this user
-    #[arg(long, value_name = "ID", allow_negative_numbers = true, value_parser = whole_number)]
-    user: Option<i64>,
+    #[arg(long, value_name = "ID", allow_negative_numbers = true, value_parser = user)]
+    pub(super) user: Option<UserId>,
     /// Only documents that stand so
     #[arg(long, value_parser = PossibleValuesParser::new(DocumentState::ALL.map(DocumentState::as_str)))]
     state: Option<String>,

@@ -24,15 +24,16 @@ use std::ffi::OsString;
 use clap::{Parser, Subcommand};
 use serde_json::Value;
 
-use crate::cli::args::{ConfigArgs, Talk};
+use crate::cli::args::{ConfigArgs, Talk, check_ids};
 use crate::cli::console::Console;
 use crate::cli::signals::Signals;
 use crate::config::{Environment, Flags, Settings};
 use crate::error::{NasSyncError, Result};
+use crate::id::{DocumentId, UserId};
 use crate::json;
 use crate::service::NasSyncService;
 
-/// Sends pending documents to a NAS by rsync over SSH, and records in SQLite what is stored there.
+/// Sends pending documents to a NAS by rsync over SSH, and records in SQLite or PostgreSQL what is stored there.
 ///
 /// Neither rsync nor ssh is needed on this machine. Settings come from flags, then the environment, then a .env file in
 /// the working directory. Each variable may also be given as NAME_FILE, the path of a file that holds the value.
@@ -151,6 +152,21 @@ impl DocumentsCommand {
         Settings::resolve(flags, &environment)
     }
 
+    /// The ids that it names.
+    fn ids(&self) -> (Option<&UserId>, &[DocumentId]) {
+        match self {
+            Self::Add(add) => (Some(&add.user), &[]),
+            Self::Sync(sync) => sync.selection.ids(),
+            Self::Retry(retry) => retry.selection.ids(),
+            Self::Resend(resend) => resend.selection.ids(),
+            Self::Verify(verify) => verify.selection.ids(),
+            Self::Status(status) => (status.user.as_ref(), &[]),
+            Self::List(list) => (list.user.as_ref(), &[]),
+            Self::Watch(watch) => (watch.user.as_ref(), &[]),
+            Self::Config | Self::Test | Self::Index | Self::Health(_) | Self::Send(_) => (None, &[]),
+        }
+    }
+
     /// What `--json` prints when the command could do nothing.
     fn failure(&self) -> fn(&NasSyncError) -> Value {
         match self {
@@ -161,6 +177,8 @@ impl DocumentsCommand {
     }
 
     async fn dispatch(self, settings: Settings, talk: Talk, console: &Console, signals: Signals) -> Result<u8> {
+        let (user, documents) = self.ids();
+        check_ids(&settings.db, user, documents)?;
         let service = NasSyncService::new(settings);
         match self {
             Self::Config => Ok(config::run(&service, console).await),
@@ -211,7 +229,9 @@ mod tests {
         let Command::Push { arguments } = cli.command else { panic!("another command") };
         assert_eq!(arguments, ["-av", "--port", "22", "--", "push", "h:d"]);
         let cli = words("nas-sync add push --user 7").unwrap();
-        assert!(matches!(cli.command, Command::Documents(DocumentsCommand::Add(add::Add { user: 7, .. }))));
+        assert!(
+            matches!(cli.command, Command::Documents(DocumentsCommand::Add(add::Add { user, .. })) if user == UserId::from(7))
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::service::NasSyncService;
 #[derive(Debug, Args)]
 pub struct Resend {
     #[command(flatten)]
-    selection: SelectionArgs,
+    pub(super) selection: SelectionArgs,
 }
 
 impl Resend {

@@ -15,7 +15,7 @@ use crate::store::Retried;
 #[derive(Debug, Args)]
 pub struct Retry {
     #[command(flatten)]
-    selection: SelectionArgs,
+    pub(super) selection: SelectionArgs,
 }
 
 impl Retry {

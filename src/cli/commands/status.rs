@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use clap::Args;
 
-use crate::cli::args::whole_number;
+use crate::cli::args::user;
 use crate::cli::console::Console;
 use crate::cli::text::{table, time};
 use crate::error::{ErrorKind, Result};
@@ -21,14 +21,14 @@ const SHOWN_FAILURES: usize = 20;
 #[derive(Debug, Args)]
 pub struct Status {
     /// Only those of this user
-    #[arg(long, value_name = "ID", allow_negative_numbers = true, value_parser = whole_number)]
-    user: Option<i64>,
+    #[arg(long, value_name = "ID", allow_negative_numbers = true, value_parser = user)]
+    pub(super) user: Option<UserId>,
 }
 
 impl Status {
     /// Prints the counts, a pause, and the failures.
     pub async fn run(self, service: &NasSyncService, console: &Console) -> Result<u8> {
-        let stats = service.stats(self.user.map(UserId::from)).await?;
+        let stats = service.stats(self.user.clone()).await?;
         let queue = service.queue(self.user.map_or_else(Selection::all, Selection::of_user)).await?;
         let pause = service.pause().await?;
         let configured = service.is_configured();

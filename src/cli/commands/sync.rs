@@ -17,7 +17,7 @@ use crate::service::NasSyncService;
 #[derive(Debug, Args)]
 pub struct Sync {
     #[command(flatten)]
-    selection: SelectionArgs,
+    pub(super) selection: SelectionArgs,
     /// How to show how far it is
     #[arg(long, value_name = "HOW", value_enum, default_value_t)]
     progress: Show,

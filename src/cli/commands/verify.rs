@@ -16,7 +16,7 @@ const NOT_EQUAL: u8 = 1;
 #[derive(Debug, Args)]
 pub struct Verify {
     #[command(flatten)]
-    selection: SelectionArgs,
+    pub(super) selection: SelectionArgs,
     /// Only a share of them, drawn anew each time
     #[arg(long, value_name = "N%", value_parser = sample)]
     sample: Option<Sample>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::args::{Talk, seconds, whole_number};
+use crate::cli::args::{Talk, seconds, user};
 use crate::cli::console::Console;
 use crate::cli::progress::{Display, Show};
 use crate::cli::report;
@@ -24,8 +24,8 @@ use crate::watch::{NewFiles, WatchOptions, health_file};
 #[derive(Debug, Args)]
 pub struct Watch {
     /// Only the documents of this user
-    #[arg(long, value_name = "ID", allow_negative_numbers = true, value_parser = whole_number)]
-    user: Option<i64>,
+    #[arg(long, value_name = "ID", allow_negative_numbers = true, value_parser = user)]
+    pub(super) user: Option<UserId>,
     /// Register new files below the upload folder as documents of --user
     #[arg(long, requires = "user")]
     scan: bool,
@@ -52,7 +52,7 @@ pub struct Watch {
 impl Watch {
     fn options(self, settings: &Settings) -> WatchOptions {
         WatchOptions {
-            user: self.user.map(UserId::from),
+            user: self.user,
             new_files: if self.scan { NewFiles::Registered } else { NewFiles::Ignored },
             interval: Duration::from_secs(self.interval),
             quiet: Duration::from_secs(self.quiet_period),

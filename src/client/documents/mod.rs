@@ -24,16 +24,16 @@ mod sender;
 pub use self::events::{DocumentEvent, DocumentMonitor, RecordedEvent, RecordingMonitor, Unmonitored};
 pub use self::layout::DocumentFacts;
 pub use self::names::refuse_clashes;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "service")]
 pub(crate) use self::names::{awaits_neighbour, name_clash};
 pub use self::naming::Naming;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "service")]
 pub(crate) use self::prepared::open_upload_dir;
 pub use self::prepared::{Neighbour, OutgoingDocument, Prepared};
 pub use self::report::{Attempt, AttemptEnd, BatchReport, FailedDocument, StoredDocument};
 #[cfg(feature = "cli")]
 pub(crate) use self::send::prepare;
 pub use self::send::{DocumentOutcome, SendDocuments};
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "service")]
 pub(crate) use self::sender::interrupted;
 pub use self::sender::{Cancelled, DocumentSender, SendSettings};

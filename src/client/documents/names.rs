@@ -82,7 +82,7 @@ pub(crate) fn name_clash(name: &RemoteName, other: &DocumentId) -> NasSyncError 
 }
 
 /// The error of a document that has to wait for one that another worker is sending.
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "service")]
 pub(crate) fn awaits_neighbour(name: &RemoteName, other: &DocumentId) -> NasSyncError {
     let name = crate::text::escape_bytes(name.as_bytes());
     let message = format!(

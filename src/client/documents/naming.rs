@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate};
 
 use super::layout::{DocumentFacts, FileFacts, Layout};
 use super::prepared::open_upload_dir;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "service")]
 use super::prepared::{OutgoingDocument, Prepared};
 use crate::config::Settings;
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -48,7 +48,7 @@ impl Naming {
     }
 
     /// Looks at the document's file and gives it its name.
-    #[cfg(feature = "sqlite")]
+    #[cfg(feature = "service")]
     pub(crate) fn prepare(&self, document: &DocumentFacts<'_>) -> Result<Prepared> {
         let file = self.open(document)?;
         let name = self.name_with(document, day_of(&file))?;

@@ -62,10 +62,11 @@ async fn begin(
     let root = naming.root().cloned();
     let (target, others) = (connection.target(), request.others);
     let store = Store::open(&settings.db, Access::Existing).await?;
-    let (began, asked) = (Utc::now(), Asked::of(&request.selection));
+    let (began, is_named) = (Utc::now(), request.selection.documents.is_some());
     // It is bounded, so that the run ends although new documents come.
     let Beginning { selection, unusable, refusals, pause } =
         store.begin(request.selection, target.clone(), began).await?;
+    let asked = if is_named { Asked::of(&selection) } else { Asked::Due };
     let send = SendSettings {
         folder: service.nas_path()?.to_owned(),
         root: root.clone(),

@@ -13,22 +13,15 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use super::connection::SqliteStore;
 use super::documents::PathParameter;
 use super::leases;
+use super::names;
 use super::pending_index::IS_SYNCED;
 use super::schema::Columns;
-use super::{names, timestamp};
 use crate::error::{ErrorKind, Result};
 use crate::id::DocumentId;
 use crate::proof::DurableBy;
 use crate::store::model::{Attempt, AttemptEnd, FailedTry, Fence, MarkOutcome, NextTry, Settlement, SyncedRecord};
-
-/// The longest cause that is kept, in bytes.
-const TEXT_LIMIT: usize = 2048;
-/// So many attempts of one document are kept: the last ones.
-const ATTEMPTS_OF_ONE: i64 = 20;
-/// So many attempts are kept altogether.
-const ATTEMPTS_OF_ALL: i64 = 100_000;
-/// At most so many rows are deleted by one statement, whatever an older version has left: others wait meanwhile.
-const DELETED_AT_ONCE: i64 = 10_000;
+use crate::store::policy::{ATTEMPTS_OF_ALL, ATTEMPTS_OF_ONE, DELETED_AT_ONCE, SET_BACK, shortened};
+use crate::store::timestamp;
 
 impl SqliteStore {
     /// Records what became of documents and takes them out of the lease, in one commit; the outcomes are those of
@@ -180,13 +173,6 @@ fn doubt(tx: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// At most [`TEXT_LIMIT`] bytes of a text, and only whole characters.
-fn shortened(text: &str) -> &str {
-    let fits = |end: &usize| *end <= TEXT_LIMIT;
-    let end = text.char_indices().map(|(start, c)| start + c.len_utf8()).take_while(fits).last();
-    &text[..end.unwrap_or(0)]
-}
-
 /// Marks a document. Where the mark is refused nothing of it stays, nor what a trigger did with it.
 fn mark(tx: &Transaction<'_>, columns: Columns, record: &SyncedRecord, at: &str) -> rusqlite::Result<MarkOutcome> {
     tx.prepare_cached("SAVEPOINT mark")?.execute([])?;
@@ -276,9 +262,6 @@ fn record_copy(tx: &Transaction<'_>, columns: Columns, record: &SyncedRecord, at
         copy.sha256,
     ])
 }
-
-/// Why a mark that was set is not there, as far as can be known.
-const SET_BACK: &str = "the mark does not stay, and a trigger of the table is what can do that";
 
 /// Whether a row is marked; `None` when it is gone.
 fn is_marked(tx: &Transaction<'_>, id: &DocumentId) -> rusqlite::Result<Option<bool>> {

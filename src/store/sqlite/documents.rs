@@ -17,10 +17,12 @@ use rusqlite::{Connection, Row, Transaction, params_from_iter};
 use super::connection::SqliteStore;
 use super::pending_index::{self, IS_SYNCED, pending_rows};
 use super::schema::Columns;
-use super::{timestamp, values};
-use crate::error::{ErrorKind, NasSyncError, Result};
+use super::values;
+use crate::error::Result;
 use crate::id::{DocumentId, UserId};
 use crate::store::model::{BadRow, Document, NewDocument, Selection};
+use crate::store::policy::{FEW, bad_row, optional, path_fault, with_unknown};
+use crate::store::timestamp;
 
 /// The condition on row `d` that a selection means, and its parameters, in order.
 pub(super) fn condition(selection: &Selection) -> (String, Vec<Value>) {
@@ -82,9 +84,6 @@ impl rusqlite::types::FromSql for DocumentId {
     }
 }
 
-/// So many pending documents are kept in mind one by one.
-const FEW: usize = 2_000;
-
 impl SqliteStore {
     /// The same selection, without documents that are registered from now on. Where no index finds the pending ones and they
     /// are few, it is just these: then this was the last look at every row.
@@ -132,14 +131,7 @@ impl SqliteStore {
             documents.push(read(row)?);
         }
         let unknown = unknown_ids(tx, selection)?;
-        if !unknown.is_empty() {
-            documents.extend(unknown.into_iter().map(|id| Err(not_found(id, selection.user.as_ref()))));
-            documents.sort_by_cached_key(|row| match row {
-                Ok(document) => Some(document.id.clone()),
-                Err(bad) => bad.id.clone(),
-            });
-        }
-        Ok(documents)
+        Ok(with_unknown(documents, unknown, selection.user.as_ref()))
     }
 
     /// Registers files as pending documents of one user and gives their ids in the same order: all of them or none.
@@ -157,18 +149,6 @@ impl SqliteStore {
         documents.iter().try_for_each(NewDocument::check)?;
         let documents: Vec<_> = documents.iter().collect();
         self.write("add documents to", |tx, columns| insert(tx, *columns, user, &documents, at))
-    }
-}
-
-impl NewDocument {
-    /// Fails with `Usage` for a path that no row may hold.
-    pub(super) fn check(&self) -> Result<()> {
-        if path_fault(self.file_path.as_os_str().as_bytes()).is_none() {
-            return Ok(());
-        }
-        let message =
-            format!("the path \"{}\" cannot be registered: it is empty or holds a NUL", self.file_path.display());
-        Err(NasSyncError::new(ErrorKind::Usage, message))
     }
 }
 
@@ -235,13 +215,6 @@ pub(super) fn path_in(value: ValueRef<'_>) -> Option<PathBuf> {
     }
 }
 
-fn path_fault(bytes: &[u8]) -> Option<&'static str> {
-    if bytes.is_empty() {
-        return Some("is empty");
-    }
-    bytes.contains(&0).then_some("holds a NUL")
-}
-
 /// The ids of the pending documents of a selection, unless they are many, or not all numbers.
 fn few_pending(conn: &Connection, selection: &Selection) -> rusqlite::Result<Option<Vec<DocumentId>>> {
     let (condition, values) = condition(selection);
@@ -270,14 +243,6 @@ pub(super) fn unknown_ids(conn: &Connection, selection: &Selection) -> rusqlite:
     Ok(unknown)
 }
 
-pub(super) fn not_found(id: DocumentId, user: Option<&UserId>) -> BadRow {
-    let message = match user {
-        Some(user) => format!("user {user} has no document with the id {id}"),
-        None => format!("there is no document with the id {id}"),
-    };
-    BadRow { id: Some(id), error: NasSyncError::new(ErrorKind::DocumentNotFound, message) }
-}
-
 /// Positions match [`read`].
 pub(super) fn select_list(columns: Columns) -> String {
     let optional = |has: bool, name: &str| if has { format!("d.{name}") } else { "NULL".to_owned() };
@@ -292,11 +257,7 @@ pub(super) fn select_list(columns: Columns) -> String {
 }
 
 pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Document, BadRow>> {
-    let bad = |id: Option<DocumentId>, column: &str, what: &str| {
-        let error = NasSyncError::new(ErrorKind::SourceUnreadable, format!("its row is not usable: {column} {what}"))
-            .with_solution(format!("Correct {column} of this document in the database, or remove the row."));
-        Ok(Err(BadRow { id, error }))
-    };
+    let bad = |id, column, what: &str| Ok(Err(bad_row(id, column, what)));
     let id = match row.get_ref(0)? {
         ValueRef::Integer(id) => DocumentId::from(id),
         other => return bad(None, "id", &describe(other)),
@@ -312,15 +273,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Document, BadRow>> 
     if let Some(fault) = path_fault(path) {
         return bad(Some(id), "file_path", fault);
     }
-    let (date, created_at) = (text(row.get_ref(7)?), text(row.get_ref(8)?));
-    let day = date.as_deref().and_then(timestamp::parse_date);
-    let time = created_at.as_deref().and_then(timestamp::parse);
-    let odd_date = match (date, day, created_at, time) {
-        (Some(date), None, ..) => Some(("date", date)),
-        (None, _, Some(created_at), None) => Some(("created_at", created_at)),
-        _ => None,
-    };
-    Ok(Ok(Document {
+    let document = Document {
         id,
         user_id,
         file_path: PathBuf::from(OsString::from_vec(path.to_vec())),
@@ -328,10 +281,11 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Document, BadRow>> 
         original_name: text(row.get_ref(4)?),
         file_type: text(row.get_ref(5)?),
         doc_type: text(row.get_ref(6)?),
-        date: day,
-        created_at: time,
-        odd_date,
-    }))
+        date: None,
+        created_at: None,
+        odd_date: None,
+    };
+    Ok(Ok(document.dated(text(row.get_ref(7)?), text(row.get_ref(8)?))))
 }
 
 fn describe(value: ValueRef<'_>) -> String {
@@ -351,5 +305,5 @@ pub(super) fn text(value: ValueRef<'_>) -> Option<String> {
         ValueRef::Real(number) => number.to_string(),
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => str::from_utf8(bytes).ok()?.to_owned(),
     };
-    (!text.trim().is_empty()).then_some(text)
+    optional(Some(text))
 }

@@ -6,11 +6,12 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params_from_iter
 use super::connection::SqliteStore;
 use super::documents;
 use super::pending_index::{IS_SYNCED, pending_rows};
-use super::{timestamp, values};
+use super::values;
 use crate::error::Result;
 use crate::id::DocumentId;
 use crate::proof::Level;
 use crate::store::model::{Failure, History, NextTry, Selection, StoredCopy};
+use crate::store::timestamp;
 use crate::wire::flist::Mtime;
 
 impl SqliteStore {

@@ -8,22 +8,18 @@ use rusqlite::{Row, params_from_iter};
 
 use super::connection::SqliteStore;
 use super::pending_index::{IS_SYNCED, pending_rows};
-use super::queue::{self, Deferral};
-use super::{documents, history, leases, timestamp, values};
+use super::queue;
+use super::{documents, history, leases, values};
 use crate::error::Result;
 use crate::id::{DocumentId, UserId};
-use crate::store::model::{Deferred, DocumentState, ListRequest, ListedDocument, Listing, NextTry, Worker};
-use crate::text;
+use crate::store::model::{Deferred, DocumentState, ListRequest, ListedDocument, Listing, Worker};
+use crate::store::policy::{self, Deferral};
+use crate::store::timestamp;
 
 impl SqliteStore {
     /// Documents at a time, by descending id. Rows whose id makes no sense are left out. `worker` is who looks: a document
     /// of a worker that is dead by now is not being sent.
     pub fn list(&self, request: &ListRequest, now: DateTime<Utc>, worker: &Worker<'_>) -> Result<Listing> {
-        let wanted = request.name.as_deref().map(str::to_lowercase);
-        let is_wanted = |document: &ListedDocument| {
-            request.state.is_none_or(|state| state == document.state)
-                && wanted.as_deref().is_none_or(|part| is_named(document, part))
-        };
         self.read("list the documents of", |tx| {
             let dead = leases::dead(tx, worker)?;
             let (condition, parameters) = documents::condition(&request.selection);
@@ -43,7 +39,9 @@ impl SqliteStore {
             let mut rows = statement.query(params_from_iter(&parameters))?;
             let mut listing = Listing::default();
             while let Some(row) = rows.next()? {
-                let Some(document) = read(row, &dead, now)?.filter(is_wanted) else { continue };
+                let Some(document) = read(row, &dead, now)?.filter(|document| request.wants(document)) else {
+                    continue;
+                };
                 if listing.documents.len() == request.limit {
                     listing.more = true;
                     break;
@@ -60,34 +58,21 @@ fn read(row: &Row<'_>, dead: &[i64], now: DateTime<Utc>) -> rusqlite::Result<Opt
     let id = DocumentId::from(id);
     let path = documents::path_in(row.get_ref(2)?);
     let named = documents::text(row.get_ref(3)?);
-    let base = || path.as_deref()?.file_name().map(|name| text::escape_bytes(name.as_encoded_bytes()));
     let is_synced: bool = row.get(4)?;
     let is_leased = values::integer(row, 6)?.is_some_and(|fence| !dead.contains(&fence));
     let deferral = if is_synced || is_leased { None } else { queue::read_deferral(row, 7, now)? };
-    let state = match &deferral {
-        _ if is_synced => DocumentState::Synced,
-        None => DocumentState::Pending,
-        Some(Deferral { next: NextTry::At(_), .. }) => DocumentState::Waiting,
-        Some(Deferral { next: NextTry::Never, .. }) => DocumentState::Failed,
-    };
     let synced_at = if is_synced { documents::text(row.get_ref(5)?) } else { None };
     Ok(Some(ListedDocument {
         user_id: match row.get_ref(1)? {
             ValueRef::Integer(user) => Some(UserId::from(user)),
             _ => None,
         },
-        file: named.or_else(base).unwrap_or_default(),
-        state,
+        file: policy::file_name(named, path.as_deref()),
+        state: policy::state(is_synced, deferral.as_ref()),
         sending: is_leased && !is_synced,
         copy: history::read_copy(row, 12)?,
         synced_at: synced_at.as_deref().and_then(timestamp::parse),
         deferred: deferral.map(|Deferral { failure, tries, next }| Deferred { id: id.clone(), failure, tries, next }),
         id,
     }))
-}
-
-/// Whether one of its names has this part, which is in lower case.
-fn is_named(document: &ListedDocument, part: &str) -> bool {
-    let there = document.copy.as_ref().map(|copy| String::from_utf8_lossy(&copy.remote_name).to_lowercase());
-    document.file.to_lowercase().contains(part) || there.is_some_and(|name| name.contains(part))
 }

@@ -26,7 +26,6 @@ mod stored_copies;
 mod targets;
 #[cfg(test)]
 mod tests;
-pub mod timestamp;
 mod values;
 
 pub use self::connection::{BUSY_TIMEOUT, SqliteStore};

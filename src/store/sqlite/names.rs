@@ -5,6 +5,8 @@
 //! NAS take names for one that differ in case or composition; whether this one does is not known here, so copies under
 //! such names are told to whoever claims one, and two workers never send to such names at once.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::connection::SqliteStore;
@@ -21,6 +23,17 @@ impl SqliteStore {
     /// The document that a name (path below the NAS folder) belongs to.
     pub fn owner_of_name(&self, name: &[u8]) -> Result<Option<DocumentId>> {
         owner(&self.conn, name).map_err(self.fault("read the names in"))
+    }
+
+    /// The documents that names belong to.
+    pub fn owners_of_names(&self, names: &[Vec<u8>]) -> Result<HashMap<Vec<u8>, DocumentId>> {
+        let mut owners = HashMap::new();
+        for name in names {
+            if let Some(owner) = self.owner_of_name(name)? {
+                owners.insert(name.clone(), owner);
+            }
+        }
+        Ok(owners)
     }
 
     /// Every name that belongs to a document, in byte order.

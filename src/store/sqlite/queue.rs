@@ -12,11 +12,11 @@ use super::documents;
 use super::leases;
 use super::pending_index::{self, IS_SYNCED, pending_rows};
 use super::schema::{self, Columns};
-use super::{timestamp, values};
+use super::values;
 use crate::error::Result;
-use crate::store::model::{
-    BadRow, Claimed, Deferred, Document, Due, Failure, LONGEST_WAIT, NextTry, Queue, Selection, Worker,
-};
+use crate::store::model::{BadRow, Claimed, Deferred, Document, Due, Failure, LONGEST_WAIT, Queue, Selection, Worker};
+use crate::store::policy::{self, Deferral};
+use crate::store::timestamp;
 
 /// Pending rows and what is remembered about them.
 fn tables(conn: &Connection, columns: Columns) -> rusqlite::Result<String> {
@@ -31,9 +31,6 @@ pub(super) fn with_memory(rows: &str, columns: Columns) -> String {
         columns.is_about()
     )
 }
-
-/// However many workers there are, one takes at least this many documents at a time.
-const LEAST_SHARE: u64 = 64;
 
 impl SqliteStore {
     /// Adds the index; `false`: it is there already. Others cannot write until it is made, which takes one look at each
@@ -101,18 +98,12 @@ impl SqliteStore {
         self.read("read the queue in", |tx| read_queue(tx, self.columns, selection, now, worker))
     }
 
-    /// Fails with `DocumentNotFound` when a selection names a document that does not exist.
-    pub fn refuse_unknown(&self, selection: &Selection) -> Result<()> {
-        let bad = self.unusable(selection)?.into_iter().find(|bad| bad.id.is_some());
-        bad.map_or(Ok(()), |bad| Err(bad.error))
-    }
-
     /// What can never be leased of a selection: ids without a row, and rows whose id is no number.
     pub fn unusable(&self, selection: &Selection) -> Result<Vec<BadRow>> {
         self.read("read the queue in", |tx| {
             let unknown = documents::unknown_ids(tx, selection)?;
             let mut bad: Vec<BadRow> =
-                unknown.into_iter().map(|id| documents::not_found(id, selection.user.as_ref())).collect();
+                unknown.into_iter().map(|id| policy::not_found(id, selection.user.as_ref())).collect();
             if schema::id_is_rowid(tx)? {
                 return Ok(bad);
             }
@@ -168,30 +159,16 @@ fn read_queue(
     Ok((queue, oldest.as_deref().and_then(timestamp::parse)))
 }
 
-/// Why a document is not due.
-pub(super) struct Deferral {
-    pub failure: Failure,
-    pub tries: u32,
-    pub next: NextTry,
-}
-
 /// Five columns from the first one on: kind and text of the last error, tries, whether it failed for good, the next try.
 /// `None`: the document is due.
 pub(super) fn read_deferral(row: &Row<'_>, first: usize, now: DateTime<Utc>) -> rusqlite::Result<Option<Deferral>> {
     let Some(kind) = values::text(row, first)? else {
         return Ok(None);
     };
-    let next = if values::is_true(row, first + 3)? {
-        NextTry::Never
-    } else {
-        let until = values::text(row, first + 4)?.as_deref().and_then(timestamp::parse);
-        match until.filter(|until| *until > now && *until <= now + LONGEST_WAIT) {
-            Some(until) => NextTry::At(until),
-            None => return Ok(None),
-        }
-    };
-    let text = values::text(row, first + 1)?.unwrap_or_default();
-    Ok(Some(Deferral { failure: Failure { kind, text }, tries: values::number(row, first + 2)?.unwrap_or(0), next }))
+    let failure = Failure { kind, text: values::text(row, first + 1)?.unwrap_or_default() };
+    let (tries, for_good) = (values::number(row, first + 2)?.unwrap_or(0), values::is_true(row, first + 3)?);
+    let until = values::text(row, first + 4)?.as_deref().and_then(timestamp::parse);
+    Ok(policy::deferral(failure, tries, for_good, until, now))
 }
 
 /// The condition on documents that may be leased, and its parameters.
@@ -228,7 +205,7 @@ fn share(
     let tables = tables(conn, columns)?;
     let sql = format!("SELECT COUNT(*) FROM (SELECT 1 FROM {tables} WHERE {condition} LIMIT ?)");
     let free = conn.query_row(&sql, params_from_iter(&values), |row| row.get(0).map(i64::cast_unsigned))?;
-    Ok(free.div_ceil(others + 1).max(LEAST_SHARE).min(most))
+    Ok(policy::share(free, most, others))
 }
 
 fn limit(most: u64) -> Value {

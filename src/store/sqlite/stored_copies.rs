@@ -5,11 +5,12 @@ use rusqlite::{params, params_from_iter};
 
 use super::connection::SqliteStore;
 use super::pending_index::IS_SYNCED;
-use super::{documents, history, timestamp};
+use super::{documents, history};
 use crate::error::Result;
 use crate::id::DocumentId;
 use crate::proof::Level;
 use crate::store::model::{Selection, StoredCopy, SyncedCopy};
+use crate::store::timestamp;
 
 /// Whether row `s` still describes this copy of this document: id, name, size, seconds, nanoseconds, SHA-256.
 const IS_RECORDED: &str = "s.document_id = ?1 AND s.remote_name IS ?2 AND s.bytes IS ?3 AND s.mtime_seconds IS ?4

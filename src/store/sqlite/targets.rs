@@ -1,19 +1,17 @@
 //! What is remembered about each NAS: what it refused and how that is known, so that it is not asked again each time, and
 //! a pause.
 //!
-//! A refusal is forgotten after [`MEMORY`], because firmware is updated.
+//! A refusal is forgotten after a month, because firmware is updated.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use rusqlite::{OptionalExtension as _, Row};
 
 use super::connection::SqliteStore;
-use super::{timestamp, values};
+use super::values;
 use crate::error::Result;
-use crate::proof::{Capability, Refusal};
-use crate::store::model::{Failure, MOST_REFUSED_LOGINS, Pause};
-
-/// How long a refusal is remembered.
-const MEMORY: TimeDelta = TimeDelta::days(30);
+use crate::proof::Refusal;
+use crate::store::model::{Failure, Pause};
+use crate::store::{policy, timestamp};
 
 impl SqliteStore {
     /// What this NAS has refused, as far as it is still believed.
@@ -88,15 +86,12 @@ impl SqliteStore {
                 .optional()
         };
         let times = read().map_err(self.fault("read what is known about the NAS in"))?.flatten().unwrap_or_default();
-        Ok(times.split(',').filter_map(timestamp::parse).collect())
+        Ok(policy::refused_logins_in(&times))
     }
 
     /// Remembers that this NAS refused the login.
     pub fn record_refused_login(&mut self, target: &str, at: DateTime<Utc>) -> Result<()> {
-        let mut times = self.refused_logins(target)?;
-        times.push(at);
-        let last = times.iter().rev().take(MOST_REFUSED_LOGINS).rev().map(|time| timestamp::format(*time));
-        let last = last.collect::<Vec<_>>().join(",");
+        let last = policy::refused_logins(self.refused_logins(target)?, at);
         self.write("record a refused login in", |tx, _| {
             tx.execute(
                 "INSERT INTO nas_sync_targets (target, refused_logins) VALUES (?1, ?2)
@@ -128,13 +123,7 @@ impl SqliteStore {
 /// `None` for one that makes no sense or is too old.
 fn read_refusal(row: &Row<'_>, now: DateTime<Utc>) -> rusqlite::Result<Option<Refusal>> {
     let learnt = values::text(row, 4)?.as_deref().and_then(timestamp::parse);
-    let is_fresh = learnt.is_some_and(|time| (now - time).abs() < MEMORY);
     let name = values::text(row, 0)?.unwrap_or_default();
-    let Some(capability) = Capability::ALL.into_iter().find(|capability| is_fresh && capability.as_str() == name)
-    else {
-        return Ok(None);
-    };
     let (evidence, server) = (values::text(row, 1)?.unwrap_or_default(), values::text(row, 2)?.unwrap_or_default());
-    let refusal = Refusal::new(capability, evidence, server);
-    Ok(Some(Refusal { times: values::number(row, 3)?.unwrap_or(1), ..refusal }))
+    Ok(policy::refusal(&name, evidence, server, values::number(row, 3)?, learnt, now))
 }

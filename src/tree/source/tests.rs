@@ -289,7 +289,7 @@ fn a_sum_is_kept_of_all_that_is_read_where_it_was_asked_for() {
     assert_eq!(SourceFile::open(&path).unwrap().sha256(), None);
 }
 
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "service")]
 #[test]
 fn an_empty_root_is_told_from_one_in_which_a_file_is_missing() {
     let (dir, root) = root_with(&[]);

@@ -27,6 +27,7 @@ use self::candidates::{Candidate, Candidates, Room};
 use self::inotify::{Events, MOST_NOTES, Note, Unwatched};
 use super::log_on_change::LogOnChange;
 use crate::client::documents::open_upload_dir;
+use crate::database::Database;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::UserId;
 use crate::store::{Access, FoundFile, NewDocument, Store};
@@ -50,7 +51,7 @@ pub struct ScanConfig {
     /// The upload folder.
     pub root: PathBuf,
     /// The database; it is created if it is missing.
-    pub db: PathBuf,
+    pub db: Database,
     /// Whose documents the files become.
     pub user: UserId,
     /// How often everything is looked at.
@@ -353,7 +354,7 @@ impl Scanner {
 }
 
 /// The hashes of the documents' paths below the root.
-async fn registered(root: &Arc<HeldFolder>, db: &Path, hasher: &RandomState) -> Result<HashSet<u64>> {
+async fn registered(root: &Arc<HeldFolder>, db: &Database, hasher: &RandomState) -> Result<HashSet<u64>> {
     let (root, hasher) = (Arc::clone(root), hasher.clone());
     let hash = move |path: &Path| root.relative(path).ok().map(|below| hasher.hash_one(&below));
     Ok(Store::open(db, Access::Create).await?.map_paths(hash).await?.into_iter().collect())
@@ -361,17 +362,19 @@ async fn registered(root: &Arc<HeldFolder>, db: &Path, hasher: &RandomState) -> 
 
 /// The files of this program that may lie among the documents, by their paths below the root.
 fn left_out(root: &HeldFolder, config: &ScanConfig) -> HashSet<PathBuf> {
-    let companions = ["", "-wal", "-shm", "-journal"].map(|end| {
-        let mut name = config.db.clone().into_os_string();
-        name.push(end);
-        PathBuf::from(name)
+    let companions = config.db.file().into_iter().flat_map(|file| {
+        ["", "-wal", "-shm", "-journal"].map(|end| {
+            let mut name = file.to_owned().into_os_string();
+            name.push(end);
+            PathBuf::from(name)
+        })
     });
     let below = |path: &PathBuf| {
         let path = std::path::absolute(path).ok()?;
         let folder = path.parent()?.canonicalize().ok()?;
         Some(folder.join(path.file_name()?).strip_prefix(root.path()).ok()?.to_owned())
     };
-    companions.iter().chain(&config.leave_out).filter_map(below).collect()
+    companions.chain(config.leave_out.iter().cloned()).filter_map(|path| below(&path)).collect()
 }
 
 /// As `add` registers it: relative to the root.

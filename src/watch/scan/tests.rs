@@ -42,7 +42,7 @@ impl Place {
     fn config(&self, interval: Duration) -> ScanConfig {
         ScanConfig {
             root: self.path(""),
-            db: self.folder.path().join("documents.db"),
+            db: Database::Sqlite(self.folder.path().join("documents.db")),
             user: UserId::from(7),
             interval,
             quiet: QUIET,
@@ -60,7 +60,7 @@ impl Place {
     }
 
     fn store(&self) -> SqliteStore {
-        SqliteStore::open(&self.config(NEVER).db, Access::Create).unwrap()
+        SqliteStore::open(self.config(NEVER).db.file().unwrap(), Access::Create).unwrap()
     }
 
     /// The registered paths, sorted.
@@ -143,9 +143,13 @@ fn the_database_and_what_lies_beside_it_are_no_documents() {
     let place = Place::new();
     place.write("a");
     place.write("db.health");
-    let config = ScanConfig { db: place.path("db"), leave_out: vec![place.path("db.health")], ..place.config(NEVER) };
+    let config = ScanConfig {
+        db: Database::Sqlite(place.path("db")),
+        leave_out: vec![place.path("db.health")],
+        ..place.config(NEVER)
+    };
     // Its companions are there.
-    let reader = SqliteStore::open(&config.db, Access::Create).unwrap();
+    let reader = SqliteStore::open(config.db.file().unwrap(), Access::Create).unwrap();
     assert_eq!(scan_once(config.clone(), LONGEST, &Arc::default()).unwrap(), 1);
     assert!(place.path("db-wal").exists());
     assert_eq!(scan_once(config, LONGEST, &Arc::default()).unwrap(), 0);
@@ -261,7 +265,7 @@ fn a_root_that_vanishes_is_not_the_end() {
 fn a_database_that_is_locked_is_tried_again() {
     let place = Place::new();
     drop(place.store());
-    let lock = rusqlite::Connection::open(place.config(NEVER).db).unwrap();
+    let lock = rusqlite::Connection::open(place.config(NEVER).db.file().unwrap()).unwrap();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     place.write("a");
     let scan = place.start(NEVER);

@@ -7,8 +7,10 @@ pub mod chaos;
 pub mod cli;
 pub mod mock_ssh;
 pub mod mounted;
+pub mod postgres;
 pub mod python;
 pub mod random;
+pub mod severed;
 pub mod site;
 pub mod sshd;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -20,6 +22,7 @@ pub use account::Account;
 pub use chaos::Chaos;
 pub use cli::Cli;
 pub use mounted::Mounted;
+pub use postgres::Postgres;
 pub use site::Site;
 pub use sshd::Sshd;
 

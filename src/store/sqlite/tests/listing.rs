@@ -112,7 +112,8 @@ fn a_synced_document_goes_again_and_nothing_else_changes() {
     assert_eq!(row.as_deref(), Some("0 pending"));
     let queue = queue(&store, &Selection::all(), noon());
     assert_eq!((queue.due, queue.deferred.len()), (3, 2), "the others wait as before");
-    assert_eq!(kind(store.refuse_unknown(&Selection::documents([DocumentId::from(77)]))), ErrorKind::DocumentNotFound);
+    let unusable = store.unusable(&Selection::documents([DocumentId::from(77)])).unwrap();
+    assert_eq!(kind(crate::store::policy::refuse(unusable)), ErrorKind::DocumentNotFound);
 }
 
 #[test]
