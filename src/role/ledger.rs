@@ -30,6 +30,8 @@ pub struct FileReport {
     pub acknowledged: bool,
     /// Why it failed.
     pub failure: Option<NasSyncError>,
+    /// Whether somebody has settled it already, and there is no more to say about it.
+    pub settled: bool,
 }
 
 /// What a session told, added up.
@@ -80,6 +82,20 @@ impl Ledger {
     /// Bytes of files that were read and handed on, for a session that can no longer say what it sent.
     pub fn read(&self) -> u64 {
         blocking::lock(&self.account).totals.read
+    }
+
+    /// What was told about files that are acknowledged and not settled yet, each with its tag.
+    pub fn acknowledged(&self) -> Vec<(usize, FileReport)> {
+        let account = blocking::lock(&self.account);
+        let tagged = account.files.iter().enumerate();
+        tagged.filter(|(_, file)| file.acknowledged && !file.settled).map(|(tag, file)| (tag, file.clone())).collect()
+    }
+
+    /// The file of this tag is settled.
+    pub fn settle(&self, tag: usize) {
+        if let Some(file) = blocking::lock(&self.account).files.get_mut(tag) {
+            file.settled = true;
+        }
     }
 
     /// All that was told.

@@ -45,11 +45,14 @@ impl LeaseGuard {
         *self.lost.borrow()
     }
 
-    /// Returns when the lease is lost.
-    pub async fn lost(&mut self) {
-        // An error means that the renewing ended without losing it, which only happens at the end.
-        if self.lost.wait_for(|lost| *lost).await.is_err() {
-            std::future::pending::<()>().await;
+    /// Is ready when the lease is lost.
+    pub fn lost(&self) -> impl Future<Output = ()> + use<> {
+        let mut lost = self.lost.clone();
+        async move {
+            // An error means that the renewing ended without losing it, which only happens at the end.
+            if lost.wait_for(|lost| *lost).await.is_err() {
+                std::future::pending::<()>().await;
+            }
         }
     }
 

@@ -8,18 +8,19 @@ mod names;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use self::names::TakenNames;
 use crate::blocking;
 use crate::client::Client;
 use crate::client::documents::{
     BatchReport, Cancelled, DocumentEvent, DocumentMonitor, DocumentOutcome, DocumentSender, FailedDocument,
-    OutgoingDocument, Prepared, SendSettings, StoredDocument, open_upload_dir, prepare,
+    OutgoingDocument, Prepared, SendSettings, Settled, StoredDocument, open_upload_dir, prepare,
 };
 use crate::error::{ErrorKind, Healing, NasSyncError, Result};
 use crate::id::DocumentId;
@@ -129,16 +130,25 @@ impl Stream {
         batch.fail(too_large).await;
         let mut sent: HashMap<DocumentId, Prepared> =
             part.iter().map(|document| (document.id.clone(), document.clone())).collect();
-        let report = self.sender.send_batch(&client, part, batch.monitor, asked_to_stop(batch.stop.clone())).await;
+        let (tell, mut settled) = mpsc::unbounded_channel();
+        let stop = asked_to_stop(batch.stop.clone());
+        let report = {
+            let mut sending = pin!(self.sender.send_batch(&client, part, batch.monitor, stop, &tell));
+            loop {
+                tokio::select! {
+                    report = &mut sending => break report,
+                    Some(Settled { stored, .. }) = settled.recv() => {
+                        batch.store(stored, &mut sent, &mut self.names).await;
+                    }
+                }
+            }
+        };
+        while let Ok(Settled { stored, .. }) = settled.try_recv() {
+            batch.store(stored, &mut sent, &mut self.names).await;
+        }
         let BatchReport { stored, failed, again, connection_lost, stopped, .. } = report;
-        for id in stored.iter().map(|document| &document.id).chain(failed.iter().map(|failed| &failed.id)) {
-            sent.remove(id);
-        }
-        if !stored.is_empty() {
-            batch.reconnects = 0;
-        }
-        stored.iter().for_each(|document| self.names.take(document));
-        batch.store(stored).await;
+        batch.store(stored, &mut sent, &mut self.names).await;
+        failed.iter().for_each(|failed| drop(sent.remove(&failed.id)));
         batch.fail(failed).await;
         again.iter().for_each(|document| drop(sent.remove(&document.id)));
         batch.waiting.splice(0..0, again);
@@ -211,8 +221,17 @@ impl Stream {
 }
 
 impl<T: AsyncFnMut(Vec<DocumentOutcome>)> Batch<'_, T> {
-    async fn store(&mut self, stored: Vec<StoredDocument>) {
+    /// Documents are stored: they are no longer among those that were sent, and their names are taken.
+    async fn store(
+        &mut self,
+        stored: Vec<StoredDocument>,
+        sent: &mut HashMap<DocumentId, Prepared>,
+        names: &mut TakenNames,
+    ) {
         for document in &stored {
+            self.reconnects = 0;
+            sent.remove(&document.id);
+            names.take(document);
             self.monitor.event(document.recorded());
         }
         let outcome = |document: StoredDocument| DocumentOutcome { id: document.id.clone(), result: Ok(document) };

@@ -20,6 +20,7 @@ mod hostile;
 mod interface;
 mod interop;
 mod large;
+mod meanwhile;
 mod nas_cli;
 mod nas_errors;
 mod notes;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::nas_cli::SLOW;
-use crate::support::chaos::{Chaos, Fault, Stop, Way};
+use crate::support::chaos::{Chaos, Fault, Pace, Stop, Way};
 use crate::support::cli::{Run, Running};
 use crate::support::{Cli, Site, noise};
 
@@ -175,6 +175,33 @@ fn a_line_is_answered_while_more_is_to_come_over_one_login_that_is_made_anew_whe
     run.ends(0);
     assert!(run.stderr.contains("going on after a lost connection"), "{}", run.all());
     assert_eq!(site.sshd.log().matches("Accepted publickey").count(), 2);
+}
+
+#[test]
+fn a_long_batch_is_answered_while_it_runs() {
+    let mut site = Site::new();
+    let chaos = Chaos::before(site.sshd.port(), 1);
+    chaos.plan(|_| Fault::pace(Pace::Throttle(1_250_000)));
+    site.through(&chaos);
+    site.set("NAS_DURABILITY", "stored");
+    let content = |number: u64| noise(50_000, number);
+    let input: Vec<String> = (0..200)
+        .map(|number| {
+            line(&number.to_string(), &site.upload(&number.to_string(), &content(number)), &number.to_string())
+        })
+        .collect();
+    let mut talk = Talk::start(&Cli::new(&site));
+    talk.say(&input.join("\n"));
+    let first = talk.answer();
+    talk.running.signal("KILL");
+    let answers: Vec<Value> = std::iter::once(first).chain(talk.answers.iter()).collect();
+    assert!(answers.len() < 200, "all answers came at once");
+    for answer in answers {
+        assert_eq!((&answer["outcome"], &answer["level"]), (&json!("synced"), &json!("stored")));
+        let number: u64 = answer["key"].as_str().unwrap().parse().unwrap();
+        assert!(site.stored(&number.to_string()) == Some(content(number)), "{number} is told and not there");
+    }
+    talk.end();
 }
 
 #[test]

@@ -53,6 +53,12 @@ impl Batch {
         shape_of(&self.documents, self.durable_by)
     }
 
+    /// The documents of which nothing has been settled.
+    pub fn into_unsettled(self) -> Vec<Prepared> {
+        let files = self.ledger.take().files;
+        self.documents.into_iter().zip(files).filter(|(_, file)| !file.settled).map(|(document, _)| document).collect()
+    }
+
     /// What the session is to do.
     pub fn push(&self, root: Option<&Arc<HeldFolder>>, idle_limit: std::time::Duration) -> Push {
         let file = |document: &Prepared| (document.path.clone(), document.stamp);

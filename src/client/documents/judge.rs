@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use super::batch::Batch;
+use super::meanwhile::Settled;
 use super::prepared::Prepared;
 use super::report::{Attempt, AttemptEnd, FailedDocument, StoredDocument, Verdicts};
 use crate::client::capabilities::Proof;
@@ -34,6 +35,10 @@ enum Verdict {
 pub(super) fn judge(batch: &Batch, end: &SessionEnd<'_>) -> Verdicts {
     let mut verdicts = Verdicts::default();
     for (document, report) in batch.documents.iter().zip(batch.ledger.take().files) {
+        if report.settled {
+            verdicts.written.insert(document.folder().to_vec());
+            continue;
+        }
         let verdict = match (end.verdict(document, &report), end.unclean()) {
             // There is nobody else whom the complaint could be about.
             (Verdict::Open, Some(outcome)) if batch.documents.len() == 1 => {
@@ -57,6 +62,24 @@ pub(super) fn judge(batch: &Batch, end: &SessionEnd<'_>) -> Verdicts {
         }
     }
     verdicts
+}
+
+/// Settles those documents of a batch, while it runs, that a report proves to be stored. `lasts` says by what they were made
+/// to last, if they were.
+pub(super) fn settle(batch: &Batch, files: &[(usize, FileReport)], lasts: Option<DurableBy>) -> Settled {
+    let (mut settled, end) = (Settled::default(), SessionEnd { proof: Proof::Acknowledgements, outcome: None });
+    for (tag, report) in files {
+        let Some(document) = batch.documents.get(*tag) else { continue };
+        let verdict = end.verdict(document, report);
+        if let Verdict::Proved(level) = verdict {
+            let level = lasts.map_or(level, |_| level.max(Level::Durable));
+            let attempt = attempt(report, document, &verdict, &end);
+            settled.attempts.extend(attempt.map(|attempt| Attempt { durable_by: lasts, ..attempt }));
+            settled.stored.push(stored(document, level, report.sha256));
+            batch.ledger.settle(*tag);
+        }
+    }
+    settled
 }
 
 fn stored(document: &Prepared, level: Level, sha256: Option<[u8; 32]>) -> StoredDocument {
@@ -105,7 +128,7 @@ impl Verdicts {
         let of_nas = |failed: &FailedDocument| failed.error.kind().concerns_nas();
         let full = |failed: &FailedDocument| matches!(failed.error.kind(), ErrorKind::DiskFull | ErrorKind::ReadOnly);
         // A folder below may refuse for reasons of its own, and documents of other folders must not wait for that.
-        let takes_nothing = self.stored.is_empty()
+        let takes_nothing = self.written.is_empty()
             && self.open.is_empty()
             && self.failed.iter().all(of_nas)
             && self.refusing.contains_key(&b""[..]);

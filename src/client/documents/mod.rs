@@ -2,7 +2,7 @@
 //!
 //! A [`Naming`] (by a `layout`) gives documents of a database their names. A [`Prepared`] document is one whose file was looked at. A [`DocumentSender`] sends prepared ones batch by batch:
 //! `limits` cuts the batch, `apart` keeps out of it what the NAS takes for the same file, `batch` makes sessions of it, `judge` says what each session proved about each document,
-//! `prove` has the NAS make it last. `send` is all of that in one call.
+//! `prove` has the NAS make it last, `meanwhile` does both while it runs. `send` is all of that in one call.
 //!
 //! Guarantees: a document counts as stored only if its file stayed the same and the NAS proved it at the level that is
 //! told; two documents never land on one name, nor on two that are one file there; what was proved is told whatever happens next.
@@ -13,6 +13,7 @@ mod events;
 mod judge;
 pub(crate) mod layout;
 mod limits;
+mod meanwhile;
 mod names;
 mod naming;
 mod prepared;
@@ -23,6 +24,7 @@ mod sender;
 
 pub use self::events::{DocumentEvent, DocumentMonitor, RecordedEvent, RecordingMonitor, Unmonitored};
 pub use self::layout::DocumentFacts;
+pub use self::meanwhile::Settled;
 pub use self::names::refuse_clashes;
 #[cfg(feature = "service")]
 pub(crate) use self::names::{awaits_neighbour, name_clash};

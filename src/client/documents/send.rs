@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
+
 use super::events::{DocumentEvent, DocumentMonitor};
 use super::names;
 use super::prepared::{OutgoingDocument, Prepared, open_upload_dir};
@@ -140,7 +142,17 @@ impl Client {
                 stop.as_mut().await;
                 Cancelled::Interrupted
             };
-            let report = sender.send_batch(self, batch, monitor, cancel).await;
+            let (tell, mut settled) = mpsc::unbounded_channel();
+            let mut sending = pin!(sender.send_batch(self, batch, monitor, cancel, &tell));
+            let report = loop {
+                tokio::select! {
+                    report = &mut sending => break report,
+                    Some(settled) = settled.recv() => outcomes.store(settled.stored),
+                }
+            };
+            while let Ok(settled) = settled.try_recv() {
+                outcomes.store(settled.stored);
+            }
             let BatchReport { stored, failed, again, connection_lost, stopped, .. } = report;
             outcomes.store(stored);
             outcomes.fail(failed);

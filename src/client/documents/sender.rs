@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 
 use super::apart;
@@ -14,6 +15,7 @@ use super::batch::{Batch, distribute, shape_of};
 use super::events::DocumentMonitor;
 use super::judge::{self, SessionEnd};
 use super::limits::{self, BatchLimits};
+use super::meanwhile::Settled;
 use super::names;
 use super::prepared::Prepared;
 use super::report::{BatchReport, FailedDocument, Heard, Verdicts};
@@ -65,7 +67,7 @@ pub struct DocumentSender {
     limits: BatchLimits,
     low_room_said: bool,
     /// Whether the NAS has answered a command beside rsync, so that words of a command line reach rsync as they are.
-    runs_commands: bool,
+    pub(super) runs_commands: bool,
     /// Sessions in a row that were refused although dry runs with the same options were not.
     odd_refusals: u32,
     /// What was known when somebody last asked for news.
@@ -162,13 +164,15 @@ impl DocumentSender {
         Ok((batch, too_large))
     }
 
-    /// Sends a batch to its end, or until `cancel` is ready: what was acknowledged until then is told in any case.
+    /// Sends a batch to its end, or until `cancel` is ready: what was acknowledged until then is told in any case. What is
+    /// proved while it runs is given to `tell`, and is in no report.
     pub async fn send_batch(
         &mut self,
         client: &Client,
         documents: Vec<Prepared>,
         monitor: &Arc<dyn DocumentMonitor>,
         cancel: impl Future<Output = Cancelled>,
+        tell: &UnboundedSender<Settled>,
     ) -> BatchReport {
         let began = Instant::now();
         self.capabilities.forget_other_servers(client.ssh().server_version());
@@ -188,7 +192,7 @@ impl DocumentSender {
                 Ok(None) => {
                     let way = DurableBy::File;
                     let (sessions, cancelled) =
-                        self.run_sessions(client, documents, way, monitor, cancel, &mut report).await;
+                        self.run_sessions(client, documents, way, monitor, cancel, tell, &mut report).await;
                     break (sessions, cancelled, None);
                 }
                 Err(error) => {
@@ -199,7 +203,7 @@ impl DocumentSender {
             };
             let (again, way) = (documents.clone(), DurableBy::Batch);
             tokio::select! {
-                (sessions, cancelled) = self.run_sessions(client, again, way, monitor, cancel.as_mut(), &mut report) => {
+                (sessions, cancelled) = self.run_sessions(client, again, way, monitor, cancel.as_mut(), tell, &mut report) => {
                     break (sessions, cancelled, Some(one_flush));
                 }
                 // The flush is what they wait for, and they are what it waits for.
@@ -253,39 +257,45 @@ impl DocumentSender {
         durable_by: DurableBy,
         monitor: &Arc<dyn DocumentMonitor>,
         cancel: impl Future<Output = Cancelled>,
+        tell: &UnboundedSender<Settled>,
         report: &mut BatchReport,
     ) -> (Vec<(Batch, Option<Result<Outcome>>)>, Option<Cancelled>) {
-        let (mut sessions, mut running) = (Vec::new(), JoinSet::new());
+        let (mut batches, mut running) = (Vec::new(), JoinSet::new());
         let shares = distribute(documents, usize::from(self.settings.jobs));
         let beside_others = shares.len() > 1;
         for share in shares {
             let batch = Batch::new(share, self.capabilities.clone(), durable_by, beside_others, monitor);
             let options = batch.asked.options(batch.shape());
             let push = batch.push(self.settings.root.as_ref(), client.idle_limit());
-            let (client, destination, slot) = (client.clone(), destination_of(&self.settings.folder), sessions.len());
+            let (client, destination, slot) = (client.clone(), destination_of(&self.settings.folder), batches.len());
             running.spawn(async move { (slot, client.session(&destination, &options, push).await) });
-            sessions.push((batch, None));
+            batches.push(batch);
         }
-        let mut cancel = pin!(cancel);
-        let cancelled = loop {
-            tokio::select! {
-                joined = running.join_next() => match joined {
-                    Some(Ok((slot, outcome))) => sessions[slot].1 = Some(outcome),
-                    Some(Err(error)) => report.stop(
-                        NasSyncError::new(ErrorKind::Internal, "a session stopped unexpectedly").with_source(error),
-                    ),
-                    None => break None,
-                },
-                cancelled = &mut cancel => {
-                    if cancelled == Cancelled::Interrupted {
-                        report.stop(interrupted());
+        let mut outcomes: Vec<Option<Result<Outcome>>> = batches.iter().map(|_| None).collect();
+        let cancelled = {
+            let (mut cancel, mut settling) =
+                (pin!(cancel), pin!(self.settle_meanwhile(client, &batches, durable_by, tell)));
+            loop {
+                tokio::select! {
+                    joined = running.join_next() => match joined {
+                        Some(Ok((slot, outcome))) => outcomes[slot] = Some(outcome),
+                        Some(Err(error)) => report.stop(
+                            NasSyncError::new(ErrorKind::Internal, "a session stopped unexpectedly").with_source(error),
+                        ),
+                        None => break None,
+                    },
+                    cancelled = &mut cancel => {
+                        if cancelled == Cancelled::Interrupted {
+                            report.stop(interrupted());
+                        }
+                        running.shutdown().await;
+                        break Some(cancelled);
                     }
-                    running.shutdown().await;
-                    break Some(cancelled);
+                    never = &mut settling => match never {},
                 }
             }
         };
-        (sessions, cancelled)
+        (batches.into_iter().zip(outcomes).collect(), cancelled)
     }
 
     /// A wrapper that cleans the words of a command may also clean away what keeps rsync from making the folder. So where
@@ -331,7 +341,7 @@ impl DocumentSender {
             _ => false,
         };
         if goes_in_another_way {
-            let again = batch.documents;
+            let again = batch.into_unsettled();
             return Judged { verdicts: Verdicts::default(), asked, folders, again, documents: Vec::new() };
         }
         let jammed = outcome.as_ref().is_some_and(|outcome| outcome.jammed);

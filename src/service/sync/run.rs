@@ -1,10 +1,11 @@
 //! The run itself: the one place that decides what happens next.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::finish;
 use super::plan::{self, Plan};
@@ -13,7 +14,7 @@ use super::state::{Asked, Context, Done, Others, Request, State};
 use super::stopping::{Stopping, asked_to};
 use crate::client::Client;
 use crate::client::documents::{
-    BatchReport, Cancelled, DocumentMonitor, DocumentSender, Naming, Prepared, SendSettings, interrupted,
+    BatchReport, Cancelled, DocumentMonitor, DocumentSender, Naming, Prepared, SendSettings, Settled, interrupted,
 };
 use crate::error::{ErrorKind, Healing, Result};
 use crate::id::DocumentId;
@@ -111,8 +112,8 @@ async fn drain(
             }
             Claim::Nothing => break,
         };
-        let mut guard = LeaseGuard::new(context.store.clone(), fence);
-        let sent = send(context, state, sender, connection, &mut guard, rows).await;
+        let guard = LeaseGuard::new(context.store.clone(), fence);
+        let sent = send(context, state, sender, connection, &guard, rows).await;
         let given_back = guard.give_back().await;
         sent?;
         given_back?;
@@ -154,7 +155,7 @@ async fn send(
     state: &mut State,
     sender: &mut DocumentSender,
     connection: &mut NasConnection,
-    guard: &mut LeaseGuard,
+    guard: &LeaseGuard,
     rows: Vec<Result<Document, BadRow>>,
 ) -> Result<()> {
     let Plan { prepared: mut waiting, refused } = plan::make(context, rows).await?;
@@ -179,7 +180,7 @@ async fn send(
         };
         record::record(context, state, guard, Outcomes::failures(too_large.into_iter().map(Into::into).collect()))
             .await?;
-        let report = sender.send_batch(&client, batch, &context.monitor, cancelled(context, guard)).await;
+        let report = send_batch(context, state, sender, &client, guard, batch).await;
         record::remember_refusals(context, state, sender).await?;
         let again = settle(context, state, guard, report).await?;
         waiting.splice(0..0, again);
@@ -187,6 +188,41 @@ async fn send(
     }
     state.asked.again(waiting.into_iter().map(|document| document.id));
     Ok(())
+}
+
+/// Sends a batch. What is proved while it runs is recorded at once; what could not be, such as in a database that is locked for
+/// a while, is in the report with the rest.
+async fn send_batch(
+    context: &Context,
+    state: &mut State,
+    sender: &mut DocumentSender,
+    client: &Client,
+    guard: &LeaseGuard,
+    batch: Vec<Prepared>,
+) -> BatchReport {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let cancel = cancelled(context, guard.lost());
+    let mut sending = pin!(sender.send_batch(client, batch, &context.monitor, cancel, &tell));
+    let mut unrecorded = Settled::default();
+    let mut report = loop {
+        tokio::select! {
+            report = &mut sending => break report,
+            Some(settled) = told.recv() => {
+                unrecorded.add(settled);
+                let Settled { stored, attempts } = unrecorded.clone();
+                match record::record(context, state, guard, Outcomes { stored, attempts, failed: Vec::new() }).await {
+                    Ok(()) => unrecorded = Settled::default(),
+                    Err(error) => tracing::debug!(%error, "what is proved so far is recorded later"),
+                }
+            }
+        }
+    };
+    while let Ok(settled) = told.try_recv() {
+        unrecorded.add(settled);
+    }
+    report.stored.extend(unrecorded.stored);
+    report.attempts.extend(unrecorded.attempts);
+    report
 }
 
 /// Takes in what became of a batch. Gives the documents that go again.
@@ -209,10 +245,10 @@ async fn settle(
 }
 
 /// Returns when the batch that is being sent has to end at once.
-async fn cancelled(context: &Context, guard: &mut LeaseGuard) -> Cancelled {
+async fn cancelled(context: &Context, lost: impl Future<Output = ()>) -> Cancelled {
     tokio::select! {
         () = asked_to(context.stopping.clone(), Stopping::Now) => Cancelled::Interrupted,
-        () = guard.lost() => Cancelled::TakenOver,
+        () = lost => Cancelled::TakenOver,
     }
 }
 
