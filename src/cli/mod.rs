@@ -55,7 +55,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
 fn documents(command: DocumentsCommand, talk: Talk, flags: Flags) -> ExitCode {
     let console = Console::new(talk.json, talk.quiet);
     start_log(&console, talk.verbose.saturating_add(u8::from(command.is_service() && !talk.quiet)));
-    let work = async |signals| command.run(flags, talk, &console, signals).await;
+    let work = async |signals| Box::pin(command.run(flags, talk, &console, signals)).await;
     let code = in_runtime(work).unwrap_or_else(|error| {
         console.error(&error);
         console.object(&json::failed(&error));

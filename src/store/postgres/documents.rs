@@ -328,21 +328,27 @@ fn insert(
     let mut ids = Vec::with_capacity(files.len());
     // synced_to_nas is given although it has a default in our own table: in others often only Python has it.
     for file in files {
-        let mut names = String::from("user_id, file_path, synced_to_nas");
-        let mut marks = String::from("$1::{U}, $2, FALSE");
+        let mut names = vec!["user_id", "file_path", "synced_to_nas"];
+        let mut marks = vec!["$1::{U}".to_owned(), "$2".to_owned(), "FALSE".to_owned()];
         let mut values = vec![Value::text(user), Value::text(file.file_path.to_string_lossy())];
         if schema.kind("original_name").is_some() {
             values.push(Value::maybe_text(file.original_name.as_ref()));
-            names.push_str(", original_name");
-            marks.push_str(&format!(", ${}", values.len()));
+            names.push("original_name");
+            marks.push(format!("${}", values.len()));
         }
         if let Some(kind) = schema.kind("created_at") {
             values.push(Value::text(if is_time(kind) { zoned(at) } else { timestamp::format(at) }));
-            names.push_str(", created_at");
-            marks.push_str(&format!(", {}", schema.time_parameter("created_at", values.len())));
+            names.push("created_at");
+            marks.push(schema.time_parameter("created_at", values.len()));
         }
-        let row =
-            tx.one(&format!("INSERT INTO {{documents}} ({names}) VALUES ({marks}) RETURNING id::text"), &values)?;
+        let row = tx.one(
+            &format!(
+                "INSERT INTO {{documents}} ({}) VALUES ({}) RETURNING id::text",
+                names.join(", "),
+                marks.join(", ")
+            ),
+            &values,
+        )?;
         ids.push(id_in(schema, &row, 0)?);
     }
     Ok(ids)

@@ -58,6 +58,7 @@ impl PostgresStore {
 
     /// What is remembered about a document; an empty history when nothing is.
     pub fn history(&mut self, id: DocumentId) -> Result<History> {
+        let ids = [id];
         self.read("read what is recorded in", |tx, schema| {
             let last = micros("s.last_attempt_at");
             let sql = format!(
@@ -66,7 +67,7 @@ impl PostgresStore {
                  FROM {{nas_sync_documents}} s JOIN {{documents}} d ON d.id = s.document_id
                  WHERE s.document_id = ANY($1::text[]::{{T}}[]) AND {{same}}"
             );
-            let row = tx.first(&sql, &[documents::id_list(schema, [&id])])?;
+            let row = tx.first(&sql, &[documents::id_list(schema, &ids)])?;
             row.map_or_else(|| Ok(History::default()), |row| read_history(&row))
         })
     }

@@ -134,10 +134,11 @@ fn claimable(schema: &Schema, selection: &Selection, due: &Due, values: &mut Vec
         values.push(Value::time(*now));
         values.push(Value::time(*now + LONGEST_WAIT));
         let (now, longest) = (values.len() - 1, values.len());
-        sql.push_str(&format!(
+        let due = format!(
             " AND (s.document_id IS NULL OR NOT (s.failed_for_good OR (s.next_attempt_at IS NOT NULL
                AND s.next_attempt_at > ${now}::timestamptz AND s.next_attempt_at <= ${longest}::timestamptz)))"
-        ));
+        );
+        sql.push_str(&due);
     }
     sql
 }
