@@ -30,7 +30,7 @@ MATURIN := $(BUILT)/maturin-$(MATURIN_VERSION)/bin/maturin
 NEEDED := rsync:rsync sshd:openssh-server ssh-keygen:openssh-client ps:procps cc:build-essential script:bsdutils \
     mkfs.ext4:e2fsprogs setpriv:util-linux unshare:util-linux mount:mount perl:perl-base cmp:diffutils \
     fish:fish tcsh:tcsh busybox:busybox useradd:passwd dropbear:dropbear-bin lowntfs-3g:ntfs-3g \
-    pg_ctlcluster:postgresql psql:postgresql-client pgbouncer:pgbouncer openssl:openssl
+    pg_ctlcluster:postgresql psql:postgresql-client pgbouncer:pgbouncer openssl:openssl chromium:chromium
 
 .PHONY: help test demo static wheel bench fmt lint doc ci clean deps rust
 
@@ -68,6 +68,7 @@ lint: rust ## Check formatting and lints, as the build machine does
 	$(CARGO) clippy --lib --no-default-features --features sqlite,watch -- -D warnings
 	$(CARGO) clippy --lib --no-default-features --features postgres,watch -- -D warnings
 	$(CARGO) clippy -p nas-sync-python --features extension-module -- -D warnings
+	$(CARGO) clippy --lib --no-default-features --features api,sqlite -- -D warnings
 
 doc: rust ## Build the documentation of the library
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps

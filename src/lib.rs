@@ -104,8 +104,9 @@
 //! # Keys and settings
 //!
 //! A [`ClientConfig`] holds an [`SshConfig`]: an [`Identity`], what to do about an [`UnknownHostKey`], a [`HostKeyPin`],
-//! [`LegacyAlgorithms`], a [`CipherList`], and where the NAS asks for more than a password, a [`Person`] who answers each [`LoginQuestion`]. [`Settings`] say the same in a simpler way ([`KeySource`], [`Secret`]) and are read
-//! from [`Flags`] and an [`Environment`].
+//! [`LegacyAlgorithms`], a [`CipherList`], and where the NAS asks for more than a password, a [`Person`] who answers each
+//! [`LoginQuestion`]. [`Settings`] say the same in a simpler way ([`KeySource`], [`Secret`]) and are read from [`Flags`] and an
+//! [`Environment`]. A [`Listen`] says where something is served.
 //!
 //! # Errors
 //!
@@ -115,14 +116,14 @@
 //! # Watching
 //!
 //! With the feature `watch`, [`NasSyncService::watch`] syncs what becomes pending until it is stopped: [`WatchOptions`],
-//! [`NewFiles`], [`WatchSummary`]. It keeps a health file ([`default_health_file`]), and [`check_health`] says whether it is
+//! [`NewFiles`], [`WatchSummary`]. With the feature `api`, `NasSyncService::serve` does so beside an HTTP API and a page. It keeps a health file ([`default_health_file`]), and [`check_health`] says whether it is
 //! well: a [`Checkup`] with the last [`Beat`], which may be [`MAX_HEALTH_AGE`] old.
 //!
 //! # Features
 //!
-//! `sqlite` and `postgres` (default) are the service with either database or both, `watch` its loop, `cli` (default) the
-//! program; `serde` lets reports, errors and keys be serialized, as the objects that `--json` prints. Without features only
-//! the client is there.
+//! `sqlite` and `postgres` (default) are the service with either database or both, `watch` its loop, `api` the loop over HTTP,
+//! `cli` (default) the program; `serde` lets reports, errors and keys be serialized, as the objects that `--json` prints. Without
+//! features only the client is there.
 //!
 //! # How it is built
 //!
@@ -131,7 +132,8 @@
 //!
 //! | floor | module | what it is |
 //! | --- | --- | --- |
-//! | 8 | `cli` | the command line: words become calls, events become text, bars or JSON |
+//! | 9 | `cli` | the command line: words become calls, events become text, bars or JSON |
+//! | 8 | `api` | the loop over HTTP: routes, metrics, a page |
 //! | 7 | `watch`, `json` | the loop that keeps syncing; results as JSON |
 //! | 6 | `service` | documents in, outcomes out: plan, send, prove, record |
 //! | 5 | `client` | one login, no database: pushes, documents, questions to the NAS |
@@ -142,6 +144,8 @@
 //! | 1 | `wire` | pure: bytes to values and back |
 //! | 0 | `delta`, `database`, `error`, `folding`, `id`, `text`, `secret`, `proof`, `blocking`, `process`, `small_file` | what everybody uses |
 
+#[cfg(feature = "api")]
+mod api;
 mod blocking;
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -178,7 +182,7 @@ pub use client::documents::{
     RecordingMonitor, SendDocuments, StoredDocument, Unmonitored,
 };
 pub use client::{Client, ClientConfig, ConnectionReport, Files, PushReport, PushRequest, PushStats, push_over};
-pub use config::{ConfigStatus, Environment, Flags, KeySource, Settings};
+pub use config::{ConfigStatus, Environment, Flags, KeySource, Listen, Settings};
 pub use database::{Database, PostgresUrl, TableName};
 pub use delta::StrongAlgorithm;
 pub use error::{ErrorKind, Healing, NasSyncError, Party, Result};

@@ -108,8 +108,9 @@ impl From<ConfigArgs> for Flags {
             durability: args.durability,
             retries: args.retries,
             jobs: args.jobs,
-            // Only `watch` serves metrics, and has the flag.
+            // Only `watch` and `serve` have these.
             metrics: None,
+            listen: None,
         }
     }
 }

@@ -10,6 +10,7 @@
 
 mod dot_env;
 mod environment;
+mod listen;
 mod origin;
 mod settings;
 mod table;
@@ -18,6 +19,7 @@ mod tests;
 mod values;
 
 pub use self::environment::Environment;
+pub use self::listen::Listen;
 pub use self::settings::{ConfigStatus, Flags, KeySource, Settings};
 #[cfg(feature = "cli")]
 pub use self::values::whole_seconds;

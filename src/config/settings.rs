@@ -9,11 +9,12 @@ use crate::error::Result;
 use crate::proof::Level;
 
 use super::environment::{self, Environment};
+use super::listen::{self, Listen};
 use super::origin::Found;
 use super::table::{
-    ACCEPT_NEW_HOST_KEY, CONNECT_TIMEOUT, DB, DURABILITY, FILE_TIMEOUT, HOST, HOST_KEY, JOBS, KEY, KEY_FILE,
-    KEY_PASSPHRASE, KNOWN_HOSTS, LAYOUT, LEGACY_SSH, METRICS_ADDR, PASSWORD, PATH, PORT, RETRIES, RSYNC_PATH, Setting,
-    TABLE, UPLOAD_DIR, USER,
+    ACCEPT_NEW_HOST_KEY, API_ADDR, API_HOSTS, API_TOKEN, CONNECT_TIMEOUT, DB, DURABILITY, FILE_TIMEOUT, HOST, HOST_KEY,
+    JOBS, KEY, KEY_FILE, KEY_PASSPHRASE, KNOWN_HOSTS, LAYOUT, LEGACY_SSH, METRICS_ADDR, PASSWORD, PATH, PORT, RETRIES,
+    RSYNC_PATH, Setting, TABLE, UPLOAD_DIR, USER,
 };
 use super::values;
 use crate::database::{Database, PostgresUrl};
@@ -61,6 +62,8 @@ pub struct Flags {
     pub jobs: Option<OsString>,
     /// `--metrics`
     pub metrics: Option<OsString>,
+    /// `--listen`
+    pub listen: Option<OsString>,
 }
 
 /// Where the private key comes from.
@@ -121,6 +124,12 @@ pub struct Settings {
     pub jobs: u16,
     /// Where `watch` serves its metrics.
     pub metrics_addr: Option<SocketAddr>,
+    /// Where `serve` listens.
+    pub api_addr: Listen,
+    /// What a request to `serve` has to show.
+    pub api_token: Option<Secret>,
+    /// Names by which `serve` is reached, beside those that no foreigner can take.
+    pub api_hosts: Vec<String>,
 }
 
 /// What `nas-sync config` says. Holds no secret.
@@ -231,6 +240,9 @@ impl Settings {
             retries: 5,
             jobs: 1,
             metrics_addr: None,
+            api_addr: Listen::Address(SocketAddr::from(([127, 0, 0, 1], 8730))),
+            api_token: None,
+            api_hosts: Vec::new(),
         }
     }
 
@@ -272,6 +284,11 @@ impl Settings {
             retries: or(find(RETRIES, &flags.retries)?, default.retries, |value| values::number(value, 0..=1_000))?,
             jobs: or(find(JOBS, &flags.jobs)?, default.jobs, |value| values::number(value, 1..=64))?,
             metrics_addr: find(METRICS_ADDR, &flags.metrics)?.as_ref().map(values::socket_address).transpose()?,
+            api_addr: or(find(API_ADDR, &flags.listen)?, default.api_addr, |value| {
+                listen::parse(value, environment.home())
+            })?,
+            api_token: unflagged(API_TOKEN)?.map(values::secret).transpose()?,
+            api_hosts: or(unflagged(API_HOSTS)?, default.api_hosts, values::host_names)?,
         })
     }
 

@@ -41,9 +41,12 @@ pub(super) const DURABILITY: Setting = setting("NAS_DURABILITY", "--durability")
 pub(super) const RETRIES: Setting = setting("NAS_RETRIES", "--retries");
 pub(super) const JOBS: Setting = setting("NAS_JOBS", "--jobs");
 pub(super) const METRICS_ADDR: Setting = setting("NAS_METRICS_ADDR", "--metrics");
+pub(super) const API_ADDR: Setting = setting("NAS_API_ADDR", "--listen");
+pub(super) const API_TOKEN: Setting = Setting { variable: "NAS_API_TOKEN", flag: None };
+pub(super) const API_HOSTS: Setting = Setting { variable: "NAS_API_HOSTS", flag: None };
 
 /// All of them.
-pub(super) const SETTINGS: [Setting; 23] = [
+pub(super) const SETTINGS: [Setting; 26] = [
     HOST,
     USER,
     PATH,
@@ -67,6 +70,9 @@ pub(super) const SETTINGS: [Setting; 23] = [
     RETRIES,
     JOBS,
     METRICS_ADDR,
+    API_ADDR,
+    API_TOKEN,
+    API_HOSTS,
 ];
 
 /// What a login needs, and nothing about which NAS: all that `push` takes from the environment.
@@ -84,7 +90,7 @@ pub(super) const OF_A_LOGIN: [Setting; 10] = [
 ];
 
 /// What must not be seen by others.
-pub(super) const SECRETS: [Setting; 3] = [KEY, KEY_PASSPHRASE, PASSWORD];
+pub(super) const SECRETS: [Setting; 4] = [KEY, KEY_PASSPHRASE, PASSWORD, API_TOKEN];
 
 /// Whether this is the name of a setting, or of one with `_FILE` behind it.
 pub(super) fn is_known(name: &str) -> bool {

@@ -68,6 +68,9 @@ fn defaults_are_the_contracts() {
             retries: 5,
             jobs: 1,
             metrics_addr: None,
+            api_addr: Listen::Address("127.0.0.1:8730".parse().unwrap()),
+            api_token: None,
+            api_hosts: Vec::new(),
         }
     );
 }
@@ -96,6 +99,9 @@ fn every_variable_is_read() {
         ("NAS_RETRIES", "0"),
         ("NAS_JOBS", "4"),
         ("NAS_METRICS_ADDR", "127.0.0.1:9100"),
+        ("NAS_API_ADDR", "unix:~/api.sock"),
+        ("NAS_API_TOKEN", "a token"),
+        ("NAS_API_HOSTS", "docs.example.org, Other"),
     ])
     .unwrap();
     assert_eq!(
@@ -122,6 +128,9 @@ fn every_variable_is_read() {
             retries: 0,
             jobs: 4,
             metrics_addr: Some("127.0.0.1:9100".parse().unwrap()),
+            api_addr: Listen::Unix("/home/me/api.sock".into()),
+            api_token: Some(Secret::new("a token".to_owned())),
+            api_hosts: vec!["docs.example.org".to_owned(), "other".to_owned()],
         }
     );
 }
@@ -156,6 +165,7 @@ fn every_flag_beats_its_variable() {
         retries: Some(flag("1")),
         jobs: Some(flag("1")),
         metrics: Some(flag("[::1]:1")),
+        listen: Some(flag("[::1]:1")),
     };
     let settings = resolve(&flags, &broken, "").unwrap();
     let shown = format!("{settings:?}");
@@ -213,6 +223,9 @@ fn wrong_values_name_their_place_and_what_is_accepted() {
         ("NAS_HOST_KEY", "MD5:00:11", "SHA256: and 43 characters"),
         ("NAS_HOST_KEY", "SHA256:short", "SHA256: and 43 characters"),
         ("NAS_METRICS_ADDR", "9100", "an IP address and a port"),
+        ("NAS_API_ADDR", "8730", "an IP address and a port"),
+        ("NAS_API_ADDR", "unix:", "unix: and a path"),
+        ("NAS_API_HOSTS", "docs.example.org:443", "without ports"),
     ] {
         let message = usage(with(&[(variable, wrong)]));
         assert!(message.starts_with(&format!("{variable} is ")) && message.contains(accepted), "{message}");

@@ -195,6 +195,17 @@ pub(super) fn socket_address(found: &Found) -> Result<SocketAddr> {
     })
 }
 
+/// Names of hosts, with commas between them; in lower case, without ports.
+pub(super) fn host_names(found: &Found) -> Result<Vec<String>> {
+    let is_name = |name: &str| {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
+    };
+    let list = checked(found, "names of hosts without ports, with commas between them", |text| {
+        text.split(',').all(|name| is_name(name.trim()))
+    })?;
+    Ok(list.split(',').map(|name| name.trim().to_ascii_lowercase()).collect())
+}
+
 /// A secret; what is wrong with it is said without showing it. One in a file stays there.
 pub(super) fn secret(mut found: Found) -> Result<Secret> {
     if let Some(file) = found.file.take() {

@@ -79,6 +79,10 @@ kinds! {
     Usage = "usage", User, Usage, Permanent, 1,
         "The command or one of its values is not understood.",
         "See `nas-sync --help`, or `--help` of the command.";
+    /// A request that may not be made of the API.
+    NotAllowed = "not_allowed", User, Usage, Permanent, 1,
+        "The request does not show the token of this API, or it comes from a web page of another origin.",
+        "Send the token of NAS_API_TOKEN as `Authorization: Bearer TOKEN`; behind a proxy, name its host in NAS_API_HOSTS.";
     /// Something required is not configured.
     NotConfigured = "not_configured", User, Usage, Permanent, 1,
         "A required setting is missing or empty.",

@@ -1,6 +1,8 @@
 //! The objects of `--json`, and what the feature `serde` writes for a report. Their keys are a promise: more may come, none
 //! may change.
 
+#[cfg(feature = "api")]
+mod answers;
 #[cfg(feature = "cli")]
 mod commands;
 mod documents;
@@ -26,17 +28,19 @@ use crate::proof::{DurableBy, Level};
 use crate::store::Failure;
 use crate::text;
 
+#[cfg(feature = "api")]
+pub use self::answers::{config, resend, status, test, test_failed};
 #[cfg(feature = "cli")]
-pub use self::commands::{
-    add, config, failed, index, push_failed, resend, status, sync_failed, sync_of, test, test_failed,
-};
+pub use self::commands::{add, failed, index, push_failed, sync_failed, sync_of};
 #[cfg(feature = "cli")]
 pub use self::documents::{TriedDocuments, answer, senseless};
 #[cfg(feature = "cli")]
 pub use self::progress::object as progress;
 pub use self::progress::{ProgressEvent, ProgressMonitor};
 #[cfg(feature = "cli")]
-pub use self::service::{list, retry, verify};
+pub use self::service::verify;
+#[cfg(feature = "api")]
+pub use self::service::{list, retry, sync, time};
 #[cfg(feature = "cli")]
 pub use self::watch::{health, watch};
 

@@ -3,19 +3,37 @@
 use chrono::Utc;
 
 use super::NasSyncService;
+use super::connection::NasConnection;
 use crate::client::capabilities::Capabilities;
 use crate::client::check::{ConnectionReport, check};
+#[cfg(feature = "api")]
+use crate::client::nas;
 use crate::error::Result;
 use crate::proof::Refusal;
 use crate::store::{Access, Store};
 
 pub(super) async fn test(service: &NasSyncService) -> Result<ConnectionReport> {
+    let (report, mut connection) = try_out(service).await?;
+    connection.disconnect().await;
+    Ok(report)
+}
+
+#[cfg(feature = "api")]
+pub(super) async fn test_with_room(service: &NasSyncService) -> Result<(ConnectionReport, Option<nas::Space>)> {
+    let (report, mut connection) = try_out(service).await?;
+    let client = connection.client().await?;
+    let room = nas::free_space(&client, service.nas_path()?).await;
+    connection.disconnect().await;
+    Ok((report, room))
+}
+
+/// Gives the login back over which everything was tried.
+async fn try_out(service: &NasSyncService) -> Result<(ConnectionReport, NasConnection)> {
     let mut connection = service.connection()?;
     let client = connection.client().await?;
     let (report, capabilities) = check(&client, service.settings()).await?;
     remember(service, connection.target(), capabilities).await;
-    connection.disconnect().await;
-    Ok(report)
+    Ok((report, connection))
 }
 
 /// What was learnt saves the next sync from asking; where there is no database yet, it asks.

@@ -24,12 +24,16 @@ use self::sync::{Others, Request, Stopping};
 use self::verify::{VerifyReport, VerifyRequest};
 use crate::blocking;
 use crate::client::documents::{DocumentMonitor, FailedDocument, Unmonitored, open_upload_dir};
+#[cfg(feature = "api")]
+use crate::client::nas::Space;
 use crate::client::{ClientConfig, ConnectionReport};
 use crate::config::{ConfigStatus, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
 use crate::proof::Level;
 use crate::store::{Access, ListRequest, Listing, NewDocument, Pause, Queue, Retried, Selection, Store, SyncStats};
+#[cfg(feature = "api")]
+use crate::text;
 use crate::tree::{HeldFolder, SourceFile};
 
 /// Syncs the documents of one database with one NAS.
@@ -131,6 +135,20 @@ impl NasSyncService {
     /// temporary file and throws it away. Nothing stays behind.
     pub async fn test_connection(&self) -> Result<ConnectionReport> {
         connection_check::test(self).await
+    }
+
+    /// As [`NasSyncService::test_connection`], and how much room there is, where the NAS says it.
+    #[cfg(feature = "api")]
+    pub(crate) async fn test_with_room(&self) -> Result<(ConnectionReport, Option<Space>)> {
+        connection_check::test_with_room(self).await
+    }
+
+    /// What a test that succeeded proves, in one sentence.
+    #[cfg(feature = "api")]
+    pub(crate) fn connected(&self) -> String {
+        let show = |value: &Option<String>| text::escape(value.as_deref().unwrap_or_default());
+        let (host, user, path) = (&self.settings.host, &self.settings.user, &self.settings.path);
+        format!("connected to {} as {}; {} is writable", show(host), show(user), show(path))
     }
 
     /// Registers files as pending documents of a user. Every path must be a readable regular file: all are registered,
@@ -298,7 +316,7 @@ impl NasSyncService {
     }
 
     /// Whether the database can be used. One that is not there yet is no fault, nor is one that somebody holds.
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "api")]
     pub(crate) async fn check_database(&self) -> Result<()> {
         if !self.settings.db.exists() {
             return Ok(());

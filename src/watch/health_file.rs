@@ -52,7 +52,8 @@ pub enum State {
 }
 
 impl State {
-    pub(super) fn as_str(&self) -> &'static str {
+    /// Its name in the health file and in JSON.
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Idle => "idle",

@@ -1,35 +1,36 @@
 //! Syncing until stopped, and how others learn that it goes well.
 //!
-//! `run_loop` is the loop and `poller` its look at the database; `scan` finds new files below the upload folder. `status` holds
-//! what the health file (`health`) and the metrics (`metrics`, over `http`) say.
+//! `run_loop` is the loop, `poller` its look at the database, `barrier` what keeps it from sending and `orders` what others ask
+//! it for; `scan` finds new files below the upload folder. `status` holds what the health file (`health_file`) says, and the
+//! figures (`metrics`).
 //!
 //! Guarantees: new pending documents are sent soon after they stop coming; the NAS is not connected to while nothing is
 //! due, and logged out of when nothing has been for a while; a login that was refused is tried again after long waits, at
 //! most four times an hour. Never: an error of the NAS, of a document or of the database ends it; it goes on by itself some
 //! day, and only a changed host key is waited for until somebody has seen to it.
 
+mod barrier;
 mod ground;
 pub mod health_file;
-mod http;
 mod log_on_change;
 pub mod metrics;
+pub mod orders;
 mod poller;
 mod run_loop;
 pub mod scan;
 pub mod status;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use self::health_file::{HealthFile, State};
+use self::orders::{Follower, OneMonitor, OrderBook, Orders};
 use self::run_loop::{Course, WatchLoop};
 use self::scan::{Scan, ScanConfig, scan_once};
 use self::status::WatchStatus;
@@ -61,8 +62,39 @@ pub struct WatchOptions {
     pub grace: Duration,
     /// Where the health file is; `None`: none is written.
     pub health_file: Option<PathBuf>,
-    /// Where the metrics are served; `None`: nowhere.
-    pub metrics: Option<SocketAddr>,
+}
+
+impl Default for WatchOptions {
+    /// Everyone's documents; no new files are looked for, and no health file is written. Looks at everything each minute, waits
+    /// for two quiet seconds, and gives a batch ten to end.
+    fn default() -> Self {
+        Self {
+            user: None,
+            new_files: NewFiles::Ignored,
+            interval: Duration::from_secs(60),
+            quiet: Duration::from_secs(2),
+            grace: Duration::from_secs(10),
+            health_file: None,
+        }
+    }
+}
+
+/// What others may see of a loop and ask it for.
+#[derive(Debug)]
+pub struct Attended {
+    /// How it is.
+    pub status: Arc<WatchStatus>,
+    /// What it is asked for.
+    pub orders: OrderBook,
+    /// Whether it finds out how much room the NAS has.
+    pub asks_for_room: bool,
+}
+
+impl Attended {
+    /// A loop that is only looked at.
+    pub fn alone(status: Arc<WatchStatus>) -> Self {
+        Self { status, orders: Orders::new().1, asks_for_room: false }
+    }
 }
 
 /// What a watch did.
@@ -98,12 +130,26 @@ impl NasSyncService {
         monitor: Arc<dyn DocumentMonitor>,
         stop: impl Future<Output = ()>,
     ) -> Result<WatchSummary> {
+        let attended = Attended::alone(Arc::default());
+        self.watch_attended(options, attended, Arc::new(OneMonitor(monitor)), stop).await
+    }
+
+    /// As [`NasSyncService::watch`], while others look at it and ask it for runs.
+    pub(crate) async fn watch_attended(
+        &self,
+        options: WatchOptions,
+        attended: Attended,
+        follower: Arc<dyn Follower>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<WatchSummary> {
         let began = Instant::now();
-        let Attendance { status, health, listener, connection, scan } = Attendance::new(self, &options).await?;
+        let Surroundings { status, health, connection, scan } =
+            Surroundings::new(self, &options, attended.status).await?;
         let scan = scan.map(Scan::start).transpose()?;
         let mut stop = pin!(stop);
-        let mut run_loop = WatchLoop::new(self, course(&options), connection, monitor, Arc::clone(&status));
-        attended(&status, health, listener, run_loop.until(&mut stop)).await;
+        let course = Course { asks_for_room: attended.asks_for_room, ..course(&options) };
+        let mut run_loop = WatchLoop::new(self, course, connection, follower, Arc::clone(&status), attended.orders);
+        surrounded(&status, health, run_loop.until(&mut stop)).await;
         drop(scan);
         Ok(status.summary(began.elapsed()))
     }
@@ -116,9 +162,21 @@ impl NasSyncService {
         monitor: Arc<dyn DocumentMonitor>,
         stop: impl Future<Output = ()>,
     ) -> Result<SyncSummary> {
-        let Attendance { status, health, listener, connection, scan } = Attendance::new(self, &options).await?;
+        self.watch_once_attended(options, Arc::default(), monitor, stop).await
+    }
+
+    /// As [`NasSyncService::watch_once`], while others look at it.
+    pub(crate) async fn watch_once_attended(
+        &self,
+        options: WatchOptions,
+        status: Arc<WatchStatus>,
+        monitor: Arc<dyn DocumentMonitor>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<SyncSummary> {
+        let Surroundings { status, health, connection, scan } = Surroundings::new(self, &options, status).await?;
         let mut stop = pin!(stop);
-        let mut run_loop = WatchLoop::new(self, course(&options), connection, monitor, Arc::clone(&status));
+        let (follower, orders) = (Arc::new(OneMonitor(monitor)), Orders::new().1);
+        let mut run_loop = WatchLoop::new(self, course(&options), connection, follower, Arc::clone(&status), orders);
         let work = async {
             if let Some(scan) = scan {
                 let (enough, patience) = (Arc::new(AtomicBool::new(false)), options.quiet * PATIENCE);
@@ -133,58 +191,40 @@ impl NasSyncService {
             }
             run_loop.once(&mut stop).await
         };
-        attended(&status, health, listener, work).await
+        surrounded(&status, health, work).await
     }
 }
 
 /// What surrounds the loop.
-struct Attendance {
+struct Surroundings {
     status: Arc<WatchStatus>,
     health: Option<HealthFile>,
-    listener: Option<TcpListener>,
     connection: NasConnection,
     scan: Option<ScanConfig>,
 }
 
-impl Attendance {
-    async fn new(service: &NasSyncService, options: &WatchOptions) -> Result<Self> {
+impl Surroundings {
+    async fn new(service: &NasSyncService, options: &WatchOptions, status: Arc<WatchStatus>) -> Result<Self> {
         let connection = service.connection()?;
         let scan = match options.new_files {
             NewFiles::Ignored => None,
             NewFiles::Registered => Some(scan_config(service, options)?),
         };
-        let listener = match options.metrics {
-            Some(address) => {
-                let listener = status::listen(address).await?;
-                tracing::info!("metrics are served on http://{address}/metrics");
-                Some(listener)
-            }
-            None => None,
-        };
-        let status = Arc::new(WatchStatus::default());
         // An alert on the last success should not begin anew with each start.
         if let Ok(stats) = service.stats(options.user.clone()).await
             && let Some(last) = stats.last_sync
         {
             status.set_last_success(last);
         }
-        Ok(Self { status, health: options.health_file.clone().map(HealthFile::new), listener, connection, scan })
+        Ok(Self { status, health: options.health_file.clone().map(HealthFile::new), connection, scan })
     }
 }
 
-/// Does work while the health file and the metrics are kept up, and says at the end that it is over.
-async fn attended<T>(
-    status: &Arc<WatchStatus>,
-    health: Option<HealthFile>,
-    listener: Option<TcpListener>,
-    work: impl Future<Output = T>,
-) -> T {
+/// Does work while the health file is kept up, and says at the end that it is over.
+async fn surrounded<T>(status: &Arc<WatchStatus>, health: Option<HealthFile>, work: impl Future<Output = T>) -> T {
     let mut around = JoinSet::new();
     if let Some(file) = health.clone() {
         around.spawn(Arc::clone(status).keep_health_file(file));
-    }
-    if let Some(listener) = listener {
-        around.spawn(Arc::clone(status).serve(listener));
     }
     let result = work.await;
     around.shutdown().await;
@@ -199,7 +239,7 @@ async fn attended<T>(
 
 fn course(options: &WatchOptions) -> Course {
     let selection = options.user.clone().map_or_else(Selection::all, Selection::of_user);
-    Course { selection, interval: options.interval, quiet: options.quiet, grace: options.grace }
+    Course { selection, interval: options.interval, quiet: options.quiet, grace: options.grace, asks_for_room: false }
 }
 
 fn scan_config(service: &NasSyncService, options: &WatchOptions) -> Result<ScanConfig> {

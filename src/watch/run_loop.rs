@@ -13,19 +13,21 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::barrier::{Next, bar, is_caused_here, is_locked_out, kind_of, needs_a_person, shown};
 use super::ground::Ground;
 use super::health_file::State;
 use super::log_on_change::LogOnChange;
+use super::orders::{Follower, OrderBook};
 use super::poller::{Look, QueuePoller, View};
 use super::status::WatchStatus;
-use crate::client::documents::DocumentMonitor;
-use crate::error::{ErrorKind, Healing, NasSyncError, Party, Result};
+use crate::client::nas;
+use crate::error::{ErrorKind, Healing, NasSyncError, Result};
 use crate::id::DocumentId;
 use crate::service::backoff;
 use crate::service::connection::NasConnection;
 use crate::service::sync::{self, Others, Request, Stopping};
 use crate::service::{NasSyncService, SyncSummary};
-use crate::store::{LONGEST_WAIT, MOST_REFUSED_LOGINS, Pause, REFUSED_LOGINS_WITHIN, Selection};
+use crate::store::{Pause, Selection};
 use crate::text;
 
 /// How often the database is glanced at.
@@ -45,13 +47,16 @@ pub(super) struct Course {
     pub interval: Duration,
     pub quiet: Duration,
     pub grace: Duration,
+    /// Whether somebody wants to know how much room the NAS has.
+    pub asks_for_room: bool,
 }
 
 /// The state of the loop.
 pub(super) struct WatchLoop<'s> {
     service: &'s NasSyncService,
-    monitor: Arc<dyn DocumentMonitor>,
+    follower: Arc<dyn Follower>,
     status: Arc<WatchStatus>,
+    orders: OrderBook,
     course: Course,
     connection: NasConnection,
     poller: QueuePoller,
@@ -91,15 +96,6 @@ enum Obstacle {
     Puzzle(Instant, u64),
 }
 
-/// What to do next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
-    Rest,
-    Paused(DateTime<Utc>),
-    Blocked(ErrorKind),
-    Send,
-}
-
 /// Why a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Went {
@@ -112,15 +108,17 @@ impl<'s> WatchLoop<'s> {
         service: &'s NasSyncService,
         course: Course,
         connection: NasConnection,
-        monitor: Arc<dyn DocumentMonitor>,
+        follower: Arc<dyn Follower>,
         status: Arc<WatchStatus>,
+        orders: OrderBook,
     ) -> Self {
         let db = service.settings().db.clone();
         let poller = QueuePoller::new(db, course.selection.clone(), connection.target(), course.interval);
         Self {
             service,
-            monitor,
+            follower,
             status,
+            orders,
             course,
             connection,
             poller,
@@ -146,6 +144,12 @@ impl<'s> WatchLoop<'s> {
         self.told = self.tries();
         self.tell_of_a_pause();
         loop {
+            if let Some(selection) = self.orders.next() {
+                if self.fulfil(selection, stop).await == Went::Stopped {
+                    break;
+                }
+                continue;
+            }
             self.look_at_the_ground();
             let next = self.next(Instant::now(), Utc::now());
             if next == Next::Send {
@@ -167,6 +171,7 @@ impl<'s> WatchLoop<'s> {
             }
             tokio::select! {
                 () = sleep(POLL) => self.look(Look::Glance).await,
+                () = self.orders.arrival() => {}
                 () = &mut *stop => break,
             }
         }
@@ -178,7 +183,8 @@ impl<'s> WatchLoop<'s> {
     pub async fn once(&mut self, stop: &mut (impl Future<Output = ()> + Unpin)) -> Result<SyncSummary> {
         self.look(Look::Close).await;
         self.told = self.tries();
-        let (summary, _) = self.run(Others::WaitFor, stop).await;
+        let request = Request { selection: self.course.selection.clone(), others: Others::WaitFor };
+        let (summary, _) = self.run(request, stop).await;
         self.disconnect().await;
         self.look(Look::Close).await;
         if let Ok(summary) = &summary {
@@ -268,7 +274,8 @@ impl<'s> WatchLoop<'s> {
         }
         self.probe = Instant::now() + PROBE;
         self.ground.note().await;
-        let (result, went) = self.run(Others::Leave, stop).await;
+        let request = Request { selection: self.course.selection.clone(), others: Others::Leave };
+        let (result, went) = self.run(request, stop).await;
         self.worked = Instant::now();
         self.lifted = None;
         self.arrivals = None;
@@ -297,19 +304,78 @@ impl<'s> WatchLoop<'s> {
         went
     }
 
-    /// A run, during which the figures are kept up.
+    /// A run that somebody asked for. It goes although the NAS is left alone for now, but not where that may lock the
+    /// account.
+    async fn fulfil(&mut self, selection: Selection, stop: &mut (impl Future<Output = ()> + Unpin)) -> Went {
+        self.look(Look::Close).await;
+        if let Some(pause) = self.view.pause.as_ref().filter(|pause| kind_of(pause) == ErrorKind::LoginRefused)
+            && is_locked_out(&self.view.refused_logins, Utc::now())
+        {
+            let error = NasSyncError::new(ErrorKind::LoginRefused, &pause.failure.text);
+            self.orders.answer(&selection, &Err(error));
+            return Went::On;
+        }
+        self.status.set_state(State::Syncing);
+        self.ground.note().await;
+        let (result, went) = self.run(Request { selection, others: Others::Leave }, stop).await;
+        self.worked = Instant::now();
+        self.look(Look::Close).await;
+        let error = match result {
+            Ok(summary) => {
+                self.count(&summary);
+                if summary.stopped.is_none() && summary.synced > 0 {
+                    (self.failures, self.obstacle) = (0, Obstacle::None);
+                }
+                summary.stopped
+            }
+            Err(error) => Some(error),
+        };
+        self.tell_failures();
+        if let (Some(error), Went::On) = (error, went) {
+            self.meet(&error);
+        }
+        went
+    }
+
+    /// A run from its beginning to the answers of those who asked for just that meanwhile.
     async fn run(
         &mut self,
-        others: Others,
+        request: Request,
+        stop: &mut (impl Future<Output = ()> + Unpin),
+    ) -> (Result<SyncSummary>, Went) {
+        let selection = request.selection.clone();
+        let (result, went) = self.follow(request, stop).await;
+        self.follower.ends(&result);
+        self.orders.answer(&selection, &result);
+        self.ask_for_room().await;
+        (result, went)
+    }
+
+    /// How much room is left, asked over a login that is there.
+    async fn ask_for_room(&mut self) {
+        if !self.course.asks_for_room || !self.connection.is_up() {
+            return;
+        }
+        if let (Ok(folder), Ok(client)) = (self.service.nas_path(), self.connection.client().await) {
+            // One that does not answer any more is left without.
+            let room = timeout(GOODBYE, nas::free_space(&client, folder)).await;
+            self.status.set_room(room.unwrap_or_default());
+        }
+    }
+
+    /// A run, during which the figures are kept up and orders are taken.
+    async fn follow(
+        &mut self,
+        request: Request,
         stop: &mut (impl Future<Output = ()> + Unpin),
     ) -> (Result<SyncSummary>, Went) {
         let (ask, stopping) = watch::channel(Stopping::No);
-        let Self { service, monitor, status, course, connection, poller, .. } = self;
-        let request = Request { selection: course.selection.clone(), others };
-        let mut run = Box::pin(sync::run(service, connection, request, Arc::clone(monitor), stopping));
+        let Self { service, follower, status, course, connection, poller, orders, .. } = self;
+        let mut run = Box::pin(sync::run(service, connection, request, follower.begins(), stopping));
         tokio::select! {
             result = &mut run => return (result, Went::On),
             () = keep_figures(poller, status) => {}
+            () = orders.collect() => {}
             () = &mut *stop => {}
         }
         tracing::info!("asked to stop: what is being sent may take {} s to end", course.grace.as_secs());
@@ -423,64 +489,6 @@ impl Arrivals {
     fn are_over(&self, now: Instant, quiet: Duration) -> bool {
         now >= (self.last + quiet).min(self.first + quiet * MOST_QUIETS)
     }
-}
-
-/// What a recorded pause means, and refused logins, which count also where the pause does not bind.
-fn bar(
-    pause: Option<&Pause>,
-    lifted: Option<&Pause>,
-    refused_logins: &[DateTime<Utc>],
-    time: DateTime<Utc>,
-) -> Option<Next> {
-    let pause = pause?;
-    let kind = kind_of(pause);
-    if kind == ErrorKind::LoginRefused {
-        let count = |at: &&DateTime<Utc>| (time - **at).abs() < REFUSED_LOGINS_WITHIN;
-        if refused_logins.iter().filter(count).count() >= MOST_REFUSED_LOGINS {
-            return Some(Next::Blocked(kind));
-        }
-    }
-    if lifted == Some(pause) {
-        return None;
-    }
-    match pause.until {
-        // A database that was in a bad way is simply tried again.
-        _ if kind.party() == Party::Database => None,
-        None => Some(Next::Blocked(kind)),
-        // A longer pause than there can be: the clock was put back.
-        Some(until) if until <= time || until > time + LONGEST_WAIT => None,
-        // It goes on by itself, but somebody should see to it, and a health check should say so.
-        Some(_) if needs_a_person(kind) => Some(Next::Blocked(kind)),
-        Some(until) => Some(Next::Paused(until)),
-    }
-}
-
-fn kind_of(pause: &Pause) -> ErrorKind {
-    ErrorKind::from_name(&pause.failure.kind).unwrap_or(ErrorKind::RemoteFailed)
-}
-
-/// Whether a person has to see to what is tried again nevertheless.
-fn needs_a_person(kind: ErrorKind) -> bool {
-    kind == ErrorKind::DatabaseUnusable || kind.concerns_this_machine() || kind.healing() == Healing::Permanent
-}
-
-/// Whether a change on this machine may put it right: another key file, a line in known_hosts, a folder that is mounted.
-fn is_caused_here(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::KeyUnusable
-            | ErrorKind::KnownHostsUnusable
-            | ErrorKind::HostKeyUnknown
-            | ErrorKind::HostKeyChanged
-            | ErrorKind::HostKeyRevoked
-            | ErrorKind::LoginRefused
-            | ErrorKind::UploadsUnavailable
-            | ErrorKind::Usage
-    )
-}
-
-fn shown(time: DateTime<Utc>) -> impl std::fmt::Display {
-    time.format("%Y-%m-%d %H:%M:%S UTC")
 }
 
 fn delta(wait: Duration) -> TimeDelta {

@@ -1,23 +1,20 @@
-//! Where the loop writes down how it is, and where the health file, the metrics and the health page read it.
+//! Where the loop writes down how it is, and where the health file, the metrics and the API read it.
 //!
-//! Guarantees: all of them say the same; a health file or an address that cannot be used is told and never ends the
-//! work.
+//! Guarantees: all of them say the same; a health file that cannot be used is told and never ends the work.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::WatchSummary;
 use super::health_file::{BEAT, HealthFile, Report, State};
-use super::http::{self, Answer, Status};
-use super::metrics::{self, Backlog, Figures};
+use super::metrics::{Backlog, Figures};
 use crate::blocking;
-use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::client::nas::Space;
+use crate::error::{NasSyncError, Result};
 
 /// The state of one `watch`.
 #[derive(Debug)]
@@ -30,13 +27,14 @@ pub struct WatchStatus {
 struct Shown {
     report: Report,
     figures: Figures,
+    room: Option<Space>,
 }
 
 impl Default for WatchStatus {
     fn default() -> Self {
         let report = Report { state: State::Starting, last_success: None, last_error: None };
         let figures = Figures { up: true, ..Figures::default() };
-        Self { shown: Mutex::new(Shown { report, figures }), changed: Notify::new() }
+        Self { shown: Mutex::new(Shown { report, figures, room: None }), changed: Notify::new() }
     }
 }
 
@@ -122,25 +120,22 @@ impl WatchStatus {
         blocking::run(move || file.write(&report)).await
     }
 
-    /// Answers `GET /metrics` and `GET /health`. Runs until it is dropped.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
-        http::serve(listener, Arc::new(move |path: &str| self.page(path))).await;
+    /// How much room the NAS has; what is not known leaves what was.
+    pub fn set_room(&self, room: Option<Space>) {
+        let mut shown = self.lock();
+        shown.room = room.or(shown.room);
     }
 
-    fn page(&self, path: &str) -> Answer {
-        let shown = self.lock();
-        match (path, &shown.report.state) {
-            ("/metrics", _) => {
-                let body = shown.figures.text(Utc::now());
-                Answer { status: Status::Ok, media_type: metrics::MEDIA_TYPE, body }
-            }
-            ("/health", State::Blocked(kind)) => {
-                let message = shown.report.last_error.as_ref().map_or("", NasSyncError::message);
-                Answer::plain(Status::Unavailable, format!("blocked by {kind}: {message}\n"))
-            }
-            ("/health", state) => Answer::plain(Status::Ok, format!("{}\n", state.as_str())),
-            _ => Answer::plain(Status::NotFound, "there are /metrics and /health\n"),
-        }
+    /// How much room the NAS had when it was asked last.
+    #[cfg(feature = "api")]
+    pub fn room(&self) -> Option<Space> {
+        self.lock().room
+    }
+
+    /// The figures at this moment.
+    #[cfg(any(feature = "api", test))]
+    pub fn figures(&self) -> Figures {
+        self.lock().figures.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Shown> {
@@ -149,43 +144,28 @@ impl WatchStatus {
     }
 }
 
-/// Opens the address of the metrics. Fails with `Usage`, for it was asked for and cannot be had.
-pub async fn listen(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
-        NasSyncError::new(ErrorKind::Usage, format!("cannot serve metrics on {address}: {error}"))
-            .with_solution("Correct NAS_METRICS_ADDR or --metrics, or leave it away.")
-            .with_source(error)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
-    fn all_readers_see_the_same() {
+    fn what_is_told_is_counted() {
         let status = WatchStatus::default();
         status.set_state(State::Idle);
         status.set_backlog(Backlog { pending: 3, ..Backlog::default() });
         status.count_synced(2);
         status.set_last_success(Utc::now());
         status.count_bytes(100);
-        assert_eq!(status.page("/health"), Answer::plain(Status::Ok, "idle\n"));
-        let metrics = status.page("/metrics").body;
-        for line in
-            ["nas_sync_up 1", "nas_sync_paused 0", "nas_sync_pending_documents 3", "nas_sync_sent_bytes_total 100"]
-        {
-            assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
-        }
-        status.count_failure(NasSyncError::new(ErrorKind::LoginRefused, "no\nway"));
+        let figures = status.figures();
+        assert!(figures.up && !figures.paused && figures.last_success.is_some());
+        assert_eq!((figures.backlog.pending, figures.synced, figures.sent_bytes), (3, 2, 100));
+        status.count_failure(NasSyncError::new(ErrorKind::LoginRefused, "no"));
         status.set_state(State::Blocked(ErrorKind::LoginRefused));
-        let page = status.page("/health");
-        assert_eq!(page, Answer::plain(Status::Unavailable, "blocked by login_refused: no\\nway\n"));
-        let metrics = status.page("/metrics").body;
-        for line in ["nas_sync_up 0", "nas_sync_paused 1", "nas_sync_failures_total{kind=\"login_refused\"} 1"] {
-            assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
-        }
-        assert_eq!(status.page("/").status, Status::NotFound);
+        assert_eq!(status.report().state, State::Blocked(ErrorKind::LoginRefused));
+        let figures = status.figures();
+        assert!(!figures.up && figures.paused);
+        assert_eq!(figures.failures[&ErrorKind::LoginRefused], 1);
     }
 
     #[tokio::test]
@@ -209,12 +189,5 @@ mod tests {
             () = Arc::clone(&status).keep_health_file(HealthFile::new(path.clone())) => panic!("it ended"),
             seen = timeout(BEAT / 2, changes) => seen.expect("no beat is waited for"),
         }
-    }
-
-    #[tokio::test]
-    async fn an_address_that_is_taken_is_an_error_of_usage() {
-        let first = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let error = listen(first.local_addr().unwrap()).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Usage);
     }
 }

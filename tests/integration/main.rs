@@ -5,6 +5,7 @@
 )]
 
 mod abilities;
+mod api;
 mod backend;
 mod cli;
 mod documents;

@@ -13,6 +13,7 @@ mod list;
 mod resend;
 mod retry;
 mod send;
+mod serve;
 mod status;
 mod sync;
 mod test;
@@ -96,6 +97,8 @@ pub enum DocumentsCommand {
     Verify(verify::Verify),
     /// Sync what is pending and what becomes so, until stopped
     Watch(watch::Watch),
+    /// Do what `watch` does, and serve an HTTP API, metrics and a page for people
+    Serve(serve::Serve),
     /// Add an index over the pending rows to a table of somebody else's, for large tables
     Index,
     /// Say whether `watch` is well, for a container's health check: ends with 0 or 1
@@ -118,13 +121,16 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
 impl DocumentsCommand {
     /// Whether it runs until it is stopped. What a service does is worth a log line without being asked.
     pub fn is_service(&self) -> bool {
-        matches!(self, Self::Watch(_))
+        matches!(self, Self::Watch(_) | Self::Serve(_))
     }
 
     /// Runs the command to its exit status.
     pub async fn run(self, mut flags: Flags, talk: Talk, console: &Console, signals: Signals) -> u8 {
-        if let Self::Watch(watch) = &self {
-            watch.add_to(&mut flags);
+        // Of the flags of the configuration these are of one command alone.
+        match &self {
+            Self::Watch(watch) => flags.metrics.clone_from(&watch.metrics),
+            Self::Serve(serve) => flags.listen.clone_from(&serve.listen),
+            _ => {}
         }
         let failed = self.failure();
         let settings = self.settings(&flags, console);
@@ -162,7 +168,8 @@ impl DocumentsCommand {
             Self::Verify(verify) => verify.selection.ids(),
             Self::Status(status) => (status.user.as_ref(), &[]),
             Self::List(list) => (list.user.as_ref(), &[]),
-            Self::Watch(watch) => (watch.user.as_ref(), &[]),
+            Self::Watch(watch) => (watch.args.user.as_ref(), &[]),
+            Self::Serve(serve) => (serve.watch.user.as_ref(), &[]),
             Self::Config | Self::Test | Self::Index | Self::Health(_) | Self::Send(_) => (None, &[]),
         }
     }
@@ -193,6 +200,7 @@ impl DocumentsCommand {
             Self::Status(status) => or_signal(status.run(&service, console), signals).await,
             Self::Verify(verify) => or_signal(verify.run(&service, console), signals).await,
             Self::Watch(watch) => Box::pin(watch.run(&service, talk, console, signals)).await,
+            Self::Serve(serve) => Box::pin(serve.run(&service, console, signals)).await,
             Self::Health(health) => Ok(health.run(service.settings(), console)),
         }
     }

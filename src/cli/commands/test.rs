@@ -3,7 +3,6 @@
 use crate::cli::console::Console;
 use crate::cli::text::table;
 use crate::client::ConnectionReport;
-use crate::config::Settings;
 use crate::error::Result;
 use crate::json;
 use crate::proof::DurableBy;
@@ -13,7 +12,7 @@ use crate::text;
 /// Tests the connection, and says what was found.
 pub async fn run(service: &NasSyncService, console: &Console) -> Result<u8> {
     let report = service.test_connection().await?;
-    let message = message(service.settings());
+    let message = service.connected();
     console.line(&render(&report, &message));
     console.object(&json::test(&report, &message));
     Ok(0)
@@ -42,11 +41,4 @@ fn how(way: DurableBy, evidence: Option<&str>) -> String {
         DurableBy::File => String::from("flushing each file"),
         DurableBy::Batch => format!("one flush behind a batch ({})", evidence.unwrap_or_default()),
     }
-}
-
-/// The result in one sentence.
-fn message(settings: &Settings) -> String {
-    let show = |value: &Option<String>| text::escape(value.as_deref().unwrap_or_default());
-    let (host, user, path) = (show(&settings.host), show(&settings.user), show(&settings.path));
-    format!("connected to {host} as {user}; {path} is writable")
 }

@@ -7,22 +7,25 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::api;
 use crate::cli::args::{Talk, seconds, user};
 use crate::cli::console::Console;
 use crate::cli::progress::{Display, Show};
 use crate::cli::report;
 use crate::cli::signals::{Signals, Stop};
 use crate::client::documents::{DocumentMonitor, Unmonitored};
-use crate::config::{Flags, Settings};
+use crate::config::Settings;
 use crate::error::Result;
 use crate::id::UserId;
 use crate::json;
 use crate::service::NasSyncService;
-use crate::watch::{NewFiles, WatchOptions, health_file};
+use crate::watch::orders::OneMonitor;
+use crate::watch::status::WatchStatus;
+use crate::watch::{Attended, NewFiles, WatchOptions, health_file};
 
 /// What is watched, and how often.
 #[derive(Debug, Args)]
-pub struct Watch {
+pub struct WatchArgs {
     /// Only the documents of this user
     #[arg(long, value_name = "ID", allow_negative_numbers = true, value_parser = user)]
     pub(super) user: Option<UserId>,
@@ -38,19 +41,27 @@ pub struct Watch {
     /// How long a batch that is being sent may go on after SIGTERM
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = seconds::<0, 3600>)]
     grace: u64,
-    /// Look and sync once, then end like `sync`
-    #[arg(long)]
-    once: bool,
     /// File to write for `health` [default: the database's name and .health]
     #[arg(long, value_name = "FILE")]
     health_file: Option<PathBuf>,
-    /// Address and port to serve Prometheus metrics on, as /metrics, and /health [env: NAS_METRICS_ADDR]
-    #[arg(long, value_name = "ADDRESS")]
-    metrics: Option<OsString>,
 }
 
-impl Watch {
-    fn options(self, settings: &Settings) -> WatchOptions {
+/// What is watched, and for how long.
+#[derive(Debug, Args)]
+pub struct Watch {
+    #[command(flatten)]
+    pub(super) args: WatchArgs,
+    /// Look and sync once, then end like `sync`
+    #[arg(long)]
+    once: bool,
+    /// Address and port to serve Prometheus metrics on, as /metrics, and /health [env: NAS_METRICS_ADDR]
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<OsString>,
+}
+
+impl WatchArgs {
+    /// The options that they mean.
+    pub fn options(self, settings: &Settings) -> WatchOptions {
         WatchOptions {
             user: self.user,
             new_files: if self.scan { NewFiles::Registered } else { NewFiles::Ignored },
@@ -58,27 +69,43 @@ impl Watch {
             quiet: Duration::from_secs(self.quiet_period),
             grace: Duration::from_secs(self.grace),
             health_file: Some(self.health_file.unwrap_or_else(|| health_file::default_health_file(&settings.db))),
-            metrics: settings.metrics_addr,
         }
     }
+}
 
-    /// Of the flags of the configuration one is this command's alone.
-    pub fn add_to(&self, flags: &mut Flags) {
-        flags.metrics.clone_from(&self.metrics);
-    }
-
+impl Watch {
     /// Watches, and ends with 0, or with the status of the signal that stopped it. With `--once` it ends like `sync`.
     pub async fn run(self, service: &NasSyncService, talk: Talk, console: &Console, signals: Signals) -> Result<u8> {
-        let once = self.once;
-        let options = self.options(service.settings());
+        let (settings, status) = (service.settings(), Arc::new(WatchStatus::default()));
+        let options = self.args.options(settings);
         let (stop, stopped) = signals.into_stop();
-        if once {
+        if self.once {
             let display = Arc::new(Display::begin(Show::None, console, talk.verbose));
-            let summary = service.watch_once(options, Arc::clone(&display) as Arc<dyn DocumentMonitor>, stop).await?;
+            let monitor = Arc::clone(&display) as Arc<dyn DocumentMonitor>;
+            let work = service.watch_once_attended(options, Arc::clone(&status), monitor, stop);
+            let summary = Box::pin(with_metrics(settings, status, work)).await?;
             return Ok(report::sync(&summary, display.documents(), stopped.get().copied(), talk.verbose, console));
         }
-        let summary = service.watch(options, Arc::new(Unmonitored), stop).await?;
+        let work = service.watch_attended(
+            options,
+            Attended::alone(Arc::clone(&status)),
+            Arc::new(OneMonitor(Arc::new(Unmonitored))),
+            stop,
+        );
+        let summary = Box::pin(with_metrics(settings, status, work)).await?;
         console.object(&json::watch(&summary));
         Ok(stopped.get().copied().map_or(0, Stop::exit_code))
+    }
+}
+
+/// Works while the metrics are served, where that is asked for.
+async fn with_metrics<T>(
+    settings: &Settings,
+    status: Arc<WatchStatus>,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    match settings.metrics_addr {
+        Some(address) => api::with_metrics(address, status, work).await,
+        None => work.await,
     }
 }

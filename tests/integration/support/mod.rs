@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 pub mod account;
+pub mod browser;
 pub mod chaos;
 pub mod cli;
 pub mod mock_ssh;

@@ -1,0 +1,128 @@
+//! Connections that say nothing, too much, or nonsense; and sockets in the file system.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener;
+use std::time::Instant;
+
+use super::{LONGEST, Place, Serve};
+use crate::support::{Cli, Site, until};
+
+#[test]
+fn whoever_asks_is_answered_at_once_however_many_say_nothing() {
+    let site = Site::new();
+    let cli = Cli::new(&site);
+    cli.add(7, &[site.upload("a.pdf", b"a")]);
+    let serve = Serve::start(&cli);
+    let mut slow: Vec<_> = (0..321).map(|_| serve.place.connect().unwrap()).collect();
+    for peer in slow.iter_mut().step_by(2) {
+        // Some have been closed already.
+        let _ = peer.write_all(b"G");
+    }
+    for _ in 0..3 {
+        assert_eq!(serve.get("/health").status, 200);
+        assert!(serve.get("/metrics").body.contains("nas_sync_up 1\n"));
+    }
+    // One that has said a letter still has its time.
+    let last = slow.last_mut().unwrap();
+    last.write_all(&serve.request("GET", "/health", &[])[1..]).unwrap();
+    let mut answer = String::new();
+    last.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    serve.stop();
+}
+
+#[test]
+fn a_head_that_does_not_end_has_its_time_and_a_connection_that_rests_too() {
+    let site = Site::new();
+    let cli = Cli::new(&site);
+    cli.add(7, &[site.upload("a.pdf", b"a")]);
+    let serve = Serve::start(&cli);
+    let started = Instant::now();
+    let mut peers: Vec<_> = (0..3).map(|_| serve.place.connect().unwrap()).collect();
+    peers[0].write_all(b"GET /health HTTP/1.1\r\nX: ").unwrap();
+    // One request, and then nothing more on that connection.
+    peers[1].write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    for peer in &mut peers {
+        let mut rest = Vec::new();
+        // It is closed, with or without a word.
+        let _ = peer.read_to_end(&mut rest);
+    }
+    assert!(started.elapsed() < LONGEST);
+    assert_eq!(serve.get("/health").status, 200);
+    serve.stop();
+}
+
+#[test]
+fn too_much_is_said_to_be_too_much() {
+    let site = Site::new();
+    let cli = Cli::new(&site);
+    cli.add(7, &[site.upload("a.pdf", b"a")]);
+    let serve = Serve::start(&cli);
+    let huge = vec![b'x'; 2_000_000];
+    let length = huge.len().to_string();
+    let request = serve.request("POST", "/sync/run", &[("Content-Length", &length)]);
+    serve.place.exchange(&[request, huge.clone()].concat()).is_problem(413, "usage");
+    let chunked = serve.request("POST", "/sync/run", &[("Transfer-Encoding", "chunked")]);
+    let chunk = [format!("{:x}\r\n", huge.len()).as_bytes(), &huge, b"\r\n0\r\n\r\n"].concat();
+    serve.place.exchange(&[chunked, chunk].concat()).is_problem(413, "usage");
+    let expecting = [("Content-Length", "99999999999"), ("Expect", "100-continue")];
+    serve.ask_with("POST", "/sync/run", &expecting).is_problem(413, "usage");
+    let long = format!("GET /health HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(100_000));
+    assert_eq!(serve.place.exchange(long.as_bytes()).status, 431);
+    let many = format!("GET /health HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(200));
+    assert_eq!(serve.place.exchange(many.as_bytes()).status, 431);
+    for garbage in
+        [&b"\x16\x03\x01\r\n\r\n"[..], b"GET\r\n\r\n", b"\xff / HTTP/1.1\r\n\r\n", b"GET /metrics SSH-2.0\r\n\r\n"]
+    {
+        assert_eq!(serve.place.exchange(garbage).status, 400, "{}", garbage.escape_ascii());
+    }
+    assert_eq!(serve.get("/health").status, 200);
+    serve.stop();
+}
+
+#[test]
+fn a_socket_in_the_file_system_is_taken_over_from_the_dead_and_from_nobody_else() {
+    let site = Site::new();
+    let cli = Cli::new(&site);
+    cli.add(7, &[site.upload("a.pdf", b"a")]);
+    let path = site.path("api.sock");
+    // Left by a process that was killed.
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    let serve = Serve::start_at(&cli, Place::Socket(path.clone()));
+    let meta = fs::metadata(&path).unwrap();
+    assert!(meta.file_type().is_socket());
+    assert_eq!(meta.permissions().mode() & 0o777, 0o660);
+    assert_eq!(serve.object("GET", "/sync/config")["configured"], true);
+    serve.ask_with("GET", "/health", &[("Host", "evil.example")]).is_problem(421, "not_allowed");
+    let flag = format!("serve --health-file other --listen unix:{}", path.display());
+    let run = cli.line(&flag);
+    assert!(run.ends(2).stderr.contains("in use"), "{}", run.all());
+    assert_eq!(serve.get("/health").status, 200, "who listens is left alone");
+    serve.stop();
+    assert!(!path.exists(), "it leaves nothing");
+    fs::write(&path, "mine").unwrap();
+    cli.line(&flag).ends(2);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+}
+
+#[test]
+fn watch_serves_its_figures_by_the_same_server_and_nothing_else() {
+    let site = Site::new();
+    let cli = Cli::new(&site);
+    cli.add(7, &[site.upload("a.pdf", b"a")]);
+    let place = Place::new();
+    let running = cli.start(&["watch", "--metrics", &place.flag()]);
+    let serve = Serve { running: Some(running), place, token: None };
+    until("it listens", LONGEST, || serve.place.connect().is_ok());
+    assert!(serve.get("/metrics").head.contains("version=0.0.4"));
+    assert!(serve.ask_with("GET", "/metrics?x=1", &[("Host", "prometheus.example")]).body.contains("nas_sync_up 1\n"));
+    assert!(serve.get("http://nas:9100/metrics").body.contains("nas_sync_up 1\n"));
+    for path in ["/", "/sync/status", "/openapi.json"] {
+        serve.get(path).is_problem(404, "usage");
+    }
+    assert_eq!(serve.post("/metrics").status, 405);
+    serve.stop();
+}
