@@ -8,6 +8,7 @@ mod abilities;
 mod api;
 mod backend;
 mod cli;
+mod deploy;
 mod documents;
 mod durability;
 mod examples;
