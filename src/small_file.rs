@@ -2,7 +2,7 @@
 //!
 //! Guarantees: never more than the bound is read, and nothing waits for ever. A pipe (`<(pass show nas)` of a shell) is read
 //! to its end as long as somebody writes to it; one whose other end stays silent is an error after [`PIPE_WAIT`]. What is
-//! read is wiped from memory when it is dropped, since it may be a secret.
+//! read is wiped from memory when it is dropped, since it may be a secret. What is written stands there whole or not at all.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read as _, Result};
@@ -52,6 +52,35 @@ pub fn read_open(file: &File, limit: usize) -> Result<Zeroizing<Vec<u8>>> {
     // Of a pipe that nobody has open at the other end all that comes is its end.
     let is_pipe = std::os::unix::fs::FileTypeExt::is_fifo(&meta.file_type());
     if bytes.is_empty() && is_pipe { Err(silent_pipe()) } else { Ok(bytes) }
+}
+
+/// Puts a file in the place of what may be there: written beside it, through to the disk, then renamed. It has this mode,
+/// and this owner and group where one is given.
+#[cfg(feature = "cli")]
+pub fn replace(path: &Path, content: &[u8], mode: u32, owner: Option<(u32, u32)>) -> Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, fchown};
+
+    let name = path.file_name().ok_or_else(|| Error::from(ErrorKind::InvalidInput))?.to_string_lossy();
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let beside = folder.join(format!(".{name}.{}", std::process::id()));
+    let write = || {
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&beside)?;
+        if let Some((user, group)) = owner {
+            fchown(&file, Some(user), Some(group))?;
+        }
+        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)?;
+        File::open(folder)?.sync_all()
+    };
+    write().inspect_err(|error| {
+        // What is in the way of another is not ours to remove.
+        if error.kind() != ErrorKind::AlreadyExists {
+            let _ = std::fs::remove_file(&beside);
+        }
+    })
 }
 
 fn silent_pipe() -> Error {

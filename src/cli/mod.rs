@@ -6,6 +6,7 @@
 mod args;
 mod commands;
 mod console;
+mod dialogue;
 mod lines;
 mod progress;
 mod report;

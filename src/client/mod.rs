@@ -1,5 +1,7 @@
 //! One login on a NAS, and what can be done over it. No database.
 
+#[cfg(feature = "cli")]
+pub(crate) mod account;
 pub(crate) mod capabilities;
 pub(crate) mod check;
 pub(crate) mod compare;

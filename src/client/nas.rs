@@ -39,6 +39,9 @@ pub(super) const MOST: usize = 64 * 1024;
 const MOST_PER_SUM: usize = 80;
 /// How long the NAS may take for what a shell does at once.
 pub(super) const SHORT_WAIT: Duration = Duration::from_secs(15);
+/// How long a script may take.
+#[cfg(feature = "cli")]
+const SCRIPT_WAIT: Duration = Duration::from_secs(60);
 /// How much of a refusal is worth showing, in bytes.
 pub(super) const SHOWN: usize = 300;
 
@@ -87,12 +90,7 @@ pub enum Sums {
 ///
 /// Fails when the connection is lost, with `Stalled` at the deadline, or with `Usage` for a path that cannot be written on a command line.
 pub async fn flush(client: &Client, path: &str, scope: Flush, limit: Duration) -> Result<Flushed> {
-    let line = match scope {
-        Flush::Folder => [b"sync ", &word(path)?[..]].concat(),
-        Flush::FileSystem => [b"sync -f ", &word(path)?[..]].concat(),
-        Flush::Everything => b"sync".to_vec(),
-    };
-    let line = [&line, format!(" && echo {FLUSHED}").as_bytes()].concat();
+    let line = flush_line(path, scope)?;
     Ok(
         match ask(client, Question { line, input: Bytes::new(), patience: Patience::Whole(limit), most: MOST }).await? {
             Answer::Refused(why) => Flushed::Refused(why),
@@ -104,10 +102,35 @@ pub async fn flush(client: &Client, path: &str, scope: Flush, limit: Duration) -
     )
 }
 
+fn flush_line(path: &str, scope: Flush) -> Result<Vec<u8>> {
+    let line = match scope {
+        Flush::Folder => [b"sync ", &word(path)?[..]].concat(),
+        Flush::FileSystem => [b"sync -f ", &word(path)?[..]].concat(),
+        Flush::Everything => b"sync".to_vec(),
+    };
+    Ok([&line, format!(" && echo {FLUSHED}").as_bytes()].concat())
+}
+
+fn folder_line(path: &str) -> Result<Vec<u8>> {
+    Ok([b"test -d ", &word(path)?[..], format!(" && echo {THERE} || echo {NOT_THERE}").as_bytes()].concat())
+}
+
+fn space_line(path: &str) -> Result<Vec<u8>> {
+    Ok([b"df -Pk ", &word(path)?[..]].concat())
+}
+
+/// The commands about one folder that change nothing in it: to flush it, to see whether it is there, and how much room it has.
+#[cfg(feature = "cli")]
+pub(super) fn harmless_lines(path: &str) -> Result<Vec<Vec<u8>>> {
+    let scopes = [Flush::Folder, Flush::FileSystem, Flush::Everything];
+    let flushes = scopes.into_iter().map(|scope| flush_line(path, scope));
+    flushes.chain([folder_line(path), space_line(path)]).collect()
+}
+
 /// Whether the destination folder is there. `None` where the NAS does not say. Fails when the connection is lost, or with
 /// `Usage` for a path that cannot be written on a command line.
-pub(super) async fn has_folder(client: &Client, path: &str) -> Result<Option<bool>> {
-    let line = [b"test -d ", &word(path)?[..], format!(" && echo {THERE} || echo {NOT_THERE}").as_bytes()].concat();
+pub(crate) async fn has_folder(client: &Client, path: &str) -> Result<Option<bool>> {
+    let line = folder_line(path)?;
     let patience = Patience::Whole(SHORT_WAIT);
     let answer = ask(client, Question { line, input: Bytes::new(), patience, most: MOST }).await?;
     let Answer::Output(said) = answer else { return Ok(None) };
@@ -130,12 +153,36 @@ pub(super) async fn remove(client: &Client, path: &str, name: &str) -> Result<bo
 
 /// How much room is left where the destination folder is. `None` where the NAS does not say.
 pub async fn free_space(client: &Client, path: &str) -> Option<Space> {
-    let line = [b"df -Pk ", &word(path).ok()?[..]].concat();
+    let line = space_line(path).ok()?;
     let patience = Patience::Whole(SHORT_WAIT);
     match ask(client, Question { line, input: Bytes::new(), patience, most: MOST }).await {
         Ok(Answer::Output(said)) if said.ended_well() => parse_df(&said.stdout),
         _ => None,
     }
+}
+
+/// Lets the NAS run a script in its own plain shell, whatever the user's login shell is. Where the
+/// NAS runs no commands it says so instead. Fails when the connection is lost, or with `Stalled`.
+#[cfg(feature = "cli")]
+pub(super) async fn run_script(client: &Client, script: String) -> Result<Script> {
+    let patience = Patience::Whole(SCRIPT_WAIT);
+    let question = Question { line: b"sh".to_vec(), input: script.into(), patience, most: MOST };
+    Ok(match ask(client, question).await? {
+        Answer::Refused(why) => Script { lines: Vec::new(), refusal: why },
+        Answer::Output(said) => {
+            let lines = said.lines().map(|line| String::from_utf8_lossy(line).into_owned()).collect();
+            Script { lines, refusal: said.refusal() }
+        }
+    })
+}
+
+/// What a script said.
+#[cfg(feature = "cli")]
+pub(super) struct Script {
+    /// Its lines. Foreign text.
+    pub lines: Vec<String>,
+    /// The first of its errors, or else of its lines; safe to print.
+    pub refusal: String,
 }
 
 /// Lets the NAS read files below the destination folder and say their SHA-256. Between two answers it may take `idle`,

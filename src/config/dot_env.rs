@@ -58,6 +58,21 @@ pub(super) fn parse(content: &[u8], variables: &LookUp) -> Result<DotEnv> {
     Ok(found)
 }
 
+/// Where the line or lines stand that give this name its value.
+#[cfg(feature = "cli")]
+pub(super) fn place_of(content: &[u8], wanted: &str) -> Option<std::ops::Range<usize>> {
+    let mark = if content.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    let mut start = mark;
+    for Record { bytes, .. } in Records::of(&content[mark..]) {
+        let end = start + bytes.len();
+        if name(bytes) == Some(wanted) {
+            return Some(start..end);
+        }
+        start = end;
+    }
+    None
+}
+
 fn variable(variables: &LookUp, name: &str) -> Option<Zeroizing<String>> {
     match variables(name)?.into_string() {
         Ok(text) => Some(Zeroizing::new(text)),

@@ -15,7 +15,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::{secret, small_file, text};
 
 /// The most that a `.env` may hold, in bytes; most of it may be another program's.
-const DOT_ENV_LIMIT: usize = 1024 * 1024;
+pub(super) const DOT_ENV_LIMIT: usize = 1024 * 1024;
 /// The beginning of names that are not settings: of the log filter, and of what our tests take.
 const NO_SETTINGS: &str = "NAS_SYNC_";
 

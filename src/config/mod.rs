@@ -9,6 +9,8 @@
 //! Never: the process environment is not changed, and nothing is opened except `.env` and `…_FILE` files.
 
 mod dot_env;
+#[cfg(feature = "cli")]
+mod env_file;
 mod environment;
 mod listen;
 mod origin;
@@ -18,6 +20,8 @@ mod table;
 mod tests;
 mod values;
 
+#[cfg(feature = "cli")]
+pub use self::env_file::EnvFile;
 pub use self::environment::Environment;
 pub use self::listen::Listen;
 pub use self::settings::{ConfigStatus, Flags, KeySource, Settings};

@@ -139,6 +139,10 @@ kinds! {
     LoginRefused = "login_refused", Nas, Nas, Permanent, 5,
         "The NAS did not accept the key, or the password, of this user. Often the public key is not in ~/.ssh/authorized_keys there, or the home folder is writable by others.",
         "Add the public key to the user's authorized_keys on the NAS (`ssh-copy-id` does it), and check NAS_USER; the folders ~ and ~/.ssh must not be writable by others.";
+    /// A login works, but no key can be let in.
+    KeyNotInstalled = "key_not_installed", Nas, Nas, Permanent, 5,
+        "The NAS does not take a key for this user: there is no home folder to put it in, or others can write where it lies.",
+        "Mend what is named above on the NAS, then run `nas-sync setup` again; where no key is taken, `nas-sync setup --keep-password` does without.";
     /// Client and server share no algorithm.
     NoCommonAlgorithm = "no_common_algorithm", Nas, Nas, Permanent, 5,
         "The SSH server offers no algorithm that is still considered safe; it is often old firmware.",

@@ -2,11 +2,15 @@
 
 use serde_json::{Value, json};
 
+use super::answers::test;
 use super::service::sync;
 use super::{error, id};
+use crate::client::ConnectionReport;
 use crate::error::NasSyncError;
 use crate::id::DocumentId;
 use crate::service::SyncSummary;
+use crate::service::setup::NasKey;
+use crate::text;
 
 /// A command that could do nothing.
 pub fn failed(cause: &NasSyncError) -> Value {
@@ -16,6 +20,24 @@ pub fn failed(cause: &NasSyncError) -> Value {
 /// `push`, when it could not start.
 pub fn push_failed(cause: &NasSyncError, exit_code: u8) -> Value {
     json!({ "exit_code": exit_code, "error": error(cause) })
+}
+
+/// `setup`
+pub fn setup(report: &ConnectionReport, message: &str, key: Option<&NasKey>, written: &[String]) -> Value {
+    let mut object = test(report, message);
+    object["key_file"] = key.and_then(|key| key.file.as_deref()).map(path).into();
+    object["public_key"] = key.map(|key| key.public.clone()).into();
+    object["written"] = written.into();
+    object
+}
+
+/// `setup --print-key`
+pub fn setup_key(key: &NasKey, line: &str) -> Value {
+    json!({ "key_file": key.file.as_deref().map(path), "public_key": key.public, "authorized_keys": line })
+}
+
+fn path(path: &std::path::Path) -> String {
+    text::escape_bytes(path.as_os_str().as_encoded_bytes())
 }
 
 /// `add`

@@ -9,6 +9,8 @@ pub(crate) mod connection;
 mod connection_check;
 pub(crate) mod lease;
 #[cfg(feature = "cli")]
+pub(crate) mod setup;
+#[cfg(feature = "cli")]
 pub(crate) mod stream;
 pub(crate) mod sync;
 pub mod verify;

@@ -43,6 +43,7 @@ mod secrets;
 mod send;
 mod servers;
 mod service;
+mod setup;
 mod soak;
 mod ssh;
 mod ssh_exec;

@@ -14,6 +14,7 @@ mod resend;
 mod retry;
 mod send;
 mod serve;
+mod setup;
 mod status;
 mod sync;
 mod test;
@@ -77,6 +78,8 @@ pub enum Command {
 pub enum DocumentsCommand {
     /// Say what is configured; ends with 2 when something required is missing, 4 when the database cannot be used
     Config,
+    /// Set a NAS up: from its address and a password to a key that logs in and a .env that works; asks what is missing
+    Setup(setup::Setup),
     /// Log in, start rsync on the NAS and prove that the destination is writable
     Test,
     /// Register files as pending documents and print their ids
@@ -135,7 +138,7 @@ impl DocumentsCommand {
         let failed = self.failure();
         let settings = self.settings(&flags, console);
         let result = match settings {
-            Ok(settings) => self.dispatch(settings, talk, console, signals).await,
+            Ok(settings) => self.dispatch(settings, flags, talk, console, signals).await,
             Err(error) => Err(error),
         };
         result.unwrap_or_else(|error| {
@@ -170,25 +173,36 @@ impl DocumentsCommand {
             Self::List(list) => (list.user.as_ref(), &[]),
             Self::Watch(watch) => (watch.args.user.as_ref(), &[]),
             Self::Serve(serve) => (serve.watch.user.as_ref(), &[]),
-            Self::Config | Self::Test | Self::Index | Self::Health(_) | Self::Send(_) => (None, &[]),
+            Self::Config | Self::Setup(_) | Self::Test | Self::Index | Self::Health(_) | Self::Send(_) => (None, &[]),
         }
     }
 
     /// What `--json` prints when the command could do nothing.
     fn failure(&self) -> fn(&NasSyncError) -> Value {
         match self {
-            Self::Test => json::test_failed,
+            Self::Test | Self::Setup(_) => json::test_failed,
             Self::Sync(_) => json::sync_failed,
             _ => json::failed,
         }
     }
 
-    async fn dispatch(self, settings: Settings, talk: Talk, console: &Console, signals: Signals) -> Result<u8> {
+    async fn dispatch(
+        self,
+        settings: Settings,
+        flags: Flags,
+        talk: Talk,
+        console: &Console,
+        signals: Signals,
+    ) -> Result<u8> {
         let (user, documents) = self.ids();
         check_ids(&settings.db, user, documents)?;
         let service = NasSyncService::new(settings);
         match self {
             Self::Config => Ok(config::run(&service, console).await),
+            Self::Setup(setup) => {
+                let settings = service.settings().clone();
+                or_signal(Box::pin(setup.run(settings, flags, console)), signals).await
+            }
             Self::Test => or_signal(test::run(&service, console), signals).await,
             Self::Add(add) => or_signal(add.run(&service, console), signals).await,
             Self::Sync(sync) => sync.run(&service, talk, console, signals).await,

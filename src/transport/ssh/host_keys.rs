@@ -94,6 +94,12 @@ impl HostKeyPolicy {
         })
     }
 
+    /// The same, for somebody who only looks: an unknown key passes, and nobody records it.
+    #[cfg(feature = "cli")]
+    pub(super) fn showing(self) -> Self {
+        Self { unknown: UnknownHostKey::Accept, record: Record::Nowhere, ..self }
+    }
+
     fn recorded(&self) -> Vec<&Entry> {
         let name = lookup_name(&self.host, self.port);
         self.known.about(&name).filter(|entry| entry.marker() == Marker::HostKey).collect()

@@ -16,6 +16,8 @@ mod key_file;
 mod key_text;
 mod known_hosts;
 mod link;
+#[cfg(feature = "cli")]
+mod new_key;
 mod password;
 mod person;
 mod places;
@@ -36,6 +38,8 @@ pub use config::{
     SYSTEM_KNOWN_HOSTS, SshConfig, UnknownHostKey, expand_home,
 };
 
+#[cfg(feature = "cli")]
+pub use new_key::{make_key, public_key};
 pub use person::{LoginQuestion, Person};
 
 use super::Exec;
@@ -80,6 +84,20 @@ impl fmt::Debug for SshClient {
             .field("end", &self.link.end())
             .finish_non_exhaustive()
     }
+}
+
+/// What a server shows before anybody logs in.
+#[cfg(feature = "cli")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownHostKey {
+    /// Its fingerprint, `SHA256:…`.
+    pub fingerprint: String,
+    /// Its type, such as `ssh-ed25519`.
+    pub key_type: String,
+    /// How the server names itself; safe to print.
+    pub server_version: String,
+    /// Whether it is pinned or recorded already.
+    pub is_known: bool,
 }
 
 /// How far a connection has come, for the words of a timeout.
@@ -134,6 +152,26 @@ impl SshClient {
             Ok(result) => result,
             Err(_) => Err(progress.timed_out(config)),
         }
+    }
+
+    /// Connects and looks at the host key, known or not; nobody logs in, and nothing is recorded. Ends within
+    /// `config.connect_timeout`. Errors as [`SshClient::connect`], without those of a login and of unknown keys.
+    #[cfg(feature = "cli")]
+    pub async fn look(config: &SshConfig) -> Result<ShownHostKey> {
+        config.check()?;
+        let progress = Progress { step: Mutex::new(Step::ReadingKeys), greeting: Arc::default() };
+        let look = async {
+            let policy = blocking(config, |config| Ok(HostKeyPolicy::load(config)?.showing())).await?;
+            let (handle, _, host_key, verdict) = exchange_keys(config, policy, &progress).await?;
+            let _ = handle.disconnect(Disconnect::ByApplication, "", "").await;
+            Ok(ShownHostKey {
+                fingerprint: host_key.fingerprint(),
+                key_type: host_key.key_type,
+                server_version: progress.greeting.server_id().unwrap_or_default(),
+                is_known: matches!(verdict, Verdict::Expected),
+            })
+        };
+        timeout(config.connect_timeout, look).await.unwrap_or_else(|_| Err(progress.timed_out(config)))
     }
 
     /// Runs a command under the user's login shell. Several may run side by side, as many as the server opens sessions
@@ -211,22 +249,7 @@ async fn establish(config: &SshConfig, progress: &Progress) -> Result<SshClient>
     let started = Instant::now();
     let (policy, credentials) =
         blocking(config, |config| Ok((HostKeyPolicy::load(config)?, key_file::load(config)?))).await?;
-    progress.reach(Step::Resolving);
-    let addresses = dial::resolve(config).await?;
-    let mut approach = Approach { config, policy: Arc::new(policy), strict: StrictKex::Assumed, seen: Vec::new() };
-    let (mut handle, link) = loop {
-        progress.reach(Step::Connecting);
-        progress.greeting.clear();
-        let stream = dial::connect(config, &addresses, &progress.greeting).await?;
-        progress.reach(Step::KeyExchange);
-        let link = Arc::new(Link::default());
-        let callbacks = Callbacks::new(Arc::clone(&link), Arc::clone(&approach.policy));
-        match client::connect_stream(Arc::new(approach.client_config()), stream, callbacks).await {
-            Ok(handle) => break (handle, link),
-            Err(failure) => approach.learn_from(failure, &progress.greeting)?,
-        }
-    };
-    let (host_key, verdict) = link.take_host_key().ok_or_else(|| link.lost("after the key exchange"))?;
+    let (mut handle, link, host_key, verdict) = exchange_keys(config, policy, progress).await?;
     if let Verdict::Learnt { file: Some(file), line } = verdict {
         blocking(config, move |_| known_hosts::append(&file, &line)).await?;
     }
@@ -243,6 +266,31 @@ async fn establish(config: &SshConfig, progress: &Progress) -> Result<SshClient>
         connect_time: started.elapsed(),
         budget: config.connect_timeout,
     })
+}
+
+/// Connects, agrees on keys, and has the policy judge the host key.
+async fn exchange_keys(
+    config: &SshConfig,
+    policy: HostKeyPolicy,
+    progress: &Progress,
+) -> Result<(Handle<Callbacks>, Arc<Link>, HostKey, Verdict)> {
+    progress.reach(Step::Resolving);
+    let addresses = dial::resolve(config).await?;
+    let mut approach = Approach { config, policy: Arc::new(policy), strict: StrictKex::Assumed, seen: Vec::new() };
+    let (handle, link) = loop {
+        progress.reach(Step::Connecting);
+        progress.greeting.clear();
+        let stream = dial::connect(config, &addresses, &progress.greeting).await?;
+        progress.reach(Step::KeyExchange);
+        let link = Arc::new(Link::default());
+        let callbacks = Callbacks::new(Arc::clone(&link), Arc::clone(&approach.policy));
+        match client::connect_stream(Arc::new(approach.client_config()), stream, callbacks).await {
+            Ok(handle) => break (handle, link),
+            Err(failure) => approach.learn_from(failure, &progress.greeting)?,
+        }
+    };
+    let (host_key, verdict) = link.take_host_key().ok_or_else(|| link.lost("after the key exchange"))?;
+    Ok((handle, link, host_key, verdict))
 }
 
 /// Runs what touches files or burns CPU off the runtime's threads.

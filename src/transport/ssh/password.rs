@@ -57,7 +57,9 @@ impl<'a> PasswordLogin<'a> {
         let password = password.clone();
         let read = move || {
             text_of(&password, "the password").map_err(|error| {
-                error.with_solution("Correct NAS_PASSWORD_FILE, or the permissions of the file that it names.")
+                error.with_solution(
+                    "Correct NAS_PASSWORD_FILE (--password-file), or the permissions of the file that it names.",
+                )
             })
         };
         Ok(Self { config, password: blocking::run(read).await?, is_given: false, tried: Vec::new() })

@@ -57,6 +57,11 @@ impl Account {
         Some(account)
     }
 
+    /// Gives it another shell, or `--home-dir`.
+    pub fn modify(&self, arguments: &[&str]) {
+        self.change("/usr/sbin/usermod", &[arguments, &[&self.name]].concat(), "");
+    }
+
     fn change(&self, program: &str, arguments: &[&str], input: &str) {
         until(program, LONGEST, || {
             let mut command = Command::new(program);

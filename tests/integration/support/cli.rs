@@ -123,8 +123,18 @@ impl Cli {
         (running, input)
     }
 
-    fn spawn<W: AsRef<OsStr>>(&self, mut command: Command, words: &[W], input: Stdio) -> Running {
+    /// What would be started, with nothing said about its input and outputs.
+    pub fn command<W: AsRef<OsStr>>(&self, words: &[W]) -> Command {
+        self.prepared(Command::new(&self.program), words)
+    }
+
+    fn prepared<W: AsRef<OsStr>>(&self, mut command: Command, words: &[W]) -> Command {
         command.args(words).env_clear().envs(&self.variables).current_dir(&self.folder);
+        command
+    }
+
+    fn spawn<W: AsRef<OsStr>>(&self, command: Command, words: &[W], input: Stdio) -> Running {
+        let mut command = self.prepared(command, words);
         command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let shown: Vec<_> = words.iter().map(|word| word.as_ref().to_string_lossy().into_owned()).collect();
         Running {

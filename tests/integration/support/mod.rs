@@ -14,6 +14,7 @@ pub mod random;
 pub mod severed;
 pub mod site;
 pub mod sshd;
+pub mod terminal;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod tracer;
 pub mod trial;

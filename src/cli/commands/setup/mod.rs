@@ -1,0 +1,298 @@
+//! `setup`: from a NAS, its address and a password to a configuration that works, step by step.
+//!
+//! Guarantees: each step says what it did; with `--yes` nothing is asked; what stands in `.env` is not replaced without
+//! asking; running it again goes on where it stopped. Never: a password is kept, printed or written anywhere.
+
+mod env;
+mod folder;
+mod login;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use self::login::Login;
+use crate::cli::console::Console;
+use crate::cli::dialogue::Dialogue;
+use crate::client::Client;
+use crate::config::{Environment, Flags, Settings};
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::json;
+use crate::secret::Secret;
+use crate::service::NasSyncService;
+use crate::service::setup::{self, NasKey};
+use crate::text;
+
+/// How to see a host key on the NAS itself.
+const WHERE_SHOWN: &str = "           The NAS shows it with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` (ecdsa, rsa for other types), in a\n           session that you trust; some show it on the page with their SSH settings.";
+
+/// How to set up.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
+pub struct Setup {
+    /// Ask nothing: NAS and folder come from flags or NAS_…, the password from --password-file, NAS_PASSWORD_FILE or
+    /// standard input, the host key by --accept-new-host-key or NAS_HOST_KEY
+    #[arg(short, long)]
+    yes: bool,
+    /// File that holds the user's password [env: NAS_PASSWORD_FILE]
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Let the key do nothing on the NAS but receive into the folder by rsync, flush it, and ask for its room
+    #[arg(long)]
+    lock_down: bool,
+    /// Make the key, print its line for authorized_keys and how to install it by hand, and end
+    #[arg(long)]
+    print_key: bool,
+    /// For a NAS that takes no keys: go on using the password in --password-file
+    #[arg(long, conflicts_with_all = ["lock_down", "print_key"])]
+    keep_password: bool,
+}
+
+/// A set-up under way.
+struct Run<'a> {
+    options: Setup,
+    flags: Flags,
+    settings: Settings,
+    console: &'a Console,
+    person: Option<Dialogue>,
+    /// The fingerprint that was accepted just now.
+    pinned: Option<String>,
+}
+
+/// Shows what is typed again, whatever ends the run.
+struct Restore(Option<Dialogue>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        if let Some(person) = &self.0 {
+            person.show();
+        }
+    }
+}
+
+impl Setup {
+    /// Runs all steps.
+    pub async fn run(self, settings: Settings, flags: Flags, console: &Console) -> Result<u8> {
+        let person = if self.yes || self.print_key { None } else { Dialogue::open() };
+        let _restore = Restore(person.clone());
+        let mut run = Run { options: self, flags, settings, console, person, pinned: None };
+        if run.options.print_key {
+            return run.print_key().await;
+        }
+        run.all().await
+    }
+}
+
+impl Run<'_> {
+    fn step(&self, name: &str, said: &str) {
+        self.console.line(&format!("{name:<11}{said}"));
+    }
+
+    async fn all(&mut self) -> Result<u8> {
+        self.complete().await?;
+        env::check(self).await?;
+        self.accept_host_key().await?;
+        let (client, key) = self.log_in().await?;
+        let outcome = self.finish(&client, key.as_ref()).await;
+        client.disconnect().await;
+        outcome
+    }
+
+    /// Everything behind a login that works.
+    async fn finish(&mut self, client: &Client, key: Option<&NasKey>) -> Result<u8> {
+        let report = folder::check(self, client).await?;
+        self.step("folder", &format!("{} is writable, best level {}", self.shown_path(), report.level.as_str()));
+        let written = env::write(self, key).await?;
+        self.step(
+            ".env",
+            &if written.is_empty() {
+                String::from("holds all this already")
+            } else {
+                format!("written: {}", written.join(", "))
+            },
+        );
+        // As every later command does it: from what is written.
+        let settings = Settings::resolve(&Flags::default(), &Environment::of_process()?)?;
+        let service = NasSyncService::new(settings);
+        let report = service.test_connection().await?;
+        self.step("test", &service.connected());
+        self.console.line(
+            "\nNext: `nas-sync add --user 1 FILE…`, then `nas-sync sync`; or `nas-sync watch`, which keeps at it.",
+        );
+        self.console.object(&json::setup(&report, &service.connected(), key, &written));
+        Ok(0)
+    }
+
+    fn shown_path(&self) -> String {
+        text::escape(self.settings.path.as_deref().unwrap_or_default())
+    }
+
+    /// Asks for what is missing, but for the folder, which is easier to choose later.
+    async fn complete(&mut self) -> Result<()> {
+        let Some(person) = self.person.clone() else {
+            let missing = self.settings.missing();
+            if missing.is_empty() {
+                return Ok(());
+            }
+            let why = if self.options.yes { "" } else { ", and there is no terminal to ask at" };
+            let error = NasSyncError::new(ErrorKind::NotConfigured, format!("missing: {}{why}", missing.join(", ")));
+            return Err(error.with_solution("Give --nas-host, --nas-user and --nas-path (or NAS_HOST, NAS_USER and NAS_PATH), with --yes and a password."));
+        };
+        while self.settings.host.is_none() {
+            let answer = person.line("Name or address of the NAS", None).await?;
+            let flags = Flags { nas_host: Some(answer.into()), ..Flags::default() };
+            self.settings.host = self.answered(&flags).and_then(|settings| settings.host);
+        }
+        while self.settings.user.is_none() {
+            let answer = person.line("User on the NAS", None).await?;
+            let flags = Flags { nas_user: Some(answer.into()), ..Flags::default() };
+            self.settings.user = self.answered(&flags).and_then(|settings| settings.user);
+        }
+        Ok(())
+    }
+
+    /// An answer as it is checked everywhere. What is wrong with it is said.
+    fn answered(&self, flags: &Flags) -> Option<Settings> {
+        let checked = Environment::new(|_: &str| None, "", None).and_then(|nothing| Settings::resolve(flags, &nothing));
+        checked.inspect_err(|error| self.console.err(error.message())).ok()
+    }
+
+    async fn accept_host_key(&mut self) -> Result<()> {
+        let shown = setup::look(&self.settings).await?;
+        let host = text::escape(self.settings.host.as_deref().unwrap_or_default());
+        self.step("NAS", &format!("{host}, port {}, answers: {}", self.settings.port, shown.server_version));
+        let named = format!("{} ({})", shown.fingerprint, shown.key_type);
+        if shown.is_known {
+            self.step("host key", &format!("{named}, known already"));
+            return Ok(());
+        }
+        if !self.settings.accept_new_host_key {
+            let Some(person) = &self.person else {
+                let message = format!("the host key of {host} is not known: {named}");
+                return Err(NasSyncError::new(ErrorKind::HostKeyUnknown, message).with_solution(format!(
+                    "Compare the fingerprint with the one the NAS shows. If it is the same, run this again with --accept-new-host-key, or with NAS_HOST_KEY={}",
+                    shown.fingerprint
+                )));
+            };
+            self.console.err(&format!("host key   {named}\n{WHERE_SHOWN}"));
+            if !person.agrees("Is it the one that the NAS shows?").await? {
+                return Err(NasSyncError::new(ErrorKind::HostKeyUnknown, "the host key was not accepted"));
+            }
+        }
+        self.step("host key", &format!("{named}, pinned"));
+        self.settings.host_key = Some(shown.fingerprint.clone());
+        self.pinned = Some(shown.fingerprint);
+        Ok(())
+    }
+
+    /// A login as every later command has it: with the key, or with the password where that is to stay.
+    async fn log_in(&mut self) -> Result<(Client, Option<NasKey>)> {
+        let login = Login { person: self.person.clone(), console: self.console };
+        let user = text::escape(self.settings.user.as_deref().unwrap_or_default());
+        if self.options.keep_password {
+            let password = self.kept_password()?;
+            let client = setup::log_in_by_password(&self.settings, password.clone(), None).await?;
+            self.settings.password = Some(password);
+            self.step("login", &format!("{user}, by password, which stays where it is"));
+            return Ok((client, None));
+        }
+        self.settings = setup::with_own_key(&self.settings);
+        let found = setup::find_key(&self.settings).await?;
+        if let Some(key) = found {
+            match setup::log_in_by_key(&self.settings).await {
+                Ok(client) => {
+                    self.step("login", &format!("{user}, by the key that is there already"));
+                    if self.options.lock_down {
+                        folder::choose(self, &client).await?;
+                        self.lock_down(&client, &key).await?;
+                    }
+                    return Ok((client, Some(key)));
+                }
+                Err(error) if error.kind() == ErrorKind::LoginRefused => {
+                    self.console
+                        .note(&format!("login      the key that is there is not let in yet: {}", error.message()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let first = login.by_password(&self.settings, self.options.password_file.as_deref()).await?;
+        self.step("login", &format!("{user}, by password"));
+        if self.options.lock_down {
+            folder::choose(self, &first).await?;
+        }
+        let key = setup::find_or_make_key(&self.settings).await?;
+        if let (Some(file), true) = (&key.file, key.is_new) {
+            self.step(
+                "key",
+                &format!(
+                    "made {} (ed25519, without a passphrase, readable by you alone)",
+                    text::escape(&file.to_string_lossy())
+                ),
+            );
+        }
+        let installed = setup::install(&first, &key, &self.settings, self.options.lock_down).await;
+        let installed = match installed {
+            Ok(installed) => installed,
+            Err(error) => {
+                first.disconnect().await;
+                return Err(error);
+            }
+        };
+        first.disconnect().await;
+        self.say_installed(&installed);
+        let client = setup::prove(&self.settings, &installed).await?;
+        self.step("login", &format!("{user}, by the key"));
+        Ok((client, Some(key)))
+    }
+
+    fn say_installed(&self, installed: &crate::client::account::Installed) {
+        for file in &installed.closed {
+            self.step("closed", &format!("{file}, to which others could write"));
+        }
+        let what = match (installed.was_there, self.options.lock_down) {
+            (true, _) => "stands already",
+            (false, true) => "put, held to the folder,",
+            (false, false) => "put, with `restrict`,",
+        };
+        self.step("key", &format!("{what} in {}/.ssh/authorized_keys on the NAS", installed.home));
+    }
+
+    /// Holds a key that is let in already to the folder.
+    async fn lock_down(&self, client: &Client, key: &NasKey) -> Result<()> {
+        match setup::install(client, key, &self.settings, true).await {
+            Ok(installed) => self.say_installed(&installed),
+            Err(error) if error.kind() == ErrorKind::ExecRefused => {
+                self.step("key", "is held to a command on the NAS already, and left as it is");
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn kept_password(&self) -> Result<Secret> {
+        let file = self.options.password_file.clone().map(std::path::absolute).transpose();
+        let file = file.map_err(|error| NasSyncError::new(ErrorKind::Usage, format!("--password-file: {error}")))?;
+        file.map(Secret::in_file).or_else(|| self.settings.password.clone()).ok_or_else(|| {
+            NasSyncError::new(ErrorKind::NotConfigured, "--keep-password needs the password in a file").with_solution(
+                "Write it into a file that only you can read (chmod 600), and name that with --password-file.",
+            )
+        })
+    }
+
+    async fn print_key(&mut self) -> Result<u8> {
+        let settings = setup::with_own_key(&Settings {
+            host: self.settings.host.clone().or_else(|| Some(String::from("nas"))),
+            user: self.settings.user.clone().or_else(|| Some(String::from("user"))),
+            ..self.settings.clone()
+        });
+        let key = setup::find_or_make_key(&settings).await?;
+        let line = format!("restrict {}", key.public);
+        let file = key.file.as_ref().map_or_else(String::new, |file| text::escape(&file.to_string_lossy()));
+        self.console.note(&format!("The key in {file} is let in by this line of ~/.ssh/authorized_keys on the NAS:"));
+        self.console.line(&line);
+        let steps = include_str!("by_hand.txt").replace("@line@", &line).replace("@file@", &file);
+        self.console.note(&format!("\n{}", steps.trim_end()));
+        self.console.object(&json::setup_key(&key, &line));
+        Ok(0)
+    }
+}

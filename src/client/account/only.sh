@@ -1,0 +1,33 @@
+# Written by `nas-sync setup --lock-down`: all that one key may do here is to let rsync receive into one folder, flush that
+# folder, and ask whether it is there and how much room it has.
+LC_ALL=C
+export LC_ALL
+refuse() {
+    echo "nas-sync: this key may do nothing else here (setup --lock-down)" >&2
+    exit 1
+}
+asked=${SSH_ORIGINAL_COMMAND-}
+case $asked in
+@harmless@) ;;
+@rsync@' --server '*)
+    words=${asked#@rsync@' --server '}
+    options=
+    for end in @destinations@; do
+        case $words in *"$end") options=${words%"$end"} ;; esac
+    done
+    [ -n "$options" ] || refuse
+    case $options in *[!A-Za-z0-9=,.\ -]*) refuse ;; esac
+    set -f
+    for word in $options; do
+        case $word in
+        --timeout=* | --checksum-choice=* | --compress-choice=* | --old-compress | --new-compress) ;;
+        --no-implied-dirs | --numeric-ids | --remove-source-files | --partial-dir | .rsync-partial | --fsync) ;;
+        --*) refuse ;;
+        -*) case ${word%%e.*} in *[!ntrcIRSzOKW-]*) refuse ;; esac ;;
+        *) refuse ;;
+        esac
+    done
+    ;;
+*) refuse ;;
+esac
+eval "$asked"

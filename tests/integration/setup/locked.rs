@@ -1,0 +1,63 @@
+//! `setup --lock-down`: the key may do what a sync needs, and nothing else.
+
+use std::fs;
+
+use nas_sync::internal::transport::ssh::{Identity, SshClient};
+
+use super::{Place, files};
+use crate::support::sshd::collect;
+use crate::support::{Account, with};
+
+#[tokio::test]
+async fn a_key_that_is_held_to_a_folder_syncs_and_can_do_nothing_else() {
+    let Some(place) = Place::new(Account::sshd_with_passwords) else { return };
+    let run = place.setup(&["--lock-down"]);
+    assert!(run.ends(0).stdout.contains("held to the folder"), "{}", run.all());
+    assert!(run.stdout.contains("best level durable"), "{}", run.all());
+    assert!(place.authorized_keys().starts_with("command=\"exec sh .ssh/nas-sync-only\",restrict "));
+    place.cli.line("test").ends(0);
+    place.a_document_arrives();
+    // A name that is taken, a file that changed, and many at once.
+    let paths: Vec<_> = (0..30).map(|number| place.site.upload(&format!("{number}/même nom.pdf"), b"x")).collect();
+    place.cli.add(7, &paths);
+    place.cli.line("sync --jobs 3").ends(0);
+    fs::write(&paths[3], "changed, and longer").unwrap();
+    place.cli.line("resend --document 5").ends(0);
+    place.cli.line("sync").ends(0);
+    let verified = place.cli.line("verify --json").ends(0).json();
+    assert_eq!(verified["equal"], 31, "{verified}");
+    assert_eq!(files(&place.folder).len(), 31);
+
+    let config = with!(place.site.sshd.config(), user: place.account.name().to_owned(), identity: Identity::Files(vec![place.here("nas_key")]));
+    let client = SshClient::connect(&config).await.unwrap();
+    for command in ["id", "cat .ssh/authorized_keys", "rsync --server --sender -r . /etc", "rsync --server -r . /tmp/"]
+    {
+        let outcome = collect(client.exec(command.as_bytes()).await.unwrap()).await;
+        assert!(outcome.stdout.is_empty(), "{command}");
+        assert!(String::from_utf8_lossy(&outcome.stderr).contains("lock-down"), "{command}");
+    }
+    client.disconnect().await;
+
+    // Again, also with the flag: it cannot be held anew by itself, and stays as it is.
+    let keys = place.authorized_keys();
+    let run = place.setup(&["--lock-down", "--password-file=/nonexistent"]);
+    assert!(run.ends(0).stdout.contains("is held to a command on the NAS already"), "{}", run.all());
+    assert_eq!(place.authorized_keys(), keys);
+}
+
+#[test]
+fn a_key_is_not_held_to_the_folder_in_which_its_own_bonds_lie() {
+    let Some(place) = Place::new(Account::sshd_with_passwords) else { return };
+    for folder in [place.account.home().display().to_string(), String::from("/"), String::from(".")] {
+        let path = format!("--nas-path={folder}");
+        let run = place.setup(&["--lock-down", &path, "--json"]);
+        let error = run.ends(3).json()["error"].clone();
+        assert_eq!(error["kind"], "key_not_installed", "{}", run.all());
+        assert!(error["message"].as_str().unwrap().contains("could free itself"), "{error}");
+    }
+    // One that may do more can be held later, without the password.
+    place.setup(&[]).ends(0);
+    place.setup(&["--lock-down", "--password-file=/nonexistent"]).ends(0);
+    assert!(place.authorized_keys().starts_with("command=") && place.authorized_keys().lines().count() == 1);
+    place.a_document_arrives();
+}
