@@ -292,6 +292,9 @@ class _Run:
                 self.documents.mark(stored)
                 _end(self.documents.session, callers)
         except NASSyncError as error:
+            if not callers:
+                # There is nothing in it but what was to be marked.
+                self.documents.session.rollback()
             if not stored:
                 raise
             message = f"{len(stored)} documents are on the NAS and could not be marked: {error.message}"
