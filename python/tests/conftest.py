@@ -1,13 +1,7 @@
-"""A NAS (sshd on this machine, from NAS_*) and real databases for each test."""
+"""A NAS and real databases for each test. `tests/integration/python.rs` starts the servers and names them in the environment."""
 
-import glob
 import os
-import shutil
-import socket
-import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, select, text
@@ -45,35 +39,8 @@ def uploads(tmp_path):
 
 @pytest.fixture(scope="session")
 def postgres():
-    """The URL of a real server: one that was started for these tests, or one that is started here."""
-    given = os.environ.get("NAS_SYNC_TEST_POSTGRES")
-    if given:
-        yield given
-        return
-    programs = shutil.which("initdb") or max(glob.glob("/usr/lib/postgresql/*/bin/initdb"), default=None)
-    if programs is None:
-        pytest.fail("there is no PostgreSQL server; install postgresql")
-    programs = Path(programs).resolve().parent
-    folder = Path(tempfile.mkdtemp(prefix="nas-sync-pg"))
-    # It refuses to run as root.
-    other = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"] if os.geteuid() == 0 else []
-    if other:
-        os.chown(folder, 65534, 65534)
-    data = folder / "data"
-
-    def run(*words):
-        subprocess.run([*other, *map(str, words)], check=True, cwd=folder, stdout=subprocess.DEVNULL)
-
-    run(programs / "initdb", "--auth=trust", "--username=nas", "--no-sync", "--encoding=UTF8", "--locale=C", "--pgdata", data)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    options = f"-p {port} -k {folder} -c listen_addresses= -c fsync=off -c timezone=Asia/Kolkata"
-    run(programs / "pg_ctl", "--pgdata", data, "--log", folder / "log", "-w", "-o", options, "start")
-    try:
-        yield f"postgresql+psycopg://nas@/postgres?host={folder}&port={port}"
-    finally:
-        run(programs / "pg_ctl", "--pgdata", data, "--mode=immediate", "stop")
-        shutil.rmtree(folder)
+    """The URL of a database on a real server, all of which is these tests' own."""
+    return os.environ["NAS_SYNC_TEST_POSTGRES"]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

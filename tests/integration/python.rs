@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::support::python::interpreter_with;
-use crate::support::{Site, Sshd, skip};
+use crate::support::{Postgres, Site, Sshd, skip};
 
 /// Runs a program to its end, which must be a good one.
 fn run(command: &mut Command) {
@@ -48,11 +48,14 @@ fn the_wheel_does_in_a_fresh_environment_what_its_tests_ask() {
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--force-reinstall"];
     run(Command::new(&python).args(pip).arg(&wheel));
 
+    // In another time zone, in which a time in UTC that is taken for a local one is a wrong one.
+    let Some(postgres) = Postgres::with("timezone = 'Asia/Kolkata'", "") else { return };
+    let url = postgres.url("postgres").replacen("postgresql:", "postgresql+psycopg:", 1);
     let site = Site::with(Sshd::setup().line("MaxStartups 100").start());
     let mut pytest = Command::new(python.with_file_name("pytest"));
     pytest.args(["-q", "--timeout=300", "--durations=5", "-p", "no:cacheprovider", "-c"]);
     pytest.arg(root.join("python/pyproject.toml")).arg(root.join("python/tests"));
     // Elsewhere, so that what is installed is imported, not its source.
     pytest.current_dir(site.path("uploads")).envs(site.variables.iter().filter(|(name, _)| **name != "NAS_DB"));
-    run(pytest.env("PYTHONDONTWRITEBYTECODE", "1"));
+    run(pytest.env("NAS_SYNC_TEST_POSTGRES", url).env("PYTHONDONTWRITEBYTECODE", "1"));
 }
