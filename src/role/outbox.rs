@@ -9,11 +9,14 @@ use tokio::sync::mpsc;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::wire::mux::{self, Framing, Message};
 
-/// A frame is sent once it is this long. Longer frames would only delay their own encryption. OpenSSH takes 32 KiB in a
-/// packet: of a frame a little longer than a multiple of that, each last packet would travel nearly empty.
-const FRAME_TARGET: usize = 128 * 1024;
+/// A frame is sent once it is this long. Each costs two threads a wake-up, so shorter ones cost more; longer ones cost
+/// memory. OpenSSH takes 32 KiB in a packet: of a frame a little longer than a multiple of that, each last packet would
+/// travel nearly empty.
+const FRAME_TARGET: usize = 256 * 1024;
+/// How much longer a frame may get by what is written last, without moving.
+const FRAME_MARGIN: usize = 64 * 1024;
 /// How many frames may wait to be encrypted.
-pub const OUTBOX_FRAMES: usize = 8;
+pub const OUTBOX_FRAMES: usize = 4;
 
 /// The sending end of a role.
 #[derive(Debug)]
@@ -85,7 +88,7 @@ fn data_start(framing: Framing) -> usize {
 }
 
 fn new_frame(start: usize) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(FRAME_TARGET + FRAME_TARGET / 2);
+    let mut frame = Vec::with_capacity(FRAME_TARGET + FRAME_MARGIN);
     frame.resize(start, 0);
     frame
 }
