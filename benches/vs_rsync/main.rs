@@ -7,6 +7,7 @@
 
 mod data;
 mod distance;
+mod durable;
 mod link;
 mod peers;
 #[allow(dead_code, reason = "the tests use more of it")]
@@ -98,6 +99,8 @@ fn small_files(to: &Path, quick: bool) -> io::Result<()> {
 
 /// One workload that is no push: documents as the service meets them.
 const SERVICE: &str = "service";
+/// The same on a disk, with and without proof that they last: a table of its own.
+const DURABLE: &str = "durable";
 /// A table of its own, and many minutes: only where it is asked for.
 const DISTANCE: &str = "distance";
 
@@ -122,12 +125,14 @@ impl Settings {
                 "--quick" => settings.quick = true,
                 "--runs" => settings.runs = value()?.parse::<usize>()?.max(1),
                 "--program" => settings.program = fs::canonicalize(value()?)?,
-                key if [SERVICE, DISTANCE].contains(&key) || WORKLOADS.iter().any(|workload| workload.key == key) => {
+                key if [SERVICE, DURABLE, DISTANCE].contains(&key)
+                    || WORKLOADS.iter().any(|workload| workload.key == key) =>
+                {
                     settings.wanted.push(argument);
                 }
                 other => {
                     let keys: Vec<_> =
-                        WORKLOADS.iter().map(|workload| workload.key).chain([SERVICE, DISTANCE]).collect();
+                        WORKLOADS.iter().map(|workload| workload.key).chain([SERVICE, DURABLE, DISTANCE]).collect();
                     return Err(format!("{other:?} is neither an option nor one of {}", keys.join(", ")).into());
                 }
             }
@@ -156,6 +161,9 @@ fn main() -> Result<()> {
     }
     if settings.wants(SERVICE) {
         compare_service(&site, &settings)?;
+    }
+    if settings.wants(DURABLE) {
+        durable::compare(&site, &settings)?;
     }
     println!(
         "\nMedians of {}. CPU is user and system time of the client and of every process it waited for,",
