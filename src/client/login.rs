@@ -16,6 +16,7 @@ use crate::text;
 use crate::transport::ssh::SshClient;
 use crate::transport::{Exec, ExecEvent, ExitStatus};
 use crate::wire::handshake::{Ahead, Answer};
+use crate::wire::offer::Offer;
 use crate::wire::server_args::{PushOptions, command_line};
 
 /// How long the NAS may take to say its rsync's version.
@@ -65,6 +66,8 @@ fn is_misunderstanding(error: &NasSyncError) -> bool {
     matches!(error.kind(), ErrorKind::Stalled | ErrorKind::Protocol | ErrorKind::RemoteFailed)
 }
 
+/// How long an rsync that is not needed may take to end.
+const ABANDONED: Duration = Duration::from_secs(5);
 /// The most entries of a list that is kept until it is known that it left under the right terms.
 const MOST_KEPT: usize = 20_000;
 
@@ -77,6 +80,28 @@ enum Habit {
     Answers(Answer),
     /// It has answered otherwise than it was counted on.
     Surprises,
+}
+
+/// The receiving rsync of a session that has not begun. Dropping it closes it.
+#[derive(Debug)]
+pub(crate) struct Started {
+    exec: Exec,
+    line: Vec<u8>,
+    offer: Offer,
+}
+
+impl Started {
+    /// Ends it, and waits for its end: there are wrappers that let in one rsync at a time.
+    pub async fn abandon(self) {
+        let Exec { mut reader, mut writer } = self.exec;
+        let end = async {
+            // One that has ended needs no end of its input.
+            let _ = writer.finish().await;
+            while reader.next().await.is_some() {}
+        };
+        // What does not end by itself is closed.
+        let _ = tokio::time::timeout(ABANDONED, end).await;
+    }
 }
 
 /// A login on a NAS. Sessions may run side by side. Clones are the same login.
@@ -117,14 +142,25 @@ impl Client {
 
     /// Starts the receiving rsync and runs one session against it.
     pub(crate) async fn session(&self, destination: &[u8], options: &PushOptions, push: Push) -> Result<Outcome> {
+        self.session_over(None, destination, options, push).await
+    }
+
+    /// The same, over an rsync that was started ahead if it is the right one.
+    pub(crate) async fn session_over(
+        &self,
+        started: Option<Started>,
+        destination: &[u8],
+        options: &PushOptions,
+        push: Push,
+    ) -> Result<Outcome> {
         let ahead = self.ahead(&push);
         let spare = (ahead != Ahead::Never).then(|| push.clone());
-        let mut outcome = self.session_by(ahead, destination, options, push).await?;
+        let mut outcome = self.session_by(ahead, started, destination, options, push).await?;
         if outcome.surprised
             && let Some(push) = spare
         {
             *blocking::lock(&self.habit) = Habit::Surprises;
-            outcome = self.session_by(Ahead::Never, destination, options, push).await?;
+            outcome = self.session_by(Ahead::Never, None, destination, options, push).await?;
         }
         if let (Some(answer), habit @ Habit::Unknown) = (outcome.answer, &mut *blocking::lock(&self.habit)) {
             *habit = Habit::Answers(answer);
@@ -147,15 +183,25 @@ impl Client {
     async fn session_by(
         &self,
         ahead: Ahead,
+        started: Option<Started>,
         destination: &[u8],
         options: &PushOptions,
         mut push: Push,
     ) -> Result<Outcome> {
-        let exec = self.start(&options.arguments(&push.offer, destination), session::hello(push.offer)).await?;
+        let line = self.line(&options.arguments(&push.offer, destination))?;
+        let (exec, hello_sent) = match started {
+            Some(started) if started.line == line && started.offer == push.offer => (started.exec, false),
+            other => {
+                if let Some(other) = other {
+                    other.abandon().await;
+                }
+                (self.start(&line, session::hello(push.offer)).await?, true)
+            }
+        };
         let (answered, monitor) = Answered::before(Arc::clone(&push.monitor));
         push.monitor = monitor;
         let mut outcome = tokio::select! {
-            outcome = Box::pin(session::push_by(exec, Opening { hello_sent: true, ahead }, push)) => outcome,
+            outcome = Box::pin(session::push_by(exec, Opening { hello_sent, ahead }, push)) => outcome,
             () = Box::pin(self.until_fixed_command(&answered, options)) => return Err(session::fixed_command()),
         };
         if outcome.result.as_ref().is_err_and(is_misunderstanding)
@@ -181,17 +227,28 @@ impl Client {
         Ok(outcome)
     }
 
-    async fn start(&self, arguments: &[Vec<u8>], first_input: Bytes) -> Result<Exec> {
-        let line = command_line(&self.rsync_path, arguments)
-            .map_err(|error| NasSyncError::new(ErrorKind::Usage, error.to_string()).with_source(error))?;
-        tracing::debug!(command = %text::escape_bytes(&line), "starting rsync on the NAS");
-        self.ssh.exec_with_input(&line, first_input).await
+    /// Starts the receiving rsync of a session that may follow, and says nothing to it: none touches a file before it has heard
+    /// the other side's version. `None` where it does not start, which shows again when the session begins.
+    pub(crate) async fn start_ahead(&self, destination: &[u8], options: &PushOptions, offer: Offer) -> Option<Started> {
+        let line = self.line(&options.arguments(&offer, destination)).ok()?;
+        let exec = self.start(&line, Bytes::new()).await.ok()?;
+        Some(Started { exec, line, offer })
+    }
+
+    fn line(&self, arguments: &[Vec<u8>]) -> Result<Vec<u8>> {
+        command_line(&self.rsync_path, arguments)
+            .map_err(|error| NasSyncError::new(ErrorKind::Usage, error.to_string()).with_source(error))
+    }
+
+    async fn start(&self, line: &[u8], first_input: Bytes) -> Result<Exec> {
+        tracing::debug!(command = %text::escape_bytes(line), "starting rsync on the NAS");
+        self.ssh.exec_with_input(line, first_input).await
     }
 
     /// The version of rsync on the NAS, such as `3.1.3`. `None` where the NAS does not say; some allow nothing but
     /// `rsync --server`.
     pub async fn rsync_version(&self) -> Option<String> {
-        let mut exec = self.start(&[b"--version".to_vec()], Bytes::new()).await.ok()?;
+        let mut exec = self.start(&self.line(&[b"--version".to_vec()]).ok()?, Bytes::new()).await.ok()?;
         let mut output = Vec::new();
         let read = async {
             // Nothing is said to it, so that a program that reads its input ends too. One that has ended needs no word.

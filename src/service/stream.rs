@@ -125,15 +125,15 @@ impl Stream {
     /// Sends a part of what waits. Fails with what keeps the rest from being sent.
     async fn send_some(&mut self, batch: &mut Batch<'_, impl AsyncFnMut(Vec<DocumentOutcome>)>) -> Result<()> {
         let client = self.login(batch).await?;
-        let room = self.sender.room(&client).await;
-        let (part, too_large) = self.sender.next_batch(&mut batch.waiting, room)?;
+        let room = self.sender.room(&client, &batch.waiting).await;
+        let (part, too_large) = self.sender.next_batch(&mut batch.waiting, room.space)?;
         batch.fail(too_large).await;
         let mut sent: HashMap<DocumentId, Prepared> =
             part.iter().map(|document| (document.id.clone(), document.clone())).collect();
         let (tell, mut settled) = mpsc::unbounded_channel();
         let stop = asked_to_stop(batch.stop.clone());
         let report = {
-            let mut sending = pin!(self.sender.send_batch(&client, part, batch.monitor, stop, &tell));
+            let mut sending = pin!(self.sender.send_batch(&client, part, room.started, batch.monitor, stop, &tell));
             loop {
                 tokio::select! {
                     report = &mut sending => break report,

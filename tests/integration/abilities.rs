@@ -190,14 +190,15 @@ async fn a_missing_folder_behind_rrsync_is_an_error_and_is_not_made() {
     assert_eq!(site.stored_names(), [".rsync-partial"]);
 }
 
-/// A NAS whose rsync makes a missing folder and says nothing in a dry run, as openrsync. A model: a script in front of the
-/// stock one.
+/// A NAS whose rsync makes a missing folder as soon as it has heard the client's version, and says nothing in a dry run, as
+/// openrsync. A model: a script in front of the stock one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_folder_is_noticed_where_rsync_would_make_it() {
     let mut site = Site::new();
     site.wrap_rsync(
         "case \"$2\" in -n*) exec rsync --server --existing --ignore-existing \"$2\" . \"$NAS/\";; esac\n\
-         for folder; do :; done\nmkdir -p \"$folder\"\nexec rsync \"$@\"",
+         for folder; do :; done\nversion=$(mktemp)\ndd bs=4 count=1 of=\"$version\" 2>/dev/null\n\
+         test ! -s \"$version\" || mkdir -p \"$folder\"\ncat \"$version\" - | rsync \"$@\"",
     );
     site.document("a.pdf", b"content").await;
     let missing = site.path("nas/not mounted");

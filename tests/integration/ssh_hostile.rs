@@ -77,6 +77,18 @@ async fn channels_that_nobody_asked_for_are_refused_and_end_the_login() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn channels_that_the_server_closes_before_they_are_used_are_replaced() {
+    let mock = MockSsh::start(Quirk::ClosesChannels);
+    let client = connect(&mock.config()).await;
+    client.open_ahead(2);
+    for _ in 0..3 {
+        let outcome = collect(client.exec(b"echo out").await.unwrap()).await;
+        assert_eq!(outcome.stdout, b"out\n");
+    }
+    assert_eq!(mock.said(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_goodbye_without_end_is_cut_and_escaped() {
     let mock = MockSsh::start(Quirk::LongGoodbye);
     let client = connect(&mock.config()).await;

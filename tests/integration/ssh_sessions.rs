@@ -62,6 +62,28 @@ async fn commands_that_nobody_waits_for_any_more_leave_their_sessions() {
     assert_eq!(collect(exec).await.stdout, b"still\n");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn channels_that_are_opened_ahead_stand_in_the_way_of_no_command() {
+    for most in [1, 2, 10] {
+        let sshd = Sshd::setup().line(format!("MaxSessions {most}")).start();
+        let client = std::sync::Arc::new(connect(&sshd.config()).await);
+        for _ in 0..10 {
+            let mut running = JoinSet::new();
+            for number in 0..4 {
+                let client = std::sync::Arc::clone(&client);
+                running.spawn(async move {
+                    client.open_ahead(3);
+                    let exec = client.exec(format!("echo {number}").as_bytes()).await.expect("it runs when it can");
+                    assert_eq!(collect(exec).await.stdout, format!("{number}\n").as_bytes());
+                });
+            }
+            running.join_all().await;
+        }
+        // Not more than what is asked for before the first refusal has come.
+        assert!(refusals(&sshd) <= 10, "MaxSessions {most}: {} refusals", refusals(&sshd));
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_opens_no_session_at_all_says_so_at_once() {
     let sshd = Sshd::setup().line("MaxSessions 0").start();

@@ -36,6 +36,6 @@ pub use self::report::{Attempt, AttemptEnd, BatchReport, FailedDocument, StoredD
 #[cfg(feature = "cli")]
 pub(crate) use self::send::prepare;
 pub use self::send::{DocumentOutcome, SendDocuments};
-#[cfg(feature = "service")]
-pub(crate) use self::sender::interrupted;
 pub use self::sender::{Cancelled, DocumentSender, SendSettings};
+#[cfg(feature = "service")]
+pub(crate) use self::sender::{Room, interrupted};

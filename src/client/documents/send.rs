@@ -133,17 +133,17 @@ impl Client {
         let mut stop = pin!(stop);
         while !waiting.is_empty() {
             let room = tokio::select! {
-                room = sender.room(self) => room,
+                room = sender.room(self, &waiting) => room,
                 () = &mut stop => return Err(interrupted()),
             };
-            let (batch, too_large) = sender.next_batch(&mut waiting, room)?;
+            let (batch, too_large) = sender.next_batch(&mut waiting, room.space)?;
             outcomes.fail(too_large);
             let cancel = async {
                 stop.as_mut().await;
                 Cancelled::Interrupted
             };
             let (tell, mut settled) = mpsc::unbounded_channel();
-            let mut sending = pin!(sender.send_batch(self, batch, monitor, cancel, &tell));
+            let mut sending = pin!(sender.send_batch(self, batch, room.started, monitor, cancel, &tell));
             let report = loop {
                 tokio::select! {
                     report = &mut sending => break report,

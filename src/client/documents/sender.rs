@@ -22,13 +22,14 @@ use super::report::{BatchReport, FailedDocument, Heard, Verdicts};
 use crate::client::capabilities::{self, Capabilities, Folders, Shape};
 use crate::client::destination::destination_of;
 use crate::client::dry_run::{dry_run, find_refused};
-use crate::client::login::Client;
+use crate::client::login::{Client, Started};
 use crate::client::nas::{self, Space};
 use crate::client::one_flush::{OneFlush, Others, Ready};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::proof::{Capability, DurableBy, Level, Refusal};
 use crate::session::Outcome;
 use crate::tree::HeldFolder;
+use crate::wire::offer::Offer;
 
 /// How often sessions may be refused whose options a dry run shows to be taken.
 const MOST_ODD_REFUSALS: u32 = 2;
@@ -36,6 +37,11 @@ const MOST_ODD_REFUSALS: u32 = 2;
 /// From so many documents on, one flush behind them costs less than one for each. Measured on a fast disk; on others it pays
 /// earlier.
 const ONE_FLUSH_PAYS: usize = 16;
+
+/// What a batch takes one after the other: a question about room, a session, a flush.
+const CHANNELS_OF_A_BATCH: usize = 3;
+/// What is kept for the next batch: the third opens while these are at work.
+const CHANNELS_OF_A_SESSION: usize = 2;
 
 /// What a [`DocumentSender`] needs to know beside the login.
 #[derive(Debug, Clone)]
@@ -73,6 +79,15 @@ pub struct DocumentSender {
     /// What was known when somebody last asked for news.
     told: Vec<Refusal>,
     pub(super) warnings: Vec<String>,
+}
+
+/// What a NAS answered before a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    /// How much room it has, where it says so.
+    pub space: Option<Space>,
+    /// rsync there, for the session that most likely follows.
+    pub started: Option<Started>,
 }
 
 /// What became of the part of a batch that went in one session.
@@ -127,18 +142,23 @@ impl DocumentSender {
         std::mem::take(&mut self.warnings)
     }
 
-    /// How much room the NAS has, where it says so. Low room is said once. Dropping the future loses nothing.
-    pub async fn room(&mut self, client: &Client) -> Option<Space> {
+    /// How much room the NAS has for what waits, where it says so. Low room is said once. The session that most likely follows
+    /// is started meanwhile. Dropping the future loses nothing.
+    pub(crate) async fn room(&mut self, client: &Client, waiting: &[Prepared]) -> Room {
         self.capabilities.forget_other_servers(client.ssh().server_version());
+        client.ssh().open_ahead(CHANNELS_OF_A_BATCH);
         if !self.capabilities.has(Capability::Space) {
-            return None;
+            return Room::default();
         }
-        let Some(space) = nas::free_space(client, &self.settings.folder).await else {
+        // In this order: a server that lets one command run at a time answers first.
+        let (space, started) =
+            tokio::join!(nas::free_space(client, &self.settings.folder), self.start_ahead(client, waiting));
+        let Some(space) = space else {
             // A connection that was just lost says nothing about what the NAS would answer.
             if client.ssh().lost().is_none() {
                 self.refuse(client, Capability::Space, String::from("df gave no figures"));
             }
-            return None;
+            return Room { space, started };
         };
         self.runs_commands = true;
         self.capabilities.did(Capability::Space);
@@ -146,7 +166,27 @@ impl DocumentSender {
             self.low_room_said = true;
             self.warnings.push(warning);
         }
-        Some(space)
+        Room { space: Some(space), started }
+    }
+
+    async fn start_ahead(&self, client: &Client, waiting: &[Prepared]) -> Option<Started> {
+        let likely = &waiting[..self.limits.batch_len(waiting, None)];
+        // Of several sessions each has a share of its own, and how a large batch is to last is not known yet.
+        if self.settings.jobs > 1 || self.one_flush_pays(likely.len()) {
+            return None;
+        }
+        let options = self.capabilities.options(shape_of(likely, DurableBy::File));
+        client.start_ahead(&destination_of(&self.settings.folder), &options, Offer::default()).await
+    }
+
+    /// The rsync that was started, unless the NAS has to be asked something about these documents before.
+    async fn use_started(&self, started: Option<Started>, documents: &[Prepared]) -> Option<Started> {
+        let started = started?;
+        if self.runs_commands && documents.iter().all(|document| document.neighbours.is_empty()) {
+            return Some(started);
+        }
+        started.abandon().await;
+        None
     }
 
     /// Takes the next batch out of what waits, and those documents for which the NAS has no room. What may be the same file
@@ -164,18 +204,20 @@ impl DocumentSender {
         Ok((batch, too_large))
     }
 
-    /// Sends a batch to its end, or until `cancel` is ready: what was acknowledged until then is told in any case. What is
+    /// Sends a batch to its end, over the rsync that was started for it, or until `cancel` is ready: what was acknowledged until then is told in any case. What is
     /// proved while it runs is given to `tell`, and is in no report.
-    pub async fn send_batch(
+    pub(crate) async fn send_batch(
         &mut self,
         client: &Client,
         documents: Vec<Prepared>,
+        started: Option<Started>,
         monitor: &Arc<dyn DocumentMonitor>,
         cancel: impl Future<Output = Cancelled>,
         tell: &UnboundedSender<Settled>,
     ) -> BatchReport {
         let began = Instant::now();
         self.capabilities.forget_other_servers(client.ssh().server_version());
+        let mut started = self.use_started(started, &documents).await;
         if let Some(report) = self.folder_is_missing(client, &documents).await {
             return report;
         }
@@ -192,7 +234,7 @@ impl DocumentSender {
                 Ok(None) => {
                     let way = DurableBy::File;
                     let (sessions, cancelled) =
-                        self.run_sessions(client, documents, way, monitor, cancel, tell, &mut report).await;
+                        self.run_sessions(client, documents, way, started, monitor, cancel, tell, &mut report).await;
                     break (sessions, cancelled, None);
                 }
                 Err(error) => {
@@ -203,7 +245,7 @@ impl DocumentSender {
             };
             let (again, way) = (documents.clone(), DurableBy::Batch);
             tokio::select! {
-                (sessions, cancelled) = self.run_sessions(client, again, way, monitor, cancel.as_mut(), tell, &mut report) => {
+                (sessions, cancelled) = self.run_sessions(client, again, way, started.take(), monitor, cancel.as_mut(), tell, &mut report) => {
                     break (sessions, cancelled, Some(one_flush));
                 }
                 // The flush is what they wait for, and they are what it waits for.
@@ -220,6 +262,7 @@ impl DocumentSender {
             None => self.make_durable(client, &mut judged, cancelled, &mut report).await,
         }
         self.read_back(client, &mut judged, &mut report).await;
+        client.ssh().open_ahead(CHANNELS_OF_A_SESSION);
         for part in judged {
             report.again.extend(part.again);
             report.stored.extend(part.verdicts.stored);
@@ -230,14 +273,19 @@ impl DocumentSender {
         report
     }
 
+    /// Whether one flush behind so many documents may be the cheaper proof, or the only one.
+    fn one_flush_pays(&self, documents: usize) -> bool {
+        (documents >= ONE_FLUSH_PAYS || !self.capabilities.durable_by(DurableBy::File))
+            && self.capabilities.durable_by(DurableBy::Batch)
+    }
+
     /// Where one flush behind so many documents is the cheaper proof, or the only one, has the NAS wait for it. Fails when the
     /// connection is lost, or with `DurabilityUnavailable` when the level that is required cannot be reached without it.
     async fn ready_to_flush(&mut self, client: &Client, documents: usize) -> Result<Option<Box<OneFlush>>> {
         let can_flush_each = self.capabilities.durable_by(DurableBy::File);
-        // A NAS that has not answered any other command is not asked for one that may never end.
-        let pays = !can_flush_each || self.runs_commands && documents >= ONE_FLUSH_PAYS;
         let others = if can_flush_each { Others::GoBefore } else { Others::WaitFor };
-        while pays && self.capabilities.durable_by(DurableBy::Batch) {
+        // A NAS that has not answered any other command is not asked for one that may never end.
+        while (self.runs_commands || !can_flush_each) && self.one_flush_pays(documents) {
             match OneFlush::ready(client, &self.settings.folder, others).await? {
                 Ready::Yes(flush) => return Ok(Some(flush)),
                 Ready::Busy => return Ok(None),
@@ -255,6 +303,7 @@ impl DocumentSender {
         client: &Client,
         documents: Vec<Prepared>,
         durable_by: DurableBy,
+        mut started: Option<Started>,
         monitor: &Arc<dyn DocumentMonitor>,
         cancel: impl Future<Output = Cancelled>,
         tell: &UnboundedSender<Settled>,
@@ -268,7 +317,8 @@ impl DocumentSender {
             let options = batch.asked.options(batch.shape());
             let push = batch.push(self.settings.root.as_ref(), client.idle_limit());
             let (client, destination, slot) = (client.clone(), destination_of(&self.settings.folder), batches.len());
-            running.spawn(async move { (slot, client.session(&destination, &options, push).await) });
+            let started = started.take();
+            running.spawn(async move { (slot, client.session_over(started, &destination, &options, push).await) });
             batches.push(batch);
         }
         let mut outcomes: Vec<Option<Result<Outcome>>> = batches.iter().map(|_| None).collect();

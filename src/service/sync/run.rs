@@ -14,8 +14,9 @@ use super::state::{Asked, Context, Done, Others, Request, State};
 use super::stopping::{Stopping, asked_to};
 use crate::client::Client;
 use crate::client::documents::{
-    BatchReport, Cancelled, DocumentMonitor, DocumentSender, Naming, Prepared, SendSettings, Settled, interrupted,
+    BatchReport, Cancelled, DocumentMonitor, DocumentSender, Naming, Prepared, Room, SendSettings, Settled, interrupted,
 };
+use crate::client::login::Started;
 use crate::error::{ErrorKind, Healing, Result};
 use crate::id::DocumentId;
 use crate::service::connection::NasConnection;
@@ -164,14 +165,14 @@ async fn send(
     while !waiting.is_empty() && !state.is_over(context) && !guard.is_lost() {
         let Some(client) = connect(context, state, connection).await else { break };
         let room = tokio::select! {
-            room = sender.room(&client) => room,
-            () = asked_to(context.stopping.clone(), Stopping::AfterBatch) => None,
+            room = sender.room(&client, &waiting) => room,
+            () = asked_to(context.stopping.clone(), Stopping::AfterBatch) => Room::default(),
         };
         record::remember_refusals(context, state, sender).await?;
         if state.is_over(context) {
             break;
         }
-        let (batch, too_large) = match sender.next_batch(&mut waiting, room) {
+        let (batch, too_large) = match sender.next_batch(&mut waiting, room.space) {
             Ok(next) => next,
             Err(error) => {
                 state.stop(error);
@@ -180,7 +181,7 @@ async fn send(
         };
         record::record(context, state, guard, Outcomes::failures(too_large.into_iter().map(Into::into).collect()))
             .await?;
-        let report = send_batch(context, state, sender, &client, guard, batch).await;
+        let report = send_batch(context, state, sender, &client, guard, batch, room.started).await;
         record::remember_refusals(context, state, sender).await?;
         let again = settle(context, state, guard, report).await?;
         waiting.splice(0..0, again);
@@ -199,10 +200,11 @@ async fn send_batch(
     client: &Client,
     guard: &LeaseGuard,
     batch: Vec<Prepared>,
+    started: Option<Started>,
 ) -> BatchReport {
     let (tell, mut told) = mpsc::unbounded_channel();
     let cancel = cancelled(context, guard.lost());
-    let mut sending = pin!(sender.send_batch(client, batch, &context.monitor, cancel, &tell));
+    let mut sending = pin!(sender.send_batch(client, batch, started, &context.monitor, cancel, &tell));
     let mut unrecorded = Settled::default();
     let mut report = loop {
         tokio::select! {

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use super::link::{Callbacks, Link};
 use super::places::{Again, Place, Places};
+use super::spares::{Choice, Coming, Spares};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::transport::{Exec, ExecEvent, ExecReader, ExecWriter, ExitStatus};
 
@@ -40,6 +41,7 @@ type WriteHalf = ChannelWriteHalf<Msg>;
 
 /// The login that commands run over.
 pub(super) struct Login<'a> {
+    pub spares: &'a Spares,
     pub handle: &'a Arc<Handle<Callbacks>>,
     pub link: &'a Arc<Link>,
     pub address: &'a str,
@@ -50,8 +52,29 @@ pub(super) struct Login<'a> {
 /// Starts a command once there is a place for it: behind commands that run, where the server lets no more of them run at
 /// once. Fails with `ExecRefused`, `ConnectionLost`, `NotSsh`, or `Stalled`.
 pub(super) async fn start(login: &Login<'_>, command: &[u8], first_input: Bytes) -> Result<Exec> {
-    let reader = open(login).await?;
-    timeout(login.budget, run(reader, login.link, command, first_input)).await.unwrap_or_else(|_| Err(login.late()))
+    loop {
+        let (reader, was_spare) = match login.spares.choose() {
+            Choice::Spare(coming) => match timeout(login.budget, coming).await {
+                Ok(Ok(Ok(spare))) => match spare.if_untouched().await {
+                    Some(reader) => (reader, true),
+                    None => continue,
+                },
+                _ => continue,
+            },
+            Choice::Wait(_others) => (open(login).await?, false),
+        };
+        let running = run(reader, login.link, command, first_input.clone());
+        match timeout(login.budget, running).await.unwrap_or_else(|_| Err(login.late())) {
+            // Some close channels that are not used for a while.
+            Err(error) if was_spare && error.kind() == ErrorKind::ExecRefused => {}
+            started => return started,
+        }
+    }
+}
+
+/// Opens channels for commands to come.
+pub(super) fn open_ahead(login: &Login<'_>, count: usize) {
+    login.spares.fill(count, || Places::take_free(login.link.places()), |place| ask(login.handle, place));
 }
 
 impl Login<'_> {
@@ -89,8 +112,13 @@ async fn open(login: &Login<'_>) -> Result<Reader> {
     }
 }
 
-/// In a task of its own, so that a channel that opens when nobody waits for it any more is closed and not forgotten.
 async fn ask_for_channel(handle: &Arc<Handle<Callbacks>>, place: Place) -> Result<Reader, russh::Error> {
+    ask(handle, place).await.unwrap_or(Err(russh::Error::Disconnect))
+}
+
+/// Asks for a channel, in a task of its own, so that one that opens when nobody waits for it any more is closed and not
+/// forgotten.
+fn ask(handle: &Arc<Handle<Callbacks>>, place: Place) -> Coming {
     let (told, answer) = oneshot::channel();
     let handle = Arc::clone(handle);
     tokio::spawn(async move {
@@ -99,7 +127,7 @@ async fn ask_for_channel(handle: &Arc<Handle<Callbacks>>, place: Place) -> Resul
         // Without anybody who takes it the reader is dropped, and that closes the channel.
         let _ = told.send(opened);
     });
-    answer.await.unwrap_or(Err(russh::Error::Disconnect))
+    answer
 }
 
 /// Starts the command of a channel. An error, or a caller who stops waiting, closes the channel through the reader.
@@ -223,6 +251,20 @@ impl Reader {
             }
         }
         None
+    }
+
+    /// Unless the server has done more with it since it was opened than to enlarge its window.
+    async fn if_untouched(mut self) -> Option<Self> {
+        loop {
+            tokio::select! {
+                biased;
+                message = self.half.wait() => match message {
+                    Some(ChannelMsg::WindowAdjusted { .. }) => {}
+                    _ => return None,
+                },
+                () = std::future::ready(()) => return Some(self),
+            }
+        }
     }
 
     /// The server counts a session until it has seen that this side closed the channel, too, and has cleaned up behind

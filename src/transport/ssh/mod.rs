@@ -21,6 +21,7 @@ mod new_key;
 mod password;
 mod person;
 mod places;
+mod spares;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -48,6 +49,7 @@ use algorithms::StrictKex;
 use dial::Greeting;
 use host_keys::{HostKey, HostKeyPolicy, Verdict};
 use link::{Callbacks, End, Failure, Link};
+use spares::Spares;
 
 /// Bytes a server may send on one channel before it must wait for us. The far end sends sums and messages, and on a pull
 /// the files themselves: enough for 100 ms at 300 Mbit/s and more.
@@ -68,6 +70,8 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 /// A login on a NAS. Dropping it, and all its commands, closes the connection.
 pub struct SshClient {
+    // Before the handle, so that nobody is left who could keep the connection.
+    spares: Spares,
     handle: Arc<Handle<Callbacks>>,
     link: Arc<Link>,
     address: String,
@@ -186,8 +190,18 @@ impl SshClient {
     /// As [`SshClient::exec`], for a command that reads `first_input` whatever happens: it is sent right behind the request,
     /// so that the command need not wait for it until the server's answer has come all the way.
     pub async fn exec_with_input(&self, command: &[u8], first_input: Bytes) -> Result<Exec> {
-        let (handle, link, address) = (&self.handle, &self.link, &*self.address);
-        exec::start(&exec::Login { handle, link, address, budget: self.budget }, command, first_input).await
+        exec::start(&self.for_commands(), command, first_input).await
+    }
+
+    /// Opens channels for commands that will follow, up to so many that are spare, and does not wait for them: each command
+    /// that takes one is a round trip ahead. As many as the server opens.
+    pub fn open_ahead(&self, count: usize) {
+        exec::open_ahead(&self.for_commands(), count);
+    }
+
+    fn for_commands(&self) -> exec::Login<'_> {
+        let Self { spares, handle, link, address, .. } = self;
+        exec::Login { spares, handle, link, address, budget: self.budget }
     }
 
     /// Whether the server is known to let no two commands run at once.
@@ -258,6 +272,7 @@ async fn establish(config: &SshConfig, progress: &Progress) -> Result<SshClient>
     // Another login reads the keys again.
     drop(credentials);
     Ok(SshClient {
+        spares: Spares::default(),
         handle: Arc::new(handle),
         link,
         address: config.address(),

@@ -69,14 +69,8 @@ impl Places {
         let mut changes = places.state.subscribe();
         loop {
             changes.mark_unchanged();
-            let mut taken = false;
-            places.state.send_if_modified(|state| {
-                taken = state.limit.is_none_or(|limit| state.held < limit);
-                state.held += usize::from(taken);
-                false
-            });
-            if taken {
-                return Place { places: Arc::clone(places), channel: None };
+            if let Some(place) = Self::take_free(places) {
+                return place;
             }
             // The sender lives as long as `places`.
             if changes.changed().await.is_err() {
@@ -96,6 +90,17 @@ impl Places {
         if self.state.subscribe().wait_for(|state| state.limit == Some(1)).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// A place, where one is free.
+    pub fn take_free(places: &Arc<Self>) -> Option<Place> {
+        let mut taken = false;
+        places.state.send_if_modified(|state| {
+            taken = state.limit.is_none_or(|limit| state.held < limit);
+            state.held += usize::from(taken);
+            false
+        });
+        taken.then(|| Place { places: Arc::clone(places), channel: None })
     }
 
     /// To be called before a channel is asked for.

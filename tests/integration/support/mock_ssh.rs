@@ -34,6 +34,8 @@ pub enum Quirk {
     OpensChannels,
     /// It asks for the password `sesame`, then for the code `123456`, and takes no keys.
     AsksForACode,
+    /// It closes the first two channels as soon as they are open.
+    ClosesChannels,
     /// It ends the login with 200 KB of text on one line, as soon as a command is to run.
     LongGoodbye,
 }
@@ -176,11 +178,15 @@ impl Handler for Peer {
 
     async fn channel_open_session(
         &mut self,
-        _: Channel<Msg>,
+        channel: Channel<Msg>,
         reply: ChannelOpenHandle,
-        _: &mut Session,
+        session: &mut Session,
     ) -> Result<(), russh::Error> {
         reply.accept().await;
+        if self.quirk == Quirk::ClosesChannels && self.said.fetch_add(1, Ordering::Relaxed) < 2 {
+            let (handle, id) = (session.handle(), channel.id());
+            tokio::spawn(async move { handle.close(id).await });
+        }
         Ok(())
     }
 
@@ -199,7 +205,7 @@ impl Handler for Peer {
             Quirk::LongGoodbye => {
                 session.disconnect(Disconnect::ByApplication, &"bye\x1b[31m ".repeat(20_000), "")?;
             }
-            Quirk::NoExitStatus | Quirk::OpensChannels | Quirk::AsksForACode => {
+            Quirk::NoExitStatus | Quirk::OpensChannels | Quirk::ClosesChannels | Quirk::AsksForACode => {
                 session.channel_success(id)?;
                 let (input, lines) = mpsc::unbounded_channel();
                 self.inputs.insert(id, input);
