@@ -133,11 +133,10 @@ impl Client {
         self.idle_limit
     }
 
-    /// The right to let a command wait for the end of others, which one batch of a login has at a time; `None` where another
-    /// has it and is not to be waited for.
-    pub(super) async fn only_flush(&self, wait: bool) -> Option<OwnedSemaphorePermit> {
-        let flush = Arc::clone(&self.flush);
-        if wait { flush.acquire_owned().await.ok() } else { flush.try_acquire_owned().ok() }
+    /// The right to let a command wait for the end of others, which one batch of a login has at a time.
+    pub(super) async fn only_flush(&self) -> Result<OwnedSemaphorePermit> {
+        let closed = |_| NasSyncError::new(ErrorKind::Internal, "the login is being closed");
+        Arc::clone(&self.flush).acquire_owned().await.map_err(closed)
     }
 
     /// Starts the receiving rsync and runs one session against it.
@@ -155,12 +154,12 @@ impl Client {
     ) -> Result<Outcome> {
         let ahead = self.ahead(&push);
         let spare = (ahead != Ahead::Never).then(|| push.clone());
-        let mut outcome = self.session_by(ahead, started, destination, options, push).await?;
+        let mut outcome = Box::pin(self.session_by(ahead, started, destination, options, push)).await?;
         if outcome.surprised
             && let Some(push) = spare
         {
             *blocking::lock(&self.habit) = Habit::Surprises;
-            outcome = self.session_by(Ahead::Never, None, destination, options, push).await?;
+            outcome = Box::pin(self.session_by(Ahead::Never, None, destination, options, push)).await?;
         }
         if let (Some(answer), habit @ Habit::Unknown) = (outcome.answer, &mut *blocking::lock(&self.habit)) {
             *habit = Habit::Answers(answer);

@@ -1,4 +1,4 @@
-//! One flush of the file system behind a batch, in place of one for each file. Why that proves the same, and where, is in
+//! One flush of the file system behind a batch, where rsync cannot flush each file. Why that proves the same, and where, is in
 //! `protocol-notes/15-levels-of-proof.md#one-flush-behind-a-batch`.
 //!
 //! The command that flushes runs from before the first byte of the batch, in the destination folder: what it flushes is the
@@ -52,27 +52,18 @@ pub(crate) struct OneFlush {
 pub(crate) enum Ready {
     /// It is.
     Yes(Box<OneFlush>),
-    /// Not beside another batch of the same login.
-    Busy,
     /// It is not; why, safe to print.
     Refused(String),
 }
 
-/// Whether to wait until the flush of another batch is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Others {
-    WaitFor,
-    GoBefore,
-}
-
 impl OneFlush {
-    /// Starts the command, and waits until it waits. It is refused where one flush proves less than one for each file.
+    /// Starts the command, behind those of other batches of the same login, and waits until it waits. It is refused where one flush proves less than one for each file.
     ///
     /// Fails when the connection is lost, or with `Usage` for a path that cannot be written on a command line.
-    pub async fn ready(client: &Client, folder: &str, others: Others) -> Result<Ready> {
+    pub async fn ready(client: &Client, folder: &str) -> Result<Ready> {
         let line = [b"cd ", &word(folder)?[..], b" && exec sh -c '", SCRIPT.as_bytes(), b"'"].concat();
         // Who has a channel and waits for another must be the only one, or two of them could wait for each other.
-        let Some(only_one) = client.only_flush(others == Others::WaitFor).await else { return Ok(Ready::Busy) };
+        let only_one = client.only_flush().await?;
         if client.ssh().runs_one_command() {
             return Ok(Ready::Refused(String::from("the server runs one command at a time, and that is rsync")));
         }

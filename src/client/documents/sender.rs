@@ -24,7 +24,7 @@ use crate::client::destination::destination_of;
 use crate::client::dry_run::{dry_run, find_refused};
 use crate::client::login::{Client, Started};
 use crate::client::nas::{self, Space};
-use crate::client::one_flush::{OneFlush, Others, Ready};
+use crate::client::one_flush::{OneFlush, Ready};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::proof::{Capability, DurableBy, Level, Refusal};
 use crate::session::Outcome;
@@ -33,10 +33,6 @@ use crate::wire::offer::Offer;
 
 /// How often sessions may be refused whose options a dry run shows to be taken.
 const MOST_ODD_REFUSALS: u32 = 2;
-
-/// From so many documents on, one flush behind them costs less than one for each. Measured on a fast disk; on others it pays
-/// earlier.
-const ONE_FLUSH_PAYS: usize = 16;
 
 /// What a batch takes one after the other: a question about room, a session, a flush.
 const CHANNELS_OF_A_BATCH: usize = 3;
@@ -88,6 +84,14 @@ pub(crate) struct Room {
     pub space: Option<Space>,
     /// rsync there, for the session that most likely follows.
     pub started: Option<Started>,
+}
+
+/// What the sessions of a batch are given.
+struct Load {
+    documents: Vec<Prepared>,
+    durable_by: DurableBy,
+    /// The rsync that was started for them.
+    started: Option<Started>,
 }
 
 /// What became of the part of a batch that went in one session.
@@ -171,8 +175,8 @@ impl DocumentSender {
 
     async fn start_ahead(&self, client: &Client, waiting: &[Prepared]) -> Option<Started> {
         let likely = &waiting[..self.limits.batch_len(waiting, None)];
-        // Of several sessions each has a share of its own, and how a large batch is to last is not known yet.
-        if self.settings.jobs > 1 || self.one_flush_pays(likely.len()) {
+        // Of several sessions each has a share of its own, and how a batch is to last may not be known yet.
+        if self.settings.jobs > 1 || self.needs_one_flush() {
             return None;
         }
         let options = self.capabilities.options(shape_of(likely, DurableBy::File));
@@ -229,12 +233,12 @@ impl DocumentSender {
         let bytes = documents.iter().map(Prepared::bytes).sum();
         let mut cancel = pin!(cancel);
         let (sessions, cancelled, one_flush) = loop {
-            let one_flush = match self.ready_to_flush(client, documents.len()).await {
+            let one_flush = match self.ready_to_flush(client).await {
                 Ok(Some(ready)) => ready,
                 Ok(None) => {
-                    let way = DurableBy::File;
+                    let load = Load { documents, durable_by: DurableBy::File, started };
                     let (sessions, cancelled) =
-                        self.run_sessions(client, documents, way, started, monitor, cancel, tell, &mut report).await;
+                        self.run_sessions(client, load, monitor, cancel, tell, &mut report).await;
                     break (sessions, cancelled, None);
                 }
                 Err(error) => {
@@ -243,9 +247,9 @@ impl DocumentSender {
                     return report;
                 }
             };
-            let (again, way) = (documents.clone(), DurableBy::Batch);
+            let load = Load { documents: documents.clone(), durable_by: DurableBy::Batch, started: started.take() };
             tokio::select! {
-                (sessions, cancelled) = self.run_sessions(client, again, way, started.take(), monitor, cancel.as_mut(), tell, &mut report) => {
+                (sessions, cancelled) = self.run_sessions(client, load, monitor, cancel.as_mut(), tell, &mut report) => {
                     break (sessions, cancelled, Some(one_flush));
                 }
                 // The flush is what they wait for, and they are what it waits for.
@@ -273,22 +277,17 @@ impl DocumentSender {
         report
     }
 
-    /// Whether one flush behind so many documents may be the cheaper proof, or the only one.
-    fn one_flush_pays(&self, documents: usize) -> bool {
-        (documents >= ONE_FLUSH_PAYS || !self.capabilities.durable_by(DurableBy::File))
-            && self.capabilities.durable_by(DurableBy::Batch)
+    /// Whether one flush behind a batch is the only way by which it may last.
+    fn needs_one_flush(&self) -> bool {
+        !self.capabilities.durable_by(DurableBy::File) && self.capabilities.durable_by(DurableBy::Batch)
     }
 
-    /// Where one flush behind so many documents is the cheaper proof, or the only one, has the NAS wait for it. Fails when the
-    /// connection is lost, or with `DurabilityUnavailable` when the level that is required cannot be reached without it.
-    async fn ready_to_flush(&mut self, client: &Client, documents: usize) -> Result<Option<Box<OneFlush>>> {
-        let can_flush_each = self.capabilities.durable_by(DurableBy::File);
-        let others = if can_flush_each { Others::GoBefore } else { Others::WaitFor };
-        // A NAS that has not answered any other command is not asked for one that may never end.
-        while (self.runs_commands || !can_flush_each) && self.one_flush_pays(documents) {
-            match OneFlush::ready(client, &self.settings.folder, others).await? {
+    /// Where one flush behind a batch is the only proof, has the NAS wait for it. Fails when the connection is lost, or with
+    /// `DurabilityUnavailable` when the level that is required cannot be reached without it.
+    async fn ready_to_flush(&mut self, client: &Client) -> Result<Option<Box<OneFlush>>> {
+        while self.needs_one_flush() {
+            match OneFlush::ready(client, &self.settings.folder).await? {
                 Ready::Yes(flush) => return Ok(Some(flush)),
-                Ready::Busy => return Ok(None),
                 // It may have been in passing, so it is asked again.
                 Ready::Refused(why) => self.refuse(client, Capability::OneFlush, why),
             }
@@ -301,14 +300,13 @@ impl DocumentSender {
     async fn run_sessions(
         &self,
         client: &Client,
-        documents: Vec<Prepared>,
-        durable_by: DurableBy,
-        mut started: Option<Started>,
+        load: Load,
         monitor: &Arc<dyn DocumentMonitor>,
         cancel: impl Future<Output = Cancelled>,
         tell: &UnboundedSender<Settled>,
         report: &mut BatchReport,
     ) -> (Vec<(Batch, Option<Result<Outcome>>)>, Option<Cancelled>) {
+        let Load { documents, durable_by, mut started } = load;
         let (mut batches, mut running) = (Vec::new(), JoinSet::new());
         let shares = distribute(documents, usize::from(self.settings.jobs));
         let beside_others = shares.len() > 1;
