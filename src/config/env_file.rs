@@ -65,19 +65,16 @@ impl EnvFile {
             NasSyncError::new(ErrorKind::Usage, format!("{variable} cannot be written into .env: {value:?}"))
         })?;
         let mut content = Zeroizing::new(Vec::with_capacity(self.content.len() + line.len() + 1));
-        match dot_env::place_of(&self.content, variable) {
-            Some(place) => {
-                content.extend_from_slice(&self.content[..place.start]);
-                content.extend_from_slice(line.as_bytes());
-                content.extend_from_slice(&self.content[place.end..]);
+        if let Some(place) = dot_env::place_of(&self.content, variable) {
+            content.extend_from_slice(&self.content[..place.start]);
+            content.extend_from_slice(line.as_bytes());
+            content.extend_from_slice(&self.content[place.end..]);
+        } else {
+            content.extend_from_slice(&self.content);
+            if content.last().is_some_and(|&byte| byte != b'\n') {
+                content.push(b'\n');
             }
-            None => {
-                content.extend_from_slice(&self.content);
-                if content.last().is_some_and(|&byte| byte != b'\n') {
-                    content.push(b'\n');
-                }
-                content.extend_from_slice(line.as_bytes());
-            }
+            content.extend_from_slice(line.as_bytes());
         }
         self.known = dot_env::parse(&content, &|name: &str| std::env::var_os(name))?;
         self.content = content;

@@ -148,9 +148,13 @@ impl Stream {
         }
         let BatchReport { stored, failed, again, connection_lost, stopped, .. } = report;
         batch.store(stored, &mut sent, &mut self.names).await;
-        failed.iter().for_each(|failed| drop(sent.remove(&failed.id)));
+        for failed in &failed {
+            sent.remove(&failed.id);
+        }
         batch.fail(failed).await;
-        again.iter().for_each(|document| drop(sent.remove(&document.id)));
+        for document in &again {
+            sent.remove(&document.id);
+        }
         batch.waiting.splice(0..0, again);
         if stopped.is_none() && connection_lost.is_none() {
             let unsaid = NasSyncError::new(ErrorKind::NotAcknowledged, "the NAS did not confirm that it is stored");

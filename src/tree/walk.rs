@@ -323,8 +323,8 @@ impl Walker<'_> {
             name.push(b'/');
         }
         let start = name.len();
-        for item in listing {
-            let item = match item {
+        for next in listing {
+            let item = match next {
                 Ok(item) => item,
                 Err(errno) => return self.warn_of(ground, &shown, Reason::Unreadable(errno.into())),
             };
@@ -340,8 +340,8 @@ impl Walker<'_> {
             }
             let file_name = OsStr::from_bytes(file_name);
             match rustix::fs::statat(&folder, file_name, self.stat_flags()) {
-                Ok(stat) => {
-                    let seen = Seen { folder: folder.as_fd(), file_name, stat, operand: false };
+                Ok(status) => {
+                    let seen = Seen { folder: folder.as_fd(), file_name, stat: status, operand: false };
                     self.add(ground, &name, &seen, pending.trail.as_ref());
                 }
                 // A link that leads nowhere has not vanished.

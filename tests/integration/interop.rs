@@ -208,7 +208,7 @@ async fn a_file_that_arrives_damaged_behind_an_early_goodbye_fails_alone() {
         .collect();
     let (offer, options) = (Offer::default(), documents());
     // No other byte that travels is a Q.
-    let mut arguments: Vec<Vec<u8>> = ["-c", "stdbuf -o0 tr Q R | rsync \"$@\"", "sh"].map(|word| word.into()).into();
+    let mut arguments: Vec<Vec<u8>> = ["-c", "stdbuf -o0 tr Q R | rsync \"$@\"", "sh"].map(Into::into).into();
     arguments.extend(options.arguments(&offer, to.path().as_os_str().as_encoded_bytes()));
     let (push, record) = prepare(&files, offer, &options);
     let outcome = session::push(local::spawn("sh", &arguments).unwrap(), push).await;

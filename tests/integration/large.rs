@@ -149,7 +149,8 @@ fn push_files(files: u64) -> u64 {
             fs::create_dir_all(&below).unwrap();
         }
         // Their lengths tell them apart.
-        fs::write(below.join(format!("document-{at:06}.pdf")), &[b'x'; 64][..at as usize % 64]).unwrap();
+        fs::write(below.join(format!("document-{at:06}.pdf")), &[b'x'; 64][..usize::try_from(at % 64).unwrap()])
+            .unwrap();
     }
     let peak = push(&sshd, &["-rt"], &source.join(""), &to);
     for at in 0..files {

@@ -38,7 +38,7 @@ async fn record(case: &Case) {
     let to = tempfile::tempdir().unwrap();
     for planned in &case.entries {
         if let Some(basis) = &planned.basis {
-            std::fs::write(at(to.path(), &planned.entry.name), basis).unwrap();
+            std::fs::write(at(to.path(), planned.entry.name), basis).unwrap();
         }
     }
     let mut arguments: Vec<Vec<u8>> = ["-c", TEE, "sh"].map(Vec::from).into();
@@ -61,7 +61,7 @@ async fn record(case: &Case) {
     outcome.result.unwrap_or_else(|error| panic!("{}: {error} {:?} {text}", case.name, error.details()));
     assert_eq!(tally.seen(tally.acknowledged()), case.expected, "{}: {text}", case.name);
     for planned in &case.entries {
-        let there = at(to.path(), &planned.entry.name);
+        let there = at(to.path(), planned.entry.name);
         let stored = match &planned.entry.kind {
             EntryKind::File if planned.vanished || case.options.dry_run => planned.basis.as_deref(),
             EntryKind::File => Some(&*planned.content),

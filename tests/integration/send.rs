@@ -89,7 +89,7 @@ fn each_line_gets_its_answer_by_its_key_and_no_database_is_made() {
     let cli = Cli::new(&site);
     let invoice = noise(300_000, 1);
     let (path, empty) = (site.upload("a b.pdf", &invoice), site.upload("empty", b""));
-    let mut input = vec![
+    let mut input = [
         line("42", &path, "2024/Facture n° 7\nà payer.pdf"),
         line("", &path, "x"),
         line("clé \u{202e}", &empty, "empty"),
@@ -338,8 +338,8 @@ fn twenty_thousand_lines_and_a_line_without_end_take_little_memory() {
             let path = if number % 10 == 0 { path.clone() } else { path.with_extension("gone") };
             writeln!(pipe, "{}", line(&format!("key {number}"), &path, &format!("d{}/{number}", number % 7))).unwrap();
         }
-        for _ in 0..1_000 {
-            pipe.write_all(&[b'x'; 65_536]).unwrap();
+        for _ in 0..4_000 {
+            pipe.write_all(&[b'x'; 16_384]).unwrap();
         }
         writeln!(pipe).unwrap();
         pipe

@@ -138,7 +138,7 @@ impl DocumentsCommand {
         let failed = self.failure();
         let settings = self.settings(&flags, console);
         let result = match settings {
-            Ok(settings) => self.dispatch(settings, flags, talk, console, signals).await,
+            Ok(settings) => Box::pin(self.dispatch(settings, flags, talk, console, signals)).await,
             Err(error) => Err(error),
         };
         result.unwrap_or_else(|error| {
@@ -205,14 +205,14 @@ impl DocumentsCommand {
             }
             Self::Test => or_signal(test::run(&service, console), signals).await,
             Self::Add(add) => or_signal(add.run(&service, console), signals).await,
-            Self::Sync(sync) => sync.run(&service, talk, console, signals).await,
+            Self::Sync(sync) => Box::pin(sync.run(&service, talk, console, signals)).await,
             Self::Send(send) => Box::pin(send.run(&service, talk, console, signals)).await,
             Self::Retry(retry) => or_signal(retry.run(&service, console), signals).await,
             Self::Resend(resend) => or_signal(resend.run(&service, console), signals).await,
             Self::List(list) => or_signal(list.run(&service, console), signals).await,
             Self::Index => or_signal(index::run(&service, console), signals).await,
             Self::Status(status) => or_signal(status.run(&service, console), signals).await,
-            Self::Verify(verify) => or_signal(verify.run(&service, console), signals).await,
+            Self::Verify(verify) => or_signal(Box::pin(verify.run(&service, console)), signals).await,
             Self::Watch(watch) => Box::pin(watch.run(&service, talk, console, signals)).await,
             Self::Serve(serve) => Box::pin(serve.run(&service, console, signals)).await,
             Self::Health(health) => Ok(health.run(service.settings(), console)),

@@ -68,7 +68,9 @@ impl Send {
             answers
                 .give(senseless.iter().map(|(number, key, error)| json::senseless(*number, key.as_ref(), error)), 0)
                 .await;
-            stream.send(documents, &monitor, asked.clone(), async |outcomes| answers.outcomes(&outcomes).await).await;
+            let sent =
+                stream.send(documents, &monitor, asked.clone(), async |outcomes| answers.outcomes(&outcomes).await);
+            Box::pin(sent).await;
             stream.take_warnings().iter().for_each(|warning| console.err(&format!("warning: {warning}")));
         }
         let trouble = stream.trouble();

@@ -73,7 +73,7 @@ pub(crate) async fn install(client: &Client, public_key: &str, permit: Permit<'_
     let line = permit.line(public_key);
     let mut script = format!("key={}\nline={}\nlocked=\nfolder=\n", quoted(&words.join(" ")), quoted(&line));
     if let Permit::Folder { path, rsync_path } = permit {
-        script += &format!("locked={}\nfolder={}\n", quoted(&only(path, rsync_path)?), word(path)?);
+        script.extend(["locked=", &quoted(&only(path, rsync_path)?), "\nfolder=", &word(path)?, "\n"]);
     }
     script += INSTALL;
     let said = run(client, script).await?;

@@ -56,8 +56,11 @@ impl DocumentSender {
             && self.capabilities.best() < Level::Verified
             // One that has not answered any other command is not asked for one that may never end.
             && (self.runs_commands || !is_durable);
+        if !can {
+            return std::future::pending().await;
+        }
         let mut pace = PACE;
-        while can {
+        loop {
             tokio::time::sleep(pace).await;
             let found: Vec<_> = batches.iter().map(|batch| batch.ledger.acknowledged()).collect();
             if found.iter().all(Vec::is_empty) {

@@ -41,7 +41,7 @@ fn every_command_works_as_over_sqlite() {
 
     // A failure, its wait, and the end of the wait.
     let gone = site.upload("gone.pdf", b"gone");
-    assert_eq!(cli.add(7, &[gone.clone()]), [4]);
+    assert_eq!(cli.add(7, std::slice::from_ref(&gone)), [4]);
     std::fs::remove_file(&gone).unwrap();
     let failed = cli.line("sync --json");
     assert_eq!(failed.ends(1).json()["failed"], 1, "{}", failed.all());

@@ -51,7 +51,7 @@ impl Account {
         let uid = String::from_utf8(id.stdout).expect("a number").trim().parse().expect("the number of the user");
         let password = format!("velvet {name} lantern");
         let account = Self { name, password, uid, folder };
-        account.change("/usr/sbin/chpasswd", &[], &format!("{}:{}\n", account.name, account.password));
+        Self::change("/usr/sbin/chpasswd", &[], &format!("{}:{}\n", account.name, account.password));
         fs::create_dir(&home).expect("a home folder");
         account.own(&home, 0o700);
         Some(account)
@@ -59,10 +59,10 @@ impl Account {
 
     /// Gives it another shell, or `--home-dir`.
     pub fn modify(&self, arguments: &[&str]) {
-        self.change("/usr/sbin/usermod", &[arguments, &[&self.name]].concat(), "");
+        Self::change("/usr/sbin/usermod", &[arguments, &[&self.name]].concat(), "");
     }
 
-    fn change(&self, program: &str, arguments: &[&str], input: &str) {
+    fn change(program: &str, arguments: &[&str], input: &str) {
         until(program, LONGEST, || {
             let mut command = Command::new(program);
             let mut child =

@@ -70,7 +70,7 @@ fn lead(from: &TcpStream, to: &TcpStream, word: Option<&'static [u8]>, at: u64, 
     let (mut from, mut to) = (from.try_clone().expect("a stream"), to.try_clone().expect("a stream"));
     let seen = Arc::clone(seen);
     thread::spawn(move || {
-        let mut buffer = [0; 64 * 1024];
+        let mut buffer = vec![0; 64 * 1024];
         while let Ok(count @ 1..) = from.read(&mut buffer) {
             let is_it = word.is_some_and(|word| buffer[..count].windows(word.len()).any(|part| part == word));
             // Client and server send a commit, and its answer, in one piece.
