@@ -71,7 +71,8 @@ pub struct Client {
 
 impl Client {
     fn of(arguments: BTreeMap<String, String>) -> Result<Self> {
-        let mut environment = Environment::of_process()?;
+        // The database is the caller's, who reads NAS_TABLE by himself.
+        let mut environment = Environment::of_process()?.of_documents();
         for (name, value) in arguments {
             environment = environment.with_argument(&name, value)?;
         }

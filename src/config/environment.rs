@@ -119,6 +119,12 @@ impl Environment {
         Self { only: Some(&table::OF_A_LOGIN), ..self }
     }
 
+    /// The same, looking for what documents need, and neither for a database of ours nor for what listens.
+    #[must_use]
+    pub fn of_documents(self) -> Self {
+        Self { only: Some(&table::OF_DOCUMENTS), ..self }
+    }
+
     /// The same, looking for the database only.
     #[must_use]
     pub fn of_the_database(self) -> Self {

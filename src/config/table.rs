@@ -89,6 +89,29 @@ pub(super) const OF_A_LOGIN: [Setting; 10] = [
     RSYNC_PATH,
 ];
 
+/// What documents need whose database is somebody else's: all that a [`crate::Client`] takes.
+pub(super) const OF_DOCUMENTS: [Setting; 19] = [
+    HOST,
+    USER,
+    PATH,
+    PORT,
+    KEY,
+    KEY_FILE,
+    KEY_PASSPHRASE,
+    PASSWORD,
+    KNOWN_HOSTS,
+    HOST_KEY,
+    ACCEPT_NEW_HOST_KEY,
+    LEGACY_SSH,
+    CONNECT_TIMEOUT,
+    RSYNC_PATH,
+    UPLOAD_DIR,
+    LAYOUT,
+    FILE_TIMEOUT,
+    DURABILITY,
+    JOBS,
+];
+
 /// What must not be seen by others.
 pub(super) const SECRETS: [Setting; 4] = [KEY, KEY_PASSPHRASE, PASSWORD, API_TOKEN];
 

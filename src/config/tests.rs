@@ -405,6 +405,10 @@ fn a_setting_that_a_command_does_not_use_cannot_stop_it() {
     let settings = Settings::resolve(&Flags::default(), &of(&broken)).unwrap();
     assert_eq!((settings.port, settings.host, settings.user), (22, None, None));
     usage(Settings::resolve(&Flags::default(), &of(&[("NAS_CONNECT_TIMEOUT", "soon")])));
+    let only = environment(&[("NAS_TABLE", "papers"), ("NAS_HOST", "nas")], "").unwrap();
+    assert!(Settings::resolve(&Flags::default(), &only).is_err());
+    let settings = Settings::resolve(&Flags::default(), &only.of_documents()).unwrap();
+    assert_eq!(settings.host.as_deref(), Some("nas"));
     let only = environment(&[("NAS_DB", "/x.db"), ("NAS_JOBS", "many")], "").unwrap().of_the_database();
     assert_eq!(Settings::resolve(&Flags::default(), &only).unwrap().db.file(), Some(Path::new("/x.db")));
 }

@@ -171,11 +171,12 @@ async fn a_flush_that_does_not_live_through_the_batch_proves_nothing() {
     let mut site = Site::new();
     let (ended, script) = (site.path("ended"), site.path("ends"));
     // Whoever stands in the folder and waits is ended when rsync is done, once. This rsync cannot flush.
+    let cannot = "case \"$*\" in *--fsync*) echo 'rsync: --fsync: unknown option' >&2; exit 1;; *' -n'*) exec rsync \"$@\";; esac";
     let ends = "for process in /proc/[0-9]*; do\n\
                 test \"$(readlink $process/cwd)\" = \"$NAS\" && grep -q nas-sync-ready $process/cmdline && kill -KILL ${process#/proc/}\n\
                 done";
     let text = format!(
-        "#!/bin/sh\ncase \"$*\" in *--fsync*) exit 1;; esac\nNAS='{}'\nrsync \"$@\"\nstatus=$?\nif mkdir '{}' 2>/dev/null; then\n{ends}\nfi\nexit $status\n",
+        "#!/bin/sh\n{cannot}\nNAS='{}'\nrsync \"$@\"\nstatus=$?\nif mkdir '{}' 2>/dev/null; then\n{ends}\nfi\nexit $status\n",
         site.path("nas").display(),
         ended.display()
     );

@@ -10,9 +10,10 @@ use crate::support::{Cli, Postgres, Site, is_root_or_skipped, until};
 
 /// How long something may take to come about.
 const LONGEST: Duration = Duration::from_secs(60);
-/// An rsync of the NAS that begins when a test says so.
-const WAITS_FOR_A_WORD: &str =
-    "touch \"$NAS/../began\"\nuntil [ -e \"$NAS/../go\" ]; do sleep 0.02; done\nexec rsync \"$@\"";
+/// An rsync of the NAS that goes on when a test says so: behind the first word of its client, which is said when the documents
+/// are about to be sent.
+const WAITS_FOR_A_WORD: &str = "dd bs=1 count=4 of=\"$NAS/../word.$$\" 2>/dev/null\ntouch \"$NAS/../began\"\n\
+    until [ -e \"$NAS/../go\" ]; do sleep 0.02; done\ncat \"$NAS/../word.$$\" - | rsync \"$@\"";
 
 fn start_again(site: &Site, server: &Postgres) {
     server.sql("UPDATE documents SET synced_to_nas = FALSE, synced_at = NULL; DELETE FROM nas_sync_attempts");
