@@ -2,7 +2,7 @@
 //!
 //! It lets everybody in and runs real commands by `sh -c`, except where its quirk says otherwise.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -109,7 +109,7 @@ impl MockSsh {
 
 async fn accept(listener: TcpListener, server: Arc<Config>, quirk: Quirk, said: Arc<AtomicU64>) {
     while let Ok((stream, _)) = listener.accept().await {
-        let peer = Peer { quirk, said: Arc::clone(&said), inputs: HashMap::new() };
+        let peer = Peer { quirk, said: Arc::clone(&said), inputs: HashMap::new(), closed: HashSet::new() };
         let server = Arc::clone(&server);
         tokio::spawn(async move {
             if let Ok(session) = run_stream(server, stream, peer).await {
@@ -124,6 +124,8 @@ struct Peer {
     said: Arc<AtomicU64>,
     /// Where the input of each command goes.
     inputs: HashMap<ChannelId, mpsc::UnboundedSender<Bytes>>,
+    /// Channels that it closes: no command of theirs starts any more.
+    closed: HashSet<ChannelId>,
 }
 
 impl Handler for Peer {
@@ -185,12 +187,16 @@ impl Handler for Peer {
         reply.accept().await;
         if self.quirk == Quirk::ClosesChannels && self.said.fetch_add(1, Ordering::Relaxed) < 2 {
             let (handle, id) = (session.handle(), channel.id());
+            self.closed.insert(id);
             tokio::spawn(async move { handle.close(id).await });
         }
         Ok(())
     }
 
     async fn exec_request(&mut self, id: ChannelId, line: &[u8], session: &mut Session) -> Result<(), russh::Error> {
+        if self.closed.contains(&id) {
+            return Ok(());
+        }
         let handle = session.handle();
         match self.quirk {
             Quirk::TalksBeforeAccepting => {
