@@ -161,10 +161,15 @@ lose_power() {
     kill -CONT "$(cat "$LISTENER")"
 }
 "#;
+/// An rsync from before 3.2.4, whose documents last by one flush behind the batch.
+const CANNOT_FLUSH: &str = r#"
+case "$*" in *--fsync*) echo "rsync: --fsync: unknown option" >&2; exit 1;; esac
+"#;
 /// The real `rsync`, and a power cut when it has acknowledged everything.
 const BEFORE: &str = r#"
 rsync "$@"
 status=$?
+case "$*" in *" -n"*) exit $status;; esac
 if test "$MOMENT" = before && mkdir "$HOUSE/cut" 2>/dev/null; then lose_power; fi
 exit $status
 "#;
@@ -187,7 +192,7 @@ exec /bin/sync "$@"
 
 /// When the power is cut: `before` the flush, so many seconds after it began, or `between` the file system and the files.
 #[track_caller]
-fn cut_at(moment: &str, layout: &str) -> Option<()> {
+fn cut_at(moment: &str, layout: &str, way: &str) -> Option<()> {
     let mut house = House::new(Sshd::setup().program("sync", WHILE).start(), layout)?;
     let variables = [
         ("HOUSE", house.site.path("")),
@@ -200,7 +205,7 @@ fn cut_at(moment: &str, layout: &str) -> Option<()> {
     let set: Vec<String> = variables.iter().map(|(name, value)| format!("{name}='{}'\n", value.display())).collect();
     fs::write(house.site.sshd.path("programs/moment"), format!("{}{LOSE_POWER}", set.concat())).unwrap();
     let rsync = house.site.path("rsync");
-    write_program(&rsync, &format!("#!/bin/sh\n{}{LOSE_POWER}{BEFORE}", set.concat()));
+    write_program(&rsync, &format!("#!/bin/sh\n{}{LOSE_POWER}{way}{BEFORE}", set.concat()));
     house.cli.set("NAS_RSYNC_PATH", rsync);
     house.volume.flush();
     let run = house.cli.line("sync");
@@ -217,8 +222,11 @@ fn cut_at(moment: &str, layout: &str) -> Option<()> {
 fn a_power_cut_in_the_middle_of_a_run_is_not_healed_by_a_later_flush() {
     let moments = ["before", "0.002", "between", "0", "0.001", "0.004", "0.01", "0.03"];
     for layout in LAYOUTS {
+        if cut_at("before", layout, "").is_none() {
+            return;
+        }
         for moment in &moments[..if long() { moments.len() } else { 3 }] {
-            if cut_at(moment, layout).is_none() {
+            if cut_at(moment, layout, CANNOT_FLUSH).is_none() {
                 return;
             }
         }
@@ -232,13 +240,12 @@ fn what_a_failing_disk_lost_is_not_marked() {
     for (journal, another_flush) in [(true, false), (false, false), (false, true)] {
         let Some(volume) = Volume::failing(journal) else { return };
         let mut house = House::on(volume, Sshd::start(), "flat");
-        if another_flush {
-            let rsync = house.site.path("rsync");
-            let volume = house.volume.path();
-            let script = format!("#!/bin/sh\nrsync \"$@\"\nstatus=$?\nsync -f '{}'\nexit $status\n", volume.display());
-            write_program(&rsync, &script);
-            house.cli.set("NAS_RSYNC_PATH", rsync);
-        }
+        let (rsync, volume) = (house.site.path("rsync"), house.volume.path());
+        let flush = if another_flush { format!("sync -f '{}'\n", volume.display()) } else { String::new() };
+        let script = format!("#!/bin/sh{CANNOT_FLUSH}rsync \"$@\"\nstatus=$?\n{flush}exit $status\n");
+        write_program(&rsync, &script);
+        house.cli.set("NAS_RSYNC_PATH", rsync);
+        house.cli.set("NAS_DURABILITY", "durable");
         house.volume.fail();
         let run = house.cli.line("sync");
         println!("journal: {journal}, another flush: {another_flush}: {}", run.all());

@@ -29,8 +29,10 @@ fn ended_by_database(run: &Run, kind: &str, database: &Path) {
 fn waiting_site(documents: u64) -> (Site, Files) {
     let mut site = Site::new();
     site.wrap_rsync(
-        "mkdir \"$NAS/../first\" 2>/dev/null || exec rsync \"$@\"\n\
-         until [ -e \"$NAS/../go\" ]; do sleep 0.01; done\nexec rsync \"$@\"",
+        // Behind the first word of its client, which is said when the documents are about to be sent.
+        "dd bs=1 count=4 of=\"$NAS/../word.$$\" 2>/dev/null\n\
+         if mkdir \"$NAS/../first\" 2>/dev/null; then until [ -e \"$NAS/../go\" ]; do sleep 0.01; done; fi\n\
+         cat \"$NAS/../word.$$\" - | rsync \"$@\"",
     );
     let mut files = Files::default();
     for number in 0..documents {
