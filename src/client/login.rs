@@ -13,7 +13,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::event::{Event, Monitor};
 use crate::session::{self, Contents, Opening, Outcome, Push};
 use crate::text;
-use crate::transport::ssh::SshClient;
+use crate::transport::ssh::{LoginProgress, SshClient};
 use crate::transport::{Exec, ExecEvent, ExitStatus};
 use crate::wire::handshake::{Ahead, Answer};
 use crate::wire::offer::Offer;
@@ -118,7 +118,12 @@ pub struct Client {
 impl Client {
     /// Logs in. Ends within the connect timeout; errors as [`SshClient::connect`].
     pub async fn connect(config: &ClientConfig) -> Result<Self> {
-        let ssh = Arc::new(SshClient::connect(&config.ssh).await?);
+        Self::connect_observed(config, &LoginProgress::default()).await
+    }
+
+    /// As [`Client::connect`], telling step by step what it comes to know.
+    pub(crate) async fn connect_observed(config: &ClientConfig, progress: &LoginProgress) -> Result<Self> {
+        let ssh = Arc::new(SshClient::connect_observed(&config.ssh, progress).await?);
         let (rsync_path, idle_limit) = (config.rsync_path.clone(), config.idle_limit);
         Ok(Self { ssh, rsync_path, idle_limit, habit: Arc::default(), flush: Arc::new(Semaphore::new(1)) })
     }

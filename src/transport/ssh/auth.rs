@@ -103,6 +103,16 @@ fn offer(key: &PublicKey, origin: &str) -> String {
     format!("{} {} {origin}", key_type(&key.algorithm()), key.fingerprint(HashAlg::Sha256))
 }
 
+/// The same for whatever can be offered, before it is.
+pub(super) fn describe(credential: &Credential) -> String {
+    match credential {
+        Credential::Key { key, origin } => offer(key.public_key(), origin),
+        Credential::Locked { public, path } => offer(public, &format!("{} (locked)", path.display())),
+        Credential::Agent => String::from("the keys of the ssh-agent"),
+        Credential::Password(_) => String::from("a password"),
+    }
+}
+
 /// A login under way.
 pub(super) struct Login<'a> {
     handle: &'a mut Handle<Callbacks>,

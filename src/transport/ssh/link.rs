@@ -46,6 +46,7 @@ pub(super) struct Link {
     end: watch::Sender<Option<End>>,
     banner: Mutex<String>,
     learnt: Mutex<Option<(HostKey, Verdict)>>,
+    algorithms: Mutex<Option<String>>,
     places: Arc<Places>,
 }
 
@@ -87,6 +88,11 @@ impl Link {
     /// The server's key and what was decided about it, once.
     pub(super) fn take_host_key(&self) -> Option<(HostKey, Verdict)> {
         lock(&self.learnt).take()
+    }
+
+    /// How keys were agreed on and what encrypts, once that is known; safe to print.
+    pub(super) fn algorithms(&self) -> Option<String> {
+        lock(&self.algorithms).clone()
     }
 
     /// The error of somebody who needed the connection for `what`.
@@ -181,6 +187,7 @@ impl Handler for Callbacks {
             strict = names.strict_kex(),
             "ssh keys agreed"
         );
+        *lock(&self.link.algorithms) = Some(format!("{}, {}", names.kex.as_ref(), names.cipher.as_ref()));
         if algorithms::is_covered(names) { Ok(()) } else { Err(Failure::NotCovered) }
     }
 

@@ -21,11 +21,12 @@ mod new_key;
 mod password;
 mod person;
 mod places;
+mod progress;
 mod spares;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -42,6 +43,7 @@ pub use config::{
 #[cfg(feature = "cli")]
 pub use new_key::{make_key, public_key};
 pub use person::{LoginQuestion, Person};
+pub use progress::{LoginFacts, LoginProgress, LoginStep};
 
 use super::Exec;
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -104,45 +106,6 @@ pub struct ShownHostKey {
     pub is_known: bool,
 }
 
-/// How far a connection has come, for the words of a timeout.
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    ReadingKeys,
-    Resolving,
-    Connecting,
-    KeyExchange,
-    LoggingIn,
-}
-
-struct Progress {
-    step: Mutex<Step>,
-    greeting: Arc<Greeting>,
-}
-
-impl Progress {
-    fn reach(&self, step: Step) {
-        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = step;
-    }
-
-    fn timed_out(&self, config: &SshConfig) -> NasSyncError {
-        let (address, seconds) = (config.address(), config.connect_timeout.as_secs_f32());
-        let step = *self.step.lock().unwrap_or_else(PoisonError::into_inner);
-        let message = match step {
-            Step::ReadingKeys => format!("reading the local keys took longer than {seconds} s"),
-            Step::Resolving => format!("looking up {} took longer than {seconds} s", config.bare_host()),
-            Step::Connecting => format!("{address} did not answer within {seconds} s"),
-            Step::KeyExchange if self.greeting.has_unreadable_id() => return unreadable_id(config, &self.greeting),
-            Step::KeyExchange if self.greeting.server_id().is_some() || self.greeting.is_cut_short() => {
-                format!("{address} did not finish the key exchange within {seconds} s")
-            }
-            Step::KeyExchange if !self.greeting.bytes().is_empty() => return not_ssh(config, &self.greeting),
-            Step::KeyExchange => format!("{address} took the connection but said nothing within {seconds} s"),
-            Step::LoggingIn => format!("{address} did not finish the login within {seconds} s"),
-        };
-        NasSyncError::new(ErrorKind::ConnectionTimedOut, message)
-    }
-}
-
 impl SshClient {
     /// Connects and logs in. Ends within `config.connect_timeout`.
     ///
@@ -150,9 +113,13 @@ impl SshClient {
     /// `ConnectionTimedOut`, `Unreachable`, `ConnectionLost`, `TurnedAway`, `NotSsh`, `NoCommonAlgorithm`, `HostKeyUnknown`,
     /// `HostKeyChanged`, `HostKeyRevoked`, `LoginRefused`.
     pub async fn connect(config: &SshConfig) -> Result<Self> {
+        Self::connect_observed(config, &LoginProgress::default()).await
+    }
+
+    /// As [`SshClient::connect`], telling step by step what it comes to know.
+    pub async fn connect_observed(config: &SshConfig, progress: &LoginProgress) -> Result<Self> {
         config.check()?;
-        let progress = Progress { step: Mutex::new(Step::ReadingKeys), greeting: Arc::default() };
-        match timeout(config.connect_timeout, establish(config, &progress)).await {
+        match timeout(config.connect_timeout, establish(config, progress)).await {
             Ok(result) => result,
             Err(_) => Err(progress.timed_out(config)),
         }
@@ -162,16 +129,21 @@ impl SshClient {
     /// `config.connect_timeout`. Errors as [`SshClient::connect`], without those of a login and of unknown keys.
     #[cfg(feature = "cli")]
     pub async fn look(config: &SshConfig) -> Result<ShownHostKey> {
+        Self::look_observed(config, &LoginProgress::default()).await
+    }
+
+    /// As [`SshClient::look`], telling step by step what it comes to know.
+    #[cfg(feature = "cli")]
+    pub async fn look_observed(config: &SshConfig, progress: &LoginProgress) -> Result<ShownHostKey> {
         config.check()?;
-        let progress = Progress { step: Mutex::new(Step::ReadingKeys), greeting: Arc::default() };
         let look = async {
             let policy = blocking(config, |config| Ok(HostKeyPolicy::load(config)?.showing())).await?;
-            let (handle, _, host_key, verdict) = exchange_keys(config, policy, &progress).await?;
+            let (handle, _, host_key, verdict) = exchange_keys(config, policy, progress).await?;
             let _ = handle.disconnect(Disconnect::ByApplication, "", "").await;
             Ok(ShownHostKey {
                 fingerprint: host_key.fingerprint(),
                 key_type: host_key.key_type,
-                server_version: progress.greeting.server_id().unwrap_or_default(),
+                server_version: progress.greeting().server_id().unwrap_or_default(),
                 is_known: matches!(verdict, Verdict::Expected),
             })
         };
@@ -259,15 +231,17 @@ impl SshClient {
     }
 }
 
-async fn establish(config: &SshConfig, progress: &Progress) -> Result<SshClient> {
+async fn establish(config: &SshConfig, progress: &LoginProgress) -> Result<SshClient> {
     let started = Instant::now();
-    let (policy, credentials) =
-        blocking(config, |config| Ok((HostKeyPolicy::load(config)?, key_file::load(config)?))).await?;
+    let policy = blocking(config, HostKeyPolicy::load).await?;
+    progress.reach(LoginStep::Key);
+    let credentials = blocking(config, key_file::load).await?;
+    progress.note(|facts| facts.credentials = credentials.iter().map(auth::describe).collect());
     let (mut handle, link, host_key, verdict) = exchange_keys(config, policy, progress).await?;
     if let Verdict::Learnt { file: Some(file), line } = verdict {
         blocking(config, move |_| known_hosts::append(&file, &line)).await?;
     }
-    progress.reach(Step::LoggingIn);
+    progress.reach(LoginStep::Login);
     auth::Login::new(&mut handle, config, &link).run(&credentials).await?;
     // Another login reads the keys again.
     drop(credentials);
@@ -277,7 +251,7 @@ async fn establish(config: &SshConfig, progress: &Progress) -> Result<SshClient>
         link,
         address: config.address(),
         host_key,
-        server_version: progress.greeting.server_id().unwrap_or_default(),
+        server_version: progress.greeting().server_id().unwrap_or_default(),
         connect_time: started.elapsed(),
         budget: config.connect_timeout,
     })
@@ -287,24 +261,30 @@ async fn establish(config: &SshConfig, progress: &Progress) -> Result<SshClient>
 async fn exchange_keys(
     config: &SshConfig,
     policy: HostKeyPolicy,
-    progress: &Progress,
+    progress: &LoginProgress,
 ) -> Result<(Handle<Callbacks>, Arc<Link>, HostKey, Verdict)> {
-    progress.reach(Step::Resolving);
+    progress.reach(LoginStep::Name);
     let addresses = dial::resolve(config).await?;
+    progress.note(|facts| facts.addresses.clone_from(&addresses));
     let mut approach = Approach { config, policy: Arc::new(policy), strict: StrictKex::Assumed, seen: Vec::new() };
     let (handle, link) = loop {
-        progress.reach(Step::Connecting);
-        progress.greeting.clear();
-        let stream = dial::connect(config, &addresses, &progress.greeting).await?;
-        progress.reach(Step::KeyExchange);
+        progress.reach(LoginStep::Tcp);
+        progress.greeting().clear();
+        let stream = dial::connect(config, &addresses, progress.greeting()).await?;
+        progress.note(|facts| facts.peer = stream.get_ref().peer());
+        progress.reach(LoginStep::KeyExchange);
         let link = Arc::new(Link::default());
         let callbacks = Callbacks::new(Arc::clone(&link), Arc::clone(&approach.policy));
         match client::connect_stream(Arc::new(approach.client_config()), stream, callbacks).await {
             Ok(handle) => break (handle, link),
-            Err(failure) => approach.learn_from(failure, &progress.greeting)?,
+            Err(failure) => approach.learn_from(failure, progress.greeting())?,
         }
     };
     let (host_key, verdict) = link.take_host_key().ok_or_else(|| link.lost("after the key exchange"))?;
+    progress.note(|facts| {
+        facts.algorithms = link.algorithms();
+        facts.host_key = Some((host_key.key_type.clone(), host_key.fingerprint()));
+    });
     Ok((handle, link, host_key, verdict))
 }
 
