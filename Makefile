@@ -32,7 +32,7 @@ NEEDED := rsync:rsync sshd:openssh-server ssh-keygen:openssh-client ps:procps cc
     fish:fish tcsh:tcsh busybox:busybox useradd:passwd dropbear:dropbear-bin lowntfs-3g:ntfs-3g \
     pg_ctlcluster:postgresql psql:postgresql-client pgbouncer:pgbouncer openssl:openssl chromium:chromium systemd-analyze:systemd
 
-.PHONY: help test demo static wheel bench fmt lint doc ci clean deps rust
+.PHONY: help test demo static wheel picture bench fmt lint doc ci clean deps rust
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ wheel: rust $(MATURIN) ## Build the Python package, for CPython 3.9 and later
 $(MATURIN):
 	python3 -m venv '$(dir $(MATURIN))..'
 	'$(dir $(MATURIN))pip' install --quiet --disable-pip-version-check 'maturin==$(MATURIN_VERSION)'
+
+picture: deps static ## Draw docs/terminal.svg anew
+	tests/picture.py $(STATIC_BINARY) docs/terminal.svg
 
 bench: rust ## Measure against system rsync, and the parts one by one
 	$(CARGO) bench

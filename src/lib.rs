@@ -246,7 +246,7 @@ pub mod internal {
     }
 }
 
-/// The examples of the README are compiled like those of this page.
+/// The examples of docs/library.md are compiled like those of this page.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
+#[doc = include_str!("../docs/library.md")]
+struct LibraryPage;

@@ -342,4 +342,24 @@ mod tests {
             assert!(kind.cause().ends_with('.') && kind.solution().ends_with('.'), "{kind}");
         }
     }
+
+    const BEGIN: &str = "<!-- kinds of error: a test of src/error/table.rs says what belongs here -->\n";
+    const END: &str = "<!-- end of the kinds -->\n";
+
+    #[test]
+    fn the_page_lists_every_kind() {
+        let page = include_str!("../../docs/errors.md");
+        let listed = page.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).map(|(listed, _)| listed);
+        let row = |kind: &ErrorKind| {
+            let (exit, rsync) = (kind.exit_code(), kind.rsync_exit_code());
+            format!("| `{kind}` | {exit} | {rsync} | {} | {} |\n", kind.cause(), kind.solution())
+        };
+        let rows: String = ErrorKind::ALL.iter().map(row).collect();
+        let expected =
+            format!("\n| kind | ends with | `push` | cause | what to do |\n| --- | --- | --- | --- | --- |\n{rows}\n");
+        assert!(
+            listed == Some(expected.as_str()),
+            "docs/errors.md must hold this, from the first marker to the last:\n{BEGIN}{expected}{END}"
+        );
+    }
 }

@@ -9,6 +9,7 @@ mod api;
 mod backend;
 mod cli;
 mod deploy;
+mod docs;
 mod documents;
 mod durability;
 mod examples;

@@ -2,7 +2,7 @@
 //!
 //! All memory that can be read is looked through, as it would stand in a core dump, at three times: in a `watch` that has
 //! not logged in yet, behind the login while a transfer is under way, and when it has logged out and rests. What must
-//! remain is listed for each way of giving a key; README names it.
+//! remain is listed for each way of giving a key; docs/security.md names it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};

@@ -1,4 +1,4 @@
-//! `push --help`, and the list of options in the README: both are written from the table of options.
+//! `push --help`, and the list of options in docs/push.md: both are written from the table of options.
 
 use std::fmt::Write as _;
 
@@ -62,12 +62,12 @@ fn description(row: &Row) -> String {
 mod tests {
     use super::*;
 
-    const README: &str = include_str!("../../../README.md");
+    const PAGE: &str = include_str!("../../../docs/push.md");
     const BEGIN: &str = "<!-- rsync options: a test of src/cli/rsync/help.rs says what belongs here -->\n";
     const END: &str = "<!-- end of the rsync options -->\n";
 
-    /// The list of the README.
-    fn readme_list() -> String {
+    /// The list of docs/push.md.
+    fn page_list() -> String {
         let row = |row: &Row| {
             let letter = row.letter.map(|letter| format!("`-{letter}`"));
             let value = row.metavar.map(|metavar| format!("={metavar}")).unwrap_or_default();
@@ -84,12 +84,12 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_lists_what_is_supported() {
-        let listed = README.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).map(|(listed, _)| listed);
-        let expected = readme_list();
+    fn the_page_lists_what_is_supported() {
+        let listed = PAGE.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).map(|(listed, _)| listed);
+        let expected = page_list();
         assert!(
             listed == Some(expected.as_str()),
-            "README.md must hold this, from the first marker to the last:\n{BEGIN}{expected}{END}"
+            "docs/push.md must hold this, from the first marker to the last:\n{BEGIN}{expected}{END}"
         );
     }
 

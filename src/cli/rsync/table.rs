@@ -1,4 +1,4 @@
-//! rsync's options: one table, one row an option. What is parsed, `push --help` and the list in the README come from it.
+//! rsync's options: one table, one row an option. What is parsed, `push --help` and the list in docs/push.md come from it.
 //!
 //! Guarantees: every option that rsync's own help names has a row, which says its effect, or why it has none here, or
 //! what to use instead. Never: an option that would change what arrives counts as one without effect.
