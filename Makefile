@@ -37,8 +37,11 @@ NEEDED := rsync:rsync sshd:openssh-server ssh-keygen:openssh-client ps:procps cc
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# Most tests wait for a NAS more than they work: three at a time on two cores.
+TEST_THREADS ?= $(shell echo $$(( $$(nproc) * 3 / 2 )))
+
 test: deps static ## Run all tests, against a real rsync and a real sshd on loopback
-	NAS_SYNC_STATIC=$(STATIC_BINARY) $(CARGO) test
+	NAS_SYNC_STATIC=$(STATIC_BINARY) RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test
 
 demo: deps static ## Sync sample documents to a throwaway NAS on this machine
 	@tests/demo.sh $(STATIC_BINARY)
