@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead as _, BufReader, ErrorKind};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use crate::support::cli::write_program;
 use crate::support::random::long;
-use crate::support::volume::{Cut, SHUT_DOWN, Volume};
+use crate::support::volume::{Cut, RENEW, SHUT_DOWN, Volume};
 use crate::support::{Cli, Site, Sshd, noise};
 
 const DOCUMENTS: usize = 50;
@@ -90,7 +92,11 @@ impl House {
         for row in rows {
             let (id, name, level) = row.unwrap();
             let name = String::from_utf8(name).unwrap();
-            let there = fs::read(self.volume.path().join("nas").join(&name)).ok();
+            let there = match fs::read(self.volume.path().join("nas").join(&name)) {
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                // A file that cannot be read is not lost.
+                there => Some(there.unwrap()),
+            };
             let equal = there == Some(fs::read(&self.documents[&id]).unwrap());
             let promised = matches!(level.as_str(), "durable" | "verified");
             *survey.levels.entry(level).or_default() += 1;
@@ -103,6 +109,29 @@ impl House {
         assert_eq!(survey.levels.values().sum::<usize>(), DOCUMENTS, "not all are marked");
         survey
     }
+}
+
+/// What makes a mount namespace, such as a test beside this one, holds what is mounted then for as long as it runs.
+#[test]
+fn a_mount_namespace_that_is_made_meanwhile_keeps_no_volume_from_being_back() {
+    let Some(volume) = Volume::ext4(8) else { return };
+    fs::write(volume.path().join("flushed"), b"content").unwrap();
+    volume.flush();
+    let mut holder = Command::new("unshare")
+        .args(["--mount", "sh", "-c", "echo holds; read end"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "holds\n");
+    fs::write(volume.path().join("not flushed"), b"content").unwrap();
+    volume.cut_power(Cut::Nothing);
+    assert_eq!(fs::read(volume.path().join("flushed")).unwrap(), b"content");
+    assert!(!volume.path().join("not flushed").exists());
+    drop(holder.stdin.take());
+    assert!(holder.wait().unwrap().success());
 }
 
 #[test]
@@ -157,6 +186,7 @@ lose_power() {
     done
     kill -KILL $ancestors
     until umount "$VOLUME" 2>/dev/null; do perl -e 'select(undef, undef, undef, 0.005)'; done
+    eval "$RENEW"
     mount -t ext4 -o loop,commit=600 "$IMAGE" "$VOLUME"
     kill -CONT "$(cat "$LISTENER")"
 }
@@ -200,6 +230,7 @@ fn cut_at(moment: &str, layout: &str, way: &str) -> Option<()> {
         ("IMAGE", house.volume.image()),
         ("LISTENER", house.site.sshd.path("pid")),
         ("SHUT_DOWN", PathBuf::from(SHUT_DOWN)),
+        ("RENEW", PathBuf::from(RENEW)),
         ("MOMENT", PathBuf::from(moment)),
     ];
     let set: Vec<String> = variables.iter().map(|(name, value)| format!("{name}='{}'\n", value.display())).collect();

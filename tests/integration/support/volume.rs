@@ -19,6 +19,9 @@ pub const SHUT_DOWN: &str = r#"
     my $flag = pack("I", $ARGV[1]);
     ioctl($folder, 0x8004587D, $flag) or die "EXT4_IOC_SHUTDOWN: $!";
 "#;
+/// Puts a copy of the disk in its place before it is mounted again. Each mount namespace that anybody made meanwhile holds what
+/// was mounted then; as long as it does, the same image would give the file system that was shut down, whose files cannot be read.
+pub const RENEW: &str = r#"cp --sparse=always "$IMAGE" "$IMAGE.copy" && mv "$IMAGE.copy" "$IMAGE""#;
 /// How long whoever still uses it may take to let go.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -132,6 +135,7 @@ impl Volume {
         run(Command::new("perl").args(["-e", SHUT_DOWN]).arg(self.path()).arg(cut.flag()))
             .expect("it can be shut down");
         self.unmount().expect("it can be unmounted");
+        run(Command::new("sh").args(["-ec", RENEW]).env("IMAGE", self.image())).expect("the disk can be copied");
         self.mount().expect("its journal can be replayed");
     }
 
