@@ -71,7 +71,7 @@ pub(crate) async fn check(client: &Client, settings: &Settings) -> Result<(Conne
     }
     let flush_evidence = flush_evidence(client, folder, &mut capabilities).await?;
     capabilities.check()?;
-    let ways = [DurableBy::File, DurableBy::Batch];
+    let ways = [DurableBy::Batch, DurableBy::File];
     let report = ConnectionReport {
         host_key: client.ssh().host_key_fingerprint(),
         ssh_server: client.ssh().server_version().to_owned(),
@@ -86,10 +86,10 @@ pub(crate) async fn check(client: &Client, settings: &Settings) -> Result<(Conne
     Ok((report, capabilities))
 }
 
-/// What shows that one flush behind a batch is enough there; `None` where it is not, or not needed.
+/// What shows that one flush behind a batch is enough there; `None` where it is not.
 async fn flush_evidence(client: &Client, folder: &str, capabilities: &mut Capabilities) -> Result<Option<String>> {
-    while !capabilities.durable_by(DurableBy::File) && capabilities.durable_by(DurableBy::Batch) {
-        match OneFlush::ready(client, folder).await? {
+    while capabilities.durable_by(DurableBy::Batch) {
+        match OneFlush::ready(client, folder, client.turn_to_flush().await?).await? {
             Ready::Yes(flush) => return Ok(Some(flush.evidence().to_owned())),
             Ready::Refused(why) => {
                 capabilities.refuse(Refusal::new(Capability::OneFlush, why, client.ssh().server_version()));

@@ -138,10 +138,16 @@ impl Client {
         self.idle_limit
     }
 
-    /// The right to let a command wait for the end of others, which one batch of a login has at a time.
-    pub(super) async fn only_flush(&self) -> Result<OwnedSemaphorePermit> {
+    /// The right to let a command wait for the end of others. One batch of a login has it at a time: who has a channel and waits
+    /// for another must be the only one, or two of them could wait for each other.
+    pub(super) async fn turn_to_flush(&self) -> Result<OwnedSemaphorePermit> {
         let closed = |_| NasSyncError::new(ErrorKind::Internal, "the login is being closed");
         Arc::clone(&self.flush).acquire_owned().await.map_err(closed)
+    }
+
+    /// The same, if no other batch has it.
+    pub(super) fn free_turn_to_flush(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.flush).try_acquire_owned().ok()
     }
 
     /// Starts the receiving rsync and runs one session against it.

@@ -1,14 +1,16 @@
-//! One flush of the file system behind a batch, where rsync cannot flush each file. Why that proves the same, and where, is in
+//! One flush of the file system behind a batch, in place of one for each file. Why that proves the same, and where, is in
 //! `protocol-notes/15-levels-of-proof.md#one-flush-behind-a-batch`.
 //!
 //! The command that flushes runs from before the first byte of the batch, in the destination folder: what it flushes is the
 //! file system of then, in the boot of then, or it is no more and proves nothing.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{Mutex, OwnedSemaphorePermit};
+use tokio::time::timeout;
 
 use super::login::Client;
 use super::nas::{Flushed, MOST, SHORT_WAIT, SHOWN, late, lines, word};
@@ -19,18 +21,20 @@ use crate::tree::RemoteName;
 
 /// What the command says about where it runs: kernel, release, type of the file system, number of its device.
 const PLACE: &str = "nas-sync-place";
-/// What it says when it waits for the end of the batch.
+/// What it says when it waits to be told what to flush.
 const READY: &str = "nas-sync-ready";
-/// What it says when everything before has ended well.
+/// What it says when all of that has ended well.
 const FLUSHED: &str = "nas-sync-flushed";
-/// What it waits for; the names of the files follow.
-const GO: &[u8] = b"go\n";
-/// `read` takes no byte more than its line. Each file is flushed once more by itself, which costs little when there is
-/// nothing left to write: it is how an error comes to light that another flush has been told of.
-const SCRIPT: &str = "echo \"nas-sync-place $(uname -sr) $(stat -f -c %t .) $(stat -c %d .)\"; \
-                      LC_ALL=C sync --help; echo nas-sync-ready; \
-                      read go && sync -f . && \
-                      xargs -0 sh -c \"sync \\\"\\$@\\\" && stat -c %d \\\"\\$@\\\"\" sh && echo nas-sync-flushed";
+/// It reads how many bytes the names have, and how many files one program is to take; then the names. Neither `read` nor
+/// `head` takes a byte more. Each file is flushed once more by itself: it is how an error comes to light that another flush has
+/// been told of. Nothing is left to write then, but each waits for the disk, so that several do it side by side.
+const SCRIPT: &str = "echo \"nas-sync-place $(uname -sr) $(stat -f -c %t .) $(stat -c %d .)\"; LC_ALL=C sync --help; \
+                      echo | head -c 1 | xargs -0 -P 2 -n 1 true && echo nas-sync-ready || exit; \
+                      while read bytes each; do \
+                      sync -f . && head -c \"$bytes\" | xargs -0 -P 16 -n \"$each\" \
+                      sh -c \"sync \\\"\\$@\\\" && stat -c %d \\\"\\$@\\\"\" sh && echo nas-sync-flushed || exit; done";
+/// How many programs flush files side by side.
+const SIDE_BY_SIDE: usize = 16;
 /// The file systems that are known to tell of writes that failed, by the number that `statfs` gives, in hexadecimal digits.
 const FILE_SYSTEMS: [(&str, &str); 3] = [("ef53", "ext4"), ("58465342", "xfs"), ("9123683e", "btrfs")];
 /// The first Linux whose `syncfs` does.
@@ -41,29 +45,46 @@ const MOST_PER_FILE: usize = 24;
 /// A NAS that waits to flush what a batch has written.
 #[derive(Debug)]
 pub(crate) struct OneFlush {
+    evidence: String,
+    command: Arc<Mutex<Command>>,
+}
+
+/// The command that does it.
+#[derive(Debug)]
+struct Command {
     exec: Exec,
     heard: Heard,
     place: Place,
-    _only_one: OwnedSemaphorePermit,
+    state: State,
+    _turn: OwnedSemaphorePermit,
+}
+
+/// What can be asked of the command.
+#[derive(Debug)]
+enum State {
+    /// To flush.
+    Waits,
+    /// Nothing: what it says next would be the answer to what it was asked before.
+    Asked,
+    /// Nothing: an error is told once, so that another flush would end well.
+    Refused(String),
 }
 
 /// Whether a NAS is ready to flush.
 #[derive(Debug)]
 pub(crate) enum Ready {
     /// It is.
-    Yes(Box<OneFlush>),
+    Yes(OneFlush),
     /// It is not; why, safe to print.
     Refused(String),
 }
 
 impl OneFlush {
-    /// Starts the command, behind those of other batches of the same login, and waits until it waits. It is refused where one flush proves less than one for each file.
+    /// Starts the command in its turn, and waits until it waits. It is refused where one flush proves less than one for each file.
     ///
     /// Fails when the connection is lost, or with `Usage` for a path that cannot be written on a command line.
-    pub async fn ready(client: &Client, folder: &str) -> Result<Ready> {
+    pub async fn ready(client: &Client, folder: &str, turn: OwnedSemaphorePermit) -> Result<Ready> {
         let line = [b"cd ", &word(folder)?[..], b" && exec sh -c '", SCRIPT.as_bytes(), b"'"].concat();
-        // Who has a channel and waits for another must be the only one, or two of them could wait for each other.
-        let only_one = client.only_flush().await?;
         if client.ssh().runs_one_command() {
             return Ok(Ready::Refused(String::from("the server runs one command at a time, and that is rsync")));
         }
@@ -73,7 +94,7 @@ impl OneFlush {
             Err(error) => return Ok(Ready::Refused(error.message().to_owned())),
         };
         let mut heard = Heard::default();
-        if tokio::time::timeout(SHORT_WAIT, heard.listen(&mut exec.reader, Some(READY), MOST)).await.is_err() {
+        if timeout(SHORT_WAIT, heard.listen(&mut exec.reader, Some(READY), MOST)).await.is_err() {
             return Ok(Ready::Refused(late(SHORT_WAIT).message().to_owned()));
         }
         if heard.exit.is_none() && !heard.says(READY) {
@@ -83,44 +104,67 @@ impl OneFlush {
             Ok(place) => place,
             Err(why) => return Ok(Ready::Refused(why)),
         };
-        Ok(Ready::Yes(Box::new(Self { exec, heard, place, _only_one: only_one })))
+        let evidence = place.evidence.clone();
+        let command = Command { exec, heard, place, state: State::Waits, _turn: turn };
+        Ok(Ready::Yes(Self { evidence, command: Arc::new(Mutex::new(command)) }))
     }
 
     /// What shows that one flush is enough there, safe to print.
     pub fn evidence(&self) -> &str {
-        &self.place.evidence
+        &self.evidence
     }
 
-    /// Flushes, and looks whether all of these files lie on what was flushed. They must be there; `limit` is for all of it.
+    /// Flushes, and looks whether all of these files lie on what was flushed. They must be there; `limit` is for all of it. What
+    /// was refused once is refused from then on.
     ///
-    /// What was refused must not be asked for again: an error is told once. Fails when the connection is lost, or with
-    /// `Stalled` at the deadline.
-    pub async fn flush(self, client: &Client, names: &[&RemoteName], limit: Duration) -> Result<Flushed> {
-        let Self { exec: Exec { mut reader, writer }, mut heard, place, _only_one } = self;
-        heard.stdout.clear();
-        let list: Vec<u8> = names.iter().flat_map(|name| [b"./", name.as_bytes(), b"\0"]).flatten().copied().collect();
-        let most = MOST + names.len() * MOST_PER_FILE;
-        let asked = async {
-            let mut feeding = pin!(feed(writer, [GO, &list].concat().into()));
-            let mut listening = pin!(heard.listen(&mut reader, None, most));
-            tokio::select! {
-                () = &mut listening => {}
-                () = &mut feeding => listening.as_mut().await,
-            }
-        };
-        tokio::time::timeout(limit, asked).await.map_err(|_| late(limit))?;
-        if heard.exit.is_none() {
-            return Err(lost(client));
-        }
-        Ok(heard.flushed(&place, names.len()))
+    /// Fails when the connection is lost, or with `Stalled` at the deadline.
+    pub async fn flush(&self, client: &Client, names: &[&RemoteName], limit: Duration) -> Result<Flushed> {
+        let list = names.iter().flat_map(|name| [b"./", name.as_bytes(), b"\0"]).flatten().copied().collect();
+        let (command, files) = (Arc::clone(&self.command), names.len());
+        // It goes on when nobody waits for it any more, and whoever asks next waits for its end.
+        let flushing = tokio::spawn(async move {
+            let mut command = command.lock().await;
+            timeout(limit, command.flush(list, files)).await.ok().flatten()
+        });
+        let flushed = timeout(limit, flushing).await.ok().and_then(Result::ok).flatten();
+        flushed.ok_or_else(|| client.ssh().lost().unwrap_or_else(|| late(limit)))
     }
 }
 
-async fn feed(mut writer: ExecWriter, input: Bytes) {
-    // A command that ends without having read everything says why.
-    if writer.write(input).await.is_ok() {
-        let _ = writer.finish().await;
+impl Command {
+    /// `None` when there is no answer.
+    async fn flush(&mut self, list: Vec<u8>, files: usize) -> Option<Flushed> {
+        match &self.state {
+            State::Waits => self.state = State::Asked,
+            State::Asked => return None,
+            State::Refused(why) => return Some(Flushed::Refused(why.clone())),
+        }
+        self.heard = Heard::default();
+        let Exec { reader, writer } = &mut self.exec;
+        let question = [format!("{} {}\n", list.len(), files.div_ceil(SIDE_BY_SIDE)).into_bytes(), list].concat();
+        {
+            let mut asking = pin!(ask(writer, question.into()));
+            let mut listening = pin!(self.heard.listen(reader, Some(FLUSHED), MOST + files * MOST_PER_FILE));
+            tokio::select! {
+                () = &mut listening => {}
+                () = &mut asking => listening.as_mut().await,
+            }
+        }
+        if self.heard.exit.is_none() && !self.heard.says(FLUSHED) {
+            return None;
+        }
+        let flushed = self.heard.flushed(&self.place, files);
+        self.state = match &flushed {
+            Flushed::Yes => State::Waits,
+            Flushed::Refused(why) => State::Refused(why.clone()),
+        };
+        Some(flushed)
     }
+}
+
+async fn ask(writer: &mut ExecWriter, question: Bytes) {
+    // A command that ends without having read everything says why.
+    let _ = writer.write(question).await;
 }
 
 fn lost(client: &Client) -> NasSyncError {
@@ -198,8 +242,7 @@ impl Heard {
 
     /// Whether so many files were flushed, all of them there.
     fn flushed(&self, place: &Place, files: usize) -> Flushed {
-        let ended_well = matches!(self.exit, Some(ExitStatus::Code(0) | ExitStatus::NotSaid));
-        if !ended_well || !self.says(FLUSHED) {
+        if !self.says(FLUSHED) {
             return Flushed::Refused(self.refusal());
         }
         let mut devices = lines(&self.stdout).rev().skip(1);
@@ -290,7 +333,5 @@ mod tests {
         ] {
             assert!(!flushed(stdout), "{stdout}");
         }
-        let failed = Heard { exit: Some(ExitStatus::Code(1)), ..heard("2049\n2049\nnas-sync-flushed\n") };
-        assert!(failed.flushed(&place, 2) != Flushed::Yes);
     }
 }

@@ -9,16 +9,20 @@ use crate::support::chaos::{Chaos, Fault, Pace};
 use crate::support::cli::write_program;
 use crate::support::{Cli, Site, Sshd, noise};
 
-/// A NAS at the end of a slow line, and a log of how many documents were there each time it began to flush. It flushes by a
-/// script before the real `sync`, which ends with `status`, and is not known to tell of every error: so each file is flushed.
-fn slow_site(status: &str) -> (Site, Chaos, PathBuf) {
+/// What a `sync` says that is not known to tell of every error, so that rsync flushes each file; and the real one's words.
+const WAYS: [(&str, &str); 2] = [("file", "exit 1"), ("batch", "exec /bin/sync --help")];
+
+/// A NAS at the end of a slow line, and a log of how many documents were there each time it began to flush all of them. It
+/// flushes by a script before the real `sync`, which ends with `status`; asked for help it does as `help` says.
+fn slow_site(status: &str, help: &str) -> (Site, Chaos, PathBuf) {
     let programs = tempfile::tempdir().unwrap().keep();
     let (log, nas) = (programs.join("log"), programs.join("nas"));
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", programs.display());
     let mut site = Site::with(Sshd::setup().env("PATH", path).start());
     std::os::unix::fs::symlink(site.path("nas"), &nas).unwrap();
     let script = format!(
-        "#!/bin/sh\ntest \"$1\" = --help && exit 1\nls '{}/' | wc -l >>'{}'\n/bin/sync \"$@\"\nexit {status}\n",
+        "#!/bin/sh\ncase $1 in --help) {help};; ./*) exec /bin/sync \"$@\";; esac\n\
+         ls '{}/' | wc -l >>'{}'\n/bin/sync \"$@\"\nexit {status}\n",
         nas.display(),
         log.display()
     );
@@ -43,7 +47,11 @@ fn documents(site: &Site, count: usize) -> Vec<PathBuf> {
 
 #[test]
 fn a_long_batch_is_recorded_while_it_runs_and_nothing_that_is_not_flushed() {
-    let (site, _chaos, log) = slow_site("0");
+    WAYS.into_iter().for_each(record_while_it_runs);
+}
+
+fn record_while_it_runs((way, help): (&str, &str)) {
+    let (site, _chaos, log) = slow_site("0", help);
     let cli = Cli::new(&site);
     cli.add(1, &documents(&site, 200));
     let mut running = cli.start(&["sync"]);
@@ -67,6 +75,8 @@ fn a_long_batch_is_recorded_while_it_runs_and_nothing_that_is_not_flushed() {
     let listed = cli.line("list --json --state synced --limit 1000").ends(0).json();
     let listed = listed["documents"].as_array().unwrap();
     assert!(listed.len() == marked.len() && listed.iter().all(|one| one["level"] == "durable"), "{listed:?}");
+    let by_another_way = "SELECT count(*) FROM nas_sync_attempts WHERE durable_by <> ?1";
+    assert_eq!(site.database().query_row(by_another_way, [way], |row| row.get::<_, u32>(0)).unwrap(), 0);
     // The rest goes with the next run, which tries no document that is marked.
     let rest = cli.line("sync --json").ends(0).json();
     assert_eq!(rest["documents"].as_array().unwrap().len(), 200 - marked.len());
@@ -75,20 +85,22 @@ fn a_long_batch_is_recorded_while_it_runs_and_nothing_that_is_not_flushed() {
 
 #[test]
 fn what_a_nas_does_not_flush_is_not_marked_while_a_batch_runs() {
-    let (mut site, _chaos, log) = slow_site("1");
-    site.set("NAS_DURABILITY", "durable");
-    let cli = Cli::new(&site);
-    cli.add(1, &documents(&site, 100));
-    let run = cli.line("sync --json");
-    run.ends(3);
-    assert!(flushes(&log).len() >= 3, "once while it ran, and twice at its end: {:?}", flushes(&log));
-    assert_eq!((site.marked().len(), &run.json()["synced"]), (0, &Value::from(0)), "{}", run.all());
-    assert_eq!(site.stored_names().len(), 100);
+    for (_, help) in WAYS {
+        let (mut site, _chaos, log) = slow_site("1", help);
+        site.set("NAS_DURABILITY", "durable");
+        let cli = Cli::new(&site);
+        cli.add(1, &documents(&site, 100));
+        let run = cli.line("sync --json");
+        run.ends(3);
+        assert!(flushes(&log).len() >= 3, "once while it ran, and twice at its end: {:?}", flushes(&log));
+        assert_eq!((site.marked().len(), &run.json()["synced"]), (0, &Value::from(0)), "{}", run.all());
+        assert_eq!(site.stored_names().len(), 100);
+    }
 }
 
 #[test]
 fn where_no_flush_is_asked_for_what_is_acknowledged_is_recorded() {
-    let (mut site, _chaos, log) = slow_site("0");
+    let (mut site, _chaos, log) = slow_site("0", WAYS[1].1);
     site.set("NAS_DURABILITY", "stored");
     let cli = Cli::new(&site);
     cli.add(1, &documents(&site, 100));

@@ -1,8 +1,7 @@
 //! What is proved of a batch while it runs, so that a long one is told piece by piece.
 //!
 //! Guarantees: as at the end of a batch, a level is told only when all of it was done. Where that is not so yet (a NAS without
-//! acknowledgements, one that does not flush, the level `verified`), everything waits for the end. So it does where one flush
-//! behind the batch is the proof: an error of the disks is told to one flush only, and that has to be the last.
+//! acknowledgements, one that does not flush, the level `verified`), everything waits for the end.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -16,7 +15,9 @@ use super::sender::DocumentSender;
 use crate::client::capabilities::{Folders, Proof};
 use crate::client::login::Client;
 use crate::client::nas::{self, Flush, Flushed};
+use crate::client::one_flush::OneFlush;
 use crate::proof::{DurableBy, Level};
+use crate::role::ledger::FileReport;
 
 /// How often what was acknowledged is settled.
 const PACE: Duration = Duration::from_secs(2);
@@ -47,12 +48,12 @@ impl DocumentSender {
         &self,
         client: &Client,
         batches: &[Batch],
-        durable_by: DurableBy,
+        one_flush: Option<&OneFlush>,
         tell: &UnboundedSender<Settled>,
     ) -> Infallible {
+        let durable_by = if one_flush.is_some() { DurableBy::Batch } else { DurableBy::File };
         let is_durable = self.capabilities.durable_by(durable_by);
-        let can = !(is_durable && durable_by == DurableBy::Batch)
-            && self.capabilities.proof() == Proof::Acknowledgements
+        let can = self.capabilities.proof() == Proof::Acknowledgements
             && self.capabilities.best() < Level::Verified
             // One that has not answered any other command is not asked for one that may never end.
             && (self.runs_commands || !is_durable);
@@ -67,7 +68,7 @@ impl DocumentSender {
                 continue;
             }
             let began = Instant::now();
-            if is_durable && !self.flushes(client, batches).await {
+            if is_durable && !self.flushes(client, batches, &found, one_flush).await {
                 break;
             }
             pace = PACE.max(began.elapsed() * (FLUSH_SHARE - 1));
@@ -84,10 +85,24 @@ impl DocumentSender {
     }
 
     /// Whether the NAS flushes what it has acknowledged. If not, the end of the batch will tell why.
-    async fn flushes(&self, client: &Client, batches: &[Batch]) -> bool {
-        let in_folders = batches.iter().any(|batch| batch.shape().folders == Folders::OnTheWay);
-        let scope = if in_folders { Flush::Everything } else { Flush::Folder };
-        let flushed = nas::flush(client, &self.settings.folder, scope, client.idle_limit()).await;
+    async fn flushes(
+        &self,
+        client: &Client,
+        batches: &[Batch],
+        found: &[Vec<(usize, FileReport)>],
+        one_flush: Option<&OneFlush>,
+    ) -> bool {
+        let limit = client.idle_limit();
+        let flushed = if let Some(flush) = one_flush {
+            let files =
+                batches.iter().zip(found).flat_map(|(batch, files)| files.iter().map(move |(tag, _)| (batch, tag)));
+            let names = files.filter_map(|(batch, tag)| Some(&batch.documents.get(*tag)?.name));
+            flush.flush(client, &names.collect::<Vec<_>>(), limit).await
+        } else {
+            let in_folders = batches.iter().any(|batch| batch.shape().folders == Folders::OnTheWay);
+            let scope = if in_folders { Flush::Everything } else { Flush::Folder };
+            nas::flush(client, &self.settings.folder, scope, limit).await
+        };
         matches!(flushed, Ok(Flushed::Yes))
     }
 }

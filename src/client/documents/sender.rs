@@ -24,7 +24,7 @@ use crate::client::destination::destination_of;
 use crate::client::dry_run::{dry_run, find_refused};
 use crate::client::login::{Client, Started};
 use crate::client::nas::{self, Space};
-use crate::client::one_flush::{OneFlush, Ready};
+use crate::client::one_flush::OneFlush;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::proof::{Capability, DurableBy, Level, Refusal};
 use crate::session::Outcome;
@@ -87,9 +87,10 @@ pub(crate) struct Room {
 }
 
 /// What the sessions of a batch are given.
-struct Load {
+struct Load<'f> {
     documents: Vec<Prepared>,
-    durable_by: DurableBy,
+    /// What makes them last, where rsync does not flush each.
+    one_flush: Option<&'f OneFlush>,
     /// The rsync that was started for them.
     started: Option<Started>,
 }
@@ -175,8 +176,8 @@ impl DocumentSender {
 
     async fn start_ahead(&self, client: &Client, waiting: &[Prepared]) -> Option<Started> {
         let likely = &waiting[..self.limits.batch_len(waiting, None)];
-        // Of several sessions each has a share of its own, and how a batch is to last may not be known yet.
-        if self.settings.jobs > 1 || self.needs_one_flush() {
+        // Of several sessions each has a share of its own, and how a large batch is to last is not known yet.
+        if self.settings.jobs > 1 || self.one_flush_pays(likely.len()) {
             return None;
         }
         let options = self.capabilities.options(shape_of(likely, DurableBy::File));
@@ -233,10 +234,10 @@ impl DocumentSender {
         let bytes = documents.iter().map(Prepared::bytes).sum();
         let mut cancel = pin!(cancel);
         let (sessions, cancelled, one_flush) = loop {
-            let one_flush = match self.ready_to_flush(client).await {
+            let one_flush = match self.ready_to_flush(client, documents.len()).await {
                 Ok(Some(ready)) => ready,
                 Ok(None) => {
-                    let load = Load { documents, durable_by: DurableBy::File, started };
+                    let load = Load { documents, one_flush: None, started };
                     let (sessions, cancelled) =
                         self.run_sessions(client, load, monitor, cancel, tell, &mut report).await;
                     break (sessions, cancelled, None);
@@ -247,7 +248,7 @@ impl DocumentSender {
                     return report;
                 }
             };
-            let load = Load { documents: documents.clone(), durable_by: DurableBy::Batch, started: started.take() };
+            let load = Load { documents: documents.clone(), one_flush: Some(&one_flush), started: started.take() };
             tokio::select! {
                 (sessions, cancelled) = self.run_sessions(client, load, monitor, cancel.as_mut(), tell, &mut report) => {
                     break (sessions, cancelled, Some(one_flush));
@@ -262,7 +263,7 @@ impl DocumentSender {
         }
         self.limits.learn(bytes, began.elapsed());
         match one_flush {
-            Some(flush) => self.flush_batch(client, *flush, &mut judged, cancelled, &mut report).await,
+            Some(flush) => self.flush_batch(client, &flush, &mut judged, cancelled, &mut report).await,
             None => self.make_durable(client, &mut judged, cancelled, &mut report).await,
         }
         self.read_back(client, &mut judged, &mut report).await;
@@ -277,36 +278,18 @@ impl DocumentSender {
         report
     }
 
-    /// Whether one flush behind a batch is the only way by which it may last.
-    fn needs_one_flush(&self) -> bool {
-        !self.capabilities.durable_by(DurableBy::File) && self.capabilities.durable_by(DurableBy::Batch)
-    }
-
-    /// Where one flush behind a batch is the only proof, has the NAS wait for it. Fails when the connection is lost, or with
-    /// `DurabilityUnavailable` when the level that is required cannot be reached without it.
-    async fn ready_to_flush(&mut self, client: &Client) -> Result<Option<Box<OneFlush>>> {
-        while self.needs_one_flush() {
-            match OneFlush::ready(client, &self.settings.folder).await? {
-                Ready::Yes(flush) => return Ok(Some(flush)),
-                // It may have been in passing, so it is asked again.
-                Ready::Refused(why) => self.refuse(client, Capability::OneFlush, why),
-            }
-        }
-        self.capabilities.check()?;
-        Ok(None)
-    }
-
     /// Runs the sessions of a batch side by side. Gives each one's outcome, `None` where it was cut off.
     async fn run_sessions(
         &self,
         client: &Client,
-        load: Load,
+        load: Load<'_>,
         monitor: &Arc<dyn DocumentMonitor>,
         cancel: impl Future<Output = Cancelled>,
         tell: &UnboundedSender<Settled>,
         report: &mut BatchReport,
     ) -> (Vec<(Batch, Option<Result<Outcome>>)>, Option<Cancelled>) {
-        let Load { documents, durable_by, mut started } = load;
+        let Load { documents, one_flush, mut started } = load;
+        let durable_by = if one_flush.is_some() { DurableBy::Batch } else { DurableBy::File };
         let (mut batches, mut running) = (Vec::new(), JoinSet::new());
         let shares = distribute(documents, usize::from(self.settings.jobs));
         let beside_others = shares.len() > 1;
@@ -322,7 +305,7 @@ impl DocumentSender {
         let mut outcomes: Vec<Option<Result<Outcome>>> = batches.iter().map(|_| None).collect();
         let cancelled = {
             let (mut cancel, mut settling) =
-                (pin!(cancel), pin!(self.settle_meanwhile(client, &batches, durable_by, tell)));
+                (pin!(cancel), pin!(self.settle_meanwhile(client, &batches, one_flush, tell)));
             loop {
                 tokio::select! {
                     joined = running.join_next() => match joined {
