@@ -18,6 +18,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::config::SshConfig;
+#[cfg(feature = "cli")]
+use super::multicast;
 use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
 
@@ -40,6 +42,8 @@ pub(super) async fn resolve(config: &SshConfig) -> Result<Vec<SocketAddr>> {
     let (name, port) = (host.to_owned(), config.port);
     // The system's resolver may block.
     let found = blocking::run(move || Ok((name.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>)));
+    #[cfg(feature = "cli")]
+    let found = multicast::or_ask_the_network(host, port, found);
     let reason = match found.await? {
         Ok(found) if !found.is_empty() => return Ok(found),
         Ok(_) => io::Error::other("it has no address"),

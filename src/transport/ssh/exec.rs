@@ -77,6 +77,24 @@ pub(super) fn open_ahead(login: &Login<'_>, count: usize) {
     login.spares.fill(count, || Places::take_free(login.link.places()), |place| ask(login.handle, place));
 }
 
+/// How many sessions the server opens side by side, up to `most`: they are opened, and closed again. Fails when the
+/// connection is lost, or with `Stalled`.
+#[cfg(feature = "cli")]
+pub(super) async fn count_sessions(login: &Login<'_>, most: usize) -> Result<usize> {
+    let mut open = Vec::new();
+    while open.len() < most
+        && let Some(place) = Places::take_free(login.link.places())
+    {
+        match timeout(login.budget, ask_for_channel(login.handle, place)).await {
+            Ok(Ok(reader)) => open.push(reader),
+            Ok(Err(russh::Error::ChannelOpenFailure(_))) => break,
+            Ok(Err(_)) => return Err(login.link.lost(BEFORE_START)),
+            Err(_) => return Err(login.late()),
+        }
+    }
+    Ok(open.len())
+}
+
 impl Login<'_> {
     fn late(&self) -> NasSyncError {
         let message = format!("{} did not start a command within {} s", self.address, self.budget.as_secs_f32());

@@ -17,6 +17,8 @@ mod key_text;
 mod known_hosts;
 mod link;
 #[cfg(feature = "cli")]
+mod multicast;
+#[cfg(feature = "cli")]
 mod new_key;
 mod password;
 mod person;
@@ -169,6 +171,12 @@ impl SshClient {
     /// that takes one is a round trip ahead. As many as the server opens.
     pub fn open_ahead(&self, count: usize) {
         exec::open_ahead(&self.for_commands(), count);
+    }
+
+    /// How many sessions the server opens side by side, up to `most`. Nothing runs in them. Errors as [`SshClient::exec`].
+    #[cfg(feature = "cli")]
+    pub async fn count_sessions(&self, most: usize) -> Result<usize> {
+        exec::count_sessions(&self.for_commands(), most).await
     }
 
     fn for_commands(&self) -> exec::Login<'_> {
