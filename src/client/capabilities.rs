@@ -151,6 +151,12 @@ impl Capabilities {
         }
     }
 
+    /// Whether the best level is the one that is asked for.
+    #[cfg(feature = "cli")]
+    pub fn is_enough(&self) -> bool {
+        self.ceiling.is_some_and(|required| self.best() >= required)
+    }
+
     /// Fails with `DurabilityUnavailable` when the required level cannot be reached.
     pub fn check(&self) -> Result<()> {
         let best = self.best();

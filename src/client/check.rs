@@ -53,22 +53,10 @@ pub(crate) async fn check(client: &Client, settings: &Settings) -> Result<(Conne
     let folder = settings.path.as_deref().ok_or_else(missing)?;
     // Everything is asked anew, whatever was remembered: the NAS may have been updated.
     let mut capabilities = Capabilities::without([], settings.durability);
-    let layout = Layout::parse(&settings.layout)?;
-    let folders = if layout.makes_folders() { Folders::OnTheWay } else { Folders::None };
-    let shape = Shape { folders, ..Shape::PLAIN };
+    let shape = shape_of(settings)?;
     find_refused(client, folder, &mut capabilities, shape).await?.check(client, folder).await?;
     let protocol = rehearse(client, folder, &capabilities).await?.check()?;
-    if capabilities.durable() {
-        // Asked twice, for it may be refused in passing.
-        for _ in 0..2 {
-            match nas::flush(client, folder, Flush::Folder, client.idle_limit()).await? {
-                Flushed::Yes => break,
-                Flushed::Refused(why) => {
-                    capabilities.refuse(Refusal::new(Capability::Flush, why, client.ssh().server_version()));
-                }
-            }
-        }
-    }
+    ask_for_flush(client, folder, &mut capabilities).await?;
     let flush_evidence = flush_evidence(client, folder, &mut capabilities).await?;
     capabilities.check()?;
     let ways = [DurableBy::Batch, DurableBy::File];
@@ -86,8 +74,36 @@ pub(crate) async fn check(client: &Client, settings: &Settings) -> Result<(Conne
     Ok((report, capabilities))
 }
 
+/// What documents of these settings are like. Fails with `Usage`.
+pub(crate) fn shape_of(settings: &Settings) -> Result<Shape> {
+    let layout = Layout::parse(&settings.layout)?;
+    let folders = if layout.makes_folders() { Folders::OnTheWay } else { Folders::None };
+    Ok(Shape { folders, ..Shape::PLAIN })
+}
+
+/// Finds out whether the folder can be flushed, where that is needed.
+pub(crate) async fn ask_for_flush(client: &Client, folder: &str, capabilities: &mut Capabilities) -> Result<()> {
+    if !capabilities.durable() {
+        return Ok(());
+    }
+    // Asked twice, for it may be refused in passing.
+    for _ in 0..2 {
+        match nas::flush(client, folder, Flush::Folder, client.idle_limit()).await? {
+            Flushed::Yes => break,
+            Flushed::Refused(why) => {
+                capabilities.refuse(Refusal::new(Capability::Flush, why, client.ssh().server_version()));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What shows that one flush behind a batch is enough there; `None` where it is not.
-async fn flush_evidence(client: &Client, folder: &str, capabilities: &mut Capabilities) -> Result<Option<String>> {
+pub(crate) async fn flush_evidence(
+    client: &Client,
+    folder: &str,
+    capabilities: &mut Capabilities,
+) -> Result<Option<String>> {
     while capabilities.durable_by(DurableBy::Batch) {
         match OneFlush::ready(client, folder, client.turn_to_flush().await?).await? {
             Ready::Yes(flush) => return Ok(Some(flush.evidence().to_owned())),

@@ -15,9 +15,13 @@ pub mod nas;
 pub(crate) mod one_flush;
 mod prepare;
 mod push;
-mod rehearse;
+pub(crate) mod rehearse;
 pub(crate) mod space;
 mod stats;
+#[cfg(feature = "cli")]
+pub(crate) mod survey;
+#[cfg(feature = "cli")]
+pub(crate) mod vendor;
 
 pub use self::check::ConnectionReport;
 pub use self::config::ClientConfig;

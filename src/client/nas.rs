@@ -28,6 +28,9 @@ const REMOVED: &str = "nas-sync-removed";
 /// What the NAS says about a folder.
 const THERE: &str = "nas-sync-folder";
 const NOT_THERE: &str = "nas-sync-no-folder";
+/// What a shell that runs commands says.
+#[cfg(feature = "cli")]
+const ECHO: &str = "nas-sync-echo";
 /// The SHA-256 of nothing. A NAS that can sum says it first.
 const SUM_OF_NOTHING: &[u8] = b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 /// Says one line for each file, in their order, whatever a file is called.
@@ -159,6 +162,42 @@ pub async fn free_space(client: &Client, path: &str) -> Option<Space> {
         Ok(Answer::Output(said)) if said.ended_well() => parse_df(&said.stdout),
         _ => None,
     }
+}
+
+/// How a NAS takes a command that has nothing to do with rsync.
+#[cfg(feature = "cli")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Echo {
+    /// It ran it, and printed nothing else.
+    Clean,
+    /// It ran it, and printed this besides; safe to print.
+    Noisy(String),
+    /// It did something else, or nothing, and this is what it said; safe to print.
+    Other(String),
+}
+
+/// Asks the NAS to run a harmless command. Fails when the connection is lost, or with `Stalled`.
+#[cfg(feature = "cli")]
+pub(crate) async fn echo(client: &Client) -> Result<Echo> {
+    let (line, patience) = (format!("echo {ECHO}").into_bytes(), Patience::Whole(SHORT_WAIT));
+    let said = match ask(client, Question { line, input: Bytes::new(), patience, most: MOST }).await? {
+        Answer::Refused(why) => return Ok(Echo::Other(why)),
+        Answer::Output(said) => said,
+    };
+    Ok(match said.lines().position(|line| line == ECHO.as_bytes()) {
+        None => Echo::Other(said.refusal()),
+        Some(_) if said.lines().count() == 1 => Echo::Clean,
+        Some(_) => {
+            let other = said.lines().find(|line| *line != ECHO.as_bytes()).unwrap_or_default();
+            Echo::Noisy(text::escape_bytes_start(other, SHOWN))
+        }
+    })
+}
+
+/// A word of a script for a plain shell.
+#[cfg(feature = "cli")]
+pub(super) fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Lets the NAS run a script in its own plain shell, whatever the user's login shell is. Where the

@@ -9,6 +9,7 @@ use crate::client::ConnectionReport;
 use crate::error::NasSyncError;
 use crate::id::DocumentId;
 use crate::service::SyncSummary;
+use crate::service::checks::{Diagnosis, Finding};
 use crate::service::setup::NasKey;
 use crate::text;
 
@@ -34,6 +35,27 @@ pub fn setup(report: &ConnectionReport, message: &str, key: Option<&NasKey>, wri
 /// `setup --print-key`
 pub fn setup_key(key: &NasKey, line: &str) -> Value {
     json!({ "key_file": key.file.as_deref().map(path), "public_key": key.public, "authorized_keys": line })
+}
+
+/// `doctor`
+pub fn doctor(diagnosis: &Diagnosis) -> Value {
+    let found = diagnosis.findings().into_iter().map(|(name, finding)| {
+        let mut object = json!({ "name": name, "status": finding.status(), "message": finding.message() });
+        if let Some(solution) = finding.solution() {
+            object["solution"] = solution.into();
+        }
+        if let Finding::Problem(cause) = finding {
+            object["error"] = error(cause);
+        }
+        object
+    });
+    let omitted = diagnosis.omitted().into_iter().map(|(name, why)| json!({ "name": name, "message": why }));
+    json!({
+        "healthy": diagnosis.is_healthy(),
+        "checks": found.collect::<Vec<_>>(),
+        "omitted": omitted.collect::<Vec<_>>(),
+        "vendor": diagnosis.vendor.map(|vendor| vendor.name),
+    })
 }
 
 fn path(path: &std::path::Path) -> String {

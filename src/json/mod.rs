@@ -31,7 +31,7 @@ use crate::text;
 #[cfg(feature = "api")]
 pub use self::answers::{config, resend, status, test, test_failed};
 #[cfg(feature = "cli")]
-pub use self::commands::{add, failed, index, push_failed, setup, setup_key, sync_failed, sync_of};
+pub use self::commands::{add, doctor, failed, index, push_failed, setup, setup_key, sync_failed, sync_of};
 #[cfg(feature = "cli")]
 pub use self::documents::{TriedDocuments, answer, senseless};
 #[cfg(feature = "cli")]

@@ -8,6 +8,8 @@ use crate::client::capabilities::Capabilities;
 use crate::client::check::{ConnectionReport, check};
 #[cfg(feature = "api")]
 use crate::client::nas;
+#[cfg(feature = "cli")]
+use crate::client::vendor;
 use crate::error::Result;
 use crate::proof::Refusal;
 use crate::store::{Access, Store};
@@ -31,7 +33,13 @@ pub(super) async fn test_with_room(service: &NasSyncService) -> Result<(Connecti
 async fn try_out(service: &NasSyncService) -> Result<(ConnectionReport, NasConnection)> {
     let mut connection = service.connection()?;
     let client = connection.client().await?;
-    let (report, capabilities) = check(&client, service.settings()).await?;
+    let (report, capabilities) = match check(&client, service.settings()).await {
+        Ok(found) => found,
+        #[cfg(not(feature = "cli"))]
+        Err(error) => return Err(error),
+        #[cfg(feature = "cli")]
+        Err(error) => return Err(vendor::advise_over(error, &client).await),
+    };
     remember(service, connection.target(), capabilities).await;
     Ok((report, connection))
 }

@@ -5,6 +5,8 @@
 //! proved, and what was proved is recorded whatever happens next.
 
 pub(crate) mod backoff;
+#[cfg(feature = "cli")]
+pub(crate) mod checks;
 pub(crate) mod connection;
 mod connection_check;
 pub(crate) mod lease;

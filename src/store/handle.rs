@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+#[cfg(feature = "cli")]
+use super::examination::Examination;
 use super::model::{
     Access, BadRow, Beginning, Claim, Claimed, Document, Due, Fence, FoundFile, ListRequest, Listing, MarkOutcome,
     NewDocument, NextTry, Pause, Queue, QueueView, Retried, Selection, Settlement, StoredCopy, SyncStats, SyncedCopy,
@@ -75,6 +77,22 @@ impl Store {
         })
         .await?;
         Ok(Self(Arc::new(Mutex::new(arm))))
+    }
+
+    /// Looks at a database without changing anything: neither tables nor files are made. Fails with `DatabaseLocked` or
+    /// `DatabaseUnusable`.
+    #[cfg(feature = "cli")]
+    pub async fn examine(database: &Database) -> Result<Examination> {
+        let database = database.clone();
+        blocking::run(move || match database {
+            #[cfg(feature = "sqlite")]
+            Database::Sqlite(path) => super::sqlite::examine(&path),
+            #[cfg(feature = "postgres")]
+            Database::Postgres(url) => super::postgres::examine(*url),
+            #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+            other => Err(unknown(&other)),
+        })
+        .await
     }
 
     /// Closes it, unless somebody else uses it: the last to close tidies up on the disk. Dropping does the same, on the

@@ -4,6 +4,8 @@
 #[cfg(not(any(feature = "sqlite", feature = "postgres")))]
 compile_error!("the service needs a database: choose the feature `sqlite` or `postgres`");
 
+#[cfg(feature = "cli")]
+mod examination;
 mod handle;
 mod model;
 mod policy;
@@ -13,6 +15,8 @@ mod postgres;
 mod sqlite;
 pub mod timestamp;
 
+#[cfg(feature = "cli")]
+pub use self::examination::{Examination, Journal, OwnTables};
 pub use self::handle::Store;
 pub use self::model::*;
 #[cfg(feature = "sqlite")]

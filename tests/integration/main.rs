@@ -10,6 +10,7 @@ mod backend;
 mod cli;
 mod deploy;
 mod docs;
+mod doctor;
 mod documents;
 mod durability;
 mod examples;

@@ -2,11 +2,14 @@
 //! of a real sshd, with no other program on this side.
 
 mod faults;
+mod ground;
 mod locked;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+
+use serde_json::Value;
 
 use crate::support::cli::Run;
 use crate::support::sshd::Setup;
@@ -56,6 +59,23 @@ impl Place {
         self.cli.run(&self.words(more))
     }
 
+    /// `doctor --json` with the same NAS; each of the words replaces what stands before the first `=` in it.
+    fn doctor(&self, more: &[&str]) -> Run {
+        let is_shared = |word: &String| word.starts_with("--nas-") || word.starts_with("--port");
+        let shared = self.words(more).into_iter().filter(is_shared).filter(|word| !word.ends_with('='));
+        let others = more.iter().filter(|word| !word.starts_with("--nas-") && !word.starts_with("--port"));
+        let start = ["doctor", "--json", "--accept-new-host-key"].map(ToOwned::to_owned);
+        self.cli.run(&start.into_iter().chain(shared).chain(others.map(|word| (*word).to_owned())).collect::<Vec<_>>())
+    }
+
+    /// Insists that `doctor` finds nothing that keeps a sync from working, with what `setup` wrote and nothing else.
+    #[track_caller]
+    fn is_healthy(&self) -> Diagnosis {
+        let run = self.cli.line("doctor --json");
+        assert_eq!(run.ends(0).json()["healthy"], true, "{}", run.all());
+        Diagnosis(run.json())
+    }
+
     fn here(&self, name: &str) -> PathBuf {
         self.site.path("clean").join(name)
     }
@@ -76,6 +96,28 @@ impl Place {
 
     fn logins(&self, method: &str) -> usize {
         self.site.sshd.log().matches(&format!("Accepted {method}")).count()
+    }
+}
+
+/// What `doctor --json` prints.
+struct Diagnosis(Value);
+
+impl Diagnosis {
+    /// One check; null where it was not made.
+    fn check(&self, name: &str) -> &Value {
+        let checks = self.0["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["name"] == name).unwrap_or(&Value::Null)
+    }
+
+    /// Insists that this check is the first problem, that none behind it that needs it was made, and that its solution says this.
+    #[track_caller]
+    fn finds(&self, name: &str, kind: &str, solution: &str) {
+        let checks = self.0["checks"].as_array().unwrap();
+        let first = checks.iter().find(|check| check["status"] == "problem").unwrap_or(&Value::Null);
+        assert_eq!((&first["name"], &first["error"]["kind"]), (&name.into(), &kind.into()), "{}", self.0);
+        assert!(first["solution"].as_str().unwrap().contains(solution), "{solution}: {}", self.0);
+        assert_eq!(self.0["healthy"], false, "{}", self.0);
+        assert!(self.check("level").is_null(), "{}", self.0);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The static binary in a root folder of its own: no libraries, no /dev, no /proc, no name service but /etc/hosts.
 
+mod setup;
 mod threads;
 
 use std::fs;

@@ -7,6 +7,7 @@
 
 mod add;
 mod config;
+mod doctor;
 mod health;
 mod index;
 mod list;
@@ -80,6 +81,8 @@ pub enum DocumentsCommand {
     Config,
     /// Set a NAS up: from its address and a password to a key that logs in and a .env that works; asks what is missing
     Setup(setup::Setup),
+    /// Check everything from the configuration to the level that documents reach, and say what to do; changes nothing
+    Doctor,
     /// Log in, start rsync on the NAS and prove that the destination is writable
     Test,
     /// Register files as pending documents and print their ids
@@ -135,6 +138,9 @@ impl DocumentsCommand {
             Self::Serve(serve) => flags.listen.clone_from(&serve.listen),
             _ => {}
         }
+        if matches!(self, Self::Doctor) {
+            return Box::pin(diagnose(&flags, console, signals)).await;
+        }
         let failed = self.failure();
         let settings = self.settings(&flags, console);
         let result = match settings {
@@ -173,7 +179,13 @@ impl DocumentsCommand {
             Self::List(list) => (list.user.as_ref(), &[]),
             Self::Watch(watch) => (watch.args.user.as_ref(), &[]),
             Self::Serve(serve) => (serve.watch.user.as_ref(), &[]),
-            Self::Config | Self::Setup(_) | Self::Test | Self::Index | Self::Health(_) | Self::Send(_) => (None, &[]),
+            Self::Config
+            | Self::Doctor
+            | Self::Setup(_)
+            | Self::Test
+            | Self::Index
+            | Self::Health(_)
+            | Self::Send(_) => (None, &[]),
         }
     }
 
@@ -199,6 +211,8 @@ impl DocumentsCommand {
         let service = NasSyncService::new(settings);
         match self {
             Self::Config => Ok(config::run(&service, console).await),
+            // It begins before there are settings.
+            Self::Doctor => Ok(doctor::run(Ok(service.settings().clone()), &[], console).await),
             Self::Setup(setup) => {
                 let settings = service.settings().clone();
                 or_signal(Box::pin(setup.run(settings, flags, console)), signals).await
@@ -218,6 +232,15 @@ impl DocumentsCommand {
             Self::Health(health) => Ok(health.run(service.settings(), console)),
         }
     }
+}
+
+/// `doctor`, which wants to say itself what is wrong with the environment and the settings.
+async fn diagnose(flags: &Flags, console: &Console, signals: Signals) -> u8 {
+    let environment = Environment::of_process();
+    let warnings = environment.as_ref().map_or(Vec::new(), |environment| environment.warnings().to_vec());
+    let settings = environment.and_then(|environment| Settings::resolve(flags, &environment));
+    let run = async { Ok(doctor::run(settings, &warnings, console).await) };
+    or_signal(Box::pin(run), signals).await.unwrap_or_else(|error: NasSyncError| error.kind().exit_code())
 }
 
 /// Runs a command until a signal comes. Only for commands that leave nothing half-done when their future is dropped.

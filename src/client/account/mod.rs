@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::destination::destination_of;
 use super::login::Client;
-use super::nas::{Script, harmless_lines, run_script};
+use super::nas::{Script, harmless_lines, quoted, run_script};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::text;
 use crate::wire::server_args::{command_line, path_word};
@@ -196,11 +196,6 @@ fn word(path: &str) -> Result<String> {
 
 fn usage(error: crate::wire::server_args::Unquotable) -> NasSyncError {
     NasSyncError::new(ErrorKind::Usage, error.to_string()).with_source(error)
-}
-
-/// A word of a script for a plain shell.
-fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

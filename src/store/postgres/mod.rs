@@ -12,6 +12,8 @@
 mod attempts;
 mod changes;
 mod documents;
+#[cfg(feature = "cli")]
+mod examine;
 mod fault;
 mod history;
 mod leases;
@@ -29,4 +31,6 @@ mod targets;
 mod tls;
 mod values;
 
+#[cfg(feature = "cli")]
+pub use self::examine::examine;
 pub use self::schema::PostgresStore;

@@ -161,6 +161,12 @@ impl Schema {
         &self.documents
     }
 
+    /// Whether the own tables are there.
+    #[cfg(feature = "cli")]
+    pub fn has_own(&self) -> bool {
+        self.has_own
+    }
+
     /// The schema's name as it is.
     pub fn own_name(&self) -> &str {
         &self.own_name
@@ -210,7 +216,7 @@ pub(super) fn one_at_a_time(tx: &Tx<'_>, what: &str) -> Result<(), Fault> {
 }
 
 /// Looks at the tables; `None`: there is no `documents` yet, and it may be made.
-fn inspect(tx: &Tx<'_>, table: &TableName, access: Access) -> Result<Option<Schema>, Fault> {
+pub(super) fn inspect(tx: &Tx<'_>, table: &TableName, access: Access) -> Result<Option<Schema>, Fault> {
     if access != Access::ReadOnly && tx.one("SELECT pg_is_in_recovery()", &[])?.try_get::<_, bool>(0)? {
         return Err(Fault::refused(
             "the server is a read-only standby",

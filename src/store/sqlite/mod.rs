@@ -13,6 +13,8 @@ mod change_detection;
 mod connection;
 mod discovered;
 mod documents;
+#[cfg(feature = "cli")]
+mod examine;
 mod fault;
 mod history;
 mod leases;
@@ -29,3 +31,5 @@ mod tests;
 mod values;
 
 pub use self::connection::{BUSY_TIMEOUT, SqliteStore};
+#[cfg(feature = "cli")]
+pub use self::examine::examine;

@@ -168,6 +168,12 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// The version of the own tables; 0: there are none.
+    #[cfg(feature = "cli")]
+    pub(super) fn version(&self) -> usize {
+        self.version
+    }
+
     /// Fails where there is no `documents`: it is then more often another database than one that is still to be filled.
     pub(super) fn require_documents(&self) -> Result<Columns, SchemaError> {
         self.documents.ok_or_else(|| SchemaError::Refused {

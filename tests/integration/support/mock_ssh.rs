@@ -3,14 +3,14 @@
 //! It lets everybody in and runs real commands by `sh -c`, except where its quirk says otherwise.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use nas_sync::internal::transport::ssh::{Identity, SshConfig, UnknownHostKey};
-use russh::keys::load_secret_key;
+use russh::keys::{PublicKey, PublicKeyBase64 as _, load_secret_key};
 use russh::server::{
     Auth, ChannelOpenHandle, Config, Handle, Handler, Msg, Response, Session, VerifiedPublicKey, run_stream,
 };
@@ -51,8 +51,17 @@ pub struct MockSsh {
 }
 
 impl MockSsh {
-    /// Starts it.
+    /// Starts it. It takes all keys, but where it asks for a code.
     pub fn start(quirk: Quirk) -> Self {
+        Self::start_at(quirk, None)
+    }
+
+    /// Starts it for a user with this home folder, whose authorized_keys says which keys it takes.
+    pub fn with_home(quirk: Quirk, home: &Path) -> Self {
+        Self::start_at(quirk, Some(home.to_owned()))
+    }
+
+    fn start_at(quirk: Quirk, home: Option<PathBuf>) -> Self {
         let folder = TempDir::new().expect("a folder");
         keygen(&folder.path().join("key"), "ed25519", "");
         let key = load_secret_key(folder.path().join("key"), None).expect("a host key");
@@ -72,7 +81,7 @@ impl MockSsh {
                 let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
                 told.send(listener.local_addr().expect("an address").port()).expect("somebody waits for it");
                 tokio::select! {
-                    () = accept(listener, server, quirk, counter) => {}
+                    () = accept(listener, server, Peer::new(quirk, counter, home)) => {}
                     _ = ended => {}
                 }
             });
@@ -107,9 +116,9 @@ impl MockSsh {
     }
 }
 
-async fn accept(listener: TcpListener, server: Arc<Config>, quirk: Quirk, said: Arc<AtomicU64>) {
+async fn accept(listener: TcpListener, server: Arc<Config>, like: Peer) {
     while let Ok((stream, _)) = listener.accept().await {
-        let peer = Peer { quirk, said: Arc::clone(&said), inputs: HashMap::new(), closed: HashSet::new() };
+        let peer = Peer::new(like.quirk, Arc::clone(&like.said), like.home.clone());
         let server = Arc::clone(&server);
         tokio::spawn(async move {
             if let Ok(session) = run_stream(server, stream, peer).await {
@@ -121,6 +130,8 @@ async fn accept(listener: TcpListener, server: Arc<Config>, quirk: Quirk, said: 
 
 struct Peer {
     quirk: Quirk,
+    /// The home folder of the user, where it has one.
+    home: Option<PathBuf>,
     said: Arc<AtomicU64>,
     /// Where the input of each command goes.
     inputs: HashMap<ChannelId, mpsc::UnboundedSender<Bytes>>,
@@ -128,11 +139,23 @@ struct Peer {
     closed: HashSet<ChannelId>,
 }
 
+impl Peer {
+    fn new(quirk: Quirk, said: Arc<AtomicU64>, home: Option<PathBuf>) -> Self {
+        Self { quirk, home, said, inputs: HashMap::new(), closed: HashSet::new() }
+    }
+
+    fn takes(&self, key: &PublicKey) -> bool {
+        let Some(home) = &self.home else { return self.quirk != Quirk::AsksForACode };
+        let keys = std::fs::read_to_string(home.join(".ssh/authorized_keys")).unwrap_or_default();
+        keys.contains(&key.public_key_base64())
+    }
+}
+
 impl Handler for Peer {
     type Error = russh::Error;
 
-    async fn auth_publickey(&mut self, _: &str, _: VerifiedPublicKey<'_>) -> Result<Auth, russh::Error> {
-        Ok(if self.quirk == Quirk::AsksForACode { Auth::reject() } else { Auth::Accept })
+    async fn auth_publickey(&mut self, _: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, russh::Error> {
+        Ok(if self.takes(key.public_key) { Auth::Accept } else { Auth::reject() })
     }
 
     async fn auth_keyboard_interactive<'a>(
@@ -216,7 +239,7 @@ impl Handler for Peer {
                 let (input, lines) = mpsc::unbounded_channel();
                 self.inputs.insert(id, input);
                 let line = String::from_utf8_lossy(line).into_owned();
-                tokio::spawn(run(line, lines, handle, id));
+                tokio::spawn(run(line, lines, handle, id, self.home.clone()));
             }
         }
         Ok(())
@@ -236,8 +259,15 @@ impl Handler for Peer {
 }
 
 /// Runs a command to its end, and does not tell how it ended.
-async fn run(line: String, mut lines: mpsc::UnboundedReceiver<Bytes>, handle: Handle, id: ChannelId) {
+async fn run(
+    line: String,
+    mut lines: mpsc::UnboundedReceiver<Bytes>,
+    handle: Handle,
+    id: ChannelId,
+    home: Option<PathBuf>,
+) {
     let command = Command::new("sh")
+        .envs(home.map(|home| ("HOME", home)))
         .arg("-c")
         .arg(line)
         .stdin(Stdio::piped())

@@ -177,6 +177,22 @@ impl Sshd {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
+    /// Changes the server's settings as its administrator does: the text, and a signal to read it again. Logins go on as they
+    /// were.
+    pub fn change(&self, from: &str, to: &str) {
+        let (file, log) = (self.path("sshd_config"), "Server listening on 127.0.0.1");
+        let text = fs::read_to_string(&file).expect("sshd_config");
+        assert!(text.contains(from), "{from}: {text}");
+        fs::write(&file, text.replacen(from, to, 1)).expect("sshd_config is written");
+        let started = self.log().matches(log).count();
+        signal("-HUP", &self.server.id().to_string());
+        let deadline = Instant::now() + START;
+        while self.log().matches(log).count() == started {
+            assert!(Instant::now() < deadline, "sshd does not read its settings again: {}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Kills the server and every connection it serves, without a goodbye.
     pub fn kill(&mut self) {
         // Clients that lost their connection come back at once, and nobody may let them in meanwhile.

@@ -14,7 +14,8 @@ use clap::Args;
 use self::login::Login;
 use crate::cli::console::Console;
 use crate::cli::dialogue::Dialogue;
-use crate::client::Client;
+use crate::client::vendor::{VENDORS, advise, advise_over};
+use crate::client::{Client, survey};
 use crate::config::{Environment, Flags, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::json;
@@ -100,7 +101,10 @@ impl Run<'_> {
 
     /// Everything behind a login that works.
     async fn finish(&mut self, client: &Client, key: Option<&NasKey>) -> Result<u8> {
-        let report = folder::check(self, client).await?;
+        let report = match folder::check(self, client).await {
+            Ok(report) => report,
+            Err(error) => return Err(advise_over(error, client).await),
+        };
         self.step("folder", &format!("{} is writable, best level {}", self.shown_path(), report.level.as_str()));
         let written = env::write(self, key).await?;
         self.step(
@@ -217,6 +221,10 @@ impl Run<'_> {
         }
         let first = login.by_password(&self.settings, self.options.password_file.as_deref()).await?;
         self.step("login", &format!("{user}, by password"));
+        let vendor = survey::vendor(&first).await;
+        if let Some(vendor) = vendor {
+            self.step("kind", &format!("looks like {}", vendor.name));
+        }
         if self.options.lock_down {
             folder::choose(self, &first).await?;
         }
@@ -235,12 +243,12 @@ impl Run<'_> {
             Ok(installed) => installed,
             Err(error) => {
                 first.disconnect().await;
-                return Err(error);
+                return Err(advise(error, vendor));
             }
         };
         first.disconnect().await;
         self.say_installed(&installed);
-        let client = setup::prove(&self.settings, &installed).await?;
+        let client = setup::prove(&self.settings, &installed).await.map_err(|error| advise(error, vendor))?;
         self.step("login", &format!("{user}, by the key"));
         Ok((client, Some(key)))
     }
@@ -290,7 +298,8 @@ impl Run<'_> {
         let file = key.file.as_ref().map_or_else(String::new, |file| text::escape(&file.to_string_lossy()));
         self.console.note(&format!("The key in {file} is let in by this line of ~/.ssh/authorized_keys on the NAS:"));
         self.console.line(&line);
-        let steps = include_str!("by_hand.txt").replace("@line@", &line).replace("@file@", &file);
+        let vendors = VENDORS.map(|vendor| vendor.by_hand(&file)).concat();
+        let steps = include_str!("by_hand.txt").replace("@line@", &line).replace("@vendors@\n", &vendors);
         self.console.note(&format!("\n{}", steps.trim_end()));
         self.console.object(&json::setup_key(&key, &line));
         Ok(0)

@@ -1,0 +1,80 @@
+//! A look at a database that changes nothing in it, nor beside it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{fault, pending_index, schema};
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::store::examination::{Examination, Journal, OwnTables};
+
+/// How long the lock for writing is waited for: longer than any commit in good order.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+
+/// Looks at the database at `path`, which must be there. Fails with `DatabaseUnusable` or `DatabaseLocked`.
+pub fn examine(path: &Path) -> Result<Examination> {
+    let path = std::path::absolute(path)
+        .map_err(|error| NasSyncError::at_path(ErrorKind::DatabaseUnusable, "cannot use the database", path, error))?;
+    let opening = fault::of(&path, "open");
+    // Who may only read leaves the files of the log behind.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let conn = Connection::open_with_flags(&path, flags).map_err(&opening)?;
+    conn.busy_timeout(LOCK_WAIT).map_err(&opening)?;
+    let refused = |error| schema::to_error(&path, error);
+    let found = schema::inspect(&conn).map_err(refused)?;
+    found.require_documents().map_err(refused)?;
+    let look = || look(&conn, found);
+    let (journal, has_index, bytes, own_tables) = look().map_err(fault::of(&path, "look at"))?;
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    Ok(Examination {
+        server: format!("SQLite {}", rusqlite::version()),
+        own_tables,
+        journal,
+        has_index,
+        bytes,
+        log_bytes: Path::new(&log).metadata().map_or(0, |meta| meta.len()),
+        // Nothing is written until something is changed.
+        lock: conn.execute_batch("BEGIN IMMEDIATE; ROLLBACK").map_err(fault::of(&path, "write to")),
+    })
+}
+
+fn look(conn: &Connection, found: schema::Found) -> rusqlite::Result<(Journal, bool, u64, OwnTables)> {
+    let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    let journal = if mode.eq_ignore_ascii_case("wal") { Journal::Wal } else { Journal::Rollback(mode) };
+    let number = |pragma: &str| conn.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0));
+    let bytes = number("page_count")?.saturating_mul(number("page_size")?);
+    let own_tables = match found.version() {
+        0 => OwnTables::None,
+        version if version < schema::MIGRATIONS.len() => OwnTables::Old(version),
+        _ => OwnTables::Current,
+    };
+    Ok((journal, pending_index::exists(conn)?, u64::try_from(bytes).unwrap_or(0), own_tables))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::SqliteStore;
+    use crate::store::{Access, sqlite::BUSY_TIMEOUT};
+
+    #[test]
+    fn a_look_changes_nothing_and_sees_a_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("db");
+        drop(SqliteStore::open_with(&path, Access::Create, BUSY_TIMEOUT).unwrap());
+        let before = std::fs::read(&path).unwrap();
+        let seen = examine(&path).unwrap();
+        assert_eq!((seen.own_tables, seen.has_index, seen.journal), (OwnTables::Current, true, Journal::Wal));
+        assert!(seen.lock.is_ok() && seen.bytes == before.len() as u64);
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing beside it");
+
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert_eq!(examine(&path).unwrap().lock.unwrap_err().kind(), ErrorKind::DatabaseLocked);
+        other.execute_batch("ROLLBACK; DROP TABLE documents").unwrap();
+        assert_eq!(examine(&path).unwrap_err().kind(), ErrorKind::DatabaseUnusable);
+    }
+}
