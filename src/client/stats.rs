@@ -48,6 +48,7 @@ impl PushStats {
                 EntryKind::File => stats.files += 1,
                 EntryKind::Directory(_) => stats.directories += 1,
                 EntryKind::Symlink(_) => stats.symlinks += 1,
+                EntryKind::Special => {}
             }
             if !entry.kind.is_dir() {
                 stats.total_size += entry.meta.size;

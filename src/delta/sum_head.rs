@@ -13,7 +13,7 @@ pub const MAX_BLOCK_LEN: u32 = 131_072;
 pub const MAX_BLOCK_LEN_BEFORE_30: u32 = 1 << 29;
 
 /// The longest strong sum of a block, in bytes, whatever the digest.
-const MAX_STRONG_LEN: usize = 16;
+pub const MAX_STRONG_LEN: usize = 16;
 
 /// How a basis is cut into blocks and how much of each strong sum travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -259,6 +259,14 @@ kinds! {
     LocalFile = "local_file", Disk, Documents, Transient, 11,
         "A local file or folder cannot be used.",
         "Check the path, its permissions and the free space.";
+    /// More than one file would have to go where a file is.
+    DestinationNotFolder = "destination_not_folder", User, Documents, Permanent, 3,
+        "The destination on this machine is a file, and only one file can take its place.",
+        "Name a folder as the destination.";
+    /// A file did not come.
+    NotReceived = "not_received", Nas, Documents, Transient, 23,
+        "The NAS did not send the file, or what it sent does not match its checksum: the file cannot be read there, it is gone, or it changed meanwhile.",
+        "Look at what rsync on the NAS said, and run the same command again.";
     /// A signal ended the run.
     Interrupted = "interrupted", User, Documents, Transient, 20,
         "The run was interrupted.",

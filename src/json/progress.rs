@@ -219,7 +219,7 @@ impl Progress {
             Event::Listed { entries, bytes } => return Some(self.plan(*entries as u64, *bytes)),
             Event::FileStarted { entry } => self.current = Some(text::escape_bytes(entry.name)),
             Event::Progress { bytes } => self.read(*bytes, now),
-            Event::FileSent { .. } | Event::FileFailed { .. } => self.done += 1,
+            Event::FileSent { .. } | Event::FileReceived { .. } | Event::FileFailed { .. } => self.done += 1,
             _ => return None,
         }
         Some(Vec::new())

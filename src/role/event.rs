@@ -6,13 +6,13 @@ use crate::error::NasSyncError;
 use crate::wire::flist::FileEntry;
 use crate::wire::iflags::ItemFlags;
 
-/// How one file was sent.
+/// How one file was transferred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct FileStats {
-    /// Bytes sent as data.
+    /// Bytes that travelled as data.
     pub literal: u64,
-    /// Bytes the receiver copied from its old file.
+    /// Bytes that the receiver copied from its old file.
     pub matched: u64,
 }
 
@@ -75,7 +75,16 @@ pub enum Event<'a> {
         /// The SHA-256 of what was read; `None` where the source does not keep one.
         sha256: Option<[u8; 32]>,
     },
-    /// A file could not be sent.
+    /// A file has come, matches its checksum and has its name.
+    FileReceived {
+        /// Its entry.
+        entry: &'a FileEntry<'a>,
+        /// How.
+        stats: FileStats,
+        /// Its SHA-256, where it was compared with one.
+        sha256: Option<[u8; 32]>,
+    },
+    /// A file could not be sent, or not be received.
     FileFailed {
         /// Its entry.
         entry: &'a FileEntry<'a>,

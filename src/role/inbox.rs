@@ -1,12 +1,13 @@
 //! The receiving end of a role: a queue of demultiplexed bytes with a cap.
 //!
-//! Whoever fills it never waits: passing the cap is an error, so that the side which reads the network can always go on
-//! reading.
+//! Whoever fills it need not wait: passing the cap is an error, so that the side which reads the network can always go on
+//! reading. Data that goes to a disk may come faster than that; whoever fills an inbox with it waits for room.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::sync::Notify;
 
 use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -15,17 +16,25 @@ use crate::wire::{Decode, DecodeError, Reader};
 /// The most bytes that may wait in an inbox.
 pub const MAX_QUEUED: usize = 64 * 1024 * 1024;
 
+/// How many bytes may wait for a disk before more are left with the other side.
+const ENOUGH: usize = 4 * 1024 * 1024;
+
 #[derive(Debug, Default)]
 struct Queue {
     chunks: VecDeque<Bytes>,
     bytes: usize,
+    /// Nothing more comes.
     closed: bool,
+    /// Nobody reads any more.
+    abandoned: bool,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
+    /// Told when bytes were taken out.
+    taken: Notify,
 }
 
 /// The end of an inbox that the session holds. Dropping it closes the inbox.
@@ -38,6 +47,9 @@ impl Feeder {
     /// Adds bytes of the data stream. Never waits; more than [`MAX_QUEUED`] is a protocol error.
     pub fn push(&self, bytes: Bytes) -> Result<()> {
         let mut queue = blocking::lock(&self.shared.queue);
+        if queue.abandoned {
+            return Ok(());
+        }
         queue.bytes += bytes.len();
         if queue.bytes > MAX_QUEUED {
             return Err(NasSyncError::new(
@@ -48,6 +60,23 @@ impl Feeder {
         queue.chunks.push_back(bytes);
         self.shared.changed.notify_one();
         Ok(())
+    }
+}
+
+impl Feeder {
+    /// Waits until there is room for more; `each` runs whenever something was taken out meanwhile.
+    pub async fn room(&self, mut each: impl FnMut()) {
+        loop {
+            let taken = self.shared.taken.notified();
+            {
+                let queue = blocking::lock(&self.shared.queue);
+                if queue.bytes <= ENOUGH || queue.abandoned {
+                    return;
+                }
+            }
+            taken.await;
+            each();
+        }
     }
 }
 
@@ -107,6 +136,7 @@ impl Inbox {
             if let Some(chunk) = queue.chunks.pop_front() {
                 queue.bytes -= chunk.len();
                 drop(queue);
+                self.shared.taken.notify_one();
                 self.buffer.extend_from_slice(&chunk);
                 return Ok(());
             }
@@ -115,5 +145,15 @@ impl Inbox {
             }
             queue = self.shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        let mut queue = blocking::lock(&self.shared.queue);
+        (queue.abandoned, queue.bytes) = (true, 0);
+        queue.chunks.clear();
+        drop(queue);
+        self.shared.taken.notify_one();
     }
 }

@@ -128,6 +128,16 @@ impl Account {
                     file.literal += stats.literal;
                 });
             }
+            Event::FileReceived { entry, stats, sha256 } => {
+                self.totals.sent += 1;
+                self.totals.sent_size += entry.meta.size;
+                self.totals.literal += stats.literal;
+                self.totals.matched += stats.matched;
+                self.file(entry, |file| {
+                    file.sha256 = *sha256;
+                    file.ended = Some(Instant::now());
+                });
+            }
             Event::FileFailed { entry, error } => {
                 self.failures.push((entry.name.into(), (*error).clone()));
                 self.file(entry, |file| {
@@ -156,7 +166,7 @@ impl Totals {
         match kind {
             EntryKind::File => &mut self.created_files,
             EntryKind::Directory(_) => &mut self.created_directories,
-            EntryKind::Symlink(_) => &mut self.created_symlinks,
+            EntryKind::Symlink(_) | EntryKind::Special => &mut self.created_symlinks,
         }
     }
 }

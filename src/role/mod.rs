@@ -5,9 +5,13 @@
 
 pub mod agreement;
 pub mod event;
+mod generator;
 pub mod inbox;
+pub mod incoming;
 pub mod ledger;
 pub mod list;
 pub mod outbox;
 pub mod port;
+pub mod pull;
+mod receiver;
 pub mod sender;

@@ -60,8 +60,18 @@ impl Opening {
 
 /// This end of a session: its role, and what the other side's messages mean to it.
 pub(super) struct Side {
+    pub intake: Intake,
     pub role: Box<dyn FnOnce(Port) -> Result<()> + Send>,
     pub on_message: OnMessage,
+}
+
+/// How fast the other side may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Intake {
+    /// As fast as it likes: what it sends is bounded, and too much of it is an error.
+    Bounded,
+    /// As fast as this side's disk takes it. Only for a role that never waits for the other side to read.
+    AtDiskSpeed,
 }
 
 /// How a session ended. The texts and counts are there whatever the result.
@@ -161,7 +171,7 @@ async fn run(
     };
     let framing = agreement.list_terms().client_framing;
     // Local work only: it may take as long as the disks need, which may be longer than the other side is given to move.
-    let Side { role, mut on_message } = blocking::run(move || prepare(agreement)).await?;
+    let Side { intake, role, mut on_message } = blocking::run(move || prepare(agreement)).await?;
     timer.restart();
     let (sink, frames) = mpsc::channel(OUTBOX_FRAMES);
     let (port, feeder) = Port::new(framing, sink);
@@ -191,7 +201,7 @@ async fn run(
                     }
                 }
                 let input = handshake.input.split().freeze();
-                let end = pump::inbound(input, &mut reader, feeder, &mut on_message, timer, received).await;
+                let end = pump::inbound(input, &mut reader, (feeder, intake), &mut on_message, timer, received).await;
                 inbound = end.map_err(SessionFailure::from);
                 if inbound.is_err() { timer.await_last_words() }
                 Ok(())

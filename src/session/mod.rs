@@ -7,6 +7,7 @@
 mod converse;
 mod deadline;
 mod end;
+mod pull;
 mod pump;
 mod push;
 mod received;
@@ -15,5 +16,6 @@ mod remote_text;
 pub use self::converse::{Opening, Outcome, hello};
 pub use self::deadline::Receipts;
 pub use self::end::fixed_command;
+pub use self::pull::{Pull, pull};
 pub use self::push::{Contents, Push, push, push_by};
 pub use self::remote_text::{RemoteText, kind_of_text, names_file};

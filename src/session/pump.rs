@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::converse::Intake;
 use super::deadline::ProgressTimer;
 use super::received::Received;
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -33,11 +34,11 @@ pub async fn outbound(mut frames: mpsc::Receiver<Bytes>, writer: &mut ExecWriter
 /// What a message beside the data stream means to this end of the session. It says itself what is progress.
 pub type OnMessage = Box<dyn FnMut(Message, &ProgressTimer) -> Result<()> + Send>;
 
-/// Reads until the command ends. Awaits nothing but the read half.
+/// Reads until the command ends. Awaits nothing but the read half, and where data comes at the speed of this side's disk, that.
 pub async fn inbound(
     rest: Bytes,
     reader: &mut ExecReader,
-    feeder: Feeder,
+    (feeder, intake): (Feeder, Intake),
     on_message: &mut OnMessage,
     timer: &ProgressTimer,
     received: &mut Received,
@@ -54,6 +55,9 @@ pub async fn inbound(
                     timer.progress();
                     if let Some(feeder) = &feeder {
                         feeder.push(bytes)?;
+                        if intake == Intake::AtDiskSpeed {
+                            feeder.room(|| timer.progress()).await;
+                        }
                     }
                 }
                 Frame::Message(Message::ErrorExit(status)) => {

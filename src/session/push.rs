@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::converse::{Needed, Opening, Outcome, Side, Terms, converse};
+use super::converse::{Intake, Needed, Opening, Outcome, Side, Terms, converse};
 use super::deadline::{ProgressTimer, Receipts};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::agreement::Agreement;
@@ -72,6 +72,7 @@ pub async fn push_by(exec: Exec, opening: Opening, push: Push) -> Outcome {
         let mut acknowledgements = Acknowledgements::new(Arc::clone(&list), Arc::clone(&monitor));
         let job = SendJob { list, sources, changed, mode };
         Ok(Side {
+            intake: Intake::Bounded,
             role: Box::new(move |port| sender::run(job, agreement, port, &*monitor)),
             on_message: Box::new(move |message, timer| acknowledgements.note(&message, timer)),
         })

@@ -75,10 +75,25 @@ impl IdNames {
         self.users.get(&uid).map(|name| &**name)
     }
 
+    /// The user of a name.
+    pub fn user_id(&self, name: &[u8]) -> Option<u32> {
+        id_of(&self.users, name)
+    }
+
+    /// The group of a name.
+    pub fn group_id(&self, name: &[u8]) -> Option<u32> {
+        id_of(&self.groups, name)
+    }
+
     /// The name of a group, 1 to 255 bytes.
     pub fn group(&self, gid: u32) -> Option<&[u8]> {
         self.groups.get(&gid).map(|name| &**name)
     }
+}
+
+/// The lowest id of a name, which some share.
+fn id_of(names: &HashMap<u32, Box<[u8]>>, name: &[u8]) -> Option<u32> {
+    names.iter().filter(|(_, own)| ***own == *name).map(|(id, _)| *id).min()
 }
 
 /// Both files have the name in the first field and the id in the third.

@@ -12,6 +12,8 @@ pub mod mux;
 pub mod ndx;
 pub mod negotiated;
 pub mod offer;
+pub mod pattern;
+pub mod pull_args;
 pub mod reader;
 pub mod server_args;
 pub mod stats;

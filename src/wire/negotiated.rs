@@ -9,6 +9,7 @@ use super::mux::Framing;
 use super::ndx::NdxCoding;
 use super::offer::{ChecksumChoice, CompatFlags, CompressionChoice, Offer, Protocol};
 use super::reader::{Decode, DecodeError};
+use super::stats::SenderTimes;
 use super::token::{TokenCoding, ZlibHistory};
 use crate::delta::strong::{SeedPlacement, StrongAlgorithm, StrongSum};
 
@@ -80,6 +81,8 @@ pub struct Negotiated {
     pub goodbye: Goodbye,
     /// What replaces the reply for a file that cannot be sent.
     pub unsendable: Unsendable,
+    /// What a sending server counts at the end.
+    pub sender_times: SenderTimes,
     /// What may stand between two records.
     pub idle: IdleSign,
     /// The greatest block length that a peer may ask for, in bytes.
@@ -123,6 +126,7 @@ impl Negotiated {
             answered_phases: if version >= 29 { 2 } else { 1 },
             goodbye: if version >= 31 { Goodbye::Exchange } else { Goodbye::Single },
             unsendable: if modern { Unsendable::Message } else { Unsendable::Omitted },
+            sender_times: if version >= 29 { SenderTimes::Said } else { SenderTimes::NotSaid },
             idle: if version == 29 { IdleSign::Record } else { IdleSign::Frame },
             max_block_len: if modern { 131_072 } else { 1 << 29 },
             block_sum: block_sum(transfer, modern, flags, seed),

@@ -9,7 +9,7 @@ use super::token::TokenCoding;
 
 /// The capabilities a client of protocol 30 and later announces: errors in the end of the list (`f`), seed-first MD5 sums
 /// (`C`), varint flag words with negotiated names (`v`), and a name for id 0 (`u`).
-const ABILITIES: &str = "e.fCvu";
+pub(super) const ABILITIES: &str = "e.fCvu";
 
 /// The folder, beside each file, in which a receiver keeps what has come of it: [`PushOptions::partial_dir`].
 pub const PARTIAL_DIR: &str = ".rsync-partial";
@@ -125,7 +125,7 @@ impl PushOptions {
     }
 }
 
-fn checksum_arguments(choice: ChecksumChoice) -> Option<String> {
+pub(super) fn checksum_arguments(choice: ChecksumChoice) -> Option<String> {
     match choice {
         ChecksumChoice::Negotiate => None,
         ChecksumChoice::Fixed { transfer, list } if transfer == list => {
@@ -138,7 +138,7 @@ fn checksum_arguments(choice: ChecksumChoice) -> Option<String> {
 }
 
 /// The level is the sender's own business and never said: on its own it would even switch compression on over there.
-fn compression_arguments(choice: CompressionChoice) -> Option<String> {
+pub(super) fn compression_arguments(choice: CompressionChoice) -> Option<String> {
     match choice {
         CompressionChoice::Off | CompressionChoice::Negotiate { .. } | CompressionChoice::Fixed(TokenCoding::Plain) => {
             None
@@ -150,7 +150,7 @@ fn compression_arguments(choice: CompressionChoice) -> Option<String> {
 }
 
 /// A path that no program takes for an option, and that is not empty.
-fn safe_path(path: &[u8]) -> Vec<u8> {
+pub(super) fn safe_path(path: &[u8]) -> Vec<u8> {
     match path.first() {
         None => b".".to_vec(),
         Some(b'-') => [b"./", path].concat(),
@@ -166,17 +166,56 @@ pub struct Unquotable;
 /// The line for the remote shell: the program and its arguments. As with rsync, the program is words for that shell, such
 /// as `sudo rsync`; each argument is quoted so that the shell hands over exactly its bytes. A leading `~` or `~user` of the last argument stays live, since that is how people write home folders.
 pub fn command_line(program: &str, arguments: &[Vec<u8>]) -> Result<Vec<u8>, Unquotable> {
+    let (last, others) = arguments.split_last().map_or((None, arguments), |(last, others)| (Some(last), others));
+    let mut line = words(program, others)?;
+    if let Some(last) = last {
+        line.push(b' ');
+        quote_path(last, &mut line)?;
+    }
+    Ok(line)
+}
+
+/// The line for a server that sends: paths as for rsync, in which the wildcards `*`, `?` and `[…]` stay live, and a backslash
+/// before one of them takes that away.
+pub fn sending_command_line(program: &str, arguments: &[Vec<u8>], paths: &[Vec<u8>]) -> Result<Vec<u8>, Unquotable> {
+    let mut line = words(program, arguments)?;
+    for path in paths {
+        line.push(b' ');
+        let (home, mut rest) = path.split_at(home_prefix_len(path));
+        line.extend_from_slice(home);
+        if home.is_empty() && rest.is_empty() {
+            quote(rest, &mut line)?;
+        }
+        while let [first, behind @ ..] = rest {
+            rest = match (first, behind) {
+                (b'\\', [wildcard @ (b'*' | b'?' | b'[' | b']'), behind @ ..]) => {
+                    line.extend_from_slice(&[b'\\', *wildcard]);
+                    behind
+                }
+                (b'*' | b'?' | b'[' | b']', _) => {
+                    line.push(*first);
+                    behind
+                }
+                // Also one that would be the first of a word that is expanded.
+                _ => {
+                    quote(&[*first], &mut line)?;
+                    behind
+                }
+            };
+        }
+    }
+    Ok(line)
+}
+
+/// The program and its arguments.
+fn words(program: &str, arguments: &[Vec<u8>]) -> Result<Vec<u8>, Unquotable> {
     if program.contains(['\0', '\n', '\r']) {
         return Err(Unquotable);
     }
     let mut line = program.as_bytes().to_vec();
-    for (position, argument) in arguments.iter().enumerate() {
+    for argument in arguments {
         line.push(b' ');
-        if position + 1 == arguments.len() {
-            quote_path(argument, &mut line)?;
-        } else {
-            quote(argument, &mut line)?;
-        }
+        quote(argument, &mut line)?;
     }
     Ok(line)
 }

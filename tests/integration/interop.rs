@@ -86,9 +86,10 @@ fn prepare(files: &[PathBuf], offer: Offer, options: &PushOptions) -> (Push, Arc
     (push, record)
 }
 
-const SIZES: [usize; 13] = [0, 1, 6, 699, 700, 701, 32767, 32768, 32769, 131_071, 131_072, 131_073, 5 * 1024 * 1024];
+pub const SIZES: [usize; 13] =
+    [0, 1, 6, 699, 700, 701, 32767, 32768, 32769, 131_071, 131_072, 131_073, 5 * 1024 * 1024];
 
-fn offers() -> Vec<Offer> {
+pub fn offers() -> Vec<Offer> {
     let mut offers: Vec<Offer> =
         (27..=32).map(|number| with!(Offer::default(), protocol: Protocol::new(number).unwrap())).collect();
     for coding in [

@@ -33,6 +33,7 @@ mod passing_failures;
 mod passwords;
 mod postgres;
 mod progress;
+mod pull_interop;
 mod push_cli;
 mod python;
 mod queue;

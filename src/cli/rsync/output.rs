@@ -11,7 +11,7 @@ use crate::wire::server_args::PushOptions;
 pub fn name(entry: &FileEntry<'_>) -> String {
     let name = text::escape_bytes(entry.name);
     match entry.kind {
-        EntryKind::File => name,
+        EntryKind::File | EntryKind::Special => name,
         EntryKind::Directory(_) => format!("{name}/"),
         EntryKind::Symlink(target) => format!("{name} -> {}", text::escape_bytes(target)),
     }
@@ -50,6 +50,7 @@ pub fn letters(entry: &FileEntry<'_>, flags: ItemFlags, options: &PushOptions) -
         EntryKind::File => 'f',
         EntryKind::Directory(_) => 'd',
         EntryKind::Symlink(_) => 'L',
+        EntryKind::Special => 'S',
     });
     if flags.has(ItemFlags::NEW) {
         return text + "+++++++++";

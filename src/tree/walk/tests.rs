@@ -49,6 +49,7 @@ fn names(listing: &Listing) -> Vec<String> {
                 EntryKind::Directory(Content::Listed) => 'd',
                 EntryKind::Directory(Content::Unlisted) => 'e',
                 EntryKind::Directory(Content::Implied) => 'i',
+                EntryKind::Special => 's',
                 EntryKind::Symlink(_) => 'l',
             };
             format!("{letter} {}", text::escape_bytes(entry.name))

@@ -213,11 +213,11 @@ impl ListCoder {
         if self.name.is_empty() || self.name.contains(&0) {
             return Err(DecodeError::malformed("name", "it is empty or holds a NUL byte"));
         }
-        let (kind, meta, digest) = self.take_attributes(flags, reader)?;
+        let Attributes { kind, mode, meta, digest } = self.take_attributes(flags, reader)?;
         let entry = FileEntry { digest, ..FileEntry::new(&self.name, kind, meta) };
         entries.push(&entry);
         // Only a whole entry moves the state, so that a short read can start over.
-        self.previous.mode = entry.mode();
+        self.previous.mode = mode;
         self.previous.mtime = meta.mtime.seconds;
         self.previous.ids = Some((meta.uid, meta.gid));
         std::mem::swap(&mut self.previous.name, &mut self.name);
@@ -253,7 +253,7 @@ impl ListCoder {
         let digest = digest.filter(|_| kind == EntryKind::File);
         let mtime = Mtime { seconds: mtime, nanoseconds: mtime_ns };
         let meta = FileMeta { size, mtime, permissions: (mode & 0o7777) as u16, uid, gid };
-        Ok((kind, meta, digest))
+        Ok(Attributes { kind, mode, meta, digest })
     }
 
     fn kind(&self, mode: u32, flags: u32) -> Decode<EntryKind<'static>> {
@@ -266,13 +266,20 @@ impl ListCoder {
             }
             0o040_000 if flags & xflags::TOP_DIR != 0 => Ok(EntryKind::Directory(Content::Argument)),
             0o040_000 => Ok(EntryKind::Directory(Content::Listed)),
-            other => Err(DecodeError::malformed("mode", format!("type {other:#o} was not asked for"))),
+            0o010_000 | 0o020_000 | 0o060_000 | 0o140_000 => Ok(EntryKind::Special),
+            other => Err(DecodeError::malformed("mode", format!("{other:#o} is no type of a file"))),
         }
     }
 }
 
 /// What stands behind an entry's name.
-type Attributes<'r> = (EntryKind<'r>, FileMeta, Option<&'r [u8]>);
+struct Attributes<'r> {
+    kind: EntryKind<'r>,
+    /// As it came, since the next entry may refer to it.
+    mode: u32,
+    meta: FileMeta,
+    digest: Option<&'r [u8]>,
+}
 
 /// What [`ListCoder::take`] finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -292,6 +299,8 @@ pub mod io_error {
     pub const GENERAL: i32 = 1;
     /// Something vanished between listing and reading.
     pub const VANISHED: i32 = 2;
+    /// All bits that have a meaning.
+    pub const KNOWN: i32 = 7;
 }
 
 fn length(value: i32, max: usize, field: &'static str) -> Decode<usize> {

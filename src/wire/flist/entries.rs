@@ -36,6 +36,7 @@ enum Kind {
     File,
     Directory(Content),
     Symlink,
+    Special,
 }
 
 impl Entries {
@@ -56,6 +57,7 @@ impl Entries {
             EntryKind::File => (Kind::File, entry.digest.unwrap_or_default()),
             EntryKind::Directory(content) => (Kind::Directory(content), &[][..]),
             EntryKind::Symlink(target) => (Kind::Symlink, target),
+            EntryKind::Special => (Kind::Special, &[][..]),
         };
         let name_len = self.append(entry.name);
         let extra_len = self.append(extra);
@@ -98,10 +100,15 @@ impl Entries {
         self.records.retain(|record| keep(record.entry(&self.bytes)));
     }
 
-    /// Puts them into a session's order. No name may occur twice.
+    /// Puts them into a session's order; those of one name and kind stay in the order in which they were pushed.
     pub fn sort(&mut self, order: ListOrder) {
         let key = |record: &Record| (record.name(&self.bytes), record.is_dir());
-        self.records.sort_unstable_by(|a, b| order.compare(key(a), key(b)));
+        self.records.sort_unstable_by(|a, b| order.compare(key(a), key(b)).then(a.start.cmp(&b.start)));
+    }
+
+    /// The memory that they hold, in bytes.
+    pub fn byte_len(&self) -> usize {
+        self.records.len() * size_of::<Record>() + self.bytes.len()
     }
 
     /// Leaves one entry of each name: a folder if there is one, as receivers do, and else the one that was pushed first.
@@ -162,6 +169,7 @@ impl Record {
             Kind::File => EntryKind::File,
             Kind::Directory(content) => EntryKind::Directory(content),
             Kind::Symlink => EntryKind::Symlink(extra),
+            Kind::Special => EntryKind::Special,
         };
         let mtime = Mtime { seconds: self.seconds, nanoseconds: self.nanoseconds };
         let meta = FileMeta { size: self.size, mtime, permissions: self.permissions, uid: self.uid, gid: self.gid };

@@ -13,6 +13,8 @@ pub enum EntryKind<'a> {
     Directory(Content),
     /// A symlink and the bytes it holds, at most 4,095; empty where targets do not travel.
     Symlink(&'a [u8]),
+    /// A device, a pipe or a socket. A sender names those that it was not asked for, too; they are never made.
+    Special,
 }
 
 /// What a folder's entry says about its content.
@@ -90,6 +92,7 @@ impl<'a> FileEntry<'a> {
             EntryKind::File => 0o100_000,
             EntryKind::Directory(_) => 0o040_000,
             EntryKind::Symlink(_) => 0o120_000,
+            EntryKind::Special => 0o010_000,
         };
         kind | u32::from(self.meta.permissions & 0o7777)
     }

@@ -285,6 +285,11 @@ impl TokenDecoder {
         }
     }
 
+    /// Whether [`TokenDecoder::history`] has to be called.
+    pub fn wants_history(&self) -> bool {
+        matches!(self.form, Form::Packed(Unpacker { stream: Stream::Zlib(_), .. }))
+    }
+
     /// Tells the decoder the content of the block that was just copied. Must be called once after each
     /// [`Token::Copy`], before the next call of [`TokenDecoder::next`]. Only `zlib` uses it.
     pub fn history(&mut self, data: &[u8]) {

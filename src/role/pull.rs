@@ -1,0 +1,219 @@
+//! The receiving side of a session: reads the list, then lets a generator ask and a receiver take, each on a thread of its own,
+//! `protocol-notes/07-transfer.md` and `10-phases-and-goodbye.md`.
+//!
+//! The generator owns the outbox and may wait for the other side to read. The receiver owns the inbox and waits for nothing
+//! but that and its disk, so the other side can always go on writing.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
+use std::sync::{Arc, mpsc};
+
+use super::event::{Event, Monitor};
+use super::generator::{Generator, RetouchedFolders};
+use super::incoming::{Expected, Incoming};
+use super::port::Port;
+use super::receiver::Receiver;
+use crate::blocking;
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::tree::IdNames;
+use crate::tree::apply::{IdMap, Keep, Policy};
+use crate::tree::place::{Destination, Places, Shape};
+use crate::wire::flist::{Entries, EntryKind, FileEntry};
+use crate::wire::negotiated::Negotiated;
+
+/// When a file that is here is asked for although size and time are equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuickCheck {
+    /// Never.
+    SizeAndTime,
+    /// Always (`-I`).
+    Nothing,
+    /// When its digest differs, whatever its time (`-c`).
+    Contents,
+}
+
+/// Where a pull goes.
+#[derive(Debug, Clone)]
+pub enum Into {
+    /// A path as a person names it; what it means depends on the list.
+    Path(PathBuf),
+    /// A destination that is open already.
+    Open(Arc<Destination>),
+}
+
+/// Decides, when a file has come whole and before it takes its place, whether it may.
+pub trait Gate: Send + Sync {
+    /// The SHA-256 that an entry's file must have; `None` where any will do.
+    fn expected(&self, entry: &FileEntry<'_>) -> Option<[u8; 32]>;
+}
+
+/// What to pull, and how.
+#[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "they are rsync's own switches")]
+pub struct PullJob {
+    /// What the list is read with.
+    pub expected: Expected,
+    /// Where it goes.
+    pub into: Into,
+    /// Which attributes are kept.
+    pub keep: Keep,
+    /// Whether ids are taken by their numbers alone.
+    pub numeric_ids: bool,
+    /// Which files are asked for.
+    pub check: QuickCheck,
+    /// Whether files are asked for whole.
+    pub whole_file: bool,
+    /// Whether nothing is changed.
+    pub dry_run: bool,
+    /// Whether each file is written through to the disk before it gets its name.
+    pub fsync: bool,
+    /// What a file is compared with before it takes its place.
+    pub gate: Option<Arc<dyn Gate>>,
+    /// What the NAS says went wrong while it listed and read, as bits of [`io_error`](crate::wire::flist::io_error).
+    pub errors: Arc<AtomicI32>,
+}
+
+/// How far an entry has come.
+pub(super) mod state {
+    /// It was not asked for.
+    pub const IDLE: u8 = 0;
+    /// Its data was asked for.
+    pub const ASKED: u8 = 1;
+    /// Its data was wrong.
+    pub const WRONG: u8 = 2;
+    /// Its data was asked for once more.
+    pub const ASKED_AGAIN: u8 = 3;
+    /// There is no more to come.
+    pub const OVER: u8 = 4;
+    /// Another entry of its name counts.
+    pub const REPLACED: u8 = 5;
+}
+
+/// What generator and receiver share.
+pub(super) struct Shared {
+    pub job: PullJob,
+    pub negotiated: Negotiated,
+    pub entries: Entries,
+    /// One [`state`] for each entry.
+    states: Vec<AtomicU8>,
+    pub policy: Policy,
+    /// `None` in a dry run whose destination would have to be made.
+    pub destination: Option<Arc<Destination>>,
+    pub monitor: Arc<dyn Monitor>,
+    /// Whether everything has been asked for once.
+    pub asked_all: AtomicBool,
+    /// Whether the receiver has failed, so that nothing more needs to be asked for.
+    pub over: AtomicBool,
+}
+
+impl Shared {
+    /// The state of an entry; `None` outside the list.
+    pub fn state(&self, ndx: i32) -> Option<&AtomicU8> {
+        usize::try_from(ndx).ok().and_then(|ndx| self.states.get(ndx))
+    }
+
+    /// All entries that count, numbered.
+    pub fn numbered(&self) -> impl DoubleEndedIterator<Item = (i32, FileEntry<'_>)> {
+        let count = i32::try_from(self.entries.len()).unwrap_or(i32::MAX);
+        (0..count).filter_map(|ndx| {
+            let counts = self.state(ndx)?.load(Ordering::Acquire) != state::REPLACED;
+            let entry = self.entries.get(usize::try_from(ndx).ok()?)?;
+            counts.then_some((ndx, entry))
+        })
+    }
+
+    pub fn fail(&self, entry: &FileEntry<'_>, error: &NasSyncError) {
+        self.monitor.event(Event::FileFailed { entry, error });
+    }
+
+    /// Places below the destination.
+    pub fn places(&self) -> Option<Places> {
+        self.destination.clone().map(Places::new)
+    }
+}
+
+/// Runs the receiving side from the list to the goodbye. On an error the other side may still have something to say, so the
+/// caller goes on reading.
+pub fn run(job: PullJob, negotiated: Negotiated, port: Port, monitor: Arc<dyn Monitor>) -> Result<()> {
+    let Port { mut inbox, mut outbox } = port;
+    // The list of filters, which is empty.
+    outbox.frame().extend_from_slice(&[0; 4]);
+    outbox.flush()?;
+    let mut job = job;
+    if job.check == QuickCheck::Contents {
+        job.expected.fields.digest = Some(negotiated.list_sum.algorithm.digest_len());
+    }
+    let list = Incoming::take(&job.expected, negotiated.list_terms, &mut inbox)?;
+    job.errors.fetch_or(list.errors, Ordering::Relaxed);
+    let files = list.entries.iter().filter(|entry| entry.kind == EntryKind::File);
+    let bytes = files.fold(0_u64, |sum, entry| sum.saturating_add(entry.meta.size));
+    monitor.event(Event::Listed { entries: list.entries.len(), bytes });
+    if list.entries.is_empty() {
+        // The other side ends here, too.
+        return Ok(());
+    }
+    let shared = Arc::new(share(job, negotiated, list, monitor)?);
+    let (ask_again, asked_again) = mpsc::channel();
+    let (tell, told) = mpsc::channel();
+    let generator = Generator::new(Arc::clone(&shared), outbox);
+    // A thread of its own, which ends by itself when the session does.
+    blocking::start(move || drop(tell.send(generator.run(&asked_again))))?;
+    let received = Receiver::new(Arc::clone(&shared), inbox, ask_again)?.run();
+    if let Err(error) = received {
+        shared.over.store(true, Ordering::Release);
+        // What this side could not do explains more than that the other side left.
+        return match told.try_recv() {
+            Ok(Err(own)) if error.kind() == ErrorKind::ConnectionLost => Err(own),
+            _ => Err(error),
+        };
+    }
+    let (folders, _outbox) =
+        told.recv().map_err(|_| NasSyncError::new(ErrorKind::Internal, "the generator stopped"))??;
+    finish_folders(&shared, folders);
+    Ok(())
+}
+
+fn share(job: PullJob, negotiated: Negotiated, list: Incoming, monitor: Arc<dyn Monitor>) -> Result<Shared> {
+    let is_one_file = list.entries.len() == 1 && list.entries.iter().all(|entry| !entry.kind.is_dir());
+    let shape = if is_one_file { Shape::OneFile } else { Shape::Tree };
+    let destination = match &job.into {
+        Into::Path(path) => Destination::resolve(path, shape, job.dry_run)?.map(Arc::new),
+        Into::Open(destination) => Some(Arc::clone(destination)),
+    };
+    let ids =
+        if job.numeric_ids { IdMap::default() } else { IdMap::by_name(&list.users, &list.groups, IdNames::system()) };
+    let mut states: Vec<AtomicU8> = list.entries.iter().map(|_| AtomicU8::new(state::IDLE)).collect();
+    for replaced in list.replaced {
+        states[replaced] = AtomicU8::new(state::REPLACED);
+    }
+    Ok(Shared {
+        policy: Policy::of_process(job.keep, ids),
+        destination,
+        job,
+        negotiated,
+        entries: list.entries,
+        states,
+        monitor,
+        asked_all: AtomicBool::new(false),
+        over: AtomicBool::new(false),
+    })
+}
+
+/// Gives folders the attributes that they could not have while they were filled, the innermost first.
+fn finish_folders(shared: &Shared, folders: RetouchedFolders) {
+    let Some(mut places) = shared.places() else { return };
+    for (ndx, wanted) in folders.into_iter().rev() {
+        let entry = usize::try_from(ndx).ok().and_then(|ndx| shared.entries.get(ndx));
+        let Some(entry) = entry else { continue };
+        let applied = places.find(entry.name).and_then(|place| match place {
+            Some(place) => place.apply(rustix::fs::FileType::Directory, &wanted),
+            None => Ok(()),
+        });
+        if let Err(errno) = applied {
+            let path = places.shown(entry.name);
+            let error =
+                NasSyncError::at_path(ErrorKind::LocalFile, "Cannot set the attributes of", &path, errno.into());
+            shared.fail(&entry, &error);
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! The receiver: takes the files that were asked for, each into a temporary file that gets its name once its digest is right.
+//!
+//! It guarantees that no file grows beyond what the list said, that only what was asked for is taken, that copies come from
+//! the file of that very name alone, and that a file whose digest is wrong twice is thrown away and told.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+
+use super::event::{Event, FileStats};
+use super::inbox::Inbox;
+use super::pull::{Shared, state};
+use crate::delta::sum_head::{MAX_BLOCK_LEN, MAX_STRONG_LEN};
+use crate::delta::{Patch, PatchError, PatchOp, StrongHasher, SumHead};
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::text;
+use crate::tree::place::{Place, Places};
+use crate::tree::stage::Staged;
+use crate::wire::flist::{EntryKind, FileEntry};
+use crate::wire::iflags::{Item, ItemFlags};
+use crate::wire::ndx::{self, NdxCoder};
+use crate::wire::negotiated::{Goodbye, IdleSign};
+use crate::wire::stats::SenderStats;
+use crate::wire::sums::{self, HeadLimits};
+use crate::wire::token::{Token, TokenDecoder, TokenError};
+use crate::wire::{Decode, Reader};
+
+/// How much more than a file's length may come before the session ends: it may be growing on the NAS, and what is too much
+/// is read and thrown away.
+const MOST_SURPLUS: u64 = 64 * 1024 * 1024;
+/// What a file gets as an ending that came with another SHA-256 than the recorded one.
+const ASIDE: &str = ".from-nas";
+/// Signs of life of a server that has nothing to say (protocol 29).
+const MOST_IDLE: usize = 1_000_000;
+
+pub(super) struct Receiver {
+    shared: Arc<Shared>,
+    inbox: Inbox,
+    replies: NdxCoder,
+    tokens: TokenDecoder,
+    places: Option<Places>,
+    ask_again: Option<mpsc::Sender<i32>>,
+    idle_left: usize,
+}
+
+/// How a file came.
+enum Arrival {
+    /// Whole and right.
+    Right,
+    /// Not what its digest says.
+    Wrong,
+    /// More than the list said.
+    TooLong,
+}
+
+/// What becomes of the data of a file that cannot be kept.
+struct Incoming<'s> {
+    staged: Option<Staged>,
+    basis: Option<File>,
+    hasher: StrongHasher,
+    sha256: Option<Sha256>,
+    stats: FileStats,
+    shared: &'s Shared,
+}
+
+impl Receiver {
+    pub fn new(shared: Arc<Shared>, inbox: Inbox, ask_again: mpsc::Sender<i32>) -> Result<Self> {
+        let negotiated = &shared.negotiated;
+        let tokens = TokenDecoder::new(negotiated.tokens, negotiated.zlib_history).map_err(|error: TokenError| {
+            NasSyncError::new(ErrorKind::Internal, format!("the token coder failed: {error}")).with_source(error)
+        })?;
+        let replies = NdxCoder::new(negotiated.ndx);
+        let places = shared.places();
+        Ok(Self { replies, tokens, places, shared, inbox, ask_again: Some(ask_again), idle_left: MOST_IDLE })
+    }
+
+    pub fn run(mut self) -> Result<()> {
+        for phase in 0..=self.shared.negotiated.answered_phases {
+            while let Some(ndx) = self.next_reply()? {
+                self.take_reply(ndx)?;
+            }
+            match phase {
+                0 if !self.shared.asked_all.load(Ordering::Acquire) => {
+                    return Err(protocol("ended the first phase before everything was asked for"));
+                }
+                0 => {
+                    self.tell_missing(state::ASKED);
+                    // Nothing more goes wrong for the first time.
+                    self.ask_again = None;
+                }
+                1 => self.tell_missing(state::ASKED_AGAIN),
+                _ => {}
+            }
+        }
+        let (ints, times) = (self.shared.negotiated.ints, self.shared.negotiated.sender_times);
+        self.take(|reader| SenderStats::decode(ints, times, reader))?;
+        if self.shared.negotiated.goodbye == Goodbye::Exchange && self.next_reply()?.is_some() {
+            return Err(protocol("sent a file in its goodbye"));
+        }
+        Ok(())
+    }
+
+    fn take<T>(&mut self, decode: impl FnMut(&mut Reader<'_>) -> Decode<T>) -> Result<T> {
+        self.inbox.take(decode, || Ok(()))
+    }
+
+    /// The next number; `None` for DONE.
+    fn next_reply(&mut self) -> Result<Option<i32>> {
+        let coder = &mut self.replies;
+        let ndx = self.inbox.take(
+            |reader| {
+                let mut next = coder.clone();
+                let ndx = next.take(reader)?;
+                *coder = next;
+                Ok(ndx)
+            },
+            || Ok(()),
+        )?;
+        Ok((ndx != ndx::DONE).then_some(ndx))
+    }
+
+    /// Files that were asked for in a phase that is over now, and did not come.
+    fn tell_missing(&self, asked: u8) {
+        for (ndx, entry) in self.shared.numbered() {
+            let state = self.shared.state(ndx).filter(|state| state.load(Ordering::Acquire) == asked);
+            if let Some(state) = state {
+                state.store(state::OVER, Ordering::Release);
+                let error = NasSyncError::new(ErrorKind::NotReceived, "the NAS did not send it");
+                self.shared.fail(&entry, &error);
+            }
+        }
+    }
+
+    fn take_reply(&mut self, ndx: i32) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let items = shared.negotiated.items;
+        let item = self.take(|reader| Item::decode(items, reader))?;
+        let entry = usize::try_from(ndx).ok().and_then(|ndx| shared.entries.get(ndx));
+        let (Some(entry), Some(state)) = (entry, shared.state(ndx)) else {
+            let behind_the_last = usize::try_from(ndx) == Ok(shared.entries.len());
+            if shared.negotiated.idle == IdleSign::Record && behind_the_last && item.flags.0 == ItemFlags::NEW {
+                self.idle_left = self.idle_left.checked_sub(1).ok_or_else(|| protocol("is idle without end"))?;
+                return Ok(());
+            }
+            return Err(protocol(&format!("sent file {ndx}, the list has {}", shared.entries.len())));
+        };
+        let asked = state.load(Ordering::Acquire);
+        if entry.kind != EntryKind::File || !matches!(asked, state::ASKED | state::ASKED_AGAIN) {
+            return Err(protocol(&format!("sent entry {ndx}, which was not asked for")));
+        }
+        if !item.flags.has(ItemFlags::TRANSFER) || item.basis_type.is_some() || item.xname.is_some() {
+            return Err(protocol(&format!("answered the request for entry {ndx} with another one")));
+        }
+        state.store(state::OVER, Ordering::Release);
+        if shared.job.dry_run {
+            return Ok(());
+        }
+        shared.monitor.event(Event::FileStarted { entry: &entry });
+        match self.take_file(&entry)? {
+            Arrival::Right => {}
+            Arrival::Wrong if asked == state::ASKED && self.ask_again.is_some() => {
+                state.store(state::WRONG, Ordering::Release);
+                // A generator that is gone has lost its connection, which shows here, too.
+                let _ = self.ask_again.as_ref().is_some_and(|again| again.send(ndx).is_err());
+            }
+            Arrival::Wrong => {
+                let message = "what came does not match its checksum, twice, and was thrown away";
+                shared.fail(&entry, &NasSyncError::new(ErrorKind::NotReceived, message));
+            }
+            Arrival::TooLong => {
+                let message =
+                    "it is longer than the NAS said at first, and was thrown away: somebody writes to it there";
+                shared.fail(&entry, &NasSyncError::new(ErrorKind::NotReceived, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn take_file(&mut self, entry: &FileEntry<'_>) -> Result<Arrival> {
+        let shared = Arc::clone(&self.shared);
+        let negotiated = &shared.negotiated;
+        let limits = HeadLimits { block_len: MAX_BLOCK_LEN, strong_len: MAX_STRONG_LEN };
+        let head = self.take(|reader| sums::decode_head(reader, limits))?;
+        let place = self.places.as_mut().and_then(|places| places.find(entry.name).transpose());
+        let (place, staged, trouble) = match place.unwrap_or(Err(Errno::NOENT)) {
+            Ok(place) => match place.stage() {
+                Ok(staged) => (Some(place), Some(staged), None),
+                Err(errno) => (Some(place), None, Some(errno)),
+            },
+            Err(errno) => (None, None, Some(errno)),
+        };
+        let basis = place.as_ref().filter(|_| !head.is_empty()).and_then(|place| place.open().ok());
+        let expected = shared.job.gate.as_ref().and_then(|gate| gate.expected(entry));
+        let mut incoming = Incoming {
+            staged,
+            basis,
+            hasher: negotiated.file_sum.hasher(),
+            sha256: expected.map(|_| Sha256::new()),
+            stats: FileStats::default(),
+            shared: &shared,
+        };
+        let is_too_long = !self.take_content(entry, head, &mut incoming)?;
+        let digest_len = negotiated.file_sum.algorithm.digest_len();
+        let digest = self.inbox.take(|reader| reader.bytes(digest_len).map(<[u8]>::to_vec), || Ok(()))?;
+        let Incoming { staged, hasher, sha256, stats, .. } = incoming;
+        if let Some(errno) = trouble {
+            let path = self.places.as_ref().map(|places| places.shown(entry.name)).unwrap_or_default();
+            let error = NasSyncError::at_path(ErrorKind::LocalFile, "Cannot write to", &path, errno.into());
+            shared.fail(entry, &error);
+            return Ok(Arrival::Right);
+        }
+        if is_too_long {
+            return Ok(Arrival::TooLong);
+        }
+        if hasher.finish().as_bytes() != digest {
+            return Ok(Arrival::Wrong);
+        }
+        let sha256: Option<[u8; 32]> = sha256.map(|sha256| sha256.finalize().into());
+        let (Some(place), Some(staged)) = (place, staged) else { return Ok(Arrival::Right) };
+        if expected == sha256 {
+            self.keep(entry, staged, &place, stats, sha256)?;
+        } else {
+            let aside = place.beside(ASIDE);
+            if self.put(entry, staged, &aside).is_ok() {
+                let path = self.places.as_ref().map(|places| places.shown(entry.name)).unwrap_or_default();
+                let message = format!(
+                    "what the NAS has is not what was recorded when it was sent; it is kept as {}{ASIDE}",
+                    text::escape_bytes(path.as_os_str().as_encoded_bytes())
+                );
+                shared.fail(entry, &NasSyncError::new(ErrorKind::NotReceived, message));
+            }
+        }
+        Ok(Arrival::Right)
+    }
+
+    fn keep(
+        &self,
+        entry: &FileEntry<'_>,
+        staged: Staged,
+        place: &Place,
+        stats: FileStats,
+        sha256: Option<[u8; 32]>,
+    ) -> Result<()> {
+        match self.put(entry, staged, place) {
+            Ok(()) => self.shared.monitor.event(Event::FileReceived { entry, stats, sha256 }),
+            Err(error) => {
+                let path = self.places.as_ref().map(|places| places.shown(entry.name)).unwrap_or_default();
+                let error = NasSyncError::at_path(ErrorKind::LocalFile, "Cannot store", &path, error);
+                self.shared.fail(entry, &error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a file that is whole its attributes and its name.
+    fn put(&self, entry: &FileEntry<'_>, staged: Staged, place: &Place) -> io::Result<()> {
+        let replaced = place.look()?;
+        staged.apply(&self.shared.policy.for_new(entry, replaced.as_ref()))?;
+        if self.shared.job.fsync {
+            staged.flush_to_disk()?;
+        }
+        Ok(place.take(staged)?)
+    }
+
+    /// Reads all tokens of a file; `false` when they made more than the list said.
+    fn take_content(&mut self, entry: &FileEntry<'_>, head: SumHead, incoming: &mut Incoming<'_>) -> Result<bool> {
+        let mut patch = Patch::new(head, entry.meta.size);
+        let mut surplus_left = entry.meta.size.saturating_add(MOST_SURPLUS);
+        let mut is_too_long = false;
+        loop {
+            let tokens = &mut self.tokens;
+            let token = self.inbox.take(|reader| tokens.next(reader), || Ok(()))?;
+            let (op, cost) = match &token {
+                Token::End => return Ok(!is_too_long),
+                Token::Literal(data) => (PatchOp::Literal(data), data.len() as u64),
+                Token::Copy { block } => (PatchOp::Copy(*block), head.block_len.into()),
+            };
+            // What comes to nothing costs something, too, so that it has an end.
+            let left = surplus_left.checked_sub(cost.max(1));
+            surplus_left = left.ok_or_else(|| protocol(&format!("sends file {} without end", shown(entry))))?;
+            if is_too_long {
+                if let Token::Copy { block } = token {
+                    self.tokens.history(&vec![0; head.block_size(block).unwrap_or(0) as usize]);
+                }
+                continue;
+            }
+            match incoming.apply(&mut patch, op, &mut self.tokens, head) {
+                Ok(()) => {}
+                Err(PatchError::TooLong { .. }) => is_too_long = true,
+                Err(error @ PatchError::NoSuchBlock { .. }) => {
+                    return Err(protocol(&format!("copies in file {} what is not there: {error}", shown(entry))));
+                }
+                Err(PatchError::Io(error)) => {
+                    let path = self.places.as_ref().map(|places| places.shown(entry.name)).unwrap_or_default();
+                    return Err(NasSyncError::at_path(ErrorKind::LocalFile, "Cannot write", &path, error));
+                }
+            }
+        }
+    }
+}
+
+impl Incoming<'_> {
+    fn apply(
+        &mut self,
+        patch: &mut Patch,
+        op: PatchOp<'_>,
+        tokens: &mut TokenDecoder,
+        head: SumHead,
+    ) -> Result<(), PatchError<io::Error>> {
+        let mut copied = Vec::new();
+        let Self { staged, basis, hasher, sha256, stats, shared } = self;
+        let is_copy = matches!(op, PatchOp::Copy(_));
+        let has_history = is_copy && tokens.wants_history();
+        let read_at = |offset: u64, piece: &mut [u8]| {
+            // A basis that has shrunk or cannot be read gives a wrong digest, and the file comes again.
+            if basis.as_ref().is_none_or(|basis| basis.read_exact_at(piece, offset).is_err()) {
+                piece.fill(0);
+            }
+            Ok(())
+        };
+        let write = |data: &[u8]| {
+            hasher.update(data);
+            if let Some(sha256) = sha256 {
+                sha256.update(data);
+            }
+            if is_copy {
+                stats.matched += data.len() as u64;
+                if has_history {
+                    copied.extend_from_slice(data);
+                }
+            } else {
+                stats.literal += data.len() as u64;
+            }
+            if let Some(staged) = staged {
+                staged.write(data)?;
+            }
+            shared.monitor.event(Event::Progress { bytes: data.len() as u64 });
+            Ok(())
+        };
+        let applied = patch.apply(op, read_at, write);
+        if has_history && let PatchOp::Copy(block) = op {
+            // What was not copied, because it is too much, is not kept either.
+            copied.resize(head.block_size(block).unwrap_or(0) as usize, 0);
+            tokens.history(&copied);
+        }
+        applied
+    }
+}
+
+fn shown(entry: &FileEntry<'_>) -> String {
+    text::escape_bytes(entry.name)
+}
+
+fn protocol(what: &str) -> NasSyncError {
+    NasSyncError::new(ErrorKind::Protocol, format!("the NAS broke the protocol: it {what}"))
+}

@@ -1,0 +1,183 @@
+//! What becomes of a pulled entry's attributes on this machine, as rsync has it.
+//!
+//! Without `-p` what is there keeps its permissions, and what is new gets those of the NAS less this process's mask. Owners are
+//! for root alone; groups for root, and for others as far as they are members.
+
+use std::collections::HashMap;
+
+use rustix::fs::{FileType, Stat};
+
+use super::attrs::{IdNames, mtime_of};
+use crate::wire::flist::idlist::NamedId;
+use crate::wire::flist::{EntryKind, FileEntry, Mtime};
+use crate::wire::iflags::ItemFlags;
+
+/// The permission bits that a mask can take away.
+const MASKABLE: u16 = 0o777;
+/// What the owner of a folder needs to fill it.
+const OWNER_ALL: u16 = 0o700;
+
+/// Which attributes are kept: rsync's options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "they are rsync's own switches")]
+pub struct Keep {
+    /// `-p`.
+    pub permissions: bool,
+    /// `-t`.
+    pub times: bool,
+    /// `-O`.
+    pub omit_directory_times: bool,
+    /// `-o`.
+    pub owner: bool,
+    /// `-g`.
+    pub group: bool,
+}
+
+/// The ids of this machine for those of the NAS that differ.
+#[derive(Debug, Clone, Default)]
+pub struct IdMap {
+    users: HashMap<u32, u32>,
+    groups: HashMap<u32, u32>,
+}
+
+impl IdMap {
+    /// By name, where this machine knows the name; other ids stay what they are.
+    pub fn by_name(users: &[NamedId], groups: &[NamedId], here: &IdNames) -> Self {
+        let map = |names: &[NamedId], id_of: &dyn Fn(&[u8]) -> Option<u32>| {
+            names.iter().filter_map(|(id, name)| Some((*id, id_of(name)?))).collect()
+        };
+        Self { users: map(users, &|name| here.user_id(name)), groups: map(groups, &|name| here.group_id(name)) }
+    }
+}
+
+/// What decides about attributes.
+#[derive(Debug)]
+pub struct Policy {
+    keep: Keep,
+    ids: IdMap,
+    mask: u16,
+    is_root: bool,
+    groups: Vec<u32>,
+}
+
+/// Attributes to be given; `None` where nothing is to be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// Permission bits.
+    pub mode: Option<u16>,
+    /// Owner.
+    pub owner: Option<u32>,
+    /// Group.
+    pub group: Option<u32>,
+    /// Time of the last change of content.
+    pub mtime: Option<Mtime>,
+}
+
+impl Wanted {
+    /// Whether nothing is to be changed.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Policy {
+    /// The policy of this process.
+    pub fn of_process(keep: Keep, ids: IdMap) -> Self {
+        let groups = rustix::process::getgroups().unwrap_or_default();
+        Self {
+            keep,
+            ids,
+            mask: mask(),
+            is_root: rustix::process::geteuid().is_root(),
+            groups: groups.into_iter().chain([rustix::process::getegid()]).map(|group| group.as_raw()).collect(),
+        }
+    }
+
+    fn keeps_time(&self, kind: EntryKind<'_>) -> bool {
+        self.keep.times && !(kind.is_dir() && self.keep.omit_directory_times)
+    }
+
+    fn owner(&self, entry: &FileEntry<'_>) -> Option<u32> {
+        let id = entry.meta.uid;
+        (self.keep.owner && self.is_root).then(|| self.ids.users.get(&id).copied().unwrap_or(id))
+    }
+
+    fn group(&self, entry: &FileEntry<'_>) -> Option<u32> {
+        let id = entry.meta.gid;
+        let group = self.ids.groups.get(&id).copied().unwrap_or(id);
+        (self.keep.group && (self.is_root || self.groups.contains(&group))).then_some(group)
+    }
+
+    /// What a file or symlink gets that is about to take its place, or a folder that was just made.
+    pub fn for_new(&self, entry: &FileEntry<'_>, replaced: Option<&Stat>) -> Wanted {
+        let permissions = entry.meta.permissions;
+        let mode = match replaced {
+            _ if self.keep.permissions => permissions,
+            Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
+                (stat.st_mode & 0o7777) as u16
+            }
+            _ => permissions & MASKABLE & !self.mask,
+        };
+        Wanted {
+            mode: Some(mode),
+            owner: self.owner(entry),
+            group: self.group(entry),
+            mtime: self.keeps_time(entry.kind).then_some(entry.meta.mtime),
+        }
+    }
+
+    /// The permissions with which a folder is made, so that it can be filled, and those it gets in the end if they are
+    /// others. Without `-p` the system gives a folder its permissions, which may inherit some.
+    pub fn for_new_folder(&self, entry: &FileEntry<'_>) -> (u16, Option<u16>) {
+        let permissions =
+            if self.keep.permissions { entry.meta.permissions } else { entry.meta.permissions & MASKABLE };
+        let last = self.keep.permissions || permissions & OWNER_ALL != OWNER_ALL;
+        let masked = if self.keep.permissions { permissions } else { permissions & !self.mask };
+        (permissions & MASKABLE | OWNER_ALL, last.then_some(masked))
+    }
+
+    /// What has to change of something that stays, and how rsync tells about it.
+    pub fn for_existing(&self, entry: &FileEntry<'_>, stat: &Stat) -> (Wanted, ItemFlags) {
+        let mut flags = 0;
+        let mut differs = |is_other: bool, flag: u32| {
+            flags |= if is_other { flag } else { 0 };
+            is_other
+        };
+        let mode = entry.meta.permissions;
+        let has_mode = self.keep.permissions && !matches!(entry.kind, EntryKind::Symlink(_));
+        let other_mode = has_mode && differs((stat.st_mode & 0o7777) as u16 != mode, ItemFlags::PERMISSIONS);
+        let owner = self.owner(entry).filter(|&id| differs(id != stat.st_uid, ItemFlags::OWNER));
+        let group = self.group(entry).filter(|&id| differs(id != stat.st_gid, ItemFlags::GROUP));
+        let other_time =
+            self.keeps_time(entry.kind) && differs(mtime_of(stat).seconds != entry.meta.mtime.seconds, ItemFlags::TIME);
+        // A change of owner can take permissions away.
+        let mode = (other_mode || has_mode && (owner.is_some() || group.is_some())).then_some(mode);
+        let mtime = other_time.then_some(entry.meta.mtime);
+        (Wanted { mode, owner, group, mtime }, ItemFlags(flags))
+    }
+
+    /// The time that a folder gets when it is filled.
+    pub fn folder_time(&self, entry: &FileEntry<'_>) -> Option<Mtime> {
+        self.keeps_time(entry.kind).then_some(entry.meta.mtime)
+    }
+
+    /// How rsync tells about a file whose content comes anew.
+    pub fn flags_of_transfer(&self, entry: &FileEntry<'_>, stat: &Stat) -> ItemFlags {
+        let (_, ItemFlags(mut flags)) = self.for_existing(entry, stat);
+        if u64::try_from(stat.st_size) != Ok(entry.meta.size) {
+            flags |= ItemFlags::SIZE;
+        }
+        if !self.keep.times {
+            flags |= ItemFlags::TIME;
+        }
+        ItemFlags(flags | ItemFlags::TRANSFER)
+    }
+}
+
+/// The mask of this process, which no call tells without changing it for all threads.
+fn mask() -> u16 {
+    const USUAL: u16 = 0o022;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|mask| u16::from_str_radix(mask.trim(), 8).ok()).unwrap_or(USUAL)
+}

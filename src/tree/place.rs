@@ -1,0 +1,287 @@
+//! Where a pulled entry goes: a folder held open and a name in it.
+//!
+//! Guarantees: what is made, replaced or changed lies in a folder that was reached from the held destination through real
+//! folders only; a symlink under the name itself is looked at and replaced, never followed. Nothing here removes a folder
+//! that has something in it.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::apply::Wanted;
+use super::beneath;
+use super::source::split;
+use super::stage::{Staged, temporary_name};
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::wire::flist::Mtime;
+
+/// How often a name that somebody else has taken is drawn anew.
+const DRAWS: usize = 100;
+
+/// What the destination of a pull has to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// One file, which may get the destination's own name.
+    OneFile,
+    /// More than that.
+    Tree,
+}
+
+/// Under which names entries go into the destination.
+#[derive(Debug, Clone)]
+pub enum Names {
+    /// Their own.
+    Listed,
+    /// The only one has this name.
+    Only(Box<[u8]>),
+    /// These, by their own; others, such as the folders on the way, go nowhere.
+    Chosen(HashMap<Box<[u8]>, Box<[u8]>>),
+}
+
+/// The destination of a pull.
+#[derive(Debug)]
+pub struct Destination {
+    root: Arc<OwnedFd>,
+    /// For messages.
+    shown: PathBuf,
+    names: Names,
+}
+
+impl Destination {
+    /// Takes a path as `rsync` does: an existing folder is filled; under a name that is missing or a file's, one file goes
+    /// there itself; else the missing folder is made, but none above it. `None` in a dry run that would have to make it.
+    ///
+    /// Fails with `LocalFile`.
+    pub fn resolve(path: &Path, shape: Shape, dry_run: bool) -> Result<Option<Self>> {
+        let failed = |what: &str, errno: Errno| NasSyncError::at_path(ErrorKind::LocalFile, what, path, errno.into());
+        let is_folder_name = path.as_os_str().as_bytes().ends_with(b"/");
+        match open_root(path) {
+            Ok(root) => return Ok(Some(Self { root: Arc::new(root), shown: path.into(), names: Names::Listed })),
+            Err(Errno::NOENT | Errno::NOTDIR) if shape == Shape::OneFile && !is_folder_name => {
+                let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else {
+                    return Err(failed("Cannot write to", Errno::NOENT));
+                };
+                let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+                let root = match open_root(parent) {
+                    Err(Errno::NOENT) if dry_run => return Ok(None),
+                    root => root.map_err(|errno| failed("Cannot write to", errno))?,
+                };
+                let names = Names::Only(name.as_bytes().into());
+                return Ok(Some(Self { root: Arc::new(root), shown: parent.into(), names }));
+            }
+            Err(Errno::NOENT) if dry_run => return Ok(None),
+            Err(Errno::NOENT) => {}
+            Err(Errno::NOTDIR) => {
+                let message = format!("{} is a file, and more than one file is to go there", path.display());
+                return Err(NasSyncError::new(ErrorKind::DestinationNotFolder, message));
+            }
+            Err(errno) => return Err(failed("Cannot open", errno)),
+        }
+        rustix::fs::mkdir(path, Mode::from_raw_mode(0o777)).map_err(|errno| failed("Cannot make the folder", errno))?;
+        let root = open_root(path).map_err(|errno| failed("Cannot open", errno))?;
+        Ok(Some(Self { root: Arc::new(root), shown: path.into(), names: Names::Listed }))
+    }
+
+    /// A folder in which only some entries have a place, each under a name of its own.
+    pub fn chosen(root: &Path, names: HashMap<Box<[u8]>, Box<[u8]>>) -> Result<Self> {
+        let handle = open_root(root)
+            .map_err(|errno| NasSyncError::at_path(ErrorKind::LocalFile, "Cannot open", root, errno.into()))?;
+        Ok(Self { root: Arc::new(handle), shown: root.into(), names: Names::Chosen(names) })
+    }
+
+    fn local_name<'a>(&'a self, name: &'a [u8]) -> Option<&'a [u8]> {
+        match &self.names {
+            Names::Listed => Some(name),
+            Names::Only(only) => Some(only),
+            Names::Chosen(names) => names.get(name).map(|name| &**name),
+        }
+    }
+}
+
+fn open_root(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
+}
+
+/// Finds places, and remembers the folder of the last one.
+#[derive(Debug)]
+pub struct Places {
+    destination: Arc<Destination>,
+    last: Option<(Box<[u8]>, Arc<OwnedFd>)>,
+}
+
+impl Places {
+    /// Places below a destination.
+    pub fn new(destination: Arc<Destination>) -> Self {
+        Self { destination, last: None }
+    }
+
+    /// The place of an entry; `None` where it has none. A symlink on the way gives `LOOP`.
+    pub fn find(&mut self, name: &[u8]) -> Result<Option<Place>, Errno> {
+        let Some(name) = self.destination.local_name(name) else { return Ok(None) };
+        let (folder, file_name) = split(name);
+        let handle = match &self.last {
+            Some((last, handle)) if **last == *folder => Arc::clone(handle),
+            _ if folder.is_empty() => Arc::clone(&self.destination.root),
+            _ => Arc::new(beneath::open_folder(self.destination.root.as_fd(), folder)?),
+        };
+        self.last = Some((folder.into(), Arc::clone(&handle)));
+        Ok(Some(Place { folder: handle, name: OsStr::from_bytes(file_name).into() }))
+    }
+
+    /// The local path of an entry, for messages.
+    pub fn shown(&self, name: &[u8]) -> PathBuf {
+        match self.destination.local_name(name) {
+            Some(b".") | None => self.destination.shown.clone(),
+            Some(name) => self.destination.shown.join(OsStr::from_bytes(name)),
+        }
+    }
+}
+
+/// A name in a folder that is held open.
+#[derive(Debug, Clone)]
+pub struct Place {
+    folder: Arc<OwnedFd>,
+    /// `.` for the destination itself.
+    name: OsString,
+}
+
+impl Place {
+    fn folder(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
+
+    /// The same folder, another name.
+    pub fn beside(&self, ending: &str) -> Self {
+        let mut name = self.name.clone();
+        name.push(ending);
+        Self { folder: Arc::clone(&self.folder), name }
+    }
+
+    /// What is there; `None` for nothing.
+    pub fn look(&self) -> Result<Option<Stat>, Errno> {
+        match retry_on_intr(|| rustix::fs::statat(self.folder(), &self.name, AtFlags::SYMLINK_NOFOLLOW)) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Opens the regular file that is there, to be read as a basis.
+    pub fn open(&self) -> Result<File, Errno> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = retry_on_intr(|| rustix::fs::openat(self.folder(), &self.name, flags, Mode::empty()))?;
+        let stat = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(Errno::INVAL);
+        }
+        Ok(file.into())
+    }
+
+    /// The bytes of the symlink that is there.
+    pub fn read_link(&self) -> Result<Vec<u8>, Errno> {
+        Ok(rustix::fs::readlinkat(self.folder(), &self.name, Vec::new())?.into_bytes())
+    }
+
+    /// Removes what is there, a folder only if it is empty.
+    pub fn remove(&self, stat: &Stat) -> Result<(), Errno> {
+        let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let flags = if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        rustix::fs::unlinkat(self.folder(), &self.name, flags)
+    }
+
+    /// Makes a folder; the process's mask takes away from its permissions.
+    pub fn make_folder(&self, permissions: u16) -> Result<(), Errno> {
+        rustix::fs::mkdirat(self.folder(), &self.name, Mode::from_raw_mode(permissions.into()))
+    }
+
+    /// Puts a symlink there at once, in the place of whatever is there, except a folder.
+    pub fn put_symlink(&self, target: &[u8], wanted: &Wanted) -> Result<(), Errno> {
+        for _ in 0..DRAWS {
+            let made = Self { folder: Arc::clone(&self.folder), name: temporary_name(&self.name) };
+            match rustix::fs::symlinkat(OsStr::from_bytes(target), self.folder(), &made.name) {
+                Err(Errno::EXIST) => continue,
+                result => result?,
+            }
+            let placed = made
+                .apply(FileType::Symlink, wanted)
+                .and_then(|()| rustix::fs::renameat(self.folder(), &made.name, self.folder(), &self.name));
+            if placed.is_err() {
+                // It must not stay; why it could not be placed matters more than why it could not be removed.
+                let _ = rustix::fs::unlinkat(self.folder(), &made.name, AtFlags::empty());
+            }
+            return placed;
+        }
+        Err(Errno::EXIST)
+    }
+
+    /// A new file that will take this place.
+    pub fn stage(&self) -> Result<Staged, Errno> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        for _ in 0..DRAWS {
+            let name = temporary_name(&self.name);
+            match rustix::fs::openat(self.folder(), &name, flags, Mode::from_raw_mode(0o600)) {
+                Ok(file) => return Ok(Staged::new(Arc::clone(&self.folder), name, file.into())),
+                Err(Errno::EXIST | Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Err(Errno::EXIST)
+    }
+
+    /// Gives a staged file this place.
+    pub fn take(&self, staged: Staged) -> Result<(), Errno> {
+        staged.rename_to(&self.name)
+    }
+
+    /// Gives what is there its attributes. Owners first, since they clear permissions; times last.
+    pub fn apply(&self, kind: FileType, wanted: &Wanted) -> Result<(), Errno> {
+        if wanted.owner.is_some() || wanted.group.is_some() {
+            let (owner, group) = (wanted.owner.map(Uid::from_raw), wanted.group.map(Gid::from_raw));
+            rustix::fs::chownat(self.folder(), &self.name, owner, group, AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        if let Some(mode) = wanted.mode
+            && kind != FileType::Symlink
+        {
+            self.set_mode(mode)?;
+        }
+        if let Some(mtime) = wanted.mtime {
+            rustix::fs::utimensat(self.folder(), &self.name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        Ok(())
+    }
+
+    /// Changes the permissions of the file or folder itself: no call does so by name without following a symlink.
+    fn set_mode(&self, mode: u16) -> Result<(), Errno> {
+        let open = |flags: OFlags| {
+            let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            rustix::fs::openat(self.folder(), &self.name, flags, Mode::empty())
+        };
+        let mode = Mode::from_raw_mode(mode.into());
+        match open(OFlags::RDONLY) {
+            Ok(file) => rustix::fs::fchmod(file, mode),
+            // What its owner may not read is reached by its handle.
+            Err(Errno::ACCESS) => {
+                use std::os::fd::AsRawFd as _;
+                let handle = open(OFlags::PATH)?;
+                rustix::fs::chmod(format!("/proc/self/fd/{}", handle.as_raw_fd()), mode)
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+/// The time of a change of content, and no other.
+pub(super) fn times(mtime: Mtime) -> Timestamps {
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() },
+    }
+}

@@ -1,0 +1,119 @@
+//! The arguments of the remote `rsync --server --sender`, `protocol-notes/02-command-line.md`.
+
+use super::flist::ListFields;
+use super::offer::{CompressionChoice, Offer};
+use super::server_args::{ABILITIES, checksum_arguments, compression_arguments, safe_path};
+use super::token::TokenCoding;
+
+/// What a pulling client asks for. Each field is an rsync option; most of them are this side's own business, and the server
+/// hears of those that change its list or its data.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "they are rsync's own switches")]
+#[non_exhaustive]
+pub struct PullOptions {
+    /// `-r`: folders and what is in them.
+    pub recursive: bool,
+    /// `-l`: symlinks.
+    pub links: bool,
+    /// `-o`: owner, for root alone.
+    pub owner: bool,
+    /// `-g`: group, as far as this user is a member.
+    pub group: bool,
+    /// `-p`: permissions.
+    pub permissions: bool,
+    /// `-t`: modification times.
+    pub times: bool,
+    /// `-O`: leaves the times of folders alone.
+    pub omit_directory_times: bool,
+    /// `-n`: changes nothing.
+    pub dry_run: bool,
+    /// `-W`: asks for files whole.
+    pub whole_file: bool,
+    /// `-c`: compares contents instead of size and time.
+    pub checksum: bool,
+    /// `-I`: transfers every file, also those of equal size and time.
+    pub ignore_times: bool,
+    /// `--numeric-ids`: takes no names of users and groups.
+    pub numeric_ids: bool,
+    /// `--timeout`: seconds after which the server gives up an idle connection.
+    pub timeout: Option<u32>,
+    /// `--fsync`: each file is written through to the disk before it gets its name.
+    pub fsync: bool,
+}
+
+impl PullOptions {
+    /// The file list's optional fields under these options. The digests of `-c` come in when their algorithm is known.
+    pub fn list_fields(&self) -> ListFields {
+        ListFields { owner: self.owner, group: self.group, links: self.links, digest: None }
+    }
+
+    /// The arguments after the program's name and before the paths. Nothing is quoted yet.
+    pub fn arguments(&self, offer: &Offer) -> Vec<Vec<u8>> {
+        let mut arguments = vec![String::from("--server"), String::from("--sender")];
+        // A word of no letters would be a path.
+        arguments.extend(Some(self.letters(offer)).filter(|letters| letters.len() > 1));
+        arguments.extend(checksum_arguments(offer.checksum));
+        arguments.extend(compression_arguments(offer.compression));
+        arguments.extend(self.timeout.map(|seconds| format!("--timeout={seconds}")));
+        arguments.extend(self.numeric_ids.then(|| String::from("--numeric-ids")));
+        arguments.push(String::from("."));
+        arguments.into_iter().map(String::into_bytes).collect()
+    }
+
+    fn letters(&self, offer: &Offer) -> String {
+        let compress = matches!(
+            offer.compression,
+            CompressionChoice::Negotiate { .. } | CompressionChoice::Fixed(TokenCoding::Zlib { .. })
+        );
+        let mut word = String::from("-");
+        for (wanted, letter) in [
+            (self.dry_run, 'n'),
+            (self.links, 'l'),
+            (self.whole_file, 'W'),
+            (self.owner, 'o'),
+            (self.group, 'g'),
+            (self.times, 't'),
+            (self.permissions, 'p'),
+            (self.recursive, 'r'),
+            (self.checksum, 'c'),
+            (self.ignore_times, 'I'),
+            (compress, 'z'),
+        ] {
+            word.extend(wanted.then_some(letter));
+        }
+        if offer.protocol.announces_capabilities() {
+            word.push_str(ABILITIES);
+        }
+        word
+    }
+}
+
+/// The paths of a pull as arguments: none is taken for an option, and none is empty.
+pub fn source_paths(sources: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    sources.iter().map(|source| safe_path(source)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::offer::Protocol;
+    use crate::wire::server_args::{Unquotable, sending_command_line};
+
+    fn line(options: &PullOptions, offer: &Offer, sources: &[&str]) -> Result<String, Unquotable> {
+        let sources: Vec<Vec<u8>> = sources.iter().map(|source| source.as_bytes().to_vec()).collect();
+        let line = sending_command_line("rsync", &options.arguments(offer), &source_paths(&sources))?;
+        Ok(String::from_utf8(line).unwrap())
+    }
+
+    #[test]
+    fn a_pull_as_stock_servers_know_it() {
+        let options = PullOptions { recursive: true, times: true, links: true, ..PullOptions::default() };
+        assert_eq!(
+            line(&options, &Offer::default(), &["/volume1/my docs/", "-x", "", "~/a*[b]\\?;$(id)"]).as_deref(),
+            Ok("rsync --server --sender -ltre.fCvu . /volume1/my\\ docs/ ./-x . ~/a*[b]\\?\\;\\$\\(id\\)")
+        );
+        let old = Offer { protocol: Protocol::new(29).unwrap(), ..Offer::default() };
+        assert_eq!(line(&PullOptions::default(), &old, &["a"]).as_deref(), Ok("rsync --server --sender . a"));
+        assert_eq!(line(&options, &old, &["a\nb"]), Err(Unquotable));
+    }
+}
