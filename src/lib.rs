@@ -98,8 +98,11 @@
 //! A [`PushRequest`] has [`Files`], [`PushOptions`] and an [`Offer`] of what to negotiate ([`Protocol`], [`ChecksumChoice`] of
 //! [`StrongAlgorithm`]s, [`CompressionChoice`] of [`TokenCoding`]s). A [`Monitor`] hears its [`Event`]s ([`Silent`] hears
 //! nothing), each about a [`FileEntry`] of an [`EntryKind`] (for a folder, its [`Content`]) with its [`FileMeta`] and
-//! [`Mtime`], with [`ItemFlags`], [`FileStats`], [`Stability`] and texts of a [`Severity`]. A [`PushReport`] has [`PushStats`], and a [`WalkWarning`] with [`Reason`] and
+//! [`Mtime`], with [`ItemFlags`], [`FileStats`], [`Stability`] and texts of a [`Severity`]. A [`TransferReport`] has [`TransferStats`], and a [`WalkWarning`] with [`Reason`] and
 //! [`Effect`] for whatever was left out. [`push_over`] does the same over a stream of the caller's.
+//!
+//! [`Client::pull`] goes the other way: a [`PullRequest`] has sources on the NAS, a destination here and [`PullOptions`], and
+//! ends with a [`TransferReport`], too.
 //!
 //! # Keys and settings
 //!
@@ -181,7 +184,9 @@ pub use client::documents::{
     DocumentEvent, DocumentFacts, DocumentMonitor, DocumentOutcome, Naming, OutgoingDocument, RecordedEvent,
     RecordingMonitor, SendDocuments, StoredDocument, Unmonitored,
 };
-pub use client::{Client, ClientConfig, ConnectionReport, Files, PushReport, PushRequest, PushStats, push_over};
+pub use client::{
+    Client, ClientConfig, ConnectionReport, Files, PullRequest, PushRequest, TransferReport, TransferStats, push_over,
+};
 pub use config::{ConfigStatus, Environment, Flags, KeySource, Listen, Settings};
 pub use database::{Database, PostgresUrl, TableName};
 pub use delta::StrongAlgorithm;
@@ -212,6 +217,7 @@ pub use watch::{NewFiles, WatchOptions, WatchSummary};
 pub use wire::flist::{Content, EntryKind, FileEntry, FileMeta, Mtime};
 pub use wire::iflags::ItemFlags;
 pub use wire::offer::{ChecksumChoice, CompressionChoice, Offer, Protocol};
+pub use wire::pull_args::PullOptions;
 pub use wire::server_args::PushOptions;
 pub use wire::token::TokenCoding;
 

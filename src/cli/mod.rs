@@ -40,7 +40,7 @@ const UNWRITTEN_RSYNC: u8 = ErrorKind::LocalFile.rsync_exit_code();
 pub fn main(words: Vec<OsString>) -> ExitCode {
     surroundings::close_memory();
     if rsync::is_rsync_name(words.first()) {
-        return push(words.into_iter().skip(1).collect(), Talk::default());
+        return transfer(words.into_iter().skip(1).collect(), Talk::default());
     }
     let wants_json = words.iter().any(|word| word == "--json");
     let cli = match commands::parse(words) {
@@ -48,7 +48,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
         Err(error) => return not_understood(&error, wants_json),
     };
     match cli.command {
-        Command::Push { arguments } => push(arguments, cli.talk),
+        Command::Push { arguments } | Command::Pull { arguments } => transfer(arguments, cli.talk),
         Command::Documents(command) => documents(command, cli.talk, cli.config.into()),
     }
 }
@@ -65,11 +65,12 @@ fn documents(command: DocumentsCommand, talk: Talk, flags: Flags) -> ExitCode {
     console.exit_code(code, UNWRITTEN)
 }
 
-/// `push`, and everything under the name `rsync`. `talk` holds what stood before the word `push`.
-fn push(arguments: Vec<OsString>, talk: Talk) -> ExitCode {
+/// `push`, `pull`, and everything under the name `rsync`: where the `HOST:` stands says which way it goes. `talk` holds what
+/// stood before the word.
+fn transfer(arguments: Vec<OsString>, talk: Talk) -> ExitCode {
     let json_asked = talk.json || arguments.iter().take_while(|word| *word != "--").any(|word| word == "--json");
     let mut command = match rsync::parse(arguments, std::env::var_os("RSYNC_RSH")) {
-        Ok(Request::Push(command)) => command,
+        Ok(Request::Transfer(command)) => command,
         Ok(Request::Help) => return show(&rsync::help()),
         Ok(Request::Version) => return show(&rsync::version()),
         Err(refusal) => {

@@ -11,13 +11,14 @@ use super::config::ClientConfig;
 use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::event::{Event, Monitor};
-use crate::session::{self, Contents, Opening, Outcome, Push};
+use crate::session::{self, Contents, Opening, Outcome, Pull, Push};
 use crate::text;
 use crate::transport::ssh::{LoginProgress, SshClient};
 use crate::transport::{Exec, ExecEvent, ExitStatus};
 use crate::wire::handshake::{Ahead, Answer};
 use crate::wire::offer::Offer;
-use crate::wire::server_args::{PushOptions, command_line};
+use crate::wire::pull_args::{PullOptions, source_paths};
+use crate::wire::server_args::{PushOptions, command_line, sending_command_line};
 
 /// How long the NAS may take to say its rsync's version.
 const VERSION_WAIT: Duration = Duration::from_secs(10);
@@ -221,13 +222,7 @@ impl Client {
         {
             outcome.result = Err(session::fixed_command().with_details(outcome.text.as_bytes()));
         }
-        // A broken connection knows more about its end than the session that ran over it.
-        if let Err(error) = &outcome.result
-            && error.kind() == ErrorKind::ConnectionLost
-            && let Some(lost) = self.ssh.lost()
-        {
-            outcome.result = Err(lost.with_details(outcome.text.as_bytes()));
-        }
+        self.explain_loss(&mut outcome);
         if let Err(error) = &outcome.result
             && error.kind() == ErrorKind::DestinationMissing
             && let Some(missing) = destination_missing(destination, outcome.text.as_bytes())
@@ -235,6 +230,28 @@ impl Client {
             outcome.result = Err(missing);
         }
         Ok(outcome)
+    }
+
+    /// Starts the sending rsync and runs one session against it.
+    pub(crate) async fn pull_session(&self, sources: &[Vec<u8>], options: &PullOptions, pull: Pull) -> Result<Outcome> {
+        let paths = source_paths(sources);
+        let line = sending_command_line(&self.rsync_path, &options.arguments(&pull.offer), &paths)
+            .map_err(|error| NasSyncError::new(ErrorKind::Usage, error.to_string()).with_source(error))?;
+        let exec = self.start(&line, session::hello(pull.offer)).await?;
+        let opening = Opening { hello_sent: true, ahead: Ahead::Never };
+        let mut outcome = Box::pin(session::pull(exec, opening, pull)).await;
+        self.explain_loss(&mut outcome);
+        Ok(outcome)
+    }
+
+    /// A broken connection knows more about its end than the session that ran over it.
+    fn explain_loss(&self, outcome: &mut Outcome) {
+        if let Err(error) = &outcome.result
+            && error.kind() == ErrorKind::ConnectionLost
+            && let Some(lost) = self.ssh.lost()
+        {
+            outcome.result = Err(lost.with_details(outcome.text.as_bytes()));
+        }
     }
 
     /// Starts the receiving rsync of a session that may follow, and says nothing to it: none touches a file before it has heard

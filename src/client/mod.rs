@@ -14,6 +14,7 @@ pub(crate) mod login;
 pub mod nas;
 pub(crate) mod one_flush;
 mod prepare;
+mod pull;
 mod push;
 pub(crate) mod rehearse;
 pub(crate) mod space;
@@ -27,7 +28,10 @@ pub use self::check::ConnectionReport;
 pub use self::config::ClientConfig;
 pub use self::login::Client;
 pub use self::prepare::Files;
+pub use self::pull::PullRequest;
+#[cfg(feature = "cli")]
+pub(crate) use self::pull::login_and_pull;
 #[cfg(feature = "cli")]
 pub(crate) use self::push::login_and_push;
-pub use self::push::{PushReport, PushRequest, push_over};
-pub use self::stats::PushStats;
+pub use self::push::{PushRequest, push_over};
+pub use self::stats::{TransferReport, TransferStats};

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::config::ClientConfig;
 use super::login::Client;
 use super::prepare::{Files, Prepared, named_options, prepare};
-use super::stats::PushStats;
+use super::stats::{TransferReport, TransferStats};
 use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::event::Monitor;
@@ -46,26 +46,6 @@ impl PushRequest {
     }
 }
 
-/// How a push ended.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct PushReport {
-    /// What was done.
-    pub stats: PushStats,
-    /// How long it took.
-    pub elapsed: Duration,
-    /// What was left out while listing.
-    pub warnings: Vec<WalkWarning>,
-    /// Files that could not be sent, by name on the NAS.
-    pub failures: Vec<(Box<[u8]>, NasSyncError)>,
-    /// What ended the session early.
-    pub error: Option<NasSyncError>,
-    /// What the NAS said about errors; not escaped.
-    pub remote_text: Vec<u8>,
-    /// rsync's exit status for all this: 0 when all is well.
-    pub exit_code: u8,
-}
-
 impl PushRequest {
     /// The arguments of the `rsync` that has to run at the other end of a stream, for [`push_over`]: `--server` and what
     /// follows. Nothing is quoted for a shell.
@@ -99,11 +79,11 @@ impl Client {
     /// Sends files and folders to a destination on the NAS, as `rsync SRC… HOST:DEST` does.
     ///
     /// Fails when the session could not start; what went wrong later, or with single files, is in the report.
-    pub async fn push(&self, request: PushRequest, monitor: Arc<dyn Monitor>) -> Result<PushReport> {
+    pub async fn push(&self, request: PushRequest, monitor: Arc<dyn Monitor>) -> Result<TransferReport> {
         self.push_listed(request.list().await?, monitor).await
     }
 
-    async fn push_listed(&self, listed: Listed, monitor: Arc<dyn Monitor>) -> Result<PushReport> {
+    async fn push_listed(&self, listed: Listed, monitor: Arc<dyn Monitor>) -> Result<TransferReport> {
         let destination = listed.destination.clone();
         push(listed, self.idle_limit(), monitor, async |options, push| self.session(&destination, &options, push).await)
             .await
@@ -116,7 +96,7 @@ pub(crate) async fn login_and_push(
     config: &ClientConfig,
     request: PushRequest,
     monitor: Arc<dyn Monitor>,
-) -> Result<PushReport> {
+) -> Result<TransferReport> {
     let (client, listed) = tokio::try_join!(Box::pin(Client::connect(config)), request.list())?;
     let report = client.push_listed(listed, monitor).await;
     client.disconnect().await;
@@ -132,7 +112,7 @@ pub async fn push_over(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     request: PushRequest,
     monitor: Arc<dyn Monitor>,
-) -> Result<PushReport> {
+) -> Result<TransferReport> {
     push(
         request.list().await?,
         IDLE_LIMIT,
@@ -147,11 +127,11 @@ async fn push(
     idle_limit: Duration,
     monitor: Arc<dyn Monitor>,
     session: impl AsyncFnOnce(PushOptions, Push) -> Result<Outcome>,
-) -> Result<PushReport> {
+) -> Result<TransferReport> {
     let Listed { started, prepared, offer, .. } = listed;
     let listed = prepared.worst();
     let options = prepared.options;
-    let stats = PushStats::of_list(&prepared.list.entries);
+    let stats = TransferStats::of_list(prepared.list.entries.count());
     let ledger = Arc::new(Ledger::new(monitor, 0));
     let push = Push {
         offer,
@@ -166,8 +146,8 @@ async fn push(
     };
     let outcome = session(options, push).await?;
     let Account { totals, failures, .. } = ledger.take();
-    Ok(PushReport {
-        stats: PushStats { sent: outcome.sent, received: outcome.received, ..stats.with(&totals) },
+    Ok(TransferReport {
+        stats: TransferStats { sent: outcome.sent, received: outcome.received, ..stats.with(&totals) },
         elapsed: started.elapsed(),
         exit_code: exit_code(&outcome, listed, &failures),
         warnings: prepared.warnings,

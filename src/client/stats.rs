@@ -1,12 +1,16 @@
-//! What a push did, counted.
+//! What a push or a pull did, counted.
 
+use std::time::Duration;
+
+use crate::error::NasSyncError;
 use crate::role::ledger::Totals;
-use crate::wire::flist::{Entries, EntryKind};
+use crate::tree::WalkWarning;
+use crate::wire::flist::Counts;
 
-/// What a push did, in the words of `rsync --stats`. Sizes are bytes.
+/// What a push or a pull did, in the words of `rsync --stats`. Sizes are bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct PushStats {
+pub struct TransferStats {
     /// Entries in the list.
     pub entries: u64,
     /// Regular files among them.
@@ -15,7 +19,7 @@ pub struct PushStats {
     pub directories: u64,
     /// Symlinks among them.
     pub symlinks: u64,
-    /// Entries that did not exist there.
+    /// Entries that the receiving side did not have.
     pub created: u64,
     /// Regular files among those.
     pub created_files: u64,
@@ -23,13 +27,13 @@ pub struct PushStats {
     pub created_directories: u64,
     /// Symlinks among those.
     pub created_symlinks: u64,
-    /// Files whose data was sent.
+    /// Files whose data travelled.
     pub transferred: u64,
     /// The length of all files in the list.
     pub total_size: u64,
-    /// The length of the files whose data was sent.
+    /// The length of the files whose data travelled.
     pub transferred_size: u64,
-    /// Data sent.
+    /// Data that travelled.
     pub literal: u64,
     /// Data the receiver had.
     pub matched: u64,
@@ -39,22 +43,11 @@ pub struct PushStats {
     pub received: u64,
 }
 
-impl PushStats {
-    /// What is known before anything is sent.
-    pub(super) fn of_list(entries: &Entries) -> Self {
-        let mut stats = Self { entries: entries.len() as u64, ..Self::default() };
-        for entry in entries.iter() {
-            match entry.kind {
-                EntryKind::File => stats.files += 1,
-                EntryKind::Directory(_) => stats.directories += 1,
-                EntryKind::Symlink(_) => stats.symlinks += 1,
-                EntryKind::Special => {}
-            }
-            if !entry.kind.is_dir() {
-                stats.total_size += entry.meta.size;
-            }
-        }
-        stats
+impl TransferStats {
+    /// What is known before anything is transferred.
+    pub(super) fn of_list(counts: Counts) -> Self {
+        let Counts { entries, files, directories, symlinks, size } = counts;
+        Self { entries, files, directories, symlinks, total_size: size, ..Self::default() }
     }
 
     /// The same, with what the session told.
@@ -72,4 +65,24 @@ impl PushStats {
             ..self
         }
     }
+}
+
+/// How a push or a pull ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct TransferReport {
+    /// What was done.
+    pub stats: TransferStats,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// What was left out while files of this machine were listed.
+    pub warnings: Vec<WalkWarning>,
+    /// Files that could not be transferred or stored, by name on the NAS.
+    pub failures: Vec<(Box<[u8]>, NasSyncError)>,
+    /// What ended the session early.
+    pub error: Option<NasSyncError>,
+    /// What the NAS said about errors; not escaped.
+    pub remote_text: Vec<u8>,
+    /// rsync's exit status for all this: 0 when all is well.
+    pub exit_code: u8,
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::client::{ConnectionReport, PushReport};
+use crate::client::{ConnectionReport, TransferReport};
 #[cfg(feature = "service")]
 use crate::error::ErrorKind;
 use crate::error::NasSyncError;
@@ -63,7 +63,7 @@ use serialize;
 serialize! {
     NasSyncError => error,
     ConnectionReport => connection,
-    PushReport => push,
+    TransferReport => push,
     DocumentId => id,
 }
 
@@ -99,7 +99,7 @@ fn connection(report: &ConnectionReport) -> Value {
 }
 
 /// `push`
-pub fn push(report: &PushReport) -> Value {
+pub fn push(report: &TransferReport) -> Value {
     let stats = &report.stats;
     let failures: Vec<_> = report
         .failures

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 
 use super::event::{Event, Monitor};
 use super::generator::{Generator, RetouchedFolders};
@@ -18,7 +18,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::tree::IdNames;
 use crate::tree::apply::{IdMap, Keep, Policy};
 use crate::tree::place::{Destination, Places, Shape};
-use crate::wire::flist::{Entries, EntryKind, FileEntry};
+use crate::wire::flist::{Counts, Entries, EntryKind, FileEntry};
 use crate::wire::negotiated::Negotiated;
 
 /// When a file that is here is asked for although size and time are equal.
@@ -47,6 +47,15 @@ pub trait Gate: Send + Sync {
     fn expected(&self, entry: &FileEntry<'_>) -> Option<[u8; 32]>;
 }
 
+/// What the NAS says of its list, readable at any time.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// What went wrong while it listed and read, as bits of [`io_error`](crate::wire::flist::io_error).
+    pub errors: AtomicI32,
+    /// What is in it.
+    pub counts: OnceLock<Counts>,
+}
+
 /// What to pull, and how.
 #[derive(Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "they are rsync's own switches")]
@@ -69,8 +78,8 @@ pub struct PullJob {
     pub fsync: bool,
     /// What a file is compared with before it takes its place.
     pub gate: Option<Arc<dyn Gate>>,
-    /// What the NAS says went wrong while it listed and read, as bits of [`io_error`](crate::wire::flist::io_error).
-    pub errors: Arc<AtomicI32>,
+    /// What the NAS says of its list.
+    pub findings: Arc<Findings>,
 }
 
 /// How far an entry has come.
@@ -144,7 +153,9 @@ pub fn run(job: PullJob, negotiated: Negotiated, port: Port, monitor: Arc<dyn Mo
         job.expected.fields.digest = Some(negotiated.list_sum.algorithm.digest_len());
     }
     let list = Incoming::take(&job.expected, negotiated.list_terms, &mut inbox)?;
-    job.errors.fetch_or(list.errors, Ordering::Relaxed);
+    job.findings.errors.fetch_or(list.errors, Ordering::Relaxed);
+    // It is the only list of its session.
+    let _ = job.findings.counts.set(list.entries.count());
     let files = list.entries.iter().filter(|entry| entry.kind == EntryKind::File);
     let bytes = files.fold(0_u64, |sum, entry| sum.saturating_add(entry.meta.size));
     monitor.event(Event::Listed { entries: list.entries.len(), bytes });

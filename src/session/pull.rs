@@ -9,7 +9,7 @@ use super::deadline::Receipts;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::agreement::Agreement;
 use crate::role::event::Monitor;
-use crate::role::pull::{self, PullJob};
+use crate::role::pull::{self, Findings, PullJob};
 use crate::transport::Exec;
 use crate::wire::flist::io_error;
 use crate::wire::mux::Message;
@@ -42,20 +42,20 @@ pub async fn pull(exec: Exec, opening: Opening, pull: Pull) -> Outcome {
         let Agreement::Whole(negotiated) = agreement else {
             return Err(NasSyncError::new(ErrorKind::Internal, "a pull needs the whole agreement"));
         };
-        let errors = Arc::clone(&job.errors);
+        let findings = Arc::clone(&job.findings);
         Ok(Side {
             intake: Intake::AtDiskSpeed,
             role: Box::new(move |port| pull::run(job, *negotiated, port, monitor)),
-            on_message: Box::new(move |message, _timer| note(&message, &errors)),
+            on_message: Box::new(move |message, _timer| note(&message, &findings)),
         })
     })
     .await
 }
 
 /// A file that is not sent is missed at the end of its phase, so only what concerns the whole list is kept.
-fn note(message: &Message, errors: &std::sync::atomic::AtomicI32) -> Result<()> {
+fn note(message: &Message, findings: &Findings) -> Result<()> {
     if let Message::IoError(bits) = message {
-        errors.fetch_or(bits & io_error::KNOWN, Ordering::Relaxed);
+        findings.errors.fetch_or(bits & io_error::KNOWN, Ordering::Relaxed);
     }
     Ok(())
 }

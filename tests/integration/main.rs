@@ -33,6 +33,8 @@ mod passing_failures;
 mod passwords;
 mod postgres;
 mod progress;
+mod pull_cli;
+mod pull_hostile;
 mod pull_interop;
 mod push_cli;
 mod python;

@@ -2,7 +2,6 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicI32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -66,7 +65,7 @@ fn job(sources: &[Vec<u8>], to: &Path, options: &PullOptions) -> PullJob {
         dry_run: options.dry_run,
         fsync: false,
         gate: None,
-        errors: Arc::new(AtomicI32::new(0)),
+        findings: Arc::default(),
     }
 }
 

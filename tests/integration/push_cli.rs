@@ -1,7 +1,7 @@
 //! `push`, and the program under the name `rsync`: every protocol, every way to log in, and the ends that only a server
 //! of its own kind leads to. What stock rsync would do is in [`stock`].
 
-mod stock;
+pub mod stock;
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::support::{Cli, Site, noise};
 const SIZES: [usize; 12] = [0, 1, 699, 700, 701, 32_767, 32_768, 32_769, 131_071, 131_072, 131_073, 5 * 1024 * 1024];
 
 /// `-e` for both programs.
-fn shell(site: &Site) -> String {
+pub fn shell(site: &Site) -> String {
     let (key, known_hosts) = (site.sshd.path("user_ed25519"), site.sshd.path("known_hosts"));
     format!(
         "ssh -F none -o BatchMode=yes -o IdentitiesOnly=yes -p {} -i {} -o UserKnownHostsFile={}",
@@ -40,7 +40,7 @@ fn ours(site: &Site, options: &str, sources: &[&Path], to: &Path) -> Run {
 }
 
 /// Sets a file's own time, to the nanosecond; links are not followed.
-fn set_time(path: &Path, time: &str) {
+pub fn set_time(path: &Path, time: &str) {
     let status = Command::new("touch").args(["-h", "-d", time]).arg(path).status().unwrap();
     assert!(status.success());
 }

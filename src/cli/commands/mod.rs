@@ -2,7 +2,7 @@
 //! `args`, `report` and `text`.
 //!
 //! Guarantees: a command ends with a documented exit status, and with `--json` every end prints its object. What follows
-//! `push` is rsync's language and left to [`super::rsync`]. Never: the environment is read by clap; the names in brackets
+//! `push` and `pull` are rsync's language and left to [`super::rsync`]. Never: the environment is read by clap; the names in brackets
 //! are help text.
 
 mod add;
@@ -45,7 +45,7 @@ use crate::service::NasSyncService;
 #[command(
     after_help = "Secrets have no flags: NAS_KEY (text of the key), NAS_KEY_PASSPHRASE. NAS_HOST_KEY pins one host \
     key by its fingerprint.\n\nExit status: 0 all done, 1 some documents failed, 2 wrong usage or configuration, 3 the \
-    NAS cannot be used, 4 the database cannot be used, 130/143 interrupted. `push` ends with rsync's codes."
+    NAS cannot be used, 4 the database cannot be used, 130/143 interrupted. `push` and `pull` end with rsync's codes."
 )]
 pub struct Cli {
     /// The first word that is no flag, and what belongs to it.
@@ -69,6 +69,13 @@ pub enum Command {
     #[command(disable_help_flag = true)]
     Push {
         /// rsync's options and operands: [OPTIONS] SRC… [USER@]HOST:DEST
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "RSYNC ARGUMENTS")]
+        arguments: Vec<OsString>,
+    },
+    /// Copy files from a NAS with rsync's own options; see `pull --help`
+    #[command(disable_help_flag = true)]
+    Pull {
+        /// rsync's options and operands: [OPTIONS] [USER@]HOST:SRC… DEST
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "RSYNC ARGUMENTS")]
         arguments: Vec<OsString>,
     },
@@ -111,12 +118,12 @@ pub enum DocumentsCommand {
     Health(health::Health),
 }
 
-/// Reads a command line whose first word is the program's name. Clap would take some of the options behind `push` for
-/// its own, and sees none of them.
+/// Reads a command line whose first word is the program's name. Clap would take some of the options behind `push` and
+/// `pull` for its own, and sees none of them.
 pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
-    if let Some(at) = words.iter().position(|word| word == "push")
+    if let Some(at) = words.iter().position(|word| word == "push" || word == "pull")
         && let Ok(mut cli) = Cli::try_parse_from(&words[..=at])
-        && let Command::Push { arguments } = &mut cli.command
+        && let Command::Push { arguments } | Command::Pull { arguments } = &mut cli.command
     {
         arguments.extend_from_slice(&words[at + 1..]);
         return Ok(cli);

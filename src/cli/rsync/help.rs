@@ -8,10 +8,11 @@ use super::table::{Effect, Group, Row, TABLE};
 const COLUMN: usize = 30;
 
 const HEAD: &str = "\
-Copies files to a NAS with rsync's protocol over SSH; neither rsync nor ssh is needed on this machine.
+Copies files to or from a NAS with rsync's protocol over SSH; neither rsync nor ssh is needed on this machine.
 
 Usage: nas-sync push [OPTIONS] SRC… [USER@]HOST:DEST
-       rsync [OPTIONS] SRC… [USER@]HOST:DEST         (when the program is called rsync)
+       nas-sync pull [OPTIONS] [USER@]HOST:SRC… DEST
+       rsync [OPTIONS] …                             (when the program is called rsync: either)
 ";
 
 const TAIL: &str = "

@@ -1,7 +1,7 @@
-//! rsync's way of telling about a push: names, the eleven letters of `-i`, `--stats`, the last two lines of `-v`.
+//! rsync's way of telling about a transfer: names, the eleven letters of `-i`, `--stats`, the last two lines of `-v`.
 
 use super::numbers::{Numbers, count, decimal, ratio};
-use crate::client::{PushReport, PushStats};
+use crate::client::{TransferReport, TransferStats};
 use crate::text;
 use crate::wire::flist::{EntryKind, FileEntry};
 use crate::wire::iflags::ItemFlags;
@@ -39,10 +39,11 @@ pub fn is_news(flags: ItemFlags) -> bool {
 }
 
 /// The eleven letters: what is done, to what, and which attributes differ.
-pub fn letters(entry: &FileEntry<'_>, flags: ItemFlags, options: &PushOptions) -> String {
+pub fn letters(entry: &FileEntry<'_>, flags: ItemFlags, options: &PushOptions, received: bool) -> String {
     let mut text = String::with_capacity(11);
     text.push(match () {
         () if flags.has(ItemFlags::LOCAL_CHANGE) => 'c',
+        () if flags.has(ItemFlags::TRANSFER) && received => '>',
         () if flags.has(ItemFlags::TRANSFER) => '<',
         () => '.',
     });
@@ -77,7 +78,7 @@ pub fn letters(entry: &FileEntry<'_>, flags: ItemFlags, options: &PushOptions) -
 }
 
 /// The block of `--stats`.
-pub fn stats(stats: &PushStats, numbers: Numbers) -> String {
+pub fn stats(stats: &TransferStats, numbers: Numbers) -> String {
     let number = |value| count(value, numbers);
     let kinds = |total: u64, kinds: [(&str, u64); 3]| {
         let kinds: Vec<_> = kinds
@@ -105,8 +106,8 @@ pub fn stats(stats: &PushStats, numbers: Numbers) -> String {
 }
 
 /// The last two lines.
-pub fn trailer(report: &PushReport, numbers: Numbers, dry_run: bool) -> String {
-    let PushStats { sent, received, total_size, .. } = report.stats;
+pub fn trailer(report: &TransferReport, numbers: Numbers, dry_run: bool) -> String {
+    let TransferStats { sent, received, total_size, .. } = report.stats;
     // rsync adds half a second too, so that a short run does not boast.
     let seconds = report.elapsed.as_secs_f64() + 0.5;
     let rate = ratio(sent + received, 1) / seconds;
@@ -147,7 +148,7 @@ mod tests {
             (&dir, ItemFlags::TIME, &timed, ".d..t......"),
             (&dir, 0, &timed, ".d         "),
         ] {
-            assert_eq!(letters(entry, ItemFlags(flags), options), expected);
+            assert_eq!(letters(entry, ItemFlags(flags), options, false), expected);
         }
     }
 
@@ -169,13 +170,13 @@ mod tests {
 
     #[test]
     fn stats_as_stock_rsync_prints_them() {
-        let counts = PushStats {
+        let counts = TransferStats {
             entries: 6,
             files: 3,
             directories: 2,
             symlinks: 1,
             total_size: 1_234_574,
-            ..PushStats::default()
+            ..TransferStats::default()
         };
         let text = stats(&counts, Numbers::Separated);
         assert!(

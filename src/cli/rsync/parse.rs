@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use super::operand::{self, Operand, Remote};
 use super::remote_shell::RemoteShell;
-use super::request::{PushCommand, Refusal, Request, SYNTAX, UNSUPPORTED};
+use super::request::{Refusal, Request, SYNTAX, TransferCommand, UNSUPPORTED, Way};
 use super::table::{self, Effect, Place, SetValue};
 use super::typed::{NotAccepted, TypedOptions};
 use crate::delta::strong::StrongAlgorithm;
@@ -44,7 +44,7 @@ pub fn parse(arguments: Vec<OsString>, rsync_rsh: Option<OsString>) -> Result<Re
     if options.version {
         return Ok(Request::Version);
     }
-    finish(options, operands, rsync_rsh).map(|command| Request::Push(Box::new(command)))
+    finish(options, operands, rsync_rsh).map(|command| Request::Transfer(Box::new(command)))
 }
 
 #[derive(Default)]
@@ -124,8 +124,8 @@ fn finish(
     mut typed: TypedOptions,
     operands: Vec<OsString>,
     rsync_rsh: Option<OsString>,
-) -> Result<PushCommand, Refusal> {
-    let (sources, remote) = split_operands(operands)?;
+) -> Result<TransferCommand, Refusal> {
+    let (way, remote) = split_operands(operands)?;
     let mut notes = Vec::new();
     let checksum = typed.checksum_choice.unwrap_or(ChecksumChoice::Negotiate);
     if let ChecksumChoice::Fixed { transfer, list } = checksum {
@@ -143,7 +143,7 @@ fn finish(
     let protocol = typed.protocol.unwrap_or(Protocol::NEWEST);
     let offer = Offer { protocol, checksum, compression: typed.compression() };
     let TypedOptions { push: options, flags, show, .. } = typed;
-    Ok(PushCommand { sources, remote, options, offer, flags, shell, show, notes })
+    Ok(TransferCommand { way, remote, options, offer, flags, shell, show, notes })
 }
 
 /// What `-e` or else `RSYNC_RSH` says.
@@ -156,17 +156,20 @@ fn remote_shell(option: Option<OsString>, variable: Option<OsString>) -> Result<
     Ok(RemoteShell::parse(&command, origin)?)
 }
 
-/// Sources and destination of a push; every other direction is refused.
-fn split_operands(mut operands: Vec<OsString>) -> Result<(Vec<PathBuf>, Remote), Refusal> {
+/// Which way the operands lead, and to or from where.
+fn split_operands(mut operands: Vec<OsString>) -> Result<(Way, Remote), Refusal> {
     let unsupported = |message: &str| Refusal::new(UNSUPPORTED, message);
     let Some(last) = operands.pop().filter(|_| !operands.is_empty()) else {
-        return Err(Refusal::new(SYNTAX, "a source and a destination are needed: SRC… [USER@]HOST:DEST"));
+        return Err(Refusal::new(
+            SYNTAX,
+            "a source and a destination are needed: SRC… [USER@]HOST:DEST, or [USER@]HOST:SRC… DEST",
+        ));
     };
     let daemon = "rsync daemons (HOST::MODULE, rsync://) are not supported, only SSH (HOST:PATH)";
     let named = operand::show(&last);
     let destination = Operand::parse(last);
     let mut sources = Vec::with_capacity(operands.len());
-    let mut pulls = false;
+    let mut remotes: Vec<Remote> = Vec::new();
     for operand in operands {
         let named = operand::show(&operand);
         match Operand::parse(operand) {
@@ -179,7 +182,7 @@ fn split_operands(mut operands: Vec<OsString>) -> Result<(Vec<PathBuf>, Remote),
                 let error = format!("source {named} and destination are both remote; write ./ before a local name");
                 return Err(Refusal::new(SYNTAX, error));
             }
-            Operand::Remote(_) => pulls = true,
+            Operand::Remote(remote) => remotes.push(remote),
             Operand::Senseless => {
                 return Err(Refusal::new(SYNTAX, format!("{named} names no host; write ./ before a local name")));
             }
@@ -187,11 +190,25 @@ fn split_operands(mut operands: Vec<OsString>) -> Result<(Vec<PathBuf>, Remote),
     }
     match destination {
         Operand::Daemon => Err(unsupported(daemon)),
-        Operand::Remote(remote) => Ok((sources, remote)),
+        Operand::Remote(remote) => Ok((Way::Push(sources), remote)),
         Operand::Senseless => Err(Refusal::new(SYNTAX, format!("the destination {named} names no host"))),
-        Operand::Local(_) if pulls => Err(unsupported("copying from a NAS (pull) is not supported yet")),
-        Operand::Local(_) => {
-            Err(unsupported("copying from this machine to itself is not supported; the destination needs a HOST:"))
-        }
+        Operand::Local(destination) => pull(&sources, remotes, destination),
     }
+}
+
+/// A pull: all sources lie on one NAS.
+fn pull(local: &[PathBuf], remotes: Vec<Remote>, destination: PathBuf) -> Result<(Way, Remote), Refusal> {
+    let Some(first) = remotes.first().cloned() else {
+        let message = "copying from this machine to itself is not supported; source or destination needs a HOST:";
+        return Err(Refusal::new(UNSUPPORTED, message));
+    };
+    if destination.as_os_str().is_empty() {
+        return Err(Refusal::new(SYNTAX, "an operand is empty; write . for the working directory"));
+    }
+    let is_there = |remote: &Remote| (&remote.user, &remote.host) == (&first.user, &first.host);
+    if !local.is_empty() || !remotes.iter().all(is_there) {
+        return Err(Refusal::new(SYNTAX, "all sources must lie on the same NAS, with the same user"));
+    }
+    let sources = remotes.into_iter().map(|remote| remote.path).collect();
+    Ok((Way::Pull { sources, destination }, first))
 }

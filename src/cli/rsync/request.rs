@@ -57,11 +57,11 @@ pub enum Request {
     Help,
     /// Which version.
     Version,
-    /// A push.
-    Push(Box<PushCommand>),
+    /// A push or a pull.
+    Transfer(Box<TransferCommand>),
 }
 
-/// What is shown while and after a push.
+/// What is shown while and after a transfer.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option that combines with all others")]
 pub struct Show {
@@ -81,14 +81,28 @@ pub struct Show {
     pub numbers: Numbers,
 }
 
-/// A push as it was asked for.
+/// Which way files go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// These to the path on the NAS.
+    Push(Vec<PathBuf>),
+    /// Paths on the NAS, the first of which stands with the host, to a place here.
+    Pull {
+        /// The paths there.
+        sources: Vec<Vec<u8>>,
+        /// The place here.
+        destination: PathBuf,
+    },
+}
+
+/// A push or a pull as it was asked for.
 #[derive(Debug)]
-pub struct PushCommand {
-    /// What to send.
-    pub sources: Vec<PathBuf>,
-    /// Where to.
+pub struct TransferCommand {
+    /// Which way, and what.
+    pub way: Way,
+    /// The NAS, and for a push the path there.
     pub remote: Remote,
-    /// What the server is asked to do.
+    /// rsync's options, as a push has them.
     pub options: PushOptions,
     /// What the handshake offers.
     pub offer: Offer,

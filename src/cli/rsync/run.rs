@@ -1,4 +1,4 @@
-//! `push`, and the name `rsync`: rsync's words, rsync's output, rsync's exit status.
+//! `push`, `pull`, and the name `rsync`: rsync's words, rsync's output, rsync's exit status.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use super::output;
 use super::remote_shell::Keepalive;
-use super::request::{PushCommand, Refusal, Show};
+use super::request::{Refusal, Show, TransferCommand, Way};
 use crate::cli::console::Console;
 use crate::cli::progress;
 use crate::cli::signals::Signals;
-use crate::client::{ClientConfig, Files, PushReport, PushRequest, login_and_push};
+use crate::client::{ClientConfig, Files, PullRequest, PushRequest, TransferReport, login_and_pull, login_and_push};
 use crate::config::{Environment, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::json::{self, ProgressMonitor};
 use crate::role::event::{Event, Monitor};
 use crate::service::NasSyncService;
 use crate::tree::Effect;
+use crate::wire::pull_args::PullOptions;
 use crate::wire::server_args::PushOptions;
 
 /// How long a push may go without progress when `--timeout` says nothing: the NAS may be busy summing large files.
@@ -36,16 +37,16 @@ pub fn refused(refusal: &Refusal, console: &Console) -> u8 {
     refusal.exit
 }
 
-/// Runs a push to its exit status.
-pub async fn run(command: PushCommand, console: &Console, mut signals: Signals) -> u8 {
+/// Runs a push or a pull to its exit status.
+pub async fn run(command: TransferCommand, console: &Console, mut signals: Signals) -> u8 {
     for note in &command.notes {
         console.note(&format!("note: {note}"));
     }
-    let pushed = tokio::select! {
-        pushed = push(&command, console) => pushed,
+    let transferred = tokio::select! {
+        transferred = transfer(&command, console) => transferred,
         _ = signals.next() => Err(NasSyncError::new(ErrorKind::Interrupted, "interrupted")),
     };
-    match pushed {
+    match transferred {
         Ok(report) => {
             tell(&command, &report, console);
             report.exit_code
@@ -60,7 +61,7 @@ pub async fn run(command: PushCommand, console: &Console, mut signals: Signals) 
     }
 }
 
-async fn push(command: &PushCommand, console: &Console) -> Result<PushReport> {
+async fn transfer(command: &TransferCommand, console: &Console) -> Result<TransferReport> {
     let environment = Environment::of_process()?;
     for warning in environment.warnings() {
         console.note(&format!("warning: {warning}"));
@@ -68,18 +69,53 @@ async fn push(command: &PushCommand, console: &Console) -> Result<PushReport> {
     let config = client_config(command, &environment.of_a_login())?;
     let (show, options) = (command.show, command.options.clone());
     let bar = show.progress.then(|| progress::bar(console.clone()));
-    let teller = Arc::new(Teller { console: console.clone(), show, options, bar });
-    let request = PushRequest {
-        files: Files::Operands(command.sources.clone()),
-        destination: command.remote.path.clone(),
-        options: command.options.clone(),
-        offer: command.offer,
+    let received = matches!(command.way, Way::Pull { .. });
+    let teller = Arc::new(Teller { console: console.clone(), show, options, received, bar });
+    let monitor = Arc::clone(&teller) as Arc<dyn Monitor>;
+    let result = match &command.way {
+        Way::Push(sources) => {
+            let request = PushRequest {
+                files: Files::Operands(sources.clone()),
+                destination: command.remote.path.clone(),
+                options: command.options.clone(),
+                offer: command.offer,
+            };
+            Box::pin(login_and_push(&config, request, monitor)).await
+        }
+        Way::Pull { sources, destination } => {
+            let request = PullRequest {
+                sources: sources.clone(),
+                destination: destination.clone(),
+                options: pull_options(&command.options),
+                offer: command.offer,
+            };
+            Box::pin(login_and_pull(&config, request, monitor)).await
+        }
     };
-    let result = login_and_push(&config, request, Arc::clone(&teller) as Arc<dyn Monitor>).await;
     if let Some(bar) = &teller.bar {
         bar.finish(0, 0);
     }
     result
+}
+
+/// The options of a pull by those that a push would have.
+fn pull_options(options: &PushOptions) -> PullOptions {
+    PullOptions {
+        recursive: options.recursive,
+        links: options.links,
+        owner: options.owner,
+        group: options.group,
+        permissions: options.permissions,
+        times: options.times,
+        omit_directory_times: options.omit_directory_times,
+        dry_run: options.dry_run,
+        whole_file: options.whole_file,
+        checksum: options.checksum,
+        ignore_times: options.ignore_times,
+        numeric_ids: options.numeric_ids,
+        timeout: options.timeout,
+        ..PullOptions::default()
+    }
 }
 
 /// What to do, in the words of the command: `push` takes host, user, port and folder from there, and nothing that concerns
@@ -108,7 +144,7 @@ const IGNORED: [(&str, &str); 13] = [
 
 /// What the options, `-e` and the environment say about the login: an option beats `-e`, and that beats a variable.
 /// Host, user and port are the command's alone, because the variables may speak of another NAS.
-fn client_config(command: &PushCommand, environment: &Environment) -> Result<ClientConfig> {
+fn client_config(command: &TransferCommand, environment: &Environment) -> Result<ClientConfig> {
     let (flags, shell) = (&command.flags, &command.shell);
     let mut settings = Settings::resolve(flags, environment)?;
     settings.host = Some(command.remote.host.clone());
@@ -157,7 +193,7 @@ fn local_user() -> Option<String> {
 }
 
 /// What is said at the end.
-fn tell(command: &PushCommand, report: &PushReport, console: &Console) {
+fn tell(command: &TransferCommand, report: &TransferReport, console: &Console) {
     let show = command.show;
     for warning in &report.warnings {
         if warning.effect() == Effect::None {
@@ -172,8 +208,7 @@ fn tell(command: &PushCommand, report: &PushReport, console: &Console) {
     if let Some(error) = &report.error {
         console.error(&in_push_words(error.clone()));
     } else if report.exit_code != 0 {
-        console
-            .err(&format!("error: some files were not sent completely; see above (exit status {})", report.exit_code));
+        console.err(&format!("error: some files were not transferred; see above (exit status {})", report.exit_code));
     }
     if report.error.is_none() && !show.quiet {
         if show.stats {
@@ -186,11 +221,13 @@ fn tell(command: &PushCommand, report: &PushReport, console: &Console) {
     console.object(&json::push(report));
 }
 
-/// Prints names while the push runs.
+/// Prints names while the transfer runs.
 struct Teller {
     console: Console,
     show: Show,
     options: PushOptions,
+    /// Whether files come from the NAS.
+    received: bool,
     bar: Option<ProgressMonitor>,
 }
 
@@ -200,7 +237,7 @@ impl Monitor for Teller {
             Event::Itemized { entry, flags, .. } if !self.show.quiet => {
                 let names = self.show.verbose > 0 || self.show.progress;
                 if self.show.itemize && output::is_news(*flags) {
-                    let letters = output::letters(entry, *flags, &self.options);
+                    let letters = output::letters(entry, *flags, &self.options, self.received);
                     self.console.line(&format!("{letters} {}", output::name(entry)));
                 } else if names && !self.show.itemize && output::is_update(entry, *flags) {
                     self.console.line(&output::name(entry));

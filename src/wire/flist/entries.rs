@@ -31,6 +31,21 @@ struct Record {
 
 const NO_TAG: u32 = u32::MAX;
 
+/// How many entries of each kind there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Entries.
+    pub entries: u64,
+    /// Regular files among them.
+    pub files: u64,
+    /// Folders among them.
+    pub directories: u64,
+    /// Symlinks among them.
+    pub symlinks: u64,
+    /// The length of all but folders, in bytes.
+    pub size: u64,
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     File,
@@ -83,6 +98,23 @@ impl Entries {
         let len = u16::try_from(bytes.len().min(MAX_NAME)).unwrap_or(u16::MAX);
         self.bytes.extend_from_slice(&bytes[..usize::from(len)]);
         len
+    }
+
+    /// How many there are of each kind.
+    pub fn count(&self) -> Counts {
+        let mut counts = Counts { entries: self.len() as u64, ..Counts::default() };
+        for entry in self.iter() {
+            match entry.kind {
+                EntryKind::File => counts.files += 1,
+                EntryKind::Directory(_) => counts.directories += 1,
+                EntryKind::Symlink(_) => counts.symlinks += 1,
+                EntryKind::Special => {}
+            }
+            if !entry.kind.is_dir() {
+                counts.size = counts.size.saturating_add(entry.meta.size);
+            }
+        }
+        counts
     }
 
     /// The entry at a position.

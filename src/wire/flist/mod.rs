@@ -8,7 +8,7 @@ mod order;
 mod xflags;
 
 pub use self::coder::{EndOfList, ListCoder, ListCoding, ListFields, Listed, io_error};
-pub use self::entries::Entries;
+pub use self::entries::{Counts, Entries};
 pub use self::entry::{Content, EntryKind, FileEntry, FileMeta, MAX_NAME, Mtime};
 pub use self::order::ListOrder;
 pub use self::xflags::XflagCoding;

@@ -45,7 +45,7 @@ fn snapshot(folder: &Path) -> BTreeMap<PathBuf, Vec<String>> {
 }
 
 #[track_caller]
-fn same_trees(one: &Path, other: &Path, what: &str) {
+pub fn same_trees(one: &Path, other: &Path, what: &str) {
     let (one, other) = (snapshot(one), snapshot(other));
     for (path, facts) in &one {
         assert_eq!(Some(facts), other.get(path), "{what}: {}", path.display());
@@ -54,7 +54,7 @@ fn same_trees(one: &Path, other: &Path, what: &str) {
 }
 
 /// A tree with something of everything.
-fn tree(site: &Site) -> PathBuf {
+pub fn tree(site: &Site) -> PathBuf {
     let from = site.path("from");
     for folder in ["", "sub", "sub/deep er", "empty", "private"] {
         fs::create_dir(from.join(folder)).unwrap();

@@ -12,9 +12,9 @@ fn words(line: &str) -> Vec<OsString> {
     line.split_whitespace().map(OsString::from).collect()
 }
 
-fn push(line: &str) -> PushCommand {
+fn push(line: &str) -> TransferCommand {
     match parse(words(line), None) {
-        Ok(Request::Push(command)) => *command,
+        Ok(Request::Transfer(command)) => *command,
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -29,8 +29,8 @@ fn the_contracts_example() {
     let mut arguments = words("-avz --progress -e");
     arguments.push("ssh -o BatchMode=yes -o ConnectTimeout=30".into());
     arguments.extend(words("FILE user@nas:/path"));
-    let Ok(Request::Push(command)) = parse(arguments, None) else { panic!("no push") };
-    assert_eq!(command.sources, [Path::new("FILE")]);
+    let Ok(Request::Transfer(command)) = parse(arguments, None) else { panic!("no push") };
+    assert_eq!(command.way, Way::Push(vec!["FILE".into()]));
     let remote = Remote { user: Some("user".into()), host: "nas".into(), path: b"/path".to_vec() };
     assert_eq!(command.remote, remote);
     let archive = PushOptions {
@@ -46,6 +46,14 @@ fn the_contracts_example() {
     assert_eq!(command.offer.compression, CompressionChoice::Negotiate { level: None });
     assert_eq!(command.shell.connect_timeout, Some(Duration::from_secs(30)));
     assert!(command.show.progress && command.show.verbose == 1 && command.notes.is_empty());
+}
+
+#[test]
+fn sources_behind_a_host_are_a_pull() {
+    let command = push("-a me@nas:a me@nas:/b/*.pdf .");
+    let sources = vec![b"a".to_vec(), b"/b/*.pdf".to_vec()];
+    assert_eq!(command.way, Way::Pull { sources, destination: ".".into() });
+    assert_eq!((command.remote.user.as_deref(), &*command.remote.host), (Some("me"), "nas"));
 }
 
 #[test]
@@ -117,7 +125,7 @@ fn partial_is_said_not_to_be_kept() {
 #[test]
 fn the_environment_names_a_shell_too() {
     let command = parse(words("a h:"), Some("ssh -p 23".into()));
-    let Ok(Request::Push(command)) = command else { panic!("no push") };
+    let Ok(Request::Transfer(command)) = command else { panic!("no push") };
     assert_eq!(command.shell.port, Some(23));
     let refusal = parse(words("a h:"), Some("rsh".into())).unwrap_err();
     assert!(refusal.exit == 1 && refusal.error.message().starts_with("RSYNC_RSH: "));
@@ -145,7 +153,9 @@ fn mistakes_are_named_with_rsyncs_exit_status() {
         ("a h:d -e", 1, "-e needs a value"),
         ("a h::m", 4, "daemons"),
         ("rsync://h/m a", 4, "daemons"),
-        ("h:a b", 4, "pull"),
+        ("h:a g:b c", 1, "same NAS"),
+        ("h:a u@h:b c", 1, "same NAS"),
+        ("h:a b c", 1, "same NAS"),
         ("a b", 4, "itself"),
         ("h:a h:b", 1, "both remote"),
         ("a :b", 1, "names no host"),

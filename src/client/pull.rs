@@ -1,0 +1,147 @@
+//! A person's own pull: one session, one report with rsync's exit status.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::config::ClientConfig;
+use super::login::Client;
+use super::stats::{TransferReport, TransferStats};
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::role::event::Monitor;
+use crate::role::incoming::{Expected, Scope};
+use crate::role::ledger::{Account, Ledger};
+use crate::role::pull::{Findings, Into, PullJob, QuickCheck};
+use crate::session::{Outcome, Pull};
+use crate::transport::ExitStatus;
+use crate::tree::apply::Keep;
+use crate::wire::flist::io_error;
+use crate::wire::offer::Offer;
+use crate::wire::pull_args::PullOptions;
+
+/// What to fetch and how.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PullRequest {
+    /// The sources, each as a person writes it behind the colon of `HOST:SRC`, wildcards included.
+    pub sources: Vec<Vec<u8>>,
+    /// Where they go on this machine.
+    pub destination: PathBuf,
+    /// rsync's options.
+    pub options: PullOptions,
+    /// Protocol, sums and compression.
+    pub offer: Offer,
+}
+
+impl PullRequest {
+    /// These sources to a destination on this machine, with the newest protocol and no compression.
+    pub fn new(sources: Vec<Vec<u8>>, destination: impl std::convert::Into<PathBuf>, options: PullOptions) -> Self {
+        Self { sources, destination: destination.into(), options, offer: Offer::default() }
+    }
+
+    fn job(&self, findings: Arc<Findings>) -> PullJob {
+        let options = &self.options;
+        PullJob {
+            expected: Expected {
+                fields: options.list_fields(),
+                id_names: !options.numeric_ids,
+                scope: Scope::of_sources(&self.sources),
+                may_overlap: self.sources.len() > 1 || self.sources.iter().any(|source| has_wildcard(source)),
+            },
+            into: Into::Path(self.destination.clone()),
+            keep: Keep {
+                permissions: options.permissions,
+                times: options.times,
+                omit_directory_times: options.omit_directory_times,
+                owner: options.owner,
+                group: options.group,
+            },
+            numeric_ids: options.numeric_ids,
+            check: match options {
+                PullOptions { ignore_times: true, .. } => QuickCheck::Nothing,
+                PullOptions { checksum: true, .. } => QuickCheck::Contents,
+                _ => QuickCheck::SizeAndTime,
+            },
+            whole_file: options.whole_file,
+            dry_run: options.dry_run,
+            fsync: options.fsync,
+            gate: None,
+            findings,
+        }
+    }
+}
+
+fn has_wildcard(source: &[u8]) -> bool {
+    source.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
+}
+
+impl Client {
+    /// Fetches files and folders from the NAS, as `rsync HOST:SRC… DEST` does. Nothing is written outside the destination, and
+    /// no symlink in it is followed, whatever the NAS says.
+    ///
+    /// Fails when the session could not start; what went wrong later, or with single files, is in the report.
+    pub async fn pull(&self, request: PullRequest, monitor: Arc<dyn Monitor>) -> Result<TransferReport> {
+        if request.sources.is_empty() {
+            return Err(NasSyncError::new(ErrorKind::Usage, "a pull needs a source"));
+        }
+        let started = Instant::now();
+        let findings = Arc::new(Findings::default());
+        let ledger = Arc::new(Ledger::new(monitor, 0));
+        let pull = Pull {
+            offer: request.offer,
+            job: request.job(Arc::clone(&findings)),
+            idle_limit: self.idle_limit(),
+            monitor: Arc::clone(&ledger) as Arc<dyn Monitor>,
+        };
+        let outcome = Box::pin(self.pull_session(&request.sources, &request.options, pull)).await?;
+        let Account { totals, failures, .. } = ledger.take();
+        let counts = findings.counts.get().copied().unwrap_or_default();
+        let stats = TransferStats::of_list(counts).with(&totals);
+        Ok(TransferReport {
+            stats: TransferStats { sent: outcome.sent, received: outcome.received, ..stats },
+            elapsed: started.elapsed(),
+            exit_code: exit_code(&outcome, findings.errors.load(Ordering::Relaxed), !failures.is_empty()),
+            warnings: Vec::new(),
+            failures,
+            remote_text: outcome.text.as_bytes().to_vec(),
+            error: outcome.result.err(),
+        })
+    }
+}
+
+/// Logs in, pulls and logs out.
+#[cfg(feature = "cli")]
+pub(crate) async fn login_and_pull(
+    config: &ClientConfig,
+    request: PullRequest,
+    monitor: Arc<dyn Monitor>,
+) -> Result<TransferReport> {
+    let client = Box::pin(Client::connect(config)).await?;
+    let report = client.pull(request, monitor).await;
+    client.disconnect().await;
+    report
+}
+
+/// rsync's rule: a fatal error decides; else the larger of our own partial failure and the remote status.
+fn exit_code(outcome: &Outcome, errors: i32, has_failures: bool) -> u8 {
+    let remote = match &outcome.exit {
+        Some(ExitStatus::Code(status)) => u8::try_from(*status).unwrap_or(u8::MAX),
+        _ => 0,
+    };
+    if let Err(error) = &outcome.result {
+        // What this side has broken off the other side only sees end.
+        let is_own =
+            matches!(error.kind(), ErrorKind::LocalFile | ErrorKind::DestinationNotFolder | ErrorKind::Protocol);
+        return if is_own || matches!(remote, 0 | 23..=25) { error.kind().rsync_exit_code() } else { remote };
+    }
+    let vanished = errors & io_error::VANISHED != 0;
+    let own = match () {
+        () if errors & io_error::GENERAL != 0 || outcome.text.is_partial() => 23,
+        // What vanished there does not come, and that is all that is wrong.
+        () if vanished => 24,
+        () if has_failures => 23,
+        () => 0,
+    };
+    if own == 23 || remote == 23 { 23 } else { own.max(remote) }
+}

@@ -1,0 +1,341 @@
+//! Servers that send and break the rules: each limit on what they may say ends the session with an error, and nothing is
+//! written where it does not belong.
+//!
+//! The servers here are mocks, since no real one does this: bytes that were made up for the inbox of the receiving side.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use bytes::{Bytes, BytesMut};
+use nas_sync::internal::role::incoming::{Expected, Scope};
+use nas_sync::internal::role::port::Port;
+use nas_sync::internal::role::pull::{self, Into, PullJob, QuickCheck};
+use nas_sync::internal::tree::apply::Keep;
+use nas_sync::internal::wire::flist::{ListCoder, ListFields};
+use nas_sync::internal::wire::handshake::Handshake;
+use nas_sync::internal::wire::int::{put_varint, put_vstring};
+use nas_sync::internal::wire::mux::Framing;
+use nas_sync::internal::wire::ndx::{DONE, NdxCoder};
+use nas_sync::internal::wire::negotiated::Negotiated;
+use nas_sync::internal::wire::offer::Offer;
+use nas_sync::{Content, EntryKind, ErrorKind, Event, FileEntry, FileMeta, Monitor, NasSyncError};
+use tokio::sync::mpsc;
+
+use crate::support::{until, with};
+
+/// Data follows.
+const TRANSFER: u16 = 0x8000;
+const FOLDER: EntryKind<'static> = EntryKind::Directory(Content::Listed);
+
+/// A made-up sender of protocol 32 without negotiated names.
+struct Mock {
+    negotiated: Negotiated,
+    list: ListCoder,
+    ndx: NdxCoder,
+    says: Vec<u8>,
+    /// What it says once everything was asked for, and then each time that it has heard more.
+    then: Vec<Vec<u8>>,
+    scope: Scope,
+}
+
+/// Writes down what fails.
+#[derive(Default)]
+struct Failures(Mutex<Vec<String>>);
+
+impl Monitor for Failures {
+    fn event(&self, event: Event<'_>) {
+        if let Event::FileFailed { error, .. } = event {
+            self.0.lock().unwrap().push(error.to_string());
+        }
+    }
+}
+
+const FIELDS: ListFields = ListFields { owner: false, group: false, links: true, digest: None };
+
+impl Mock {
+    fn new() -> Self {
+        let mut handshake = Handshake::start(Offer::default(), &mut Vec::new());
+        let mut hello = 32_i32.to_le_bytes().to_vec();
+        put_varint(&mut hello, 0x1ae);
+        put_vstring(&mut hello, b"md5");
+        hello.extend_from_slice(&7_i32.to_le_bytes());
+        let negotiated = handshake.advance(&mut BytesMut::from(&*hello), &mut Vec::new()).unwrap().unwrap();
+        Self {
+            list: ListCoder::new(negotiated.list_terms.coding, FIELDS),
+            ndx: NdxCoder::new(negotiated.ndx),
+            negotiated,
+            says: Vec::new(),
+            then: vec![Vec::new()],
+            scope: Scope::Anything,
+        }
+    }
+
+    fn asked_for(source: &str) -> Self {
+        Self { scope: Scope::of_sources(&[source.into()]), ..Self::new() }
+    }
+
+    fn lists(mut self, name: &[u8], kind: EntryKind<'_>) -> Self {
+        let meta = with!(FileMeta::default(), size: 5, permissions: 0o755);
+        self.list.put(&FileEntry::new(name, kind, meta), &mut self.says);
+        self
+    }
+
+    fn ends_list(mut self) -> Self {
+        self.list.put_end(0, &mut self.says);
+        self
+    }
+
+    fn ndx(mut self, ndx: i32) -> Self {
+        self.ndx.put(self.then.last_mut().unwrap(), ndx);
+        self
+    }
+
+    fn raw(mut self, bytes: &[u8]) -> Self {
+        self.then.last_mut().unwrap().extend_from_slice(bytes);
+        self
+    }
+
+    /// Listens before it goes on.
+    fn waits(mut self) -> Self {
+        self.then.push(Vec::new());
+        self
+    }
+
+    fn sends(self, ndx: i32, head: [i32; 4]) -> Self {
+        self.ndx(ndx).raw(&TRANSFER.to_le_bytes()).raw(&head.map(i32::to_le_bytes).concat())
+    }
+
+    fn literal(self, data: &[u8]) -> Self {
+        self.raw(&i32::try_from(data.len()).unwrap().to_le_bytes()).raw(data)
+    }
+
+    /// The end of a file, and its digest.
+    fn ends_file(self, content: &[u8]) -> Self {
+        let digest = self.negotiated.file_sum.digest(content);
+        self.raw(&[0; 4]).raw(digest.as_bytes())
+    }
+
+    fn done(self, times: usize) -> Self {
+        (0..times).fold(self, |mock, _| mock.ndx(DONE))
+    }
+
+    /// All DONEs and the statistics.
+    fn goodbye(self) -> Self {
+        self.done(3).raw(&[0; 15]).done(1)
+    }
+
+    /// How a pull into this folder ends that hears all this, and then the end of the stream; and which files failed.
+    fn end(self, to: &Path) -> (Result<(), NasSyncError>, Vec<String>) {
+        let (sink, mut frames) = mpsc::channel(8);
+        let (port, feeder) = Port::new(Framing::Multiplexed, sink);
+        feeder.push(Bytes::from(self.says)).unwrap();
+        let job = PullJob {
+            expected: Expected { fields: FIELDS, id_names: false, scope: self.scope, may_overlap: false },
+            into: Into::Path(to.to_owned()),
+            keep: Keep::default(),
+            numeric_ids: true,
+            check: QuickCheck::SizeAndTime,
+            whole_file: false,
+            dry_run: false,
+            fsync: false,
+            gate: None,
+            findings: Arc::default(),
+        };
+        let failures = Arc::new(Failures::default());
+        let monitor = Arc::clone(&failures) as Arc<dyn Monitor>;
+        let (then, negotiated) = (self.then, self.negotiated);
+        let end = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                // The empty list of filters, then what is asked for, up to the first DONE.
+                let mut heard = Vec::new();
+                while let Some(frame) = frames.blocking_recv() {
+                    heard.extend_from_slice(&frame);
+                    if heard.len() > 8 && heard.last() == Some(&0) {
+                        break;
+                    }
+                }
+                for (number, part) in then.into_iter().enumerate() {
+                    if number > 0 {
+                        frames.blocking_recv();
+                    }
+                    feeder.push(Bytes::from(part)).unwrap();
+                }
+                drop(feeder);
+                while frames.blocking_recv().is_some() {}
+            });
+            pull::run(job, negotiated, port, monitor)
+        });
+        let failed = failures.0.lock().unwrap().clone();
+        (end, failed)
+    }
+
+    #[track_caller]
+    fn assert_refused(self, says: &str) {
+        let to = tempfile::tempdir().unwrap();
+        let place = to.path().join("here");
+        fs::create_dir(&place).unwrap();
+        let (end, _) = self.end(&place);
+        let error = end.expect_err(says);
+        assert_eq!(error.kind(), ErrorKind::Protocol, "{error}, and not: {says}");
+        assert!(error.message().contains(says), "{error}, and not: {says}");
+        assert_eq!(fs::read_dir(to.path()).unwrap().count(), 1);
+        // The generator may still be at work for a moment; no file is left in the making.
+        until("nothing is left in the making", std::time::Duration::from_secs(10), || {
+            let names = fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name());
+            names.into_iter().all(|name| !name.as_encoded_bytes().starts_with(b"."))
+        });
+        assert!(!place.join("file").exists());
+    }
+}
+
+/// A list of one file, number 0.
+fn one() -> Mock {
+    Mock::new().lists(b"file", EntryKind::File).ends_list()
+}
+
+#[test]
+fn the_mock_itself_is_a_server_that_can_be_pulled_from() {
+    let to = tempfile::tempdir().unwrap();
+    let (end, failed) = one().sends(0, [0; 4]).literal(b"hello").ends_file(b"hello").goodbye().end(to.path());
+    end.unwrap();
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(fs::read(to.path().join("file")).unwrap(), b"hello");
+}
+
+#[test]
+fn names_that_lead_elsewhere_are_refused() {
+    for (name, says) in [
+        (&b"/etc/passwd"[..], "it starts with a slash"),
+        (b"..", "a component `..`"),
+        (b"../file", "a component `..`"),
+        (b"a/../../file", "a component `..`"),
+        (b"./file", "a component `.`"),
+        (b"a//file", "an empty component"),
+        (b"a\0b", "NUL"),
+        (b"a/file", "no folder that it could lie in"),
+        (b".", "an entry `.` that was not asked for"),
+        (&[b'x'; 256], "a component of 256 bytes"),
+    ] {
+        Mock::new().lists(name, EntryKind::File).ends_list().assert_refused(says);
+    }
+    Mock::new()
+        .lists(b"a", EntryKind::Symlink(b"/tmp"))
+        .lists(b"a/file", EntryKind::File)
+        .ends_list()
+        .assert_refused("no folder that it could lie in");
+    Mock::new().lists(b"a", EntryKind::File).lists(b"a", EntryKind::File).ends_list().assert_refused("names a twice");
+    Mock::new().lists(b"a", FOLDER).lists(b"a", EntryKind::Symlink(b"/")).ends_list().assert_refused("names a twice");
+    Mock::new().lists(b"a", EntryKind::Symlink(b"x\0y")).ends_list().assert_refused("NUL byte");
+}
+
+#[test]
+fn only_what_was_asked_for_may_come() {
+    let refused = |source: &str, name: &[u8]| {
+        let mock = Mock::asked_for(source).lists(name, EntryKind::File).ends_list();
+        mock.assert_refused("which was not asked for");
+    };
+    refused("/docs/a.pdf", b"b.pdf");
+    refused("/docs/a.pdf", b".bashrc");
+    refused("docs/*.pdf", b"a.txt");
+    refused("a[bc]", b"ad");
+    Mock::asked_for("docs").lists(b".", FOLDER).ends_list().assert_refused("an entry `.` that was not asked for");
+    for (source, name) in [("docs/*.pdf", &b"a.pdf"[..]), ("docs/", b"anything"), ("~", b"anything"), ("", b"anything")]
+    {
+        let to = tempfile::tempdir().unwrap();
+        let mock = Mock::asked_for(source).lists(name, EntryKind::File).ends_list();
+        mock.goodbye().end(&to.path().join("")).0.unwrap();
+    }
+}
+
+#[test]
+fn replies_are_those_to_requests() {
+    one().sends(1, [0; 4]).assert_refused("sent file 1, the list has 1");
+    one().sends(-2, [0; 4]).assert_refused("sent file -2, the list has 1");
+    let folders = || Mock::new().lists(b"d", FOLDER).lists(b"l", EntryKind::Symlink(b"x")).ends_list();
+    folders().sends(0, [0; 4]).assert_refused("which was not asked for");
+    folders().sends(1, [0; 4]).assert_refused("which was not asked for");
+    let twice = one().sends(0, [0; 4]).literal(b"hello").ends_file(b"hello").sends(0, [0; 4]);
+    let to = tempfile::tempdir().unwrap();
+    let error = twice.end(to.path()).0.unwrap_err();
+    assert!(error.message().contains("which was not asked for"), "{error}");
+    one().ndx(0).raw(&8_u16.to_le_bytes()).assert_refused("answered the request for entry 0 with another one");
+    one().ndx(0).raw(&0x8800_u16.to_le_bytes()).raw(&[0x83]).assert_refused("answered the request for entry 0");
+}
+
+#[test]
+fn heads_and_copies_stay_within_their_limits() {
+    for (head, says) in [
+        ([-1, 700, 2, 0], "block count"),
+        ([1, 0, 2, 0], "block length"),
+        ([1, 131_073, 2, 0], "block length"),
+        ([1, 700, 17, 0], "strong sum length"),
+        ([1, 700, 2, 701], "remainder"),
+    ] {
+        one().sends(0, head).assert_refused(says);
+    }
+    one().sends(0, [1, 5, 2, 0]).raw(&(-2_i32).to_le_bytes()).assert_refused("block 1 of 1 does not exist");
+    one().sends(0, [0; 4]).raw(&(-1_i32).to_le_bytes()).assert_refused("block 0 of 0 does not exist");
+}
+
+#[test]
+fn a_file_is_as_long_as_was_said() {
+    let to = tempfile::tempdir().unwrap();
+    let long = one().sends(0, [0; 4]).literal(b"hello!").ends_file(b"hello!").goodbye();
+    let (end, failed) = long.end(to.path());
+    end.unwrap();
+    assert!(failed.len() == 1 && failed[0].contains("longer than the NAS said"), "{failed:?}");
+    assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
+    // And not without end: each piece is dropped as it comes.
+    let mut endless = one().sends(0, [0; 4]);
+    for _ in 0..66 {
+        endless = endless.literal(&vec![0; 1 << 20]);
+    }
+    // More than an inbox holds is never pushed at once by a real session.
+    endless.then[0].truncate(nas_sync::internal::role::inbox::MAX_QUEUED);
+    let error = endless.end(to.path()).0.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Protocol | ErrorKind::ConnectionLost), "{error}");
+    assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_does_not_match_its_digest_is_asked_for_once_more_and_thrown_away() {
+    let to = tempfile::tempdir().unwrap();
+    let wrong = |mock: Mock| mock.sends(0, [0; 4]).literal(b"hello").ends_file(b"other");
+    let (end, failed) = wrong(wrong(one()).waits()).done(3).raw(&[0; 15]).done(1).end(to.path());
+    end.unwrap();
+    assert!(failed.len() == 1 && failed[0].contains("does not match its checksum, twice"), "{failed:?}");
+    assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
+    let (end, failed) = one().goodbye().end(to.path());
+    end.unwrap();
+    assert!(failed.len() == 1 && failed[0].contains("did not send it"), "{failed:?}");
+}
+
+#[test]
+fn symlinks_in_the_destination_are_not_followed() {
+    let (to, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(outside.path().join("file"), "mine").unwrap();
+    symlink(outside.path(), to.path().join("a")).unwrap();
+    symlink(outside.path().join("file"), to.path().join("file")).unwrap();
+    let mock = Mock::new().lists(b"a", FOLDER).lists(b"a/file", EntryKind::File).lists(b"file", EntryKind::File);
+    // Numbers: file, a, a/file.
+    let mock = mock.ends_list().sends(0, [0; 4]).literal(b"hello").ends_file(b"hello");
+    let mock = mock.sends(2, [0; 4]).literal(b"hello").ends_file(b"hello").goodbye();
+    let (end, failed) = mock.end(to.path());
+    end.unwrap();
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(fs::read_to_string(outside.path().join("file")).unwrap(), "mine");
+    for file in ["file", "a/file"] {
+        assert_eq!(fs::read_to_string(to.path().join(file)).unwrap(), "hello");
+        assert!(!to.path().join(file).is_symlink());
+    }
+}
+
+#[test]
+fn devices_and_pipes_are_not_made() {
+    let to = tempfile::tempdir().unwrap();
+    let mock = Mock::new().lists(b"pipe", EntryKind::Special).ends_list().goodbye();
+    mock.end(&to.path().join("")).0.unwrap();
+    assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
+}
