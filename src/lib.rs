@@ -37,7 +37,7 @@
 //! are, [`NasSyncService::queue`] what waits and why ([`Queue`], [`Deferred`], [`Failure`], [`NextTry`]; a whole NAS that
 //! takes nothing has a [`Pause`]), [`NasSyncService::list`] each document as it stands ([`ListRequest`], [`Listing`],
 //! [`ListedDocument`], [`DocumentState`]), [`NasSyncService::retry`] ends the waits ([`Retried`]), [`NasSyncService::resend`]
-//! makes synced documents pending again, and [`NasSyncService::verify`] compares the copies with what was recorded ([`VerifyRequest`], [`Sample`], [`Method`], [`Requeue`], [`VerifyReport`]).
+//! makes synced documents pending again, [`NasSyncService::restore`] fetches them back ([`RestoreRequest`], [`RestoreReport`]), and [`NasSyncService::verify`] compares the copies with what was recorded ([`VerifyRequest`], [`Sample`], [`Method`], [`Requeue`], [`VerifyReport`]).
 //! [`SyncSummary`], [`SyncedFile`], [`DocumentError`], [`SyncStats`], [`ConnectionReport`] (with a [`Refusal`] for each
 //! [`Capability`] that the NAS lacks, and [`DurableBy`]) and [`ConfigStatus`] are what they give.
 //! Rows are named by [`DocumentId`] and [`UserId`], and chosen by a [`Selection`]. Where a table of somebody else's has very
@@ -73,7 +73,8 @@
 //! A [`Client`] is one login. [`SendDocuments`] holds what to send, each an [`OutgoingDocument`] with a key of the caller's.
 //! A [`DocumentOutcome`] holds a [`StoredDocument`] with its [`Level`], or the error. Names on the NAS are [`RemoteName`]s;
 //! a [`NameFault`] says which rule one breaks. A [`Naming`] gives documents of a database the names that the service would
-//! give them, from [`DocumentFacts`]. [`Client::check`] proves beforehand that a sync would work.
+//! give them, from [`DocumentFacts`]. [`Client::fetch_documents`] brings documents back: [`FetchDocuments`] names each [`WantedDocument`]
+//! and its SHA-256, and every one ends as a [`FetchedDocument`]. [`Client::check`] proves beforehand that a sync would work.
 //!
 //! # Folders, as rsync pushes them
 //!
@@ -181,8 +182,8 @@ mod wire;
 
 pub use client::compare::Method;
 pub use client::documents::{
-    DocumentEvent, DocumentFacts, DocumentMonitor, DocumentOutcome, Naming, OutgoingDocument, RecordedEvent,
-    RecordingMonitor, SendDocuments, StoredDocument, Unmonitored,
+    DocumentEvent, DocumentFacts, DocumentMonitor, DocumentOutcome, FetchDocuments, FetchedDocument, Naming,
+    OutgoingDocument, RecordedEvent, RecordingMonitor, SendDocuments, StoredDocument, Unmonitored, WantedDocument,
 };
 pub use client::{
     Client, ClientConfig, ConnectionReport, Files, PullRequest, PushRequest, TransferReport, TransferStats, push_over,
@@ -197,6 +198,8 @@ pub use json::{ProgressEvent, ProgressMonitor};
 pub use proof::{Capability, DurableBy, Level, Refusal};
 pub use role::event::{Event, FileStats, Monitor, Severity, Silent, Stability};
 pub use secret::Secret;
+#[cfg(feature = "service")]
+pub use service::restore::{RestoreReport, RestoreRequest};
 #[cfg(feature = "service")]
 pub use service::verify::{Requeue, Sample, VerifyReport, VerifyRequest};
 #[cfg(feature = "service")]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+#[cfg(feature = "cli")]
 use super::config::ClientConfig;
 use super::login::Client;
 use super::stats::{TransferReport, TransferStats};
@@ -12,7 +13,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::event::Monitor;
 use crate::role::incoming::{Expected, Scope};
 use crate::role::ledger::{Account, Ledger};
-use crate::role::pull::{Findings, Into, PullJob, QuickCheck};
+use crate::role::pull::{Findings, PullJob, QuickCheck, To};
 use crate::session::{Outcome, Pull};
 use crate::transport::ExitStatus;
 use crate::tree::apply::Keep;
@@ -36,7 +37,7 @@ pub struct PullRequest {
 
 impl PullRequest {
     /// These sources to a destination on this machine, with the newest protocol and no compression.
-    pub fn new(sources: Vec<Vec<u8>>, destination: impl std::convert::Into<PathBuf>, options: PullOptions) -> Self {
+    pub fn new(sources: Vec<Vec<u8>>, destination: impl Into<PathBuf>, options: PullOptions) -> Self {
         Self { sources, destination: destination.into(), options, offer: Offer::default() }
     }
 
@@ -49,7 +50,7 @@ impl PullRequest {
                 scope: Scope::of_sources(&self.sources),
                 may_overlap: self.sources.len() > 1 || self.sources.iter().any(|source| has_wildcard(source)),
             },
-            into: Into::Path(self.destination.clone()),
+            to: To::Path(self.destination.clone()),
             keep: Keep {
                 permissions: options.permissions,
                 times: options.times,
@@ -64,6 +65,8 @@ impl PullRequest {
                 _ => QuickCheck::SizeAndTime,
             },
             whole_file: options.whole_file,
+            keep_newer: false,
+            names: Vec::new(),
             dry_run: options.dry_run,
             fsync: options.fsync,
             gate: None,

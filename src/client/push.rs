@@ -17,7 +17,7 @@ use crate::role::ledger::{Account, Ledger};
 use crate::role::sender::{ChangedFile, Mode};
 use crate::session::{self, Contents, Outcome, Push, Receipts};
 use crate::transport::{ExitStatus, stream};
-use crate::tree::{Effect, WalkWarning};
+use crate::tree::Effect;
 use crate::wire::offer::Offer;
 use crate::wire::server_args::PushOptions;
 

@@ -37,10 +37,10 @@ pub use self::documents::{TriedDocuments, answer, senseless};
 #[cfg(feature = "cli")]
 pub use self::progress::object as progress;
 pub use self::progress::{ProgressEvent, ProgressMonitor};
-#[cfg(feature = "cli")]
-pub use self::service::verify;
 #[cfg(feature = "api")]
 pub use self::service::{list, retry, sync, time};
+#[cfg(feature = "cli")]
+pub use self::service::{restore, verify};
 #[cfg(feature = "cli")]
 pub use self::watch::{health, watch};
 

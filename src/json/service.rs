@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{error, id, millis, recorded, serialize, user};
 use crate::id::DocumentId;
+use crate::service::restore::RestoreReport;
 use crate::service::verify::VerifyReport;
 use crate::service::{DocumentError, SyncSummary, SyncedFile};
 use crate::store::{ListedDocument, Listing, NextTry, Retried, SyncStats};
@@ -120,6 +121,16 @@ pub fn verify(report: &VerifyReport) -> Value {
         object["error"] = error(stopped);
     }
     object
+}
+
+/// `restore`
+pub fn restore(report: &RestoreReport) -> Value {
+    json!({
+        "total": report.total,
+        "restored": report.restored,
+        "failed": report.errors.len(),
+        "errors": report.errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
 }
 
 pub fn time(time: DateTime<Utc>) -> String {

@@ -191,8 +191,9 @@ impl Generator {
             }
             return;
         }
-        let new = if existing.is_some() { ItemFlags::CHANGED } else { ItemFlags::NEW };
-        self.itemize(entry, ItemFlags(new | ItemFlags::LOCAL_CHANGE));
+        let flags = existing
+            .map_or(ItemFlags::NEW, |stat| self.shared.policy.flags_of_change(entry, stat).0 | ItemFlags::CHANGED);
+        self.itemize(entry, ItemFlags(flags | ItemFlags::LOCAL_CHANGE));
         let Some(place) = place.filter(|_| !dry_run) else { return };
         let way = stat.filter(|stat| kind_of(stat) == FileType::Directory);
         let wanted = self.shared.policy.for_new(entry, None);
@@ -228,6 +229,11 @@ impl Generator {
             {
                 self.fail(entry, "Cannot set the attributes of", errno);
             }
+            return Ok(());
+        }
+        if self.shared.job.keep_newer && stat.st_mtime > entry.meta.mtime.seconds {
+            let message = "the file that is here is newer than the one on the NAS, and stays";
+            self.shared.fail(entry, &NasSyncError::new(ErrorKind::NewerHere, message));
             return Ok(());
         }
         let flags = self.shared.policy.flags_of_transfer(entry, stat);

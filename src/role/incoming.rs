@@ -4,7 +4,7 @@
 //! `.` or `..` in it, and lies in folders that are entries of the list themselves, so never below a symlink; none stands for
 //! two things; there are no more entries, and no more bytes of them, than the limits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::inbox::Inbox;
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -28,6 +28,8 @@ pub enum Scope {
     Anything,
     /// What a source's last component names, with wildcards, and all below.
     Below(Vec<Box<[u8]>>),
+    /// These, and the folders on the way to them.
+    Exactly(HashSet<Box<[u8]>>),
 }
 
 impl Scope {
@@ -45,9 +47,15 @@ impl Scope {
         Self::Below(patterns)
     }
 
+    /// These names, and the folders on the way to them.
+    pub fn exactly<'n>(names: impl Iterator<Item = &'n RemoteName>) -> Self {
+        Self::Exactly(names.flat_map(|name| name.parents().chain([name.as_bytes()])).map(Box::from).collect())
+    }
+
     fn holds(&self, name: &[u8]) -> bool {
         match self {
             Self::Anything => true,
+            Self::Exactly(names) => names.contains(name),
             Self::Below(patterns) => {
                 let first = name.split(|&byte| byte == b'/').next().unwrap_or(name);
                 // A shell leaves a pattern that nothing matches as it is.
@@ -152,7 +160,7 @@ fn check(entries: &Entries, expected: &Expected) -> Result<Vec<usize>> {
         let name = entry.name;
         let shown = || text::escape_bytes(name);
         if name == b"." {
-            if !entry.kind.is_dir() || !matches!(expected.scope, Scope::Anything) {
+            if !entry.kind.is_dir() || matches!(expected.scope, Scope::Below(_)) {
                 return Err(refused("has an entry `.` that was not asked for"));
             }
             continue;

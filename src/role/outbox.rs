@@ -72,6 +72,12 @@ impl Outbox {
         self.send(bytes.into())
     }
 
+    /// Sends bytes between the frames, where the other side expects them there.
+    pub fn unframed(&mut self, bytes: Vec<u8>) -> Result<()> {
+        self.flush()?;
+        self.send(bytes.into())
+    }
+
     fn send(&mut self, bytes: Bytes) -> Result<()> {
         self.sink
             .blocking_send(bytes)

@@ -19,7 +19,7 @@ use crate::tree::IdNames;
 use crate::tree::apply::{IdMap, Keep, Policy};
 use crate::tree::place::{Destination, Places, Shape};
 use crate::wire::flist::{Counts, Entries, EntryKind, FileEntry};
-use crate::wire::negotiated::Negotiated;
+use crate::wire::negotiated::{NamesFraming, Negotiated};
 
 /// When a file that is here is asked for although size and time are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum QuickCheck {
 
 /// Where a pull goes.
 #[derive(Debug, Clone)]
-pub enum Into {
+pub enum To {
     /// A path as a person names it; what it means depends on the list.
     Path(PathBuf),
     /// A destination that is open already.
@@ -63,7 +63,7 @@ pub struct PullJob {
     /// What the list is read with.
     pub expected: Expected,
     /// Where it goes.
-    pub into: Into,
+    pub to: To,
     /// Which attributes are kept.
     pub keep: Keep,
     /// Whether ids are taken by their numbers alone.
@@ -72,6 +72,10 @@ pub struct PullJob {
     pub check: QuickCheck,
     /// Whether files are asked for whole.
     pub whole_file: bool,
+    /// Whether a file that is here and newer stays, which is told as its failure.
+    pub keep_newer: bool,
+    /// The names of the wanted files, where the arguments say that they follow.
+    pub names: Vec<Box<[u8]>>,
     /// Whether nothing is changed.
     pub dry_run: bool,
     /// Whether each file is written through to the disk before it gets its name.
@@ -147,6 +151,13 @@ pub fn run(job: PullJob, negotiated: Negotiated, port: Port, monitor: Arc<dyn Mo
     let Port { mut inbox, mut outbox } = port;
     // The list of filters, which is empty.
     outbox.frame().extend_from_slice(&[0; 4]);
+    if !job.names.is_empty() {
+        let names = job.names.iter().flat_map(|name| name.iter().copied().chain([0])).chain([0]);
+        match negotiated.names {
+            NamesFraming::Data => outbox.frame().extend(names),
+            NamesFraming::Raw => outbox.unframed(names.collect())?,
+        }
+    }
     outbox.flush()?;
     let mut job = job;
     if job.check == QuickCheck::Contents {
@@ -187,9 +198,9 @@ pub fn run(job: PullJob, negotiated: Negotiated, port: Port, monitor: Arc<dyn Mo
 fn share(job: PullJob, negotiated: Negotiated, list: Incoming, monitor: Arc<dyn Monitor>) -> Result<Shared> {
     let is_one_file = list.entries.len() == 1 && list.entries.iter().all(|entry| !entry.kind.is_dir());
     let shape = if is_one_file { Shape::OneFile } else { Shape::Tree };
-    let destination = match &job.into {
-        Into::Path(path) => Destination::resolve(path, shape, job.dry_run)?.map(Arc::new),
-        Into::Open(destination) => Some(Arc::clone(destination)),
+    let destination = match &job.to {
+        To::Path(path) => Destination::resolve(path, shape, job.dry_run)?.map(Arc::new),
+        To::Open(destination) => Some(Arc::clone(destination)),
     };
     let ids =
         if job.numeric_ids { IdMap::default() } else { IdMap::by_name(&list.users, &list.groups, IdNames::system()) };

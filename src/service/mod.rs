@@ -10,6 +10,7 @@ pub(crate) mod checks;
 pub(crate) mod connection;
 mod connection_check;
 pub(crate) mod lease;
+pub mod restore;
 #[cfg(feature = "cli")]
 pub(crate) mod setup;
 #[cfg(feature = "cli")]
@@ -24,6 +25,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use self::connection::NasConnection;
+use self::restore::{RestoreReport, RestoreRequest};
 use self::sync::{Others, Request, Stopping};
 use self::verify::{VerifyReport, VerifyRequest};
 use crate::blocking;
@@ -247,6 +249,15 @@ impl NasSyncService {
     /// Fails only when nothing could be looked at: wrong settings, or a database that cannot be used.
     pub async fn verify(&self, request: VerifyRequest) -> Result<VerifyReport> {
         verify::run(self, request).await
+    }
+
+    /// Fetches documents back from the NAS under the names that were recorded, each held against its recorded SHA-256 before it
+    /// takes its place; what is here already is not fetched. Nothing changes on the NAS or in the database. Run again, it
+    /// finishes what it could not.
+    ///
+    /// Fails only when nothing could be tried: wrong settings, a database that cannot be used, or no login.
+    pub async fn restore(&self, request: RestoreRequest) -> Result<RestoreReport> {
+        Box::pin(restore::run(self, request)).await
     }
 
     /// Forgets the waits and final failures of a selection's pending documents, and what keeps `watch` from trying this

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::converse::{Intake, Needed, Opening, Outcome, Side, Terms, converse};
 use super::deadline::Receipts;
-use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::error::{ErrorKind, NasSyncError};
 use crate::role::agreement::Agreement;
 use crate::role::event::Monitor;
 use crate::role::pull::{self, Findings, PullJob};
@@ -46,16 +46,18 @@ pub async fn pull(exec: Exec, opening: Opening, pull: Pull) -> Outcome {
         Ok(Side {
             intake: Intake::AtDiskSpeed,
             role: Box::new(move |port| pull::run(job, *negotiated, port, monitor)),
-            on_message: Box::new(move |message, _timer| note(&message, &findings)),
+            on_message: Box::new(move |message, _timer| {
+                note(&message, &findings);
+                Ok(())
+            }),
         })
     })
     .await
 }
 
 /// A file that is not sent is missed at the end of its phase, so only what concerns the whole list is kept.
-fn note(message: &Message, findings: &Findings) -> Result<()> {
+fn note(message: &Message, findings: &Findings) {
     if let Message::IoError(bits) = message {
         findings.errors.fetch_or(bits & io_error::KNOWN, Ordering::Relaxed);
     }
-    Ok(())
 }

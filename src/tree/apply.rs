@@ -161,16 +161,17 @@ impl Policy {
         self.keeps_time(entry.kind).then_some(entry.meta.mtime)
     }
 
+    /// How rsync tells about something that is replaced: its time changes in any case.
+    pub fn flags_of_change(&self, entry: &FileEntry<'_>, stat: &Stat) -> ItemFlags {
+        let (_, ItemFlags(flags)) = self.for_existing(entry, stat);
+        ItemFlags(flags | if self.keep.times { 0 } else { ItemFlags::TIME })
+    }
+
     /// How rsync tells about a file whose content comes anew.
     pub fn flags_of_transfer(&self, entry: &FileEntry<'_>, stat: &Stat) -> ItemFlags {
-        let (_, ItemFlags(mut flags)) = self.for_existing(entry, stat);
-        if u64::try_from(stat.st_size) != Ok(entry.meta.size) {
-            flags |= ItemFlags::SIZE;
-        }
-        if !self.keep.times {
-            flags |= ItemFlags::TIME;
-        }
-        ItemFlags(flags | ItemFlags::TRANSFER)
+        let ItemFlags(flags) = self.flags_of_change(entry, stat);
+        let size = if u64::try_from(stat.st_size) == Ok(entry.meta.size) { 0 } else { ItemFlags::SIZE };
+        ItemFlags(flags | size | ItemFlags::TRANSFER)
     }
 }
 

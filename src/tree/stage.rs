@@ -81,6 +81,7 @@ pub(super) fn temporary_name(name: &OsStr) -> OsString {
     let name = name.as_bytes();
     let kept = name.len().min(RemoteName::MAX_COMPONENT - DRAWN - 2);
     let mut drawn = [b".", &name[..kept], b"."].concat();
-    drawn.extend((0..DRAWN).map(|_| fastrand::alphanumeric() as u8));
+    let letters: String = (0..DRAWN).map(|_| fastrand::alphanumeric()).collect();
+    drawn.extend_from_slice(letters.as_bytes());
     OsString::from_vec(drawn)
 }

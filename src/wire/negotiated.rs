@@ -40,6 +40,15 @@ pub enum IdleSign {
     Record,
 }
 
+/// How a client sends the names of the files that it wants (`--files-from`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamesFraming {
+    /// As bytes between the frames (protocols up to 30).
+    Raw,
+    /// In the data stream.
+    Data,
+}
+
 /// What a file list depends on: known before the algorithms and the seed are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListTerms {
@@ -83,6 +92,8 @@ pub struct Negotiated {
     pub unsendable: Unsendable,
     /// What a sending server counts at the end.
     pub sender_times: SenderTimes,
+    /// How names of wanted files travel.
+    pub names: NamesFraming,
     /// What may stand between two records.
     pub idle: IdleSign,
     /// The greatest block length that a peer may ask for, in bytes.
@@ -126,6 +137,7 @@ impl Negotiated {
             answered_phases: if version >= 29 { 2 } else { 1 },
             goodbye: if version >= 31 { Goodbye::Exchange } else { Goodbye::Single },
             unsendable: if modern { Unsendable::Message } else { Unsendable::Omitted },
+            names: if version >= 31 { NamesFraming::Data } else { NamesFraming::Raw },
             sender_times: if version >= 29 { SenderTimes::Said } else { SenderTimes::NotSaid },
             idle: if version == 29 { IdleSign::Record } else { IdleSign::Frame },
             max_block_len: if modern { 131_072 } else { 1 << 29 },

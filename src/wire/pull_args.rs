@@ -39,6 +39,8 @@ pub struct PullOptions {
     pub timeout: Option<u32>,
     /// `--fsync`: each file is written through to the disk before it gets its name.
     pub fsync: bool,
+    /// `--files-from=- --from0`: the names of the files come over the connection, and are paths below the only source.
+    pub(crate) names_follow: bool,
 }
 
 impl PullOptions {
@@ -56,6 +58,9 @@ impl PullOptions {
         arguments.extend(compression_arguments(offer.compression));
         arguments.extend(self.timeout.map(|seconds| format!("--timeout={seconds}")));
         arguments.extend(self.numeric_ids.then(|| String::from("--numeric-ids")));
+        if self.names_follow {
+            arguments.extend(["--files-from=-", "--from0"].map(String::from));
+        }
         arguments.push(String::from("."));
         arguments.into_iter().map(String::into_bytes).collect()
     }
@@ -77,6 +82,7 @@ impl PullOptions {
             (self.recursive, 'r'),
             (self.checksum, 'c'),
             (self.ignore_times, 'I'),
+            (self.names_follow, 'R'),
             (compress, 'z'),
         ] {
             word.extend(wanted.then_some(letter));

@@ -43,6 +43,7 @@ mod receive;
 mod recorder;
 mod remote;
 mod replay;
+mod restore;
 mod resume;
 mod secrets;
 mod send;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use bytes::{Bytes, BytesMut};
 use nas_sync::internal::role::incoming::{Expected, Scope};
 use nas_sync::internal::role::port::Port;
-use nas_sync::internal::role::pull::{self, Into, PullJob, QuickCheck};
+use nas_sync::internal::role::pull::{self, PullJob, QuickCheck, To};
 use nas_sync::internal::tree::apply::Keep;
 use nas_sync::internal::wire::flist::{ListCoder, ListFields};
 use nas_sync::internal::wire::handshake::Handshake;
@@ -133,11 +133,13 @@ impl Mock {
         feeder.push(Bytes::from(self.says)).unwrap();
         let job = PullJob {
             expected: Expected { fields: FIELDS, id_names: false, scope: self.scope, may_overlap: false },
-            into: Into::Path(to.to_owned()),
+            to: To::Path(to.to_owned()),
             keep: Keep::default(),
             numeric_ids: true,
             check: QuickCheck::SizeAndTime,
             whole_file: false,
+            keep_newer: false,
+            names: Vec::new(),
             dry_run: false,
             fsync: false,
             gate: None,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nas_sync::internal::role::incoming::{Expected, Scope};
-use nas_sync::internal::role::pull::{Into, PullJob, QuickCheck};
+use nas_sync::internal::role::pull::{PullJob, QuickCheck, To};
 use nas_sync::internal::session::{self, Opening, Outcome, Pull};
 use nas_sync::internal::transport::local;
 use nas_sync::internal::tree::apply::Keep;
@@ -51,7 +51,7 @@ fn job(sources: &[Vec<u8>], to: &Path, options: &PullOptions) -> PullJob {
             scope: Scope::of_sources(sources),
             may_overlap: sources.len() > 1,
         },
-        into: Into::Path(to.to_owned()),
+        to: To::Path(to.to_owned()),
         keep: Keep {
             permissions: options.permissions,
             times: options.times,
@@ -62,6 +62,8 @@ fn job(sources: &[Vec<u8>], to: &Path, options: &PullOptions) -> PullJob {
         numeric_ids: options.numeric_ids,
         check: if options.ignore_times { QuickCheck::Nothing } else { QuickCheck::SizeAndTime },
         whole_file: options.whole_file,
+        keep_newer: false,
+        names: Vec::new(),
         dry_run: options.dry_run,
         fsync: false,
         gate: None,

@@ -12,6 +12,7 @@ mod health;
 mod index;
 mod list;
 mod resend;
+mod restore;
 mod retry;
 mod send;
 mod serve;
@@ -102,6 +103,8 @@ pub enum DocumentsCommand {
     Retry(retry::Retry),
     /// Make synced documents pending again, because their files changed
     Resend(resend::Resend),
+    /// Fetch documents back from the NAS, checked against what was recorded of them
+    Restore(restore::Restore),
     /// List documents: their states, names on the NAS, levels and next tries
     List(list::List),
     /// Show how many documents are on the NAS, and why others are not
@@ -181,6 +184,7 @@ impl DocumentsCommand {
             Self::Sync(sync) => sync.selection.ids(),
             Self::Retry(retry) => retry.selection.ids(),
             Self::Resend(resend) => resend.selection.ids(),
+            Self::Restore(restore) => restore.selection.ids(),
             Self::Verify(verify) => verify.selection.ids(),
             Self::Status(status) => (status.user.as_ref(), &[]),
             Self::List(list) => (list.user.as_ref(), &[]),
@@ -233,6 +237,7 @@ impl DocumentsCommand {
             Self::List(list) => or_signal(list.run(&service, console), signals).await,
             Self::Index => or_signal(index::run(&service, console), signals).await,
             Self::Status(status) => or_signal(status.run(&service, console), signals).await,
+            Self::Restore(restore) => or_signal(Box::pin(restore.run(&service, console)), signals).await,
             Self::Verify(verify) => or_signal(Box::pin(verify.run(&service, console)), signals).await,
             Self::Watch(watch) => Box::pin(watch.run(&service, talk, console, signals)).await,
             Self::Serve(serve) => Box::pin(serve.run(&service, console, signals)).await,

@@ -187,7 +187,8 @@ const STREAMS_TEXT: &str =
 const LOG: &str = "Leave it out, and send the output to a file: rsync … > FILE 2>&1.";
 const LOG_LEVEL: &str = "Use -vv or -vvv.";
 const FORMAT: &str = "Use -i for people or --json for programs.";
-const PULL: &str = "Leave it out: it is about copying from a NAS, which is not supported yet.";
+const CHECKED: &str = "Leave it out: the list of a pull is always checked.";
+const PULL: &str = "Leave it out: a pull does without it so far.";
 const ADDRESS: &str = "Leave it out, and name the NAS by such an address.";
 const LOGIN_AS: &str = "Leave it out, and log in as that user: USER@HOST:DEST.";
 const ROOT: &str = "Leave it out, and log in as root where the NAS allows it.";
@@ -392,7 +393,7 @@ pub const TABLE: &[Row] = &[
     refused(' ', "suffix", "ending for what is replaced", SNAPSHOTS),
     refused(' ', "super", "do there what only root may", ROOT).negates(),
     refused('T', "temp-dir", "folder for files that are not complete", BESIDE),
-    refused(' ', "trust-sender", "do not check the list that comes", PULL),
+    refused(' ', "trust-sender", "do not check the list that comes", CHECKED),
     refused('u', "update", "leave out files that are newer there", SELECTION),
     refused(' ', "usermap", "other owners than here", AFTERWARDS),
     refused(' ', "write-batch", "record a push in a file", SEPARATELY),

@@ -10,6 +10,7 @@
 mod apart;
 mod batch;
 mod events;
+mod fetch;
 mod judge;
 pub(crate) mod layout;
 mod limits;
@@ -23,6 +24,7 @@ mod send;
 mod sender;
 
 pub use self::events::{DocumentEvent, DocumentMonitor, RecordedEvent, RecordingMonitor, Unmonitored};
+pub use self::fetch::{FetchDocuments, FetchedDocument, WantedDocument};
 pub use self::layout::DocumentFacts;
 pub use self::meanwhile::Settled;
 pub use self::names::refuse_clashes;

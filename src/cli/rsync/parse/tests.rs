@@ -1,5 +1,4 @@
 use std::ffi::OsStr;
-use std::path::Path;
 use std::time::Duration;
 
 use super::*;
@@ -71,9 +70,9 @@ fn values_are_attached_or_apart_and_options_may_follow_operands() {
     for line in ["--port=2222 -tessh a h:d", "a --port 2222 h:d -te ssh", "-t -e=ssh --port 2222 -- a h:d"] {
         let command = push(line);
         assert_eq!(command.flags.port.as_deref(), Some(OsStr::new("2222")), "{line}");
-        assert!(command.options.times && command.sources == [Path::new("a")], "{line}");
+        assert!(command.options.times && command.way == Way::Push(vec!["a".into()]), "{line}");
     }
-    assert_eq!(push("-- -x --delete h:d").sources, [Path::new("-x"), Path::new("--delete")]);
+    assert_eq!(push("-- -x --delete h:d").way, Way::Push(vec!["-x".into(), "--delete".into()]));
 }
 
 #[test]

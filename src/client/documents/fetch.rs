@@ -1,0 +1,253 @@
+//! Documents back from the NAS: by rsync, so that of an older file only what differs travels, and each held against what was
+//! recorded of it before it takes its place.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::blocking;
+use crate::client::login::Client;
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::id::DocumentId;
+use crate::role::event::{Event, Monitor};
+use crate::role::incoming::{Expected, Scope};
+use crate::role::pull::{Findings, Gate, PullJob, QuickCheck, To};
+use crate::session::Pull;
+use crate::tree::RemoteName;
+use crate::tree::apply::Keep;
+use crate::tree::place::Destination;
+use crate::wire::flist::FileEntry;
+use crate::wire::offer::Offer;
+use crate::wire::pull_args::PullOptions;
+
+/// How much of a file is read at once for its SHA-256.
+const READ_LEN: usize = 256 * 1024;
+
+/// A document to fetch.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct WantedDocument {
+    /// The caller's key.
+    pub id: DocumentId,
+    /// Its name below the folder on the NAS.
+    pub name: RemoteName,
+    /// Where it goes on this machine. Folders on the way are made.
+    pub path: PathBuf,
+    /// The SHA-256 that it must have; without one it is taken as it comes.
+    pub sha256: Option<[u8; 32]>,
+}
+
+impl WantedDocument {
+    /// The document of this name on the NAS, for this place on this machine.
+    pub fn new(id: impl Into<DocumentId>, name: RemoteName, path: impl Into<PathBuf>) -> Self {
+        Self { id: id.into(), name, path: path.into(), sha256: None }
+    }
+
+    /// The same, with the SHA-256 that it must have.
+    #[must_use]
+    pub fn expecting(self, sha256: [u8; 32]) -> Self {
+        Self { sha256: Some(sha256), ..self }
+    }
+}
+
+/// Which documents to fetch, and from where.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct FetchDocuments {
+    /// The folder on the NAS.
+    pub folder: Vec<u8>,
+    /// The documents. No name and no path may occur twice.
+    pub documents: Vec<WantedDocument>,
+    /// Whether files here that are newer are replaced.
+    pub overwrite: bool,
+    /// The folder on this machine outside which nothing is written, with its own symlinks resolved.
+    pub within: Option<PathBuf>,
+    /// Protocol, sums and compression.
+    pub offer: Offer,
+}
+
+impl FetchDocuments {
+    /// These documents; files here that are newer stay.
+    pub fn new(folder: impl Into<Vec<u8>>, documents: Vec<WantedDocument>) -> Self {
+        Self { folder: folder.into(), documents, overwrite: false, within: None, offer: Offer::default() }
+    }
+}
+
+/// What became of a document that was to be fetched.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct FetchedDocument {
+    /// The caller's key.
+    pub id: DocumentId,
+    /// Where it is now.
+    pub path: PathBuf,
+    /// Why it is not.
+    pub result: Result<()>,
+}
+
+impl Client {
+    /// Fetches documents from the NAS. Each takes its place only when it is whole and has the SHA-256 that is expected; one
+    /// that has another is kept beside it, as `NAME.from-nas`, and told as failed. What is here already is not fetched. Times
+    /// are those on the NAS.
+    ///
+    /// Gives an outcome for every document, in their order; fails only where nothing could be tried.
+    pub async fn fetch_documents(
+        &self,
+        request: FetchDocuments,
+        monitor: Arc<dyn Monitor>,
+    ) -> Result<Vec<FetchedDocument>> {
+        let FetchDocuments { folder, documents, overwrite, within, offer } = request;
+        let (mut outcomes, asked) = blocking::run(move || Ok(prepare(documents, within.as_deref()))).await?;
+        if asked.is_empty() {
+            return Ok(outcomes);
+        }
+        let names = asked.iter().map(|asked| (asked.name.as_bytes().into(), asked.local.clone())).collect();
+        let destination = Destination::chosen(Path::new("/"), names)?;
+        let listener = Arc::new(Told { told: Mutex::default(), monitor });
+        let options = PullOptions { times: true, ignore_times: true, names_follow: true, ..PullOptions::default() };
+        let pull = Pull {
+            offer,
+            job: PullJob {
+                expected: Expected {
+                    fields: options.list_fields(),
+                    id_names: true,
+                    scope: Scope::exactly(asked.iter().map(|asked| &asked.name)),
+                    may_overlap: false,
+                },
+                to: To::Open(Arc::new(destination)),
+                keep: Keep { times: true, ..Keep::default() },
+                numeric_ids: true,
+                check: QuickCheck::Nothing,
+                whole_file: false,
+                keep_newer: !overwrite,
+                names: asked.iter().map(|asked| asked.name.as_bytes().into()).collect(),
+                dry_run: false,
+                fsync: true,
+                gate: Some(Arc::new(Recorded::of(&asked))),
+                findings: Arc::new(Findings::default()),
+            },
+            idle_limit: self.idle_limit(),
+            monitor: Arc::clone(&listener) as Arc<dyn Monitor>,
+        };
+        let outcome = Box::pin(self.pull_session(&[literal(&folder)], &options, pull)).await?;
+        let mut told = std::mem::take(&mut *blocking::lock(&listener.told));
+        for asked in asked {
+            let result = told.remove(asked.name.as_bytes()).unwrap_or_else(|| match &outcome.result {
+                Err(error) => Err(error.clone()),
+                Ok(()) => Err(NasSyncError::new(ErrorKind::NotReceived, "the NAS does not have it")
+                    .with_details(outcome.text.as_bytes())),
+            });
+            outcomes[asked.at].result = result;
+        }
+        Ok(outcomes)
+    }
+}
+
+/// A source in which no byte is a wildcard.
+fn literal(folder: &[u8]) -> Vec<u8> {
+    let is_wildcard = |byte: &u8| matches!(byte, b'*' | b'?' | b'[' | b']');
+    folder.iter().flat_map(|byte| is_wildcard(byte).then_some(b'\\').into_iter().chain([*byte])).collect()
+}
+
+/// A document that has to be asked for.
+struct Asked {
+    /// Its position.
+    at: usize,
+    name: RemoteName,
+    /// Its real path, without the leading slash.
+    local: Box<[u8]>,
+    sha256: Option<[u8; 32]>,
+}
+
+/// Makes folders, and looks what is here already.
+fn prepare(documents: Vec<WantedDocument>, within: Option<&Path>) -> (Vec<FetchedDocument>, Vec<Asked>) {
+    let (mut outcomes, mut asked) = (Vec::with_capacity(documents.len()), Vec::new());
+    for (at, WantedDocument { id, name, path, sha256 }) in documents.into_iter().enumerate() {
+        let real = real_path(&path, within);
+        let is_here = sha256.is_some_and(|expected| sha256_of(&path) == Some(expected));
+        let result = real.map(|real| {
+            if !is_here {
+                let local = real.as_os_str().as_bytes();
+                let local = local.strip_prefix(b"/").unwrap_or(local).into();
+                asked.push(Asked { at, name, local, sha256 });
+            }
+        });
+        outcomes.push(FetchedDocument { id, path, result });
+    }
+    (outcomes, asked)
+}
+
+/// The path with the symlinks of its folder resolved; the folder is made.
+fn real_path(path: &Path, within: Option<&Path>) -> Result<PathBuf> {
+    let failed = |error| NasSyncError::at_path(ErrorKind::LocalFile, "Cannot write to", path, error);
+    let absolute = std::path::absolute(path).map_err(failed)?;
+    let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+        return Err(NasSyncError::new(ErrorKind::Usage, format!("{} names no file", path.display())));
+    };
+    // What is made below a real folder is real.
+    let existing = parent.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    let real = std::fs::canonicalize(existing).map_err(failed)?;
+    if within.is_some_and(|within| !real.starts_with(within) && !within.starts_with(&real)) {
+        let message = format!("{} lies outside the folder that is to be filled", path.display());
+        return Err(NasSyncError::new(ErrorKind::SourceOutside, message));
+    }
+    let folder = real.join(parent.strip_prefix(existing).unwrap_or(Path::new("")));
+    std::fs::create_dir_all(&folder).map_err(failed)?;
+    Ok(folder.join(name))
+}
+
+fn sha256_of(path: &Path) -> Option<[u8; 32]> {
+    if !std::fs::symlink_metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let mut file = File::open(path).ok()?;
+    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; READ_LEN]);
+    loop {
+        match file.read(&mut buffer).ok()? {
+            0 => return Some(hasher.finalize().into()),
+            len => hasher.update(&buffer[..len]),
+        }
+    }
+}
+
+/// What was recorded, by name.
+struct Recorded(HashMap<Box<[u8]>, [u8; 32]>);
+
+impl Recorded {
+    fn of(asked: &[Asked]) -> Self {
+        let recorded = asked.iter().filter_map(|asked| Some((asked.name.as_bytes().into(), asked.sha256?)));
+        Self(recorded.collect())
+    }
+}
+
+impl Gate for Recorded {
+    fn expected(&self, entry: &FileEntry<'_>) -> Option<[u8; 32]> {
+        self.0.get(entry.name).copied()
+    }
+}
+
+/// Keeps what a session tells about each document, and passes it on.
+struct Told {
+    told: Mutex<HashMap<Box<[u8]>, Result<()>>>,
+    monitor: Arc<dyn Monitor>,
+}
+
+impl Monitor for Told {
+    fn event(&self, event: Event<'_>) {
+        match &event {
+            Event::FileReceived { entry, .. } => {
+                blocking::lock(&self.told).insert(entry.name.into(), Ok(()));
+            }
+            Event::FileFailed { entry, error } => {
+                blocking::lock(&self.told).insert(entry.name.into(), Err((*error).clone()));
+            }
+            _ => {}
+        }
+        self.monitor.event(event);
+    }
+}

@@ -1,0 +1,109 @@
+//! `restore`: documents back from the NAS under the names that were recorded, each held against its recorded SHA-256.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{DocumentError, NasSyncService};
+use crate::client::Client;
+use crate::client::documents::{FetchDocuments, WantedDocument};
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::id::DocumentId;
+use crate::role::event::Silent;
+use crate::store::{Access, Selection, Store, SyncedCopy};
+use crate::tree::{HeldFolder, RemoteName};
+
+/// What to restore, and where to.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RestoreRequest {
+    /// Which documents; of those only the synced ones are on the NAS.
+    pub selection: Selection,
+    /// The folder for all of them, under their names on the NAS; without it each goes where its row says.
+    pub to: Option<PathBuf>,
+    /// Whether files here that are newer are replaced.
+    pub overwrite: bool,
+}
+
+impl RestoreRequest {
+    /// All synced documents of a selection, each to its own place; files here that are newer stay.
+    pub fn new(selection: Selection) -> Self {
+        Self { selection, to: None, overwrite: false }
+    }
+}
+
+/// What was restored.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct RestoreReport {
+    /// Documents that were asked for.
+    pub total: usize,
+    /// Those that are here now, with the content that was recorded.
+    pub restored: usize,
+    /// Those that are not, and why.
+    pub errors: Vec<DocumentError>,
+}
+
+pub(super) async fn run(service: &NasSyncService, request: RestoreRequest) -> Result<RestoreReport> {
+    let RestoreRequest { selection, to, overwrite } = request;
+    let config = service.client_config()?;
+    let (folder, root) = (service.nas_path()?, service.root()?);
+    let chosen = selection.clone();
+    let read = |store: Store| async move { store.synced_copies(chosen).await };
+    let copies = service.with_store(Access::ReadOnly, read).await?;
+    let mut report = RestoreReport { errors: absent(&selection, &copies), ..RestoreReport::default() };
+    report.total = report.errors.len() + copies.len();
+    let mut documents = Vec::with_capacity(copies.len());
+    for copy in copies {
+        let id = copy.id.clone();
+        match wanted(copy, to.as_deref(), root.as_deref()) {
+            Ok(document) => documents.push(document),
+            Err(error) => report.errors.push(DocumentError { id: Some(id), error }),
+        }
+    }
+    if documents.is_empty() {
+        return Ok(report);
+    }
+    let client = Box::pin(Client::connect(&config)).await?;
+    let within = match (&to, &root) {
+        (None, Some(root)) => Some(root.path().to_owned()),
+        _ => None,
+    };
+    let request = FetchDocuments { overwrite, within, ..FetchDocuments::new(folder, documents) };
+    let outcomes = client.fetch_documents(request, Arc::new(Silent)).await;
+    client.disconnect().await;
+    for outcome in outcomes? {
+        match outcome.result {
+            Ok(()) => report.restored += 1,
+            Err(error) => report.errors.push(DocumentError { id: Some(outcome.id), error }),
+        }
+    }
+    Ok(report)
+}
+
+/// Documents that were named, and that are not on the NAS.
+fn absent(selection: &Selection, copies: &[SyncedCopy]) -> Vec<DocumentError> {
+    let Some(named) = &selection.documents else { return Vec::new() };
+    let known: BTreeSet<&DocumentId> = copies.iter().map(|copy| &copy.id).collect();
+    let missing: BTreeSet<&DocumentId> = named.iter().filter(|id| !known.contains(id)).collect();
+    let error = |id: &DocumentId| {
+        let message = "there is no synced document of this id, so there is nothing to restore";
+        DocumentError { id: Some(id.clone()), error: NasSyncError::new(ErrorKind::DocumentNotFound, message) }
+    };
+    missing.into_iter().map(error).collect()
+}
+
+/// What of a document has to be known. Fails where too little was recorded of it, or its place lies outside `UPLOAD_DIR`.
+fn wanted(copy: SyncedCopy, to: Option<&Path>, root: Option<&HeldFolder>) -> Result<WantedDocument> {
+    let SyncedCopy { id, file_path, copy } = copy;
+    let copy = copy.ok_or_else(crate::client::compare::unrecorded)?;
+    let name = RemoteName::new(&*copy.remote_name)?;
+    let path = match (to, root) {
+        (Some(to), _) => to.join(OsStr::from_bytes(name.as_bytes())),
+        (None, Some(root)) => root.path().join(root.relative(&file_path)?),
+        (None, None) => file_path,
+    };
+    Ok(WantedDocument { sha256: copy.sha256, ..WantedDocument::new(id, name, path) })
+}
