@@ -259,10 +259,10 @@ kinds! {
     LocalFile = "local_file", Disk, Documents, Transient, 11,
         "A local file or folder cannot be used.",
         "Check the path, its permissions and the free space.";
-    /// More than one file would have to go where a file is.
+    /// More than one file would have to go where a file is, or one file into a folder that is not there.
     DestinationNotFolder = "destination_not_folder", User, Documents, Permanent, 3,
-        "The destination on this machine is a file, and only one file can take its place.",
-        "Name a folder as the destination.";
+        "The destination on this machine is a file where a folder is needed, or the folder that it should lie in is missing.",
+        "Name a folder that is there as the destination.";
     /// A file of this machine is newer than the one that would replace it.
     NewerHere = "newer_here", User, Documents, Permanent, 23,
         "The file on this machine was changed after the copy on the NAS was made.",

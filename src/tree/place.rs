@@ -71,6 +71,10 @@ impl Destination {
                 let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
                 let root = match open_root(parent) {
                     Err(Errno::NOENT) if dry_run => return Ok(None),
+                    Err(errno @ (Errno::NOENT | Errno::NOTDIR)) => {
+                        let kind = ErrorKind::DestinationNotFolder;
+                        return Err(NasSyncError::at_path(kind, "Cannot write to", path, errno.into()));
+                    }
                     root => root.map_err(|errno| failed("Cannot write to", errno))?,
                 };
                 let names = Names::Only(name.as_bytes().into());

@@ -40,7 +40,7 @@ fn ours(site: &Site, options: &str, sources: &[&Path], to: &Path) -> Run {
 }
 
 /// Sets a file's own time, to the nanosecond; links are not followed.
-pub fn set_time(path: &Path, time: &str) {
+fn set_time(path: &Path, time: &str) {
     let status = Command::new("touch").args(["-h", "-d", time]).arg(path).status().unwrap();
     assert!(status.success());
 }

@@ -45,7 +45,7 @@ fn snapshot(folder: &Path) -> BTreeMap<PathBuf, Vec<String>> {
 }
 
 #[track_caller]
-pub fn same_trees(one: &Path, other: &Path, what: &str) {
+fn same_trees(one: &Path, other: &Path, what: &str) {
     let (one, other) = (snapshot(one), snapshot(other));
     for (path, facts) in &one {
         assert_eq!(Some(facts), other.get(path), "{what}: {}", path.display());
