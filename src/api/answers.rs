@@ -23,7 +23,7 @@ use crate::service::{NasSyncService, SyncSummary};
 use crate::store::{DocumentState, ListRequest, ListedDocument, Selection};
 use crate::text;
 use crate::watch::health_file::State;
-use crate::watch::orders::Orders;
+use crate::watch::orders::{Orders, RunReport};
 use crate::watch::status::WatchStatus;
 
 /// Counting the documents takes no more than a tenth of the time, however many there are and however often somebody asks.
@@ -145,18 +145,19 @@ pub async fn test(call: Call) -> Answer {
 
 /// `POST /sync/run`
 pub async fn run(call: Call) -> Answer {
-    let summary = run_for(&call.api, call.query.selection()).await?;
-    Ok(ok(&json::sync(&summary)))
+    Ok(ok(&match run_for(&call.api, call.query.selection()).await? {
+        Ok(report) => json::sync_of(&report.summary, Some(&report.tried)),
+        Err(refused) => json::sync_of(&SyncSummary { stopped: Some(refused), ..SyncSummary::default() }, None),
+    }))
 }
 
-/// A run, after which everything is counted anew. What the NAS refuses stands in the summary.
-async fn run_for(api: &Api, selection: Selection) -> Result<SyncSummary, Problem> {
+/// A run, after which everything is counted anew; or what of the NAS keeps it from beginning.
+async fn run_for(api: &Api, selection: Selection) -> Result<Result<RunReport, NasSyncError>, Problem> {
     let ended = api.orders.run(selection).await;
     api.count_anew();
     match ended {
-        Ok(summary) => Ok(summary),
-        Err(error) if error.kind().concerns_nas() => Ok(SyncSummary { stopped: Some(error), ..SyncSummary::default() }),
-        Err(error) => Err(error.into()),
+        Err(error) if !error.kind().concerns_nas() => Err(error.into()),
+        ended => Ok(ended),
     }
 }
 
@@ -167,11 +168,16 @@ pub async fn document(call: Call) -> Answer {
     if let Some(answer) = synced(&one(&api, selection(), &call.id).await?, "already") {
         return Ok(answer);
     }
-    let summary = run_for(&api, selection()).await?;
+    let ended = run_for(&api, selection()).await?;
     if let Some(answer) = synced(&one(&api, selection(), &call.id).await?, "now") {
         return Ok(answer);
     }
-    let error = summary.stopped.or_else(|| summary.errors.into_iter().next().map(|failed| failed.error));
+    let error = match ended {
+        Ok(RunReport { summary, .. }) => {
+            summary.stopped.or_else(|| summary.errors.into_iter().next().map(|failed| failed.error))
+        }
+        Err(refused) => Some(refused),
+    };
     let error = error.unwrap_or_else(|| {
         NasSyncError::new(ErrorKind::LeaseLost, "another worker is sending this document")
             .with_solution("Nothing to do: ask again in a while.")

@@ -49,7 +49,7 @@ impl NasSyncService {
         let (orders, book) = Orders::new();
         let status = Arc::new(WatchStatus::default());
         let events = Arc::new(Events::default());
-        let attended = Attended { status: Arc::clone(&status), orders: book, asks_for_room: true };
+        let attended = Attended { status: Arc::clone(&status), orders: book, is_asked: true };
         let api = Api::new(NasSyncService::new(settings.clone()), status, orders, Arc::clone(&events));
         let follower = Arc::clone(&events);
         let work = async {

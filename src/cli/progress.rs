@@ -7,13 +7,12 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
-use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::console::Console;
 use crate::blocking;
-use crate::client::documents::{DocumentEvent, DocumentMonitor};
-use crate::json::{self, ProgressEvent, ProgressMonitor, TriedDocuments};
+use crate::client::documents::{DocumentEvent, DocumentMonitor, TriedDocuments};
+use crate::json::{self, ProgressEvent, ProgressMonitor};
 use crate::role::event::Severity;
 use crate::text;
 
@@ -74,13 +73,13 @@ impl Display {
             console: console.clone(),
             verbose,
             lines,
-            tried: console.is_json().then(TriedDocuments::default),
+            tried: console.is_json().then(|| TriedDocuments::at_most(usize::MAX)),
         }
     }
 
-    /// One object for each document that was tried; none unless objects are wanted.
-    pub fn documents(&self) -> Vec<Value> {
-        self.tried.as_ref().map(TriedDocuments::objects).unwrap_or_default()
+    /// The documents that were tried; none unless objects are wanted.
+    pub fn tried(&self) -> Option<&TriedDocuments> {
+        self.tried.as_ref()
     }
 
     /// The run is over, with so many documents synced and failed.

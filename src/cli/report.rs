@@ -1,11 +1,10 @@
 //! What `sync` and `watch --once` say about a sync, and the exit status that follows from it.
 
-use serde_json::Value;
-
 use crate::cli::console::Console;
 use crate::cli::rsync::numbers::{self, Numbers};
 use crate::cli::signals::Stop;
 use crate::cli::text;
+use crate::client::documents::TriedDocuments;
 use crate::error::ErrorKind;
 use crate::json;
 use crate::service::SyncSummary;
@@ -13,9 +12,15 @@ use crate::service::SyncSummary;
 /// The exit status when some documents failed.
 const DOCUMENTS_FAILED: u8 = 1;
 
-/// Says what a sync did, and gives its exit status. `documents` are the objects of those that were tried; `signal` is the one that
-/// ended it, if one did.
-pub fn sync(summary: &SyncSummary, documents: Vec<Value>, signal: Option<Stop>, verbose: u8, console: &Console) -> u8 {
+/// Says what a sync did, and gives its exit status. `tried` are the documents that were tried, where objects are wanted; `signal`
+/// is the one that ended it, if one did.
+pub fn sync(
+    summary: &SyncSummary,
+    tried: Option<&TriedDocuments>,
+    signal: Option<Stop>,
+    verbose: u8,
+    console: &Console,
+) -> u8 {
     for warning in &summary.warnings {
         console.err(&format!("warning: {warning}"));
     }
@@ -33,7 +38,7 @@ pub fn sync(summary: &SyncSummary, documents: Vec<Value>, signal: Option<Stop>, 
             .err(&format!("note: what is not on the NAS yet stays pending; `watch` goes on at {}", text::time(until)));
     }
     console.line(&line(summary));
-    console.object(&json::sync_of(summary, documents));
+    console.object(&json::sync_of(summary, tried));
     exit_code(summary, signal)
 }
 

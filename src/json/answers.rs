@@ -2,11 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::service::{stats, time};
+use super::service::{stats, sync, time};
 use super::{connection, error, id};
 use crate::client::ConnectionReport;
+use crate::client::documents::TriedDocuments;
 use crate::config::Settings;
 use crate::error::{ErrorKind, NasSyncError};
+use crate::service::SyncSummary;
 use crate::store::{Deferred, NextTry, Pause, Queue, SyncStats};
 
 /// `config`
@@ -41,6 +43,15 @@ pub fn test(report: &ConnectionReport, message: &str) -> Value {
 /// `test`, when it failed.
 pub fn test_failed(cause: &NasSyncError) -> Value {
     json!({ "success": false, "message": cause.message(), "error": error(cause) })
+}
+
+/// `sync`, with an object for each document that was tried; `more`: there were more of them than stand there.
+pub fn sync_of(summary: &SyncSummary, tried: Option<&TriedDocuments>) -> Value {
+    let (documents, more) = tried.map(super::documents::tried).unwrap_or_default();
+    let mut object = sync(summary);
+    object["documents"] = Value::from(documents);
+    object["more"] = Value::from(more);
+    object
 }
 
 /// `resend`

@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::answers::test;
-use super::service::sync;
+use super::answers::{sync_of, test};
 use super::{error, id};
 use crate::client::ConnectionReport;
 use crate::error::NasSyncError;
@@ -74,21 +73,14 @@ pub fn index(created: bool) -> Value {
 
 /// `sync`, when nothing could be looked at.
 pub fn sync_failed(cause: &NasSyncError) -> Value {
-    let summary = SyncSummary { stopped: Some(cause.clone()), ..SyncSummary::default() };
-    sync_of(&summary, Vec::new())
-}
-
-/// `sync`, with an object for each document that was tried.
-pub fn sync_of(summary: &SyncSummary, documents: Vec<Value>) -> Value {
-    let mut object = sync(summary);
-    object["documents"] = Value::from(documents);
-    object
+    sync_of(&SyncSummary { stopped: Some(cause.clone()), ..SyncSummary::default() }, None)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use super::super::service::sync;
     use super::*;
     use crate::error::ErrorKind;
     use crate::id::DocumentId;

@@ -29,16 +29,16 @@ use crate::store::Failure;
 use crate::text;
 
 #[cfg(feature = "api")]
-pub use self::answers::{config, resend, status, test, test_failed};
+pub use self::answers::{config, resend, status, sync_of, test, test_failed};
 #[cfg(feature = "cli")]
-pub use self::commands::{add, doctor, failed, index, push_failed, setup, setup_key, sync_failed, sync_of};
+pub use self::commands::{add, doctor, failed, index, push_failed, setup, setup_key, sync_failed};
 #[cfg(feature = "cli")]
-pub use self::documents::{TriedDocuments, answer, senseless};
+pub use self::documents::{answer, senseless};
 #[cfg(feature = "cli")]
 pub use self::progress::object as progress;
 pub use self::progress::{ProgressEvent, ProgressMonitor};
 #[cfg(feature = "api")]
-pub use self::service::{list, retry, sync, time};
+pub use self::service::{list, retry, time};
 #[cfg(feature = "cli")]
 pub use self::service::{restore, verify};
 #[cfg(feature = "cli")]

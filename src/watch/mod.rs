@@ -86,14 +86,14 @@ pub struct Attended {
     pub status: Arc<WatchStatus>,
     /// What it is asked for.
     pub orders: OrderBook,
-    /// Whether it finds out how much room the NAS has.
-    pub asks_for_room: bool,
+    /// Whether somebody asks: it finds out how much room the NAS has, and remembers which documents a run was about.
+    pub is_asked: bool,
 }
 
 impl Attended {
     /// A loop that is only looked at.
     pub fn alone(status: Arc<WatchStatus>) -> Self {
-        Self { status, orders: Orders::new().1, asks_for_room: false }
+        Self { status, orders: Orders::new().1, is_asked: false }
     }
 }
 
@@ -147,7 +147,7 @@ impl NasSyncService {
             Surroundings::new(self, &options, attended.status).await?;
         let scan = scan.map(Scan::start).transpose()?;
         let mut stop = pin!(stop);
-        let course = Course { asks_for_room: attended.asks_for_room, ..course(&options) };
+        let course = Course { is_asked: attended.is_asked, ..course(&options) };
         let mut run_loop = WatchLoop::new(self, course, connection, follower, Arc::clone(&status), attended.orders);
         surrounded(&status, health, run_loop.until(&mut stop)).await;
         drop(scan);
@@ -239,7 +239,7 @@ async fn surrounded<T>(status: &Arc<WatchStatus>, health: Option<HealthFile>, wo
 
 fn course(options: &WatchOptions) -> Course {
     let selection = options.user.clone().map_or_else(Selection::all, Selection::of_user);
-    Course { selection, interval: options.interval, quiet: options.quiet, grace: options.grace, asks_for_room: false }
+    Course { selection, interval: options.interval, quiet: options.quiet, grace: options.grace, is_asked: false }
 }
 
 fn scan_config(service: &NasSyncService, options: &WatchOptions) -> Result<ScanConfig> {

@@ -9,15 +9,17 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::client::documents::DocumentMonitor;
 #[cfg(any(feature = "api", test))]
 use crate::client::documents::interrupted;
+use crate::client::documents::{DocumentEvent, DocumentMonitor, TriedDocuments};
 use crate::error::Result;
 use crate::service::SyncSummary;
 use crate::store::Selection;
 
 /// So many orders may wait; more wait until there is room.
 const MOST: usize = 64;
+/// So many documents of a run are told.
+const MOST_TOLD: usize = 10_000;
 
 /// Follows the runs of a loop.
 pub trait Follower: Send + Sync {
@@ -38,10 +40,45 @@ impl Follower for OneMonitor {
     fn ends(&self, _result: &Result<SyncSummary>) {}
 }
 
+/// What a run did, and about which documents.
+#[derive(Debug, Clone)]
+#[cfg_attr(not(any(feature = "api", test)), expect(dead_code, reason = "only the API asks"))]
+pub struct RunReport {
+    pub summary: SyncSummary,
+    pub tried: Arc<TriedDocuments>,
+}
+
+/// Follows a run, and keeps what becomes of its documents.
+#[derive(Clone)]
+pub struct KeptAlong {
+    follower: Arc<dyn DocumentMonitor>,
+    tried: Arc<TriedDocuments>,
+}
+
+impl KeptAlong {
+    /// Keeps them where somebody may ask.
+    pub fn new(follower: Arc<dyn DocumentMonitor>, is_asked: bool) -> Self {
+        let most = if is_asked { MOST_TOLD } else { 0 };
+        Self { follower, tried: Arc::new(TriedDocuments::at_most(most)) }
+    }
+
+    /// What is told to who asked for it.
+    pub fn report(self, summary: SyncSummary) -> RunReport {
+        RunReport { summary, tried: self.tried }
+    }
+}
+
+impl DocumentMonitor for KeptAlong {
+    fn event(&self, event: DocumentEvent<'_>) {
+        self.tried.event(event);
+        self.follower.event(event);
+    }
+}
+
 #[derive(Debug)]
 struct Order {
     selection: Selection,
-    answer: oneshot::Sender<Result<SyncSummary>>,
+    answer: oneshot::Sender<Result<RunReport>>,
 }
 
 /// Asks one loop for runs.
@@ -68,7 +105,7 @@ impl Orders {
     /// Has a selection synced, and gives what a run did about it: the one that is going on if it is about just that, else
     /// the next. Fails with `Interrupted` when the loop ends before that.
     #[cfg(any(feature = "api", test))]
-    pub async fn run(&self, selection: Selection) -> Result<SyncSummary> {
+    pub async fn run(&self, selection: Selection) -> Result<RunReport> {
         let (answer, answered) = oneshot::channel();
         self.0.send(Order { selection, answer }).await.map_err(|_| interrupted())?;
         answered.await.map_err(|_| interrupted())?
@@ -101,7 +138,7 @@ impl OrderBook {
     }
 
     /// Answers everybody who asked for just this.
-    pub fn answer(&mut self, selection: &Selection, result: &Result<SyncSummary>) {
+    pub fn answer(&mut self, selection: &Selection, result: &Result<RunReport>) {
         let (these, others): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.waiting).into_iter().partition(|order| order.selection == *selection);
         self.waiting = others;
@@ -122,7 +159,7 @@ mod tests {
         let (orders, mut book) = Orders::new();
         let ask = |selection: Selection| {
             let orders = orders.clone();
-            tokio::spawn(async move { orders.run(selection).await.map(|summary| summary.synced) })
+            tokio::spawn(async move { orders.run(selection).await.map(|report| report.summary.synced) })
         };
         let (one, other) = (ask(Selection::all()), ask(Selection::of_user(7)));
         let again = ask(Selection::all());
@@ -132,7 +169,9 @@ mod tests {
             book.next();
         }
         assert_eq!(book.next(), Some(Selection::all()));
-        book.answer(&Selection::all(), &Ok(SyncSummary { synced: 3, ..SyncSummary::default() }));
+        let summary = SyncSummary { synced: 3, ..SyncSummary::default() };
+        let report = RunReport { summary, tried: Arc::new(TriedDocuments::at_most(0)) };
+        book.answer(&Selection::all(), &Ok(report));
         assert_eq!((one.await.unwrap().unwrap(), again.await.unwrap().unwrap()), (3, 3));
         assert_eq!(book.next(), Some(Selection::of_user(7)));
         drop(book);

@@ -17,9 +17,10 @@ use super::barrier::{Next, bar, is_caused_here, is_locked_out, kind_of, needs_a_
 use super::ground::Ground;
 use super::health_file::State;
 use super::log_on_change::LogOnChange;
-use super::orders::{Follower, OrderBook};
+use super::orders::{Follower, KeptAlong, OrderBook};
 use super::poller::{Look, QueuePoller, View};
 use super::status::WatchStatus;
+use crate::client::documents::DocumentMonitor;
 use crate::client::nas;
 use crate::error::{ErrorKind, Healing, NasSyncError, Result};
 use crate::id::DocumentId;
@@ -47,8 +48,8 @@ pub(super) struct Course {
     pub interval: Duration,
     pub quiet: Duration,
     pub grace: Duration,
-    /// Whether somebody wants to know how much room the NAS has.
-    pub asks_for_room: bool,
+    /// Whether somebody wants to know how much room the NAS has, and what each run was about.
+    pub is_asked: bool,
 }
 
 /// The state of the loop.
@@ -344,16 +345,17 @@ impl<'s> WatchLoop<'s> {
         stop: &mut (impl Future<Output = ()> + Unpin),
     ) -> (Result<SyncSummary>, Went) {
         let selection = request.selection.clone();
-        let (result, went) = self.follow(request, stop).await;
+        let kept = KeptAlong::new(self.follower.begins(), self.course.is_asked);
+        let (result, went) = self.follow(request, Arc::new(kept.clone()), stop).await;
         self.follower.ends(&result);
-        self.orders.answer(&selection, &result);
+        self.orders.answer(&selection, &result.clone().map(|summary| kept.report(summary)));
         self.ask_for_room().await;
         (result, went)
     }
 
     /// How much room is left, asked over a login that is there.
     async fn ask_for_room(&mut self) {
-        if !self.course.asks_for_room || !self.connection.is_up() {
+        if !self.course.is_asked || !self.connection.is_up() {
             return;
         }
         if let (Ok(folder), Ok(client)) = (self.service.nas_path(), self.connection.client().await) {
@@ -367,11 +369,12 @@ impl<'s> WatchLoop<'s> {
     async fn follow(
         &mut self,
         request: Request,
+        monitor: Arc<dyn DocumentMonitor>,
         stop: &mut (impl Future<Output = ()> + Unpin),
     ) -> (Result<SyncSummary>, Went) {
         let (ask, stopping) = watch::channel(Stopping::No);
-        let Self { service, follower, status, course, connection, poller, orders, .. } = self;
-        let mut run = Box::pin(sync::run(service, connection, request, follower.begins(), stopping));
+        let Self { service, status, course, connection, poller, orders, .. } = self;
+        let mut run = Box::pin(sync::run(service, connection, request, monitor, stopping));
         tokio::select! {
             result = &mut run => return (result, Went::On),
             () = keep_figures(poller, status) => {}

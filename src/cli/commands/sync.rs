@@ -31,6 +31,6 @@ impl Sync {
         let monitor = Arc::clone(&display) as Arc<dyn DocumentMonitor>;
         let summary = service.sync(self.selection.selection(), monitor, stop).await?;
         display.finish(summary.synced, summary.failed);
-        Ok(report::sync(&summary, display.documents(), stopped.get().copied(), talk.verbose, console))
+        Ok(report::sync(&summary, display.tried(), stopped.get().copied(), talk.verbose, console))
     }
 }

@@ -84,7 +84,7 @@ impl Watch {
             let monitor = Arc::clone(&display) as Arc<dyn DocumentMonitor>;
             let work = service.watch_once_attended(options, Arc::clone(&status), monitor, stop);
             let summary = Box::pin(with_metrics(settings, status, work)).await?;
-            return Ok(report::sync(&summary, display.documents(), stopped.get().copied(), talk.verbose, console));
+            return Ok(report::sync(&summary, display.tried(), stopped.get().copied(), talk.verbose, console));
         }
         let work = service.watch_attended(
             options,

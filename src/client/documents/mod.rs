@@ -22,6 +22,8 @@ mod prove;
 mod report;
 mod send;
 mod sender;
+#[cfg(feature = "watch")]
+mod tried;
 
 pub use self::events::{DocumentEvent, DocumentMonitor, RecordedEvent, RecordingMonitor, Unmonitored};
 pub use self::fetch::{FetchDocuments, FetchedDocument, WantedDocument};
@@ -34,10 +36,12 @@ pub use self::naming::Naming;
 #[cfg(feature = "service")]
 pub(crate) use self::prepared::open_upload_dir;
 pub use self::prepared::{Neighbour, OutgoingDocument, Prepared};
-pub use self::report::{Attempt, AttemptEnd, BatchReport, FailedDocument, StoredDocument};
+pub use self::report::{Attempt, AttemptEnd, BatchReport, FailedDocument, Proof, StoredDocument};
 #[cfg(feature = "cli")]
 pub(crate) use self::send::prepare;
 pub use self::send::{DocumentOutcome, SendDocuments};
 pub use self::sender::{Cancelled, DocumentSender, SendSettings};
 #[cfg(feature = "service")]
 pub(crate) use self::sender::{Room, interrupted};
+#[cfg(feature = "watch")]
+pub use self::tried::TriedDocuments;

@@ -37,7 +37,22 @@ pub struct StoredDocument {
     pub stamp: Stamp,
 }
 
+/// What is proved about a document.
+#[derive(Debug, Clone, Copy)]
+pub struct Proof {
+    /// What it is proved to be.
+    pub level: Level,
+    /// Its length.
+    pub bytes: u64,
+    /// Of the bytes that were read when it was sent.
+    pub sha256: Option<[u8; 32]>,
+}
+
 impl StoredDocument {
+    pub(crate) fn proof(&self) -> Proof {
+        Proof { level: self.level, bytes: self.bytes, sha256: self.sha256 }
+    }
+
     /// The event of its being recorded.
     pub(crate) fn recorded(&self) -> DocumentEvent<'_> {
         let (id, name, level, bytes) = (&self.id, &self.name, self.level, self.bytes);

@@ -5,6 +5,7 @@ use std::io::Write as _;
 
 use serde_json::Value;
 
+use super::requests::fits;
 use super::{LONGEST, Place, Serve, gated};
 use crate::support::{Cli, Site, noise, until};
 
@@ -33,10 +34,20 @@ fn a_second_request_joins_the_run_that_is_going_on() {
     // Meanwhile everything else is answered.
     assert_eq!(serve.object("GET", "/sync/status")["state"], "syncing");
     fs::remove_file(&gate).unwrap();
+    let (mut told, description) = (0, serve.object("GET", "/openapi.json"));
     for asked in all.into_iter().chain([late]) {
         let summary = asked.join().unwrap();
         assert!(summary["failed"] == 0 && summary["pending"] == 0, "{summary}");
+        let documents = summary["documents"].as_array().unwrap();
+        if !documents.is_empty() {
+            told += 1;
+            let told: Vec<_> = documents.iter().map(|one| (one["id"].as_i64(), &one["outcome"])).collect();
+            assert_eq!(told, [(Some(1), &"synced".into()), (Some(2), &"synced".into())], "{summary}");
+            assert_eq!(documents[0]["sha256"].as_str().map(str::len), Some(64), "{summary}");
+            fits(&description, "Run", &summary);
+        }
     }
+    assert!(told > 0, "those who asked for the run, or joined it, hear of its documents");
     assert_eq!(one.join().unwrap()["success"], true);
     assert_eq!(other.join().unwrap()["total"], 0);
     let sent: i64 = site.database().query_row("SELECT COUNT(*) FROM nas_sync_attempts", [], |row| row.get(0)).unwrap();
