@@ -35,3 +35,27 @@ fn sum_of(element: &str) -> String {
     let inside = PAGE.split_once(&start).and_then(|(_, rest)| rest.split_once(&end)).map_or("", |(inside, _)| inside);
     format!("sha256-{}", Base64::encode_string(&Sha256::digest(inside.as_bytes())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn every_kind_of_error_has_its_french_words() {
+        let (_, dictionary) = PAGE.split_once("const FRENCH_ERRORS = {\n").unwrap();
+        let (dictionary, _) = dictionary.split_once("\n};\n").unwrap();
+        let texts: std::collections::BTreeMap<String, [String; 2]> = dictionary
+            .split("],\n")
+            .map(|entry| {
+                let (kind, texts) = entry.trim().split_once(": ").unwrap_or_else(|| panic!("{entry}"));
+                let texts = format!("{}]", texts.trim_end_matches("],"));
+                (kind.to_owned(), serde_json::from_str(&texts).unwrap_or_else(|error| panic!("{texts}: {error}")))
+            })
+            .collect();
+        for kind in ErrorKind::ALL {
+            let [cause, solution] = texts.get(kind.as_str()).unwrap_or_else(|| panic!("no French words for {kind}"));
+            assert!(cause.ends_with('.') && solution.ends_with('.'), "{kind}");
+        }
+    }
+}

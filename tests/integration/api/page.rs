@@ -12,7 +12,7 @@ use crate::support::{Cli, Site, noise};
 /// A name that would be markup if anybody took it for that.
 const HOSTILE: &str = "<img src=x onerror=document.title='taken'> & \"n° 1\".pdf";
 
-fn address(serve: &Serve) -> String {
+pub(super) fn address(serve: &Serve) -> String {
     let Place::Address(address) = &serve.place else { panic!("a socket") };
     format!("http://{address}/")
 }
@@ -23,7 +23,7 @@ fn pictures() -> Option<PathBuf> {
 }
 
 /// The button with this text, pressed.
-fn click(browser: &mut Browser, text: &str) {
+pub(super) fn click(browser: &mut Browser, text: &str) {
     let find = format!(
         "[...document.querySelectorAll('button')].find(button => button.innerText === {text:?} && !button.disabled)"
     );
@@ -98,6 +98,10 @@ fn a_failure_is_shown_with_its_remedy_and_is_mended_from_the_page() {
         text.contains("Que faire") && text.contains("Facture perdue.pdf") && text.contains("No such file"),
         "{text}"
     );
+    assert!(text.contains("Le fichier du document n’est pas là") && text.contains("Remettre le fichier"), "{text}");
+    assert!(!text.contains("Restore the file"), "English is a click away: {text}");
+    browser.evaluate("document.querySelector('.why summary').click()");
+    browser.until("document.querySelector('.why details').innerText.includes('Restore the file')");
     let english = browser.evaluate("document.querySelector('.why strong').lang");
     assert_eq!((english, browser.evaluate("document.documentElement.lang")), ("en".into(), "fr".into()));
     // Nothing is wider than the telephone, all that can be pressed has a name and is large enough for a thumb.
