@@ -2,6 +2,7 @@
 
 mod connections;
 mod page;
+mod postgres;
 mod requests;
 mod runs;
 

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{LONGEST, Place, Serve};
 use crate::support::{Cli, Site, until};
 
 /// Insists on the keys that a schema requires, and on the types of all that it knows.
 #[track_caller]
-fn fits(description: &Value, name: &str, object: &Value) {
+pub(super) fn fits(description: &Value, name: &str, object: &Value) {
     let schema = &description["components"]["schemas"][name];
     assert!(schema.is_object(), "{name}");
     for key in schema["required"].as_array().unwrap() {
@@ -18,6 +18,9 @@ fn fits(description: &Value, name: &str, object: &Value) {
     }
     for (key, value) in object.as_object().unwrap() {
         let schema = &schema["properties"][key.as_str()];
+        if let (Some(parts), Some(name)) = (value.as_array(), schema["items"]["$ref"].as_str()) {
+            parts.iter().for_each(|part| fits(description, name.rsplit('/').next().unwrap(), part));
+        }
         let types: Vec<&str> = match &schema["type"] {
             Value::String(one) => vec![one],
             Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
@@ -36,13 +39,9 @@ fn fits(description: &Value, name: &str, object: &Value) {
     }
 }
 
-#[test]
-fn every_route_answers_as_it_is_described_and_there_are_no_others() {
-    let site = Site::new();
-    let cli = Cli::new(&site);
-    cli.add(7, &[site.upload("Reçu n° 1.pdf", b"one")]);
-    cli.add(8, &[site.upload("b.pdf", b"b")]);
-    let serve = Serve::start(&cli);
+/// Asks for everything that is described, about one document, and gives the paths and methods.
+#[track_caller]
+pub(super) fn answers_as_described(serve: &Serve, id: &str) -> BTreeSet<(String, String)> {
     let description = serve.object("GET", "/openapi.json");
     fits(&description, "Description", &description);
     let mut described = BTreeSet::new();
@@ -56,7 +55,7 @@ fn every_route_answers_as_it_is_described_and_there_are_no_others() {
                 serve.follow();
                 continue;
             }
-            let reply = serve.ask_with(&method, &path.replace("{id}", "1"), &[]);
+            let reply = serve.ask_with(&method, &path.replace("{id}", id), &[]);
             assert_eq!(reply.status, 200, "{method} {path}: {reply:?}");
             assert!(reply.head.contains(&format!("content-type: {media_type}")), "{reply:?}");
             assert!(reply.head.contains("x-content-type-options: nosniff"), "{reply:?}");
@@ -66,6 +65,17 @@ fn every_route_answers_as_it_is_described_and_there_are_no_others() {
             }
         }
     }
+    described
+}
+
+#[test]
+fn every_route_answers_as_it_is_described_and_there_are_no_others() {
+    let site = Site::new();
+    let cli = Cli::new(&site);
+    cli.add(7, &[site.upload("Reçu n° 1.pdf", b"one")]);
+    cli.add(8, &[site.upload("b.pdf", b"b")]);
+    let serve = Serve::start(&cli);
+    let described = answers_as_described(&serve, "1");
     assert_eq!(described.len(), 13, "{described:?}");
     for (path, _) in &described {
         for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
@@ -214,6 +224,7 @@ fn a_nas_that_is_away_is_an_outcome_and_no_error_of_the_request() {
     assert_eq!((&tested["success"], &tested["error"]["kind"]), (&false.into(), &"connection_refused".into()));
     let ran = serve.object("POST", "/sync/run");
     assert_eq!((&ran["pending"], &ran["error"]["kind"]), (&1.into(), &"connection_refused".into()), "{ran}");
+    assert_eq!((&ran["documents"], &ran["more"]), (&json!([]), &false.into()), "nothing was tried: {ran}");
     let outcome = serve.object("POST", "/sync/document/1");
     assert_eq!((&outcome["success"], &outcome["error"]["kind"]), (&false.into(), &"connection_refused".into()));
     serve.until_state("paused");
