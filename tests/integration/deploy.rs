@@ -3,34 +3,72 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use crate::support::cli::PROGRAM;
+use crate::support::python::interpreter;
 use crate::support::{Cli, Site, skip};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/deploy")
 }
 
-/// What a program says about a file; `None` where there is no such program.
-#[track_caller]
-fn understood_by(program: &str, arguments: &[&str], file: &Path) {
-    match Command::new(program).args(arguments).arg(file).env("HOME", "/nowhere").output() {
-        Err(_) => skip(&format!("there is no {program}")),
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert!(output.status.success() && !said.contains(".service:"), "{program}: {said}");
+/// Runs a program that reads one of the files; `None`: there is no such program, and that was said.
+fn read_by(program: &Path, arguments: &[&str], file: &Path) -> Option<Output> {
+    let arguments =
+        arguments.iter().map(|argument| if *argument == "FILE" { file.as_os_str() } else { argument.as_ref() });
+    match Command::new(program).args(arguments).env("HOME", "/nowhere").output() {
+        Ok(output) => Some(output),
+        Err(_) => {
+            skip(&format!("there is no {}", program.display()));
+            None
         }
+    }
+}
+
+/// Insists that a program understands a file, and does not once something in it is changed.
+#[track_caller]
+fn understood_by(program: impl AsRef<Path>, arguments: &[&str], name: &str, text: &str, change: (&str, &str)) {
+    let copy = tempfile::tempdir().unwrap();
+    let file = copy.path().join(name);
+    for (text, is_good) in [(text.to_owned(), true), (text.replace(change.0, change.1), false)] {
+        fs::write(&file, &text).unwrap();
+        let Some(output) = read_by(program.as_ref(), arguments, &file) else { return };
+        // systemd says on a line of its own what it passes over.
+        let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.success() && !said.contains(".service:"), is_good, "{name}: {said}");
     }
 }
 
 #[test]
 fn systemd_understands_the_unit() {
-    let copy = tempfile::tempdir().unwrap();
-    let unit = copy.path().join("nas-sync.service");
-    let text = fs::read_to_string(folder().join("nas-sync.service")).unwrap();
-    fs::write(&unit, text.replace("/usr/local/bin/nas-sync", PROGRAM)).unwrap();
-    understood_by("systemd-analyze", &["verify", "--man=no"], &unit);
+    let unit =
+        fs::read_to_string(folder().join("nas-sync.service")).unwrap().replace("/usr/local/bin/nas-sync", PROGRAM);
+    let arguments = ["verify", "--man=no", "FILE"];
+    understood_by("systemd-analyze", &arguments, "nas-sync.service", &unit, ("LoadCredential=", "LoadCredentials="));
+}
+
+#[test]
+fn compose_understands_its_file() {
+    let text = fs::read_to_string(folder().join("compose.yaml")).unwrap();
+    let (change, place) = (("condition: service_healthy", "condition: service_well"), folder());
+    let arguments = ["--project-directory", place.to_str().unwrap(), "-f", "FILE", "config", "--quiet"];
+    understood_by("docker-compose", &arguments, "compose.yaml", &text, change);
+}
+
+#[test]
+fn kubernetes_understands_its_manifest() {
+    let python = match interpreter("deploy") {
+        Ok(python) => python,
+        Err(reason) => {
+            skip(&format!("what knows the objects of Kubernetes cannot be had: {reason}"));
+            return;
+        }
+    };
+    let text = fs::read_to_string(folder().join("kubernetes.yaml")).unwrap();
+    let program = python.with_file_name("kubernetes-validate");
+    let change = ("containerPort: 8730", "containerPorts: 8730");
+    understood_by(program, &["--strict", "FILE"], "kubernetes.yaml", &text, change);
 }
 
 #[test]
