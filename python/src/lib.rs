@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 mod client;
 mod error;
+mod logging;
 mod naming;
 mod pool;
 mod process;

@@ -10,6 +10,7 @@ use nas_sync::{ClientConfig, ErrorKind, NasSyncError, Result, Settings};
 use pyo3::Python;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::logging::Lines;
 use crate::pool::Pool;
 
 /// Enough for ciphers and checksums of a few transfers at once; reading and writing have threads of their own.
@@ -18,6 +19,7 @@ const THREADS: usize = 2;
 struct Process {
     id: u32,
     runtime: &'static Runtime,
+    lines: Lines,
     pools: Vec<(Settings, Arc<Pool>)>,
 }
 
@@ -28,6 +30,11 @@ static PROCESS: Mutex<Option<Process>> = Mutex::new(None);
 /// The threads of this process.
 pub fn runtime(py: Python<'_>) -> Result<&'static Runtime> {
     with(py, |process| process.runtime)
+}
+
+/// What this process has logged.
+pub fn lines(py: Python<'_>) -> Result<Lines> {
+    with(py, |process| process.lines.clone())
 }
 
 /// The logins of this process with these settings, which are `configured`.
@@ -59,11 +66,13 @@ fn with<T>(_attached: Python<'_>, look: impl FnOnce(&mut Process) -> T) -> Resul
 
 impl Process {
     fn new() -> Result<Self> {
-        let runtime = Builder::new_multi_thread().worker_threads(THREADS).thread_name("nas-sync").enable_all().build();
-        let runtime = runtime.map_err(|error| {
+        let lines = Lines::default();
+        let mut runtime = Builder::new_multi_thread();
+        runtime.worker_threads(THREADS).thread_name("nas-sync").on_thread_start(lines.keeper());
+        let runtime = runtime.enable_all().build().map_err(|error| {
             NasSyncError::new(ErrorKind::ResourceShortage, format!("cannot start threads: {error}")).with_source(error)
         })?;
         // It lasts as long as the process: an interpreter may end while a thread of it is busy.
-        Ok(Self { id: std::process::id(), runtime: Box::leak(Box::new(runtime)), pools: Vec::new() })
+        Ok(Self { id: std::process::id(), runtime: Box::leak(Box::new(runtime)), lines, pools: Vec::new() })
     }
 }

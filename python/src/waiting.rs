@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::error::raised;
 use crate::process;
 
-/// How often signals are looked for, and callbacks called.
+/// How often signals are looked for, callbacks called and log lines handed on.
 const TICK: Duration = Duration::from_millis(50);
 /// How long work may take to end in order, once it was asked to.
 const LAST_WORK: Duration = Duration::from_secs(30);
@@ -61,6 +61,8 @@ pub fn wait<T: Send + 'static>(
 ) -> PyResult<(T, Option<PyErr>)> {
     let (done, mut result) = mpsc::channel();
     let runtime = process::runtime(py).map_err(|error| raised(py, &error))?;
+    let lines = process::lines(py).map_err(|error| raised(py, &error))?;
+    let mut each_tick = || lines.deliver(py).and_then(|()| each_tick());
     let task = runtime.spawn(async move {
         // Whoever waits may have given up.
         let _ = done.send(work.await);
@@ -78,6 +80,7 @@ pub fn wait<T: Send + 'static>(
                 return Ok((value, failure));
             }
             Ok(Err(error)) => {
+                let signal = signal.or_else(|| lines.deliver(py).err());
                 return Err(failure.map(|(failure, _)| failure).or(signal).unwrap_or_else(|| raised(py, &error)));
             }
             Err(RecvTimeoutError::Disconnected) => {
