@@ -30,7 +30,7 @@ MATURIN := $(BUILT)/maturin-$(MATURIN_VERSION)/bin/maturin
 NEEDED := rsync:rsync sshd:openssh-server ssh-keygen:openssh-client ps:procps cc:build-essential script:bsdutils \
     mkfs.ext4:e2fsprogs setpriv:util-linux unshare:util-linux mount:mount perl:perl-base cmp:diffutils \
     fish:fish tcsh:tcsh busybox:busybox useradd:passwd dropbear:dropbear-bin lowntfs-3g:ntfs-3g \
-    pg_ctlcluster:postgresql psql:postgresql-client pgbouncer:pgbouncer openssl:openssl chromium:chromium systemd-analyze:systemd
+    pg_ctlcluster:postgresql psql:postgresql-client pgbouncer:pgbouncer openssl:openssl chromium:chromium systemd-analyze:systemd curl:curl docker-compose:docker-compose
 
 .PHONY: help test demo static wheel picture bench fmt lint doc ci clean deps rust
 
@@ -43,8 +43,8 @@ TEST_THREADS ?= $(shell echo $$(( $$(nproc) * 3 / 2 )))
 test: deps static ## Run all tests, against a real rsync and a real sshd on loopback
 	NAS_SYNC_STATIC=$(STATIC_BINARY) RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test
 
-demo: deps static ## Sync sample documents to a throwaway NAS on this machine
-	@tests/demo.sh $(STATIC_BINARY)
+demo: deps static wheel ## Sync sample documents to a throwaway NAS on this machine, by hand and from a backend
+	@tests/demo.sh $(STATIC_BINARY) "$$(ls -t '$(WHEELS)'/*.whl | head -n 1)"
 
 static: rust ## Build the static binary, which runs in an empty folder
 	CFLAGS='$(STATIC_CFLAGS)' RUSTFLAGS='$(STATIC_FLAGS)' $(CARGO) build --release --target $(STATIC_TARGET)

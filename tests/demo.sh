@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
-# Shows nas-sync at work: a throwaway sshd on loopback stands in for the NAS, and everything it leaves is removed.
-# Usage: tests/demo.sh BINARY. `make demo` builds the binary and installs what is missing first.
+# Shows nas-sync at work, on the command line and in a backend: a throwaway sshd on loopback stands in for the NAS, a PostgreSQL of
+# its own for the backend's database, and everything they leave is removed.
+# Usage: tests/demo.sh BINARY WHEEL. `make demo` builds both and installs what is missing first.
 set -euo pipefail
 
 export LC_ALL=C.UTF-8
 readonly nas_sync=$(realpath "$1")
+readonly wheel=$(realpath "$2")
+readonly source=$(dirname "$(realpath "$0")")/..
 readonly sshd=$(PATH="$PATH:/usr/sbin:/sbin" command -v sshd)
 readonly home=$(mktemp -d "${TMPDIR:-/tmp}/nas-sync-demo.XXXXXX")
-server=
+readonly database=$(mktemp -d "${TMPDIR:-/tmp}/nas-sync-demo-database.XXXXXX")
+server='' postgres='' serve=''
 
 if [[ -t 1 && -z "${NO_COLOR:-}" ]]; then bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m'; else bold='' dim='' plain=''; fi
 step() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
@@ -17,12 +21,12 @@ fail() { printf 'demo: %s\n' "$*" >&2; exit 1; }
 
 clean_up() {
     local status=$?
-    if [[ -n "$server" ]]; then
-        kill "$server" 2>/dev/null || true
-        wait "$server" 2>/dev/null || true
-    fi
-    if [[ $status -ne 0 && -f "$home/sshd.log" ]]; then tail -n 5 "$home/sshd.log" >&2; fi
-    rm -rf "$home"
+    # A fast shutdown of PostgreSQL is its SIGINT; it must be gone before its folder.
+    [[ -z "$postgres" ]] || kill -INT "$postgres" 2>/dev/null || true
+    kill $server $serve 2>/dev/null || true
+    wait $server $serve $postgres 2>/dev/null || true
+    if [[ $status -ne 0 ]]; then tail -n 5 "$home"/*.log "$database"/*.log >&2 2>/dev/null || true; fi
+    rm -rf "$home" "$database"
     exit "$status"
 }
 trap clean_up EXIT
@@ -113,4 +117,104 @@ printf 'changed' | dd of="uploads/Scan n° 7 (café).tiff" bs=1 seek=9000000 con
 run push -av --itemize-changes -e "ssh -p $port -o BatchMode=yes" uploads/ "$NAS_USER@$NAS_HOST:$NAS_PATH/"
 compare
 
-step "All is well. The stand-in NAS and its files are removed now."
+# --- the second act: a backend in Python over PostgreSQL --------------------------------------------------------------
+
+shown() { printf '%s$ %s%s\n' "$dim" "$*" "$plain"; }
+
+# PostgreSQL refuses to run as root.
+as_postgres() { if [[ $(id -u) -eq 0 ]]; then setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; else "$@"; fi; }
+
+start_postgres() {
+    local programs try
+    programs=$(find /usr/lib/postgresql -path '*/bin/initdb' 2>/dev/null | sort -V | tail -n 1)
+    programs=${programs%/initdb}
+    [[ -n "$programs" ]] || fail "there is no PostgreSQL (Debian: postgresql)"
+    chmod 755 "$database"
+    if [[ $(id -u) -eq 0 ]]; then chown 65534:65534 "$database"; fi
+    shown "initdb; postgres    # $("$programs/postgres" --version), in a folder of its own"
+    (cd "$database" && as_postgres "$programs/initdb" -D data -U backend -A trust -E UTF8 --locale=C.UTF-8 --no-sync >initdb.log)
+    cd "$database"
+    as_postgres "$programs/postgres" -D data -k "$database" -c listen_addresses= -c fsync=off >postgres.log 2>&1 </dev/null &
+    postgres=$!
+    cd "$home"
+    for try in {1..100}; do
+        if "$programs/psql" -q -h "$database" -U backend -d postgres -c 'CREATE DATABASE app' 2>/dev/null; then return; fi
+        if ! kill -0 "$postgres" 2>/dev/null; then break; fi
+        sleep 0.1
+    done
+    fail "PostgreSQL does not start"
+}
+
+step "8. A backend keeps its documents in PostgreSQL: here one of its own, on a socket that nobody else finds"
+start_postgres
+
+step "9. The backend's virtual environment: SQLAlchemy, and the wheel of nas-sync"
+shown "python3 -m venv backend; backend/bin/pip install SQLAlchemy 'psycopg[binary]' $(basename "$wheel")"
+python3 -m venv backend
+grep -E '^(SQLAlchemy|greenlet|psycopg|psycopg-binary|typing_extensions)==' "$source/python/tests/requirements.txt" >wanted
+backend/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement wanted "$wheel" ||
+    fail "the packages of the backend cannot be had from PyPI"
+
+step "10. The usage of the original service, word for word; its module in the backend has become one line"
+mkdir -p app/services
+cp "$source/python/tests/models.py" app/models.py
+shown "cat app/services/nas_sync_service.py"
+tee app/services/nas_sync_service.py <<'PYTHON'
+from nas_sync import NASSyncError, NASSyncService, get_nas_sync_service
+PYTHON
+{
+    printf 'def use(db, Document):\n'
+    sed 's/^/    /' "$source/python/tests/original_usage.txt"
+} >usage.py
+shown "cat usage.py"
+cat usage.py
+cat >backend.py <<'PYTHON'
+import pathlib, sys
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+from app.models import Base, Document, User
+from usage import use
+
+engine = create_engine(sys.argv[1])
+Base.metadata.create_all(engine)
+with Session(engine) as db:
+    db.add(User(id=1, name="backend"))
+    for path in map(pathlib.Path, sys.argv[2:]):
+        db.add(Document(user_id=1, file_path=str(path), original_name=path.name))
+    db.commit()
+    use(db, Document)
+PYTHON
+mkdir invoices
+for number in {1..20}; do head -c $((number * 40000)) /dev/urandom >"invoices/Facture n° $number.pdf"; done
+printf 'Avoir : 3,20 €\n' >"invoices/Avoir.txt"
+export UPLOAD_DIR=$home/invoices NAS_LAYOUT='invoices/{name}'
+shown "backend/bin/python backend.py    # registers $(find invoices -type f | wc -l) documents, and calls use(db, Document)"
+backend/bin/python -W ignore backend.py "postgresql+psycopg://backend@/app?host=$database" "$home"/invoices/*
+[[ $(find invoices -type f | wc -l) -eq $(find nas/invoices -type f | wc -l) ]] || fail "the NAS does not hold all of them"
+diff -r invoices nas/invoices && printf 'compared byte for byte: no difference\n'
+
+step "11. The same over HTTP, for a backend in any language, and a page for people: nas-sync serve"
+NAS_DB="postgresql://backend@/app?host=$database"
+NAS_API_ADDR=127.0.0.1:$((port + 1))
+export NAS_DB NAS_API_ADDR
+shown "nas-sync serve &"
+PATH='' "$nas_sync" serve >serve.log 2>&1 &
+serve=$!
+page=http://$NAS_API_ADDR
+for _ in {1..100}; do
+    if curl -fsS -o /dev/null "$page/health" 2>/dev/null; then break; fi
+    kill -0 "$serve" 2>/dev/null || fail "serve has ended"
+    sleep 0.1
+done
+ask() { shown "curl $*"; curl -fsS "$@" && printf '\n'; }
+ask "$page/sync/status?user_id=1"
+ask -X POST "$page/sync/document/1"
+ask -X POST "$page/sync/run"
+shown "curl $page/    # the page"
+curl -fsS "$page/" | grep -o '<title>.*</title>' || fail "there is no page"
+if [[ -t 0 && -t 1 ]]; then
+    printf '\n%sThe page is at %s/ until you press Enter.%s ' "$bold" "$page" "$plain"
+    read -r -t 600 || printf '\n'
+fi
+
+step "All is well. The stand-in NAS, the database and their files are removed now."
