@@ -45,7 +45,7 @@ impl PostgresStore {
                 }
                 let sql = format!(
                     "SELECT {{copy}}, d.id::text, d.user_id::text, d.file_path::text, {{original_name}}, {{synced}}, {{synced_at}},
-                            coalesce(l.fence <> ALL($1), FALSE), s.last_error_kind, s.last_error_text, s.attempts,
+                            (l.fence IS NOT NULL AND l.fence <> ALL($1)), s.last_error_kind, s.last_error_text, s.attempts,
                             s.failed_for_good, {{next_attempt_at}}
                      FROM {} WHERE {condition} AND {among} AND d.id IS NOT NULL {limit} ORDER BY d.id DESC LIMIT {AT_ONCE}",
                     queue::TABLES

@@ -295,10 +295,13 @@ fn look_at(tx: &Tx<'_>, oid: i64, documents: String, own: &str) -> Result<Schema
 
 /// Whether the own tables are there. Fails where they are of another version, or another table's.
 fn has_own_tables(tx: &Tx<'_>, schema: &Schema) -> Result<bool, Fault> {
-    let meta = format!("{}.nas_sync_meta", schema.own);
-    if !tx.one("SELECT to_regclass($1) IS NOT NULL", &[Value::text(&meta)])?.try_get::<_, bool>(0)? {
+    // What this transaction sees, as of its rows: `to_regclass` also knows a table that was made since, which is empty to it.
+    let sql = "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                              WHERE n.nspname = $1 AND c.relname = 'nas_sync_meta')";
+    if !tx.one(sql, &[Value::text(&schema.own_name)])?.try_get::<_, bool>(0)? {
         return Ok(false);
     }
+    let meta = format!("{}.nas_sync_meta", schema.own);
     let value = |key: &str| -> Result<Option<String>, Fault> {
         let row = tx.first(&format!("SELECT value FROM {meta} WHERE key = $1"), &[Value::text(key)])?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)

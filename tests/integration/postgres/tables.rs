@@ -73,6 +73,21 @@ fn ids_may_be_numbers_uuids_or_text() {
 }
 
 #[test]
+fn whoever_comes_while_the_tables_are_made_finds_all_of_them_or_none() {
+    let Some(server) = Postgres::start() else { return };
+    let site = site(&server);
+    let cli = Cli::new(&site);
+    for _ in 0..10 {
+        server.sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
+        table(&server, "documents", "bigint", "bigint", "timestamp");
+        let running: Vec<_> = (0..8).map(|number| cli.start(&[["retry", "status"][number % 2]])).collect();
+        for run in running {
+            run.wait().ends(0);
+        }
+    }
+}
+
+#[test]
 fn times_are_read_and_written_in_utc_whatever_the_zone() {
     let Some(server) = Postgres::with("timezone = 'Asia/Kathmandu'\ndatestyle = 'SQL, DMY'\n", "") else { return };
     let mut site = site(&server);
