@@ -122,7 +122,7 @@ compare
 shown() { printf '%s$ %s%s\n' "$dim" "$*" "$plain"; }
 
 # PostgreSQL refuses to run as root.
-as_postgres() { if [[ $(id -u) -eq 0 ]]; then setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; else "$@"; fi; }
+if [[ $(id -u) -eq 0 ]]; then as_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups); else as_nobody=(); fi
 
 start_postgres() {
     local programs try
@@ -131,10 +131,10 @@ start_postgres() {
     [[ -n "$programs" ]] || fail "there is no PostgreSQL (Debian: postgresql)"
     chmod 755 "$database"
     if [[ $(id -u) -eq 0 ]]; then chown 65534:65534 "$database"; fi
-    shown "initdb; postgres    # $("$programs/postgres" --version), in a folder of its own"
-    (cd "$database" && as_postgres "$programs/initdb" -D data -U backend -A trust -E UTF8 --locale=C.UTF-8 --no-sync >initdb.log)
     cd "$database"
-    as_postgres "$programs/postgres" -D data -k "$database" -c listen_addresses= -c fsync=off >postgres.log 2>&1 </dev/null &
+    shown "initdb; postgres    # $("$programs/postgres" --version), in a folder of its own"
+    "${as_nobody[@]}" "$programs/initdb" -D data -U backend -A trust -E UTF8 --locale=C.UTF-8 --no-sync >initdb.log
+    "${as_nobody[@]}" "$programs/postgres" -D data -k "$database" -c listen_addresses= -c fsync=off >postgres.log 2>&1 </dev/null &
     postgres=$!
     cd "$home"
     for try in {1..100}; do
@@ -206,7 +206,7 @@ for _ in {1..100}; do
     kill -0 "$serve" 2>/dev/null || fail "serve has ended"
     sleep 0.1
 done
-ask() { shown "curl $*"; curl -fsS "$@" && printf '\n'; }
+ask() { shown "curl $*"; curl --fail-with-body -sS "$@" && printf '\n'; }
 ask "$page/sync/status?user_id=1"
 ask -X POST "$page/sync/document/1"
 ask -X POST "$page/sync/run"
