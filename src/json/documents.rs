@@ -93,7 +93,9 @@ mod tests {
         ];
         let kept = |most: usize| {
             let documents = TriedDocuments::at_most(most);
-            events.into_iter().for_each(|event| documents.event(event));
+            for event in events {
+                documents.event(event);
+            }
             tried(&documents)
         };
         let failed = |id: Value| {

@@ -17,13 +17,11 @@ fn folder() -> PathBuf {
 fn read_by(program: &Path, arguments: &[&str], file: &Path) -> Option<Output> {
     let arguments =
         arguments.iter().map(|argument| if *argument == "FILE" { file.as_os_str() } else { argument.as_ref() });
-    match Command::new(program).args(arguments).env("HOME", "/nowhere").output() {
-        Ok(output) => Some(output),
-        Err(_) => {
-            skip(&format!("there is no {}", program.display()));
-            None
-        }
+    let output = Command::new(program).args(arguments).env("HOME", "/nowhere").output().ok();
+    if output.is_none() {
+        skip(&format!("there is no {}", program.display()));
     }
+    output
 }
 
 /// Insists that a program understands a file, and does not once something in it is changed.

@@ -53,6 +53,8 @@ fn a_run_is_shown_as_it_happens_to_whoever_has_the_token() {
         }
     }
     browser.until("document.querySelector('h1').innerText === 'Everything is on the NAS'");
+    // How much room there is, is asked behind a run.
+    browser.until("document.body.innerText.includes('free of')");
     let text = browser.text();
     assert!(text.contains("Last sent") && text.contains("free of") && text.contains(HOSTILE), "{text}");
     assert_eq!(browser.evaluate("document.querySelectorAll('img').length"), 0);

@@ -19,7 +19,9 @@ pub(super) fn fits(description: &Value, name: &str, object: &Value) {
     for (key, value) in object.as_object().unwrap() {
         let schema = &schema["properties"][key.as_str()];
         if let (Some(parts), Some(name)) = (value.as_array(), schema["items"]["$ref"].as_str()) {
-            parts.iter().for_each(|part| fits(description, name.rsplit('/').next().unwrap(), part));
+            for part in parts {
+                fits(description, name.rsplit('/').next().unwrap(), part);
+            }
         }
         let types: Vec<&str> = match &schema["type"] {
             Value::String(one) => vec![one],
