@@ -125,7 +125,7 @@ shown() { printf '%s$ %s%s\n' "$dim" "$*" "$plain"; }
 if [[ $(id -u) -eq 0 ]]; then as_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups); else as_nobody=(); fi
 
 start_postgres() {
-    local programs try
+    local programs
     programs=$(find /usr/lib/postgresql -path '*/bin/initdb' 2>/dev/null | sort -V | tail -n 1)
     programs=${programs%/initdb}
     [[ -n "$programs" ]] || fail "there is no PostgreSQL (Debian: postgresql)"
@@ -137,7 +137,7 @@ start_postgres() {
     "${as_nobody[@]}" "$programs/postgres" -D data -k "$database" -c listen_addresses= -c fsync=off >postgres.log 2>&1 </dev/null &
     postgres=$!
     cd "$home"
-    for try in {1..100}; do
+    for _ in {1..100}; do
         if "$programs/psql" -q -h "$database" -U backend -d postgres -c 'CREATE DATABASE app' 2>/dev/null; then return; fi
         if ! kill -0 "$postgres" 2>/dev/null; then break; fi
         sleep 0.1
@@ -208,8 +208,13 @@ for _ in {1..100}; do
 done
 ask() { shown "curl $*"; curl --fail-with-body -sS "$@" && printf '\n'; }
 ask "$page/sync/status?user_id=1"
-ask -X POST "$page/sync/document/1"
-ask -X POST "$page/sync/run"
+head -c 300000 /dev/urandom >"invoices/Facture n° 21.pdf"
+insert="INSERT INTO documents (user_id, file_path, original_name, synced_to_nas)
+    VALUES (1, '$home/invoices/Facture n° 21.pdf', 'Facture n° 21.pdf', FALSE) RETURNING id"
+shown "psql app -c \"$insert\""
+id=$(psql -qAtX -h "$database" -U backend -d app -c "$insert")
+ask -X POST "$page/sync/document/$id"
+cmp "invoices/Facture n° 21.pdf" "nas/invoices/Facture n° 21.pdf" || fail "the new document differs on the NAS"
 shown "curl $page/    # the page"
 curl -fsS "$page/" | grep -o '<title>.*</title>' || fail "there is no page"
 if [[ -t 0 && -t 1 ]]; then
