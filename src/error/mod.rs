@@ -96,7 +96,12 @@ impl NasSyncError {
 
     /// What to do about it.
     pub fn solution(&self) -> &str {
-        self.inner.solution.as_deref().unwrap_or(self.inner.kind.solution())
+        self.own_solution().unwrap_or(self.inner.kind.solution())
+    }
+
+    /// The solution that is its own, where it has more to say than its kind.
+    pub(crate) fn own_solution(&self) -> Option<&str> {
+        self.inner.solution.as_deref()
     }
 }
 

@@ -7,7 +7,7 @@ use super::{connection, error, id};
 use crate::client::ConnectionReport;
 use crate::client::documents::TriedDocuments;
 use crate::config::Settings;
-use crate::error::{ErrorKind, NasSyncError};
+use crate::error::NasSyncError;
 use crate::service::SyncSummary;
 use crate::store::{Deferred, NextTry, Pause, Queue, SyncStats};
 
@@ -72,6 +72,7 @@ pub fn status(figures: &SyncStats, queue: &Queue, pause: Option<&Pause>, configu
         "until": pause.until.map(time),
         "kind": pause.failure.kind,
         "message": pause.failure.text,
+        "solution": pause.failure.solution(),
     })));
     object["nas_configured"] = json!(configured);
     object
@@ -86,7 +87,7 @@ fn deferred(deferred: &Deferred) -> Value {
         "id": id(&deferred.id),
         "kind": deferred.failure.kind,
         "message": deferred.failure.text,
-        "solution": ErrorKind::from_name(&deferred.failure.kind).map(ErrorKind::solution),
+        "solution": deferred.failure.solution(),
         "tries": deferred.tries,
         "next_try": next,
     })

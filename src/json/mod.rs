@@ -132,13 +132,13 @@ pub fn push(report: &TransferReport) -> Value {
 /// An error as it was recorded.
 #[cfg(feature = "service")]
 fn recorded(failure: &Failure) -> Value {
-    let kind = ErrorKind::from_name(&failure.kind);
+    let cause = ErrorKind::from_name(&failure.kind).map(ErrorKind::cause);
     json!({
         "kind": text::escape(&failure.kind),
         "message": text::escape(&failure.text),
         "details": null,
-        "cause": kind.map(ErrorKind::cause),
-        "solution": kind.map(ErrorKind::solution),
+        "cause": cause,
+        "solution": failure.solution().map(text::escape),
     })
 }
 

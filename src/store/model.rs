@@ -319,6 +319,8 @@ pub struct FailedTry {
     pub kind: ErrorKind,
     /// Why, for people; kept up to 2 KiB.
     pub text: String,
+    /// What to do, where that is more than the kind says; kept up to 2 KiB.
+    pub solution: Option<String>,
 }
 
 /// How an attempt to send a document ended.
@@ -374,6 +376,29 @@ pub struct Failure {
     pub kind: String,
     /// For people.
     pub text: String,
+    /// What to do, where that is more than the kind says.
+    pub solution: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn of(error: &NasSyncError) -> Self {
+        let solution = error.own_solution().map(ToOwned::to_owned);
+        Self { kind: error.kind().as_str().to_owned(), text: error.message().to_owned(), solution }
+    }
+
+    /// What to do; `None`: a newer version wrote it down.
+    pub(crate) fn solution(&self) -> Option<&str> {
+        self.solution.as_deref().or_else(|| ErrorKind::from_name(&self.kind).map(ErrorKind::solution))
+    }
+
+    /// The error, as one of this kind.
+    pub(crate) fn error(&self, kind: ErrorKind) -> NasSyncError {
+        let error = NasSyncError::new(kind, &self.text);
+        match &self.solution {
+            Some(solution) => error.with_solution(solution),
+            None => error,
+        }
+    }
 }
 
 /// What is remembered about one document.

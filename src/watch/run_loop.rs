@@ -264,7 +264,7 @@ impl<'s> WatchLoop<'s> {
         if let (Next::Blocked(kind), Some(pause)) = (next, &self.view.pause)
             && self.status.report().last_error.is_none_or(|error| error.kind() != kind)
         {
-            self.status.show_error(NasSyncError::new(kind, &pause.failure.text));
+            self.status.show_error(pause.failure.error(kind));
         }
     }
 
@@ -312,7 +312,7 @@ impl<'s> WatchLoop<'s> {
         if let Some(pause) = self.view.pause.as_ref().filter(|pause| kind_of(pause) == ErrorKind::LoginRefused)
             && is_locked_out(&self.view.refused_logins, Utc::now())
         {
-            let error = NasSyncError::new(ErrorKind::LoginRefused, &pause.failure.text);
+            let error = pause.failure.error(ErrorKind::LoginRefused);
             self.orders.answer(&selection, &Err(error));
             return Went::On;
         }
@@ -413,7 +413,7 @@ impl<'s> WatchLoop<'s> {
             if self.told.get(&deferred.id).is_none_or(|&tries| tries != deferred.tries) {
                 let kind = ErrorKind::from_name(&deferred.failure.kind).unwrap_or(ErrorKind::NotAcknowledged);
                 tracing::warn!("Document {}: {}", deferred.id, deferred.failure.text);
-                self.status.count_failure(NasSyncError::new(kind, &deferred.failure.text));
+                self.status.count_failure(deferred.failure.error(kind));
             }
         }
         self.told = self.tries();

@@ -8,7 +8,7 @@ use clap::builder::PossibleValuesParser;
 use crate::cli::args::user;
 use crate::cli::console::Console;
 use crate::cli::text::time;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::id::UserId;
 use crate::json;
 use crate::service::NasSyncService;
@@ -76,8 +76,8 @@ fn line(document: &ListedDocument, width: usize) -> String {
             NextTry::Never => "`nas-sync retry` tries again".to_owned(),
         };
         let _ = write!(line, "\n    {} ({next})", text::escape(&deferred.failure.text));
-        if let Some(kind) = ErrorKind::from_name(&deferred.failure.kind) {
-            let _ = write!(line, "\n    {}", kind.solution());
+        if let Some(solution) = deferred.failure.solution() {
+            let _ = write!(line, "\n    {}", text::escape(solution));
         }
     }
     line

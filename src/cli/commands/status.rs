@@ -7,7 +7,7 @@ use clap::Args;
 use crate::cli::args::user;
 use crate::cli::console::Console;
 use crate::cli::text::{table, time};
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::id::UserId;
 use crate::json;
 use crate::service::NasSyncService;
@@ -70,7 +70,11 @@ fn pending(stats: &SyncStats, queue: &Queue) -> String {
 fn write_pause(text: &mut String, pause: Option<&Pause>) -> fmt::Result {
     let Some(Pause { until, failure, .. }) = pause else { return Ok(()) };
     let until = until.map_or_else(|| "until `nas-sync retry`".to_owned(), |until| format!("until {}", time(until)));
-    write!(text, "\npaused      {until}: {}", failure.text)
+    write!(text, "\npaused      {until}: {}", failure.text)?;
+    match failure.solution() {
+        Some(solution) => write!(text, "\n    {}", text::escape(solution)),
+        None => Ok(()),
+    }
 }
 
 fn write_failures(text: &mut String, queue: &Queue) -> fmt::Result {
@@ -81,8 +85,8 @@ fn write_failures(text: &mut String, queue: &Queue) -> fmt::Result {
         };
         let failure = text::escape(&deferred.failure.text);
         write!(text, "\nDocument {}: {failure} (tries: {}; {next})", deferred.id, deferred.tries)?;
-        if let Some(kind) = ErrorKind::from_name(&deferred.failure.kind) {
-            write!(text, "\n    {}", kind.solution())?;
+        if let Some(solution) = deferred.failure.solution() {
+            write!(text, "\n    {}", text::escape(solution))?;
         }
     }
     match queue.deferred.len() {

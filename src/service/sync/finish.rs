@@ -66,7 +66,7 @@ async fn pause_for(context: &Context, state: &mut State, error: &NasSyncError) {
     }
     let (kind, now) = (error.kind(), Utc::now());
     let until = backoff::pause_until(kind, count, now);
-    let failure = Failure { kind: error.kind().as_str().to_owned(), text: error.message().to_owned() };
+    let failure = Failure::of(error);
     let (pause, refused_login) = (Pause { until, failure, count }, (kind == ErrorKind::LoginRefused).then_some(now));
     if let Err(error) = context.store.begin_pause(context.target.clone(), pause, refused_login).await {
         tracing::warn!(%error, "a pause could not be recorded");
@@ -85,7 +85,7 @@ fn still_deferred(deferred: Deferred) -> DocumentError {
             "See to the cause, then run `nas-sync retry`; the next sync tries again.",
         ),
     };
-    let solution = format!("{} {solution}", kind.solution());
+    let solution = format!("{} {solution}", deferred.failure.solution().unwrap_or(kind.solution()));
     DocumentError { id: Some(deferred.id), error: NasSyncError::new(kind, message).with_solution(solution) }
 }
 

@@ -195,8 +195,9 @@ fn attempt_row(attempt: Attempt) -> store::Attempt {
 }
 
 fn failed_try(failed: &DocumentError) -> Option<FailedTry> {
-    let text = failed.error.message().to_owned();
-    failed.id.clone().map(|id| FailedTry { id, kind: failed.error.kind(), text })
+    let (id, error) = (failed.id.clone()?, &failed.error);
+    let solution = error.own_solution().map(ToOwned::to_owned);
+    Some(FailedTry { id, kind: error.kind(), text: error.message().to_owned(), solution })
 }
 
 /// Why a document that is stored cannot be marked all the same; `None` where it is no longer the affair of this run: it

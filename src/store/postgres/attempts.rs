@@ -119,9 +119,10 @@ fn record_failures(
         return Ok(());
     }
     let sql = "INSERT INTO {nas_sync_documents} AS s
-                   (document_id, file_path, row_identity, attempts, last_error_kind, last_error_text, last_attempt_at)
-               SELECT DISTINCT ON (d.id) d.id, d.file_path, {identity}, 1, r.kind, r.text, $4::timestamptz
-               FROM unnest($1::text[]::{T}[], $2::text[], $3::text[]) AS r (id, kind, text)
+                   (document_id, file_path, row_identity, attempts, last_error_kind, last_error_text, last_error_solution,
+                    last_attempt_at)
+               SELECT DISTINCT ON (d.id) d.id, d.file_path, {identity}, 1, r.kind, r.text, r.solution, $5::timestamptz
+               FROM unnest($1::text[]::{T}[], $2::text[], $3::text[], $4::text[]) AS r (id, kind, text, solution)
                JOIN {documents} d ON d.id = r.id WHERE {pending}
                ON CONFLICT (document_id) DO UPDATE SET
                    attempts = CASE WHEN s.file_path IS NOT DISTINCT FROM excluded.file_path
@@ -131,12 +132,14 @@ fn record_failures(
                    row_identity = excluded.row_identity,
                    last_error_kind = excluded.last_error_kind,
                    last_error_text = excluded.last_error_text,
+                   last_error_solution = excluded.last_error_solution,
                    last_attempt_at = excluded.last_attempt_at
                RETURNING document_id::text, attempts";
     let values = [
         all_ids(schema, last.values().map(|failed| &failed.id)),
         Value::texts(last.values().map(|failed| failed.kind.as_str())),
         Value::texts(last.values().map(|failed| shortened(&failed.text))),
+        Value::maybe_texts(last.values().map(|failed| failed.solution.as_deref().map(shortened))),
         Value::time(at),
     ];
     let (mut ids, mut until, mut for_good) = (Vec::new(), Vec::new(), Vec::new());

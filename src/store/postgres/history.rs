@@ -34,7 +34,7 @@ impl PostgresStore {
             let condition = documents::condition(schema, selection, &mut values);
             let sql = format!(
                 "UPDATE {{nas_sync_documents}} SET attempts = 0, last_error_kind = NULL, last_error_text = NULL,
-                     next_attempt_at = NULL, failed_for_good = FALSE
+                     last_error_solution = NULL, next_attempt_at = NULL, failed_for_good = FALSE
                  WHERE (attempts > 0 OR last_error_kind IS NOT NULL) AND document_id IN
                      (SELECT d.id FROM {{documents}} d WHERE {condition} AND {{pending}})"
             );
@@ -63,7 +63,7 @@ impl PostgresStore {
             let last = micros("s.last_attempt_at");
             let sql = format!(
                 "SELECT {{copy}}, s.file_path IS NOT DISTINCT FROM d.file_path::text, s.attempts, {last}, s.last_error_kind,
-                        s.last_error_text, s.failed_for_good, {{next_attempt_at}}
+                        s.last_error_text, s.failed_for_good, {{next_attempt_at}}, s.last_error_solution
                  FROM {{nas_sync_documents}} s JOIN {{documents}} d ON d.id = s.document_id
                  WHERE s.document_id = ANY($1::text[]::{{T}}[]) AND {{same}}"
             );
@@ -122,7 +122,7 @@ impl PostgresStore {
             let condition = documents::condition(schema, selection, &mut values);
             let sql = format!(
                 "UPDATE {{nas_sync_documents}} SET attempts = 0, last_error_kind = NULL, last_error_text = NULL,
-                     next_attempt_at = NULL, failed_for_good = FALSE
+                     last_error_solution = NULL, next_attempt_at = NULL, failed_for_good = FALSE
                  WHERE (attempts > 0 OR last_error_kind IS NOT NULL) AND document_id IN
                      (SELECT d.id FROM {{documents}} d WHERE {condition} AND {{synced}})"
             );
@@ -227,7 +227,7 @@ fn read_history(row: &Row) -> Result<History, Fault> {
         history.last_attempt = time(row, 8)?;
         if let Some(kind) = row.try_get(9)? {
             let text: Option<String> = row.try_get(10)?;
-            history.last_failure = Some(Failure { kind, text: text.unwrap_or_default() });
+            history.last_failure = Some(Failure { kind, text: text.unwrap_or_default(), solution: row.try_get(13)? });
         }
         let for_good: bool = row.try_get(11)?;
         history.next_try = if for_good { Some(NextTry::Never) } else { time(row, 12)?.map(NextTry::At) };

@@ -46,7 +46,7 @@ impl PostgresStore {
                 let sql = format!(
                     "SELECT {{copy}}, d.id::text, d.user_id::text, d.file_path::text, {{original_name}}, {{synced}}, {{synced_at}},
                             (l.fence IS NOT NULL AND l.fence <> ALL($1)), s.last_error_kind, s.last_error_text, s.attempts,
-                            s.failed_for_good, {{next_attempt_at}}
+                            s.failed_for_good, {{next_attempt_at}}, s.last_error_solution
                      FROM {} WHERE {condition} AND {among} AND d.id IS NOT NULL {limit} ORDER BY d.id DESC LIMIT {AT_ONCE}",
                     queue::TABLES
                 );
@@ -80,7 +80,7 @@ fn read(schema: &Schema, row: &Row, now: DateTime<Utc>) -> Result<ListedDocument
     let deferral = match row.try_get::<_, Option<String>>(13)? {
         Some(kind) if !is_synced && !is_held => {
             let text: Option<String> = row.try_get(14)?;
-            let failure = Failure { kind, text: text.unwrap_or_default() };
+            let failure = Failure { kind, text: text.unwrap_or_default(), solution: row.try_get(18)? };
             let for_good = row.try_get::<_, Option<bool>>(16)?.unwrap_or(false);
             policy::deferral(failure, number(row, 15)?.unwrap_or(0), for_good, time(row, 17)?, now)
         }

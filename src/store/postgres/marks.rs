@@ -156,6 +156,7 @@ fn record_copies(tx: &Tx<'_>, schema: &Schema, records: &[&SyncedRecord], at: Da
                    attempts = 0,
                    last_error_kind = NULL,
                    last_error_text = NULL,
+                   last_error_solution = NULL,
                    next_attempt_at = NULL,
                    failed_for_good = FALSE,
                    verified_at = NULL,

@@ -85,14 +85,15 @@ impl PostgresStore {
             let (pending, leased) = (count(&row, 0)?, count(&row, 1)?);
             let oldest: Option<String> = row.try_get(2)?;
             let failed = format!(
-                "SELECT d.id::text, s.last_error_kind, s.last_error_text, s.attempts, s.failed_for_good, {{next_attempt_at}}
+                "SELECT d.id::text, s.last_error_kind, s.last_error_text, s.attempts, s.failed_for_good, {{next_attempt_at}},
+                        s.last_error_solution
                  FROM {TABLES} WHERE {condition} AND {{pending}} AND NOT {is_leased} AND s.last_error_kind IS NOT NULL
                      AND (s.failed_for_good OR s.next_attempt_at IS NOT NULL) ORDER BY d.id"
             );
             let mut deferred = Vec::new();
             for row in tx.query(&failed, &values)? {
                 let text: Option<String> = row.try_get(2)?;
-                let failure = Failure { kind: row.try_get(1)?, text: text.unwrap_or_default() };
+                let failure = Failure { kind: row.try_get(1)?, text: text.unwrap_or_default(), solution: row.try_get(6)? };
                 let tries = number(&row, 3)?.unwrap_or(0);
                 let deferral = policy::deferral(failure, tries, row.try_get(4)?, time(&row, 5)?, now);
                 if let Some(Deferral { failure, tries, next }) = deferral {

@@ -1,7 +1,7 @@
 //! What `documents` looks like, and the opening of a database.
 //!
 //! Guarantees: an existing `documents` is only looked at; one that is not good enough is refused before the first write; the
-//! own tables are made in one transaction, whichever process gets there first.
+//! own tables are made, or brought up to date, in one transaction, whichever process gets there first.
 
 use super::fault::Fault;
 use super::link::{Link, Mode, Tx};
@@ -77,7 +77,7 @@ pub(super) struct Schema {
     pub ids: Ids,
     pub users: Ids,
     columns: Vec<(String, String)>,
-    /// Whether the own tables are there.
+    /// Whether the own tables are there, of the newest version.
     has_own: bool,
     /// Whether a row may be without an id.
     pub ids_may_be_null: bool,
@@ -245,7 +245,14 @@ pub(super) fn inspect(tx: &Tx<'_>, table: &TableName, access: Access) -> Result<
     }
     let schema = look_at(tx, oid, documents, &own)?;
     rights::check(tx, oid, &schema.documents, &own, access != Access::ReadOnly)?;
-    Ok(Some(Schema { has_own: has_own_tables(tx, &schema)?, ..schema }))
+    let version = own_version(tx, &schema)?;
+    if access == Access::ReadOnly && (1..tables::VERSION).contains(&version) {
+        return Err(Fault::refused(
+            format!("its nas_sync_ tables are of the old version {version}"),
+            Some("Run a command that may change the database, such as `nas-sync sync`, once."),
+        ));
+    }
+    Ok(Some(Schema { has_own: version == tables::VERSION, ..schema }))
 }
 
 /// The columns of `documents`. Fails where one is missing or of a type that is of no use.
@@ -293,13 +300,13 @@ fn look_at(tx: &Tx<'_>, oid: i64, documents: String, own: &str) -> Result<Schema
     })
 }
 
-/// Whether the own tables are there. Fails where they are of another version, or another table's.
-fn has_own_tables(tx: &Tx<'_>, schema: &Schema) -> Result<bool, Fault> {
+/// The version of the own tables; 0: there are none. Fails where a newer program made them, or for another table.
+fn own_version(tx: &Tx<'_>, schema: &Schema) -> Result<u32, Fault> {
     // What this transaction sees, as of its rows: `to_regclass` also knows a table that was made since, which is empty to it.
     let sql = "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                               WHERE n.nspname = $1 AND c.relname = 'nas_sync_meta')";
     if !tx.one(sql, &[Value::text(&schema.own_name)])?.try_get::<_, bool>(0)? {
-        return Ok(false);
+        return Ok(0);
     }
     let meta = format!("{}.nas_sync_meta", schema.own);
     let value = |key: &str| -> Result<Option<String>, Fault> {
@@ -307,21 +314,21 @@ fn has_own_tables(tx: &Tx<'_>, schema: &Schema) -> Result<bool, Fault> {
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     };
     let version = value("schema_version")?.and_then(|text| text.parse::<u32>().ok());
-    if version != Some(tables::VERSION) {
+    let Some(version) = version.filter(|version| (1..=tables::VERSION).contains(version)) else {
         let version = version.map_or_else(|| "an unreadable version".to_owned(), |number| format!("version {number}"));
         let what = format!("its nas_sync_ tables are of {version}, and this program knows {}", tables::VERSION);
         return Err(Fault::refused(what, Some("Use the newer nas-sync that last wrote to this database.")));
-    }
+    };
     match value("documents")? {
         Some(other) if other != schema.documents => {
             let what = format!("the nas_sync_ tables in the schema {} are about the table {other}", schema.own);
             Err(Fault::refused(what, Some("Two tables of documents need two schemas.")))
         }
-        _ => Ok(true),
+        _ => Ok(version),
     }
 }
 
-/// Creates what is missing.
+/// Creates what is missing, and brings tables of an older version up to date.
 fn create(tx: &Tx<'_>, table: &TableName, access: Access) -> Result<Schema, Fault> {
     one_at_a_time(tx, "create")?;
     // Another process may have done it while this one waited.
@@ -331,12 +338,16 @@ fn create(tx: &Tx<'_>, table: &TableName, access: Access) -> Result<Schema, Faul
         Some(schema) => schema,
         None => create_documents(tx, table)?,
     };
-    if !rights::may_create(tx, &schema.own_name)? {
+    let version = own_version(tx, &schema)?;
+    if version == 0 && !rights::may_create(tx, &schema.own_name)? {
         return Err(rights::may_not_create(tx, &schema.own_name)?);
     }
     let schema = Schema { has_own: true, ..schema };
-    tx.batch(&schema.expand(&tables::create()))?;
-    let sql = schema.expand("INSERT INTO {nas_sync_meta} (key, value) SELECT * FROM unnest($1::text[], $2::text[])");
+    tx.batch(&schema.expand(&tables::steps_from(version)))?;
+    let sql = schema.expand(
+        "INSERT INTO {nas_sync_meta} (key, value) SELECT * FROM unnest($1::text[], $2::text[])
+         ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+    );
     let values = [tables::VERSION.to_string(), schema.documents.clone()];
     tx.execute(&sql, &[Value::texts(["schema_version", "documents"]), Value::texts(values)])?;
     Ok(schema)

@@ -103,11 +103,24 @@ const INDEXES: &str = "
     CREATE INDEX ON {nas_sync_names} (document_id);
     CREATE INDEX ON {nas_sync_names} (folded);";
 
-/// The version of the tables that this program knows.
-pub(super) const VERSION: u32 = 1;
+/// What version 2 has besides: columns, each with its table.
+const ADDED: [(&str, Column); 2] =
+    [("nas_sync_documents", ("last_error_solution", "text", "")), ("nas_sync_targets", ("pause_solution", "text", ""))];
 
-/// What makes the tables.
-pub(super) fn create() -> String {
+/// The version of the tables that this program knows.
+pub(super) const VERSION: u32 = 2;
+
+/// What leads from a version to the newest, or makes the tables where there are none.
+pub(super) fn steps_from(version: u32) -> String {
+    let add = |(table, (name, kind, more)): (&str, Column)| {
+        format!("ALTER TABLE {{{table}}} ADD COLUMN {name} {kind} {more};")
+    };
+    let first = if version < 1 { create() } else { String::new() };
+    ADDED.into_iter().filter(|_| version < 2).map(add).fold(first, |steps, step| steps + &step)
+}
+
+/// What makes the tables of version 1.
+fn create() -> String {
     let table = |(name, columns): &(&str, &[Column])| {
         let columns = columns.iter().map(|(name, kind, more)| format!("{name} {kind} {more}"));
         format!("CREATE TABLE {{{name}}} ({});", columns.collect::<Vec<_>>().join(", "))
@@ -118,6 +131,7 @@ pub(super) fn create() -> String {
 /// What stands in for a table that is not there, in a database that must not change.
 pub(super) fn empty(name: &str) -> Option<String> {
     let (_, columns) = TABLES.iter().find(|(known, _)| *known == name)?;
-    let columns = columns.iter().map(|(name, kind, _)| format!("NULL::{kind} AS {name}"));
+    let added = ADDED.iter().filter(|(table, _)| *table == name).map(|(_, column)| column);
+    let columns = columns.iter().chain(added).map(|(name, kind, _)| format!("NULL::{kind} AS {name}"));
     Some(format!("(SELECT {} WHERE FALSE)", columns.collect::<Vec<_>>().join(", ")))
 }

@@ -58,12 +58,12 @@ impl PostgresStore {
         self.read("read what is known about the NAS in", |tx, _| {
             let until = micros("paused_until");
             let sql = format!(
-                "SELECT {until}, pause_kind, pause_text, pauses FROM {{nas_sync_targets}} t
+                "SELECT {until}, pause_kind, pause_text, pauses, pause_solution FROM {{nas_sync_targets}} t
                  WHERE target = $1 AND pause_kind IS NOT NULL"
             );
             let Some(row) = tx.first(&sql, &[Value::text(target)])? else { return Ok(None) };
             let text: Option<String> = row.try_get(2)?;
-            let failure = Failure { kind: row.try_get(1)?, text: text.unwrap_or_default() };
+            let failure = Failure { kind: row.try_get(1)?, text: text.unwrap_or_default(), solution: row.try_get(4)? };
             Ok(Some(Pause { until: time(&row, 0)?, failure, count: number(&row, 3)?.unwrap_or(1) }))
         })
     }
@@ -92,16 +92,24 @@ impl PostgresStore {
     /// Sets the pause of this NAS, or ends it.
     pub fn set_pause(&mut self, target: &str, pause: Option<&Pause>) -> Result<()> {
         self.write("record a pause in", |tx, _| {
-            let sql = "INSERT INTO {nas_sync_targets} AS t (target, paused_until, pause_kind, pause_text, pauses)
-                       VALUES ($1, $2::timestamptz, $3, $4, $5)
+            let sql = "INSERT INTO {nas_sync_targets} AS t (target, paused_until, pause_kind, pause_text, pauses, pause_solution)
+                       VALUES ($1, $2::timestamptz, $3, $4, $5, $6)
                        ON CONFLICT (target) DO UPDATE SET paused_until = excluded.paused_until,
                            refused_logins = CASE WHEN excluded.pause_kind IS NULL THEN NULL ELSE t.refused_logins END,
-                           pause_kind = excluded.pause_kind, pause_text = excluded.pause_text, pauses = excluded.pauses";
+                           pause_kind = excluded.pause_kind, pause_text = excluded.pause_text, pauses = excluded.pauses,
+                           pause_solution = excluded.pause_solution";
             let until = pause.and_then(|pause| pause.until).map_or(Value::Text(None), Value::time);
             let (kind, text) = pause.map(|pause| (&pause.failure.kind, &pause.failure.text)).unzip();
             let count = pause.map_or(0, |pause| i64::from(pause.count));
-            let values =
-                [Value::text(target), until, Value::maybe_text(kind), Value::maybe_text(text), Value::integer(count)];
+            let solution = pause.and_then(|pause| pause.failure.solution.as_ref());
+            let values = [
+                Value::text(target),
+                until,
+                Value::maybe_text(kind),
+                Value::maybe_text(text),
+                Value::integer(count),
+                Value::maybe_text(solution),
+            ];
             tx.execute(sql, &values)?;
             Ok(())
         })

@@ -133,8 +133,9 @@ fn record_failure(
     let tries: Option<u32> = tx
         .prepare_cached(&format!(
             "INSERT INTO nas_sync_documents
-                 (document_id, file_path, row_identity, attempts, last_error_kind, last_error_text, last_attempt_at)
-             SELECT d.id, d.file_path, {}, 1, ?2, ?3, ?4 FROM documents d WHERE d.id = ?1 AND NOT {IS_SYNCED}
+                 (document_id, file_path, row_identity, attempts, last_error_kind, last_error_text, last_error_solution,
+                  last_attempt_at)
+             SELECT d.id, d.file_path, {}, 1, ?2, ?3, ?4, ?5 FROM documents d WHERE d.id = ?1 AND NOT {IS_SYNCED}
              ON CONFLICT (document_id) DO UPDATE SET
                  attempts = CASE WHEN file_path IS excluded.file_path AND typeof(attempts) = 'integer'
                      AND ifnull(row_identity = excluded.row_identity, 1) THEN min(max(attempts, 0), 1000000) ELSE 0 END + 1,
@@ -142,11 +143,21 @@ fn record_failure(
                  row_identity = excluded.row_identity,
                  last_error_kind = excluded.last_error_kind,
                  last_error_text = excluded.last_error_text,
+                 last_error_solution = excluded.last_error_solution,
                  last_attempt_at = excluded.last_attempt_at
              RETURNING attempts",
             columns.identity()
         ))?
-        .query_row(params![failed.id, failed.kind.as_str(), shortened(&failed.text), now], |row| row.get(0))
+        .query_row(
+            params![
+                failed.id,
+                failed.kind.as_str(),
+                shortened(&failed.text),
+                failed.solution.as_deref().map(shortened),
+                now
+            ],
+            |row| row.get(0),
+        )
         .optional()?;
     let Some(tries) = tries else { return Ok(()) };
     let (until, for_good) = match next(failed.kind, tries) {
@@ -238,6 +249,7 @@ fn record_copy(tx: &Transaction<'_>, columns: Columns, record: &SyncedRecord, at
              attempts = 0,
              last_error_kind = NULL,
              last_error_text = NULL,
+             last_error_solution = NULL,
              next_attempt_at = NULL,
              failed_for_good = 0,
              verified_at = NULL,

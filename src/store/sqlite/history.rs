@@ -23,7 +23,7 @@ impl SqliteStore {
             tx.execute(
                 &format!(
                     "UPDATE nas_sync_documents SET attempts = 0, last_error_kind = NULL, last_error_text = NULL,
-                         next_attempt_at = NULL, failed_for_good = 0
+                         last_error_solution = NULL, next_attempt_at = NULL, failed_for_good = 0
                      WHERE (attempts > 0 OR last_error_kind IS NOT NULL) AND document_id IN
                          (SELECT d.id FROM {} WHERE {condition} AND NOT {IS_SYNCED})",
                     pending_rows(tx)?
@@ -61,7 +61,7 @@ impl SqliteStore {
             let mut statement = self.conn.prepare_cached(&format!(
                 "SELECT s.file_path IS d.file_path, s.attempts, s.last_attempt_at, s.last_error_kind, s.last_error_text,
                         s.remote_name, s.bytes, s.mtime_seconds, s.mtime_nanoseconds, s.level, s.sha256,
-                        s.failed_for_good, s.next_attempt_at
+                        s.failed_for_good, s.next_attempt_at, s.last_error_solution
                  FROM nas_sync_documents s JOIN documents d ON d.id = s.document_id
                  WHERE s.document_id = ?1 AND {}",
                 self.columns.is_same_document()
@@ -132,7 +132,8 @@ fn read_history(row: &Row<'_>) -> rusqlite::Result<History> {
         history.attempts = values::number(row, 1)?.unwrap_or(0);
         history.last_attempt = values::text(row, 2)?.as_deref().and_then(timestamp::parse);
         if let Some(kind) = values::text(row, 3)? {
-            history.last_failure = Some(Failure { kind, text: values::text(row, 4)?.unwrap_or_default() });
+            let (text, solution) = (values::text(row, 4)?.unwrap_or_default(), values::text(row, 13)?);
+            history.last_failure = Some(Failure { kind, text, solution });
         }
         history.next_try = if values::is_true(row, 11)? {
             Some(NextTry::Never)

@@ -30,7 +30,8 @@ impl SqliteStore {
             };
             let mut statement = tx.prepare(&format!(
                 "SELECT d.id, d.user_id, d.file_path, {}, {IS_SYNCED}, d.synced_at, l.fence,
-                     s.last_error_kind, s.last_error_text, s.attempts, s.failed_for_good, s.next_attempt_at,
+                     s.last_error_kind, s.last_error_text, s.last_error_solution, s.attempts, s.failed_for_good,
+                     s.next_attempt_at,
                      s.remote_name, s.bytes, s.mtime_seconds, s.mtime_nanoseconds, s.level, s.sha256
                  FROM {} WHERE {condition} AND {among} ORDER BY d.id DESC",
                 if self.columns.original_name { "d.original_name" } else { "NULL" },
@@ -70,7 +71,7 @@ fn read(row: &Row<'_>, dead: &[i64], now: DateTime<Utc>) -> rusqlite::Result<Opt
         file: policy::file_name(named, path.as_deref()),
         state: policy::state(is_synced, deferral.as_ref()),
         sending: is_leased && !is_synced,
-        copy: history::read_copy(row, 12)?,
+        copy: history::read_copy(row, 13)?,
         synced_at: synced_at.as_deref().and_then(timestamp::parse),
         deferred: deferral.map(|Deferral { failure, tries, next }| Deferred { id: id.clone(), failure, tries, next }),
         id,

@@ -132,7 +132,8 @@ fn read_queue(
     let dead = leases::dead(conn, worker)?;
     let (condition, values) = documents::condition(selection);
     let mut statement = conn.prepare(&format!(
-        "SELECT d.id, l.fence, s.last_error_kind, s.last_error_text, s.attempts, s.failed_for_good, s.next_attempt_at, {}
+        "SELECT d.id, l.fence, s.last_error_kind, s.last_error_text, s.last_error_solution, s.attempts, s.failed_for_good,
+                s.next_attempt_at, {}
          FROM {} WHERE {condition} AND NOT {IS_SYNCED} ORDER BY d.id",
         if columns.created_at { "d.created_at" } else { "NULL" },
         tables(conn, columns)?
@@ -149,8 +150,8 @@ fn read_queue(
         } else {
             queue.due += 1;
         }
-        if let Some(registered) = values::text(row, 7)?
-            && !values::is_true(row, 5)?
+        if let Some(registered) = values::text(row, 8)?
+            && !values::is_true(row, 6)?
             && oldest.as_ref().is_none_or(|oldest| registered < *oldest)
         {
             oldest = Some(registered);
@@ -159,15 +160,16 @@ fn read_queue(
     Ok((queue, oldest.as_deref().and_then(timestamp::parse)))
 }
 
-/// Five columns from the first one on: kind and text of the last error, tries, whether it failed for good, the next try.
+/// Six columns from the first one on: kind, text and solution of the last error, tries, whether it failed for good, the next try.
 /// `None`: the document is due.
 pub(super) fn read_deferral(row: &Row<'_>, first: usize, now: DateTime<Utc>) -> rusqlite::Result<Option<Deferral>> {
     let Some(kind) = values::text(row, first)? else {
         return Ok(None);
     };
-    let failure = Failure { kind, text: values::text(row, first + 1)?.unwrap_or_default() };
-    let (tries, for_good) = (values::number(row, first + 2)?.unwrap_or(0), values::is_true(row, first + 3)?);
-    let until = values::text(row, first + 4)?.as_deref().and_then(timestamp::parse);
+    let (text, solution) = (values::text(row, first + 1)?.unwrap_or_default(), values::text(row, first + 2)?);
+    let failure = Failure { kind, text, solution };
+    let (tries, for_good) = (values::number(row, first + 3)?.unwrap_or(0), values::is_true(row, first + 4)?);
+    let until = values::text(row, first + 5)?.as_deref().and_then(timestamp::parse);
     Ok(policy::deferral(failure, tries, for_good, until, now))
 }
 

@@ -38,7 +38,7 @@ const DOCUMENTS: &str = "
 /// NAS is; its primary key is what keeps two documents, and two processes, off one name, and `folded` is by what names that
 /// may be one file there are found. That of `nas_sync_leased` keeps
 /// two workers off one document.
-pub(super) const MIGRATIONS: [&str; 5] = [
+pub(super) const MIGRATIONS: [&str; 6] = [
     "
     CREATE TABLE {schema}.nas_sync_documents (
         document_id INTEGER PRIMARY KEY,
@@ -122,6 +122,9 @@ pub(super) const MIGRATIONS: [&str; 5] = [
     CREATE INDEX {schema}.nas_sync_names_folded ON nas_sync_names (folded);",
     "
     ALTER TABLE {schema}.nas_sync_attempts ADD COLUMN durable_by TEXT NULL;",
+    "
+    ALTER TABLE {schema}.nas_sync_documents ADD COLUMN last_error_solution TEXT NULL;
+    ALTER TABLE {schema}.nas_sync_targets ADD COLUMN pause_solution TEXT NULL;",
 ];
 /// The first version in which names have their folded form beside them.
 const NAMES_ARE_FOLDED: usize = 4;

@@ -68,7 +68,7 @@ impl SqliteStore {
             tx.execute(
                 &format!(
                     "UPDATE nas_sync_documents SET attempts = 0, last_error_kind = NULL, last_error_text = NULL,
-                         next_attempt_at = NULL, failed_for_good = 0
+                         last_error_solution = NULL, next_attempt_at = NULL, failed_for_good = 0
                      WHERE (attempts > 0 OR last_error_kind IS NOT NULL) AND document_id IN
                          (SELECT d.id FROM documents d WHERE {condition} AND {IS_SYNCED})"
                 ),

@@ -59,7 +59,7 @@ impl SqliteStore {
         let read = || {
             self.conn
                 .query_row(
-                    "SELECT paused_until, pause_kind, pause_text, pauses FROM nas_sync_targets
+                    "SELECT paused_until, pause_kind, pause_text, pauses, pause_solution FROM nas_sync_targets
                      WHERE target = ?1 AND pause_kind IS NOT NULL",
                     [target],
                     |row| {
@@ -67,7 +67,8 @@ impl SqliteStore {
                         let Some(kind) = values::text(row, 1)? else { return Ok(None) };
                         let text = values::text(row, 2)?.unwrap_or_default();
                         let count = values::number(row, 3)?.unwrap_or(1);
-                        Ok(Some(Pause { until, failure: Failure { kind, text }, count }))
+                        let failure = Failure { kind, text, solution: values::text(row, 4)? };
+                        Ok(Some(Pause { until, failure, count }))
                     },
                 )
                 .optional()
@@ -106,14 +107,16 @@ impl SqliteStore {
     pub fn set_pause(&mut self, target: &str, pause: Option<&Pause>) -> Result<()> {
         let until = pause.and_then(|pause| pause.until).map(timestamp::format);
         let (kind, text) = pause.map(|pause| (&pause.failure.kind, &pause.failure.text)).unzip();
+        let solution = pause.and_then(|pause| pause.failure.solution.as_deref());
         self.write("record a pause in", |tx, _| {
             tx.execute(
-                "INSERT INTO nas_sync_targets (target, paused_until, pause_kind, pause_text, pauses)
-                 VALUES (?1, ?2, ?3, ?4, ?5)
+                "INSERT INTO nas_sync_targets (target, paused_until, pause_kind, pause_text, pauses, pause_solution)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                  ON CONFLICT (target) DO UPDATE SET paused_until = excluded.paused_until,
                      refused_logins = CASE WHEN excluded.pause_kind IS NULL THEN NULL ELSE refused_logins END,
-                     pause_kind = excluded.pause_kind, pause_text = excluded.pause_text, pauses = excluded.pauses",
-                (target, until, kind, text, pause.map_or(0, |pause| pause.count)),
+                     pause_kind = excluded.pause_kind, pause_text = excluded.pause_text, pauses = excluded.pauses,
+                     pause_solution = excluded.pause_solution",
+                (target, until, kind, text, pause.map_or(0, |pause| pause.count), solution),
             )?;
             Ok(())
         })

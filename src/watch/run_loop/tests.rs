@@ -26,7 +26,7 @@ fn what_a_recorded_pause_means() {
     let now = Utc::now();
     let pause = |kind: ErrorKind, until| Pause {
         until,
-        failure: Failure { kind: kind.as_str().to_owned(), text: "x".to_owned() },
+        failure: Failure { kind: kind.as_str().to_owned(), text: "x".to_owned(), solution: None },
         count: 1,
     };
     let minutes = |minutes| Some(now + TimeDelta::minutes(minutes));
@@ -54,7 +54,7 @@ fn refused_logins_are_few_whatever_is_lifted() {
     let now = Utc::now();
     let refused = Pause {
         until: Some(now + TimeDelta::minutes(20)),
-        failure: Failure { kind: "login_refused".to_owned(), text: "x".to_owned() },
+        failure: Failure { kind: "login_refused".to_owned(), text: "x".to_owned(), solution: None },
         count: 4,
     };
     let ago = |minutes: &[i64]| minutes.iter().map(|minutes| now - TimeDelta::minutes(*minutes)).collect::<Vec<_>>();

@@ -225,3 +225,35 @@ fn a_role_needs_few_rights_and_is_told_which() {
     let add = cli.run(&["add", "--user", "1", site.path("uploads/a.pdf").to_str().unwrap()]);
     assert!(add.ends(4).stderr.contains("permission denied for table documents"), "{}", add.all());
 }
+
+#[test]
+fn what_a_document_needs_is_remembered_also_in_tables_that_an_older_version_made() {
+    let Some(server) = Postgres::start() else { return };
+    let mut site = site(&server);
+    site.set("NAS_LAYOUT", "{type}/{name}");
+    table(&server, "documents", "bigint", "bigint", "timestamp");
+    insert(&server, &site, "documents", "id, user_id", "1, 1", "of no type.pdf");
+    let cli = Cli::new(&site);
+    cli.line("sync").ends(1);
+    let solutions = || {
+        let listed = cli.line("list --json").ends(0).json()["documents"][0]["error"]["solution"].clone();
+        let status = cli.line("status --json").ends(0).json()["failures"][0]["solution"].clone();
+        assert_eq!(listed, status);
+        listed.as_str().unwrap().to_owned()
+    };
+    let own = solutions();
+    assert!(own.contains("Fill one of them in the database"), "{own}");
+    assert!(cli.line("status").ends(0).stdout.contains(&own) && cli.line("list").ends(0).stdout.contains(&own));
+    server.sql(
+        "ALTER TABLE nas_sync_documents DROP COLUMN last_error_solution;
+         ALTER TABLE nas_sync_targets DROP COLUMN pause_solution;
+         UPDATE nas_sync_meta SET value = '1' WHERE key = 'schema_version'",
+    );
+    let run = cli.line("sync");
+    assert!(run.ends(1).stderr.contains("failed for good"), "{}", run.all());
+    assert!(solutions().contains("Rename the file"), "it was not written down then: {}", solutions());
+    assert_eq!(server.sql("SELECT value FROM nas_sync_meta WHERE key = 'schema_version'"), "2");
+    cli.line("retry").ends(0);
+    cli.line("sync").ends(1);
+    assert_eq!(solutions(), own);
+}

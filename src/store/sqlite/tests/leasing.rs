@@ -143,7 +143,7 @@ fn a_document_waits_until_its_time_or_for_good() {
     let db = Db::absent();
     let mut store = db.open();
     let added = add(&mut store, 1, &["/a", "/b", "/c", "/d"]);
-    let failed = |id| FailedTry { id, kind: ErrorKind::SourceChanged, text: "busy".to_owned() };
+    let failed = |id| FailedTry { id, kind: ErrorKind::SourceChanged, text: "busy".to_owned(), solution: None };
     let until = [TimeDelta::minutes(1), TimeDelta::zero(), TimeDelta::hours(5)];
     for (id, until) in added.iter().zip(until) {
         let fence = lease_all(&mut store);
@@ -221,7 +221,7 @@ fn refusals_are_remembered_for_a_while_and_pauses_until_they_end() {
     store.remember_refusals("nas", &refused, noon()).unwrap();
     let pause = Pause {
         until: Some(noon()),
-        failure: Failure { kind: "disk_full".to_owned(), text: "no room".to_owned() },
+        failure: Failure { kind: "disk_full".to_owned(), text: "no room".to_owned(), solution: None },
         count: 2,
     };
     store.set_pause("nas", Some(&pause)).unwrap();

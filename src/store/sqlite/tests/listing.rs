@@ -12,7 +12,8 @@ fn shown(listing: &Listing) -> Vec<(i64, DocumentState)> {
 }
 
 fn failed(id: &DocumentId) -> FailedTry {
-    FailedTry { id: id.clone(), kind: ErrorKind::SourceMissing, text: "gone".to_owned() }
+    let solution = Some("Look in the archive.".to_owned());
+    FailedTry { id: id.clone(), kind: ErrorKind::SourceMissing, text: "gone".to_owned(), solution }
 }
 
 /// Five documents: synced, waiting, failed for good, and two pending ones.
@@ -33,6 +34,39 @@ fn filled(db: &Db) -> (SqliteStore, Vec<DocumentId>) {
     store.settle(fence, &settlement, noon(), &next, &|_| true).unwrap();
     store.release(fence).unwrap();
     (store, ids)
+}
+
+#[test]
+fn what_a_failure_said_to_do_is_remembered_until_it_is_over() {
+    let db = Db::absent();
+    let (mut store, ids) = filled(&db);
+    let said = |failure: &Failure| failure.solution.as_deref() == Some("Look in the archive.");
+    let deferred = queue(&store, &Selection::all(), noon()).deferred;
+    assert_eq!(deferred.iter().filter(|deferred| said(&deferred.failure)).count(), 2, "{deferred:?}");
+    let listed = list(&store, &ListRequest::new(Selection::all()), Life::Possible).documents;
+    let failures = listed.iter().filter_map(|document| document.deferred.as_ref());
+    assert_eq!(failures.filter(|deferred| said(&deferred.failure)).count(), 2, "{listed:?}");
+    assert!(store.history(ids[1].clone()).unwrap().last_failure.is_some_and(|failure| said(&failure)));
+    let failure =
+        Failure { kind: "disk_full".to_owned(), text: "full".to_owned(), solution: Some("Buy one.".to_owned()) };
+    let pause = Pause { until: None, failure, count: 1 };
+    store.set_pause("nas", Some(&pause)).unwrap();
+    assert_eq!(store.pause("nas").unwrap().as_ref(), Some(&pause));
+    // One that has nothing to say besides its kind takes the place of what the last one said.
+    let fence = store
+        .claim(
+            &Selection::documents([ids[1].clone()]),
+            &Due::Any,
+            1,
+            &Worker { holder: &holder(1), now: Duration::ZERO, life_of: &|_| Life::Possible },
+        )
+        .unwrap()
+        .fence
+        .unwrap();
+    let again = FailedTry { solution: None, ..failed(&ids[1]) };
+    let settlement = Settlement { failed: vec![again], ..Settlement::default() };
+    store.settle(fence, &settlement, noon(), &|_, _| NextTry::Never, &|_| true).unwrap();
+    assert_eq!(store.history(ids[1].clone()).unwrap().last_failure.unwrap().solution, None);
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn failures_are_counted_with_their_cause() {
     let db = Db::absent();
     let mut store = db.open();
     let id = add(&mut store, 1, &["/a"])[0].clone();
-    let failed = |kind, text: &str| FailedTry { id: id.clone(), kind, text: text.to_owned() };
+    let failed = |kind, text: &str| FailedTry { id: id.clone(), kind, text: text.to_owned(), solution: None };
     fail(&mut store, &[failed(ErrorKind::SourceMissing, "gone")]);
     fail(&mut store, &[failed(ErrorKind::DiskFull, &"é".repeat(2000))]);
     let history = store.history(id.clone()).unwrap();
@@ -124,7 +124,7 @@ fn failures_are_forgotten_for_a_selection() {
     let mut store = db.open();
     let one = add(&mut store, 1, &["/a"])[0].clone();
     let two = add(&mut store, 2, &["/b"])[0].clone();
-    let failed = |id| FailedTry { id, kind: ErrorKind::SourceMissing, text: "gone".to_owned() };
+    let failed = |id| FailedTry { id, kind: ErrorKind::SourceMissing, text: "gone".to_owned(), solution: None };
     fail(&mut store, &[failed(one.clone()), failed(two.clone())]);
     assert_eq!(store.forget_failures(&Selection::of_user(UserId::from(1))).unwrap(), 1);
     assert_eq!(store.history(one).unwrap().last_failure, None);
@@ -197,7 +197,10 @@ fn stats_of_one_user_and_of_all() {
     add(&mut store, 1, &["/a", "/b", "/c"]);
     add(&mut store, 2, &["/d"]);
     mark(&mut store, &[synced(DocumentId::from(1), "/a", "a"), synced(DocumentId::from(2), "/b", "b")]).unwrap();
-    fail(&mut store, &[FailedTry { id: DocumentId::from(3), kind: ErrorKind::SourceMissing, text: String::new() }]);
+    fail(
+        &mut store,
+        &[FailedTry { id: DocumentId::from(3), kind: ErrorKind::SourceMissing, text: String::new(), solution: None }],
+    );
     let one = SyncStats {
         total_documents: 3,
         synced: 2,

@@ -3,7 +3,7 @@
 use super::*;
 
 fn failed(id: &DocumentId) -> FailedTry {
-    FailedTry { id: id.clone(), kind: ErrorKind::SourceMissing, text: "gone".to_owned() }
+    FailedTry { id: id.clone(), kind: ErrorKind::SourceMissing, text: "gone".to_owned(), solution: None }
 }
 
 /// Fails a document for good.
@@ -88,6 +88,7 @@ fn a_corrupt_value_is_the_trouble_of_one_row() {
                 "attempts",
                 "last_error_kind",
                 "last_error_text",
+                "last_error_solution",
                 "last_attempt_at",
                 "remote_name",
                 "bytes",
@@ -109,7 +110,7 @@ fn a_corrupt_value_is_the_trouble_of_one_row() {
         ("nas_sync_lease_watches", "1", &["beat", "seen_at"]),
         ("nas_sync_leased", "document_id = 4", &["fence"]),
         ("nas_sync_names", "document_id = 1", &["document_id", "name", "folded"]),
-        ("nas_sync_targets", "1", &["paused_until", "pause_kind", "pause_text", "pauses"]),
+        ("nas_sync_targets", "1", &["paused_until", "pause_kind", "pause_text", "pause_solution", "pauses"]),
         ("nas_sync_refusals", "1", &["evidence", "server", "times", "learnt_at"]),
         ("nas_sync_attempts", "1", &["document_id", "started_at", "duration_ms", "bytes", "outcome", "error_kind"]),
     ];
@@ -141,7 +142,7 @@ fn furnished() -> (Db, Vec<DocumentId>) {
     let added = add(&mut store, 1, &["/a", "/b", "/c", "/d"]);
     let pause = Pause {
         until: Some(noon()),
-        failure: Failure { kind: "disk_full".to_owned(), text: "full".to_owned() },
+        failure: Failure { kind: "disk_full".to_owned(), text: "full".to_owned(), solution: None },
         count: 1,
     };
     store.set_pause("nas", Some(&pause)).unwrap();
