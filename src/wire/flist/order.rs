@@ -32,29 +32,31 @@ impl ListOrder {
 }
 
 /// Compares the first components that differ. One that is a directory counts as its name with a slash behind it, and sorts
-/// after every file beside it.
+/// after every file beside it. What both begin with decides nothing, so it is not looked at again.
 fn by_component(a: &[u8], a_is_dir: bool, b: &[u8], b_is_dir: bool) -> Ordering {
-    let shared = a.iter().zip(b).take_while(|(a, b)| a == b).count();
-    let start = a[..shared].iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
-    let (first_a, a_goes_on) = first_component(&a[start..]);
-    let (first_b, b_goes_on) = first_component(&b[start..]);
+    let shared = shared_len(a, b);
+    let (rest_a, rest_b) = (&a[shared..], &b[shared..]);
+    let (a_goes_on, b_goes_on) = (rest_a.contains(&b'/'), rest_b.contains(&b'/'));
+    let or_slash = |rest: &[u8]| rest.first().copied().unwrap_or(b'/');
     match (a_goes_on || a_is_dir, b_goes_on || b_is_dir) {
-        (true, true) => with_slash(first_a).cmp(with_slash(first_b)).then(a_goes_on.cmp(&b_goes_on)),
-        (false, false) => first_a.cmp(first_b),
+        (true, true) => or_slash(rest_a).cmp(&or_slash(rest_b)).then(a_goes_on.cmp(&b_goes_on)),
+        (false, false) => rest_a.first().cmp(&rest_b.first()),
         (a_is_dir, b_is_dir) => a_is_dir.cmp(&b_is_dir),
     }
 }
 
-/// The first component, and whether another one follows.
-fn first_component(name: &[u8]) -> (&[u8], bool) {
-    match name.iter().position(|&byte| byte == b'/') {
-        Some(slash) => (&name[..slash], true),
-        None => (name, false),
+/// How many bytes two names begin with that are the same: eight at a time, as paths of one folder have many.
+fn shared_len(a: &[u8], b: &[u8]) -> usize {
+    let (blocks_a, blocks_b) = (a.as_chunks().0, b.as_chunks().0);
+    let mut shared = 0;
+    for (block_a, block_b) in blocks_a.iter().zip(blocks_b) {
+        let differ = u64::from_le_bytes(*block_a) ^ u64::from_le_bytes(*block_b);
+        if differ != 0 {
+            return shared + differ.trailing_zeros() as usize / 8;
+        }
+        shared += size_of::<u64>();
     }
-}
-
-fn with_slash(component: &[u8]) -> impl Iterator<Item = &u8> {
-    component.iter().chain(std::iter::once(&b'/'))
+    shared + a[shared..].iter().zip(&b[shared..]).take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]
@@ -106,7 +108,8 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4096))]
         #[test]
         fn the_order_is_the_one_that_is_told(
-            a in "[a.0]{1,2}(/[a.0]{1,2}){0,3}", a_is_dir: bool, b in "[a.0]{1,2}(/[a.0]{1,2}){0,3}", b_is_dir: bool,
+            a in "(aaaa/aaa|aaaa/aaaaaaa/)?[a.0]{1,2}(/[a.0]{1,2}){0,3}", a_is_dir: bool,
+            b in "(aaaa/aaa|aaaa/aaaaaaa/)?[a.0]{1,2}(/[a.0]{1,2}){0,3}", b_is_dir: bool,
         ) {
             let order = ListOrder::FilesFirst.compare((a.as_bytes(), a_is_dir), (b.as_bytes(), b_is_dir));
             let [a, b] = [(&*a, a_is_dir), (&*b, b_is_dir)];
