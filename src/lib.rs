@@ -146,7 +146,7 @@
 //! | 3 | `role` | the sender: straight-line blocking code that reads like the protocol |
 //! | 2 | `tree`, `transport`, `store` | local files; where bytes come from; what is remembered |
 //! | 1 | `wire` | pure: bytes to values and back |
-//! | 0 | `delta`, `database`, `error`, `folding`, `id`, `text`, `secret`, `proof`, `blocking`, `process`, `small_file` | what everybody uses |
+//! | 0 | `delta`, `database`, `error`, `folding`, `id`, `jobs`, `text`, `secret`, `proof`, `blocking`, `process`, `small_file` | what everybody uses |
 
 #[cfg(feature = "api")]
 mod api;
@@ -160,6 +160,7 @@ mod delta;
 mod error;
 mod folding;
 mod id;
+mod jobs;
 #[cfg(feature = "serde")]
 mod json;
 #[cfg(feature = "service")]
@@ -193,6 +194,7 @@ pub use database::{Database, PostgresUrl, TableName};
 pub use delta::StrongAlgorithm;
 pub use error::{ErrorKind, Healing, NasSyncError, Party, Result};
 pub use id::{DocumentId, UserId};
+pub use jobs::Jobs;
 #[cfg(feature = "serde")]
 pub use json::{ProgressEvent, ProgressMonitor};
 pub use proof::{Capability, DurableBy, Level, Refusal};

@@ -54,8 +54,8 @@ impl Answered {
 
 impl Monitor for Answered {
     fn event(&self, event: Event<'_>) {
-        // The list is ours, and a complaint is no answer to it.
-        if !matches!(event, Event::Listed { .. } | Event::Text { .. }) {
+        // The work and the list are ours, and a complaint is no answer to them.
+        if !matches!(event, Event::Begun { .. } | Event::Listed { .. } | Event::Text { .. }) {
             self.is_set.store(true, Ordering::Relaxed);
         }
         self.monitor.event(event);

@@ -18,6 +18,7 @@ use super::table::{
 };
 use super::values;
 use crate::database::{Database, PostgresUrl};
+use crate::jobs::Jobs;
 use crate::secret::Secret;
 
 /// The values of command-line flags as they were typed; they are checked together with the rest.
@@ -120,8 +121,8 @@ pub struct Settings {
     pub durability: Option<Level>,
     /// Tries after the first one before a document counts as failed for good; up to 1,000.
     pub retries: u32,
-    /// Sessions side by side: 1 to 64.
-    pub jobs: u16,
+    /// Sessions side by side.
+    pub jobs: Jobs,
     /// Where `watch` serves its metrics.
     pub metrics_addr: Option<SocketAddr>,
     /// Where `serve` listens.
@@ -238,7 +239,7 @@ impl Settings {
             rsync_path: "rsync".to_owned(),
             durability: None,
             retries: 5,
-            jobs: 1,
+            jobs: Jobs::Number(1),
             metrics_addr: None,
             api_addr: Listen::Address(SocketAddr::from(([127, 0, 0, 1], 8730))),
             api_token: None,
@@ -282,7 +283,7 @@ impl Settings {
             rsync_path: or(find(RSYNC_PATH, &flags.rsync_path)?, default.rsync_path, values::line)?,
             durability: find(DURABILITY, &flags.durability)?.as_ref().map(values::level).transpose()?,
             retries: or(find(RETRIES, &flags.retries)?, default.retries, |value| values::number(value, 0..=1_000))?,
-            jobs: or(find(JOBS, &flags.jobs)?, default.jobs, |value| values::number(value, 1..=64))?,
+            jobs: or(find(JOBS, &flags.jobs)?, default.jobs, values::jobs)?,
             metrics_addr: find(METRICS_ADDR, &flags.metrics)?.as_ref().map(values::socket_address).transpose()?,
             api_addr: or(find(API_ADDR, &flags.listen)?, default.api_addr, |value| {
                 listen::parse(value, environment.home())

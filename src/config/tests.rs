@@ -10,6 +10,7 @@ use super::*;
 use crate::database::Database;
 use crate::error::ErrorKind;
 use crate::error::Result;
+use crate::jobs::Jobs;
 use crate::proof::Level;
 use crate::secret::Secret;
 
@@ -66,7 +67,7 @@ fn defaults_are_the_contracts() {
             rsync_path: "rsync".to_owned(),
             durability: None,
             retries: 5,
-            jobs: 1,
+            jobs: Jobs::Number(1),
             metrics_addr: None,
             api_addr: Listen::Address("127.0.0.1:8730".parse().unwrap()),
             api_token: None,
@@ -126,7 +127,7 @@ fn every_variable_is_read() {
             rsync_path: "/opt/bin/rsync".to_owned(),
             durability: Some(Level::Stored),
             retries: 0,
-            jobs: 4,
+            jobs: Jobs::Number(4),
             metrics_addr: Some("127.0.0.1:9100".parse().unwrap()),
             api_addr: Listen::Unix("/home/me/api.sock".into()),
             api_token: Some(Secret::new("a token".to_owned())),
@@ -207,6 +208,7 @@ fn wrong_values_name_their_place_and_what_is_accepted() {
         ("NAS_FILE_TIMEOUT", "-1", "from 1 to 604800"),
         ("NAS_FILE_TIMEOUT", "99999999999999999999", "from 1 to 604800"),
         ("NAS_JOBS", "0", "from 1 to 64"),
+        ("NAS_JOBS", "many", "from 1 to 64, or auto"),
         ("NAS_RETRIES", "many", "from 0 to 1000"),
         ("NAS_DURABILITY", "safe", "one of sent, stored, durable, verified"),
         ("NAS_ACCEPT_NEW_HOST_KEY", "perhaps", "1, true, yes or on"),

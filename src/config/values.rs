@@ -12,6 +12,7 @@ use super::environment::Environment;
 use super::origin::{Found, expand_home, refuse, wipe};
 use crate::database::{Database, PostgresUrl, TableName};
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::jobs::{self, Jobs};
 use crate::proof::Level;
 use crate::secret::Secret;
 
@@ -33,6 +34,18 @@ pub(super) fn number<T: FromStr + PartialOrd + fmt::Display>(found: &Found, rang
         let accepted = format!("a whole number from {} to {}", range.start(), range.end());
         refuse(&found.origin, &found.text, accepted)
     })
+}
+
+/// How many sessions.
+pub(super) fn jobs(found: &Found) -> Result<Jobs> {
+    let text = found.text.to_str().map(str::trim).filter(|text| !text.is_empty());
+    let jobs = match text {
+        Some("auto") => Some(Jobs::Auto),
+        text => {
+            text.and_then(|text| text.parse().ok()).filter(|number| (1..=jobs::MOST).contains(number)).map(Jobs::Number)
+        }
+    };
+    jobs.ok_or_else(|| refuse(&found.origin, &found.text, format!("a whole number from 1 to {}, or auto", jobs::MOST)))
 }
 
 /// Whole seconds, at least one.

@@ -2,6 +2,9 @@
 //!
 //! The trait stands on the roles' floor, not the session's, because the sender reports through it too.
 
+use std::sync::Arc;
+
+use super::waits::Waits;
 use crate::error::NasSyncError;
 use crate::wire::flist::FileEntry;
 use crate::wire::iflags::ItemFlags;
@@ -46,6 +49,12 @@ pub enum Event<'a> {
         entries: usize,
         /// The bytes of its regular files.
         bytes: u64,
+    },
+    /// The sender goes to work; for nas-sync itself.
+    #[doc(hidden)]
+    Begun {
+        /// How long it waits for the other side, readable while it works.
+        waits: &'a Arc<Waits>,
     },
     /// The receiver looked at an entry and says what differs there.
     Itemized {

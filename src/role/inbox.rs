@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::sync::Notify;
 
+use super::waits::Waits;
 use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::wire::{Decode, DecodeError, Reader};
@@ -92,13 +93,14 @@ impl Drop for Feeder {
 pub struct Inbox {
     shared: Arc<Shared>,
     buffer: BytesMut,
+    waits: Arc<Waits>,
 }
 
 impl Inbox {
-    /// An inbox, and the end that fills it.
-    pub fn new() -> (Self, Feeder) {
+    /// An inbox, and the end that fills it. How long it is waited for is added to `waits`.
+    pub fn new(waits: Arc<Waits>) -> (Self, Feeder) {
         let shared = Arc::new(Shared::default());
-        (Self { shared: Arc::clone(&shared), buffer: BytesMut::new() }, Feeder { shared })
+        (Self { shared: Arc::clone(&shared), buffer: BytesMut::new(), waits }, Feeder { shared })
     }
 
     /// Reads one unit, waiting for its bytes if necessary; `before_wait` runs whenever a wait begins.
@@ -143,7 +145,8 @@ impl Inbox {
             if queue.closed {
                 return Err(NasSyncError::new(ErrorKind::ConnectionLost, "the NAS closed the stream too early"));
             }
-            queue = self.shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            let changed = &self.shared.changed;
+            queue = self.waits.during(|| changed.wait(queue).unwrap_or_else(PoisonError::into_inner));
         }
     }
 }

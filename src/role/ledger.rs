@@ -1,11 +1,12 @@
 //! What a session told, kept while it runs: readable at any time, also when the session was cut off.
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
 use super::event::{Event, Monitor, Stability};
+use super::waits::Waits;
 use crate::blocking;
 use crate::error::NasSyncError;
 use crate::wire::flist::{EntryKind, FileEntry};
@@ -64,6 +65,22 @@ pub struct Account {
     pub totals: Totals,
     /// Files that could not be sent, by name.
     pub failures: Vec<(Box<[u8]>, NasSyncError)>,
+    /// Whether the NAS has acknowledged any.
+    acknowledged: bool,
+    waits: Option<Arc<Waits>>,
+}
+
+/// How far a session has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Whether the NAS has acknowledged a file.
+    pub acknowledged: bool,
+    /// Files sent.
+    pub files: u64,
+    /// Bytes of files that were read and handed on.
+    pub bytes: u64,
+    /// How long the sender has waited for the NAS.
+    pub waited: Duration,
 }
 
 /// Keeps what is told and passes the events on.
@@ -82,6 +99,17 @@ impl Ledger {
     /// Bytes of files that were read and handed on, for a session that can no longer say what it sent.
     pub fn read(&self) -> u64 {
         blocking::lock(&self.account).totals.read
+    }
+
+    /// How far the session has come until now.
+    pub fn progress(&self, now: Instant) -> Progress {
+        let account = blocking::lock(&self.account);
+        Progress {
+            acknowledged: account.acknowledged,
+            files: account.totals.sent,
+            bytes: account.totals.read,
+            waited: account.waits.as_ref().map_or(Duration::ZERO, |waits| waits.until(now)),
+        }
     }
 
     /// What was told about files that are acknowledged and not settled yet, each with its tag.
@@ -146,10 +174,14 @@ impl Account {
                 });
             }
             Event::Progress { bytes } => self.totals.read += bytes,
-            Event::Acknowledged { entry } => self.file(entry, |file| {
-                file.acknowledged = true;
-                file.ended = Some(Instant::now());
-            }),
+            Event::Acknowledged { entry } => {
+                self.acknowledged = true;
+                self.file(entry, |file| {
+                    file.acknowledged = true;
+                    file.ended = Some(Instant::now());
+                });
+            }
+            Event::Begun { waits } => self.waits = Some(Arc::clone(waits)),
             Event::Listed { .. } | Event::Text { .. } => {}
         }
     }

@@ -15,3 +15,4 @@ pub mod port;
 pub mod pull;
 mod receiver;
 pub mod sender;
+pub mod waits;

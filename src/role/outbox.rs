@@ -3,9 +3,13 @@
 //! It is a bounded channel and does wait, for the other side to read. Whoever is about to wait for input flushes it first,
 //! which is all that full duplex needs.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
+use super::waits::Waits;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::wire::mux::{self, Framing, Message};
 
@@ -24,12 +28,13 @@ pub struct Outbox {
     framing: Framing,
     frame: Vec<u8>,
     sink: mpsc::Sender<Bytes>,
+    waits: Arc<Waits>,
 }
 
 impl Outbox {
-    /// What is written goes to `sink`, framed.
-    pub fn new(framing: Framing, sink: mpsc::Sender<Bytes>) -> Self {
-        Self { framing, frame: new_frame(data_start(framing)), sink }
+    /// What is written goes to `sink`, framed. How long room is waited for is added to `waits`.
+    pub fn new(framing: Framing, sink: mpsc::Sender<Bytes>, waits: Arc<Waits>) -> Self {
+        Self { framing, frame: new_frame(data_start(framing)), sink, waits }
     }
 
     /// The frame being filled; append to it, then call [`Outbox::settle`].
@@ -79,9 +84,12 @@ impl Outbox {
     }
 
     fn send(&mut self, bytes: Bytes) -> Result<()> {
-        self.sink
-            .blocking_send(bytes)
-            .map_err(|_| NasSyncError::new(ErrorKind::ConnectionLost, "the connection to the NAS is gone"))
+        let sent = match self.sink.try_send(bytes) {
+            Err(TrySendError::Full(bytes)) => self.waits.during(|| self.sink.blocking_send(bytes)).is_ok(),
+            sent => sent.is_ok(),
+        };
+        let gone = || NasSyncError::new(ErrorKind::ConnectionLost, "the connection to the NAS is gone");
+        if sent { Ok(()) } else { Err(gone()) }
     }
 }
 

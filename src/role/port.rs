@@ -1,10 +1,13 @@
 //! Both ends of a role that reads and writes on one thread.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::inbox::{Feeder, Inbox};
 use super::outbox::Outbox;
+use super::waits::Waits;
 use crate::error::Result;
 use crate::wire::mux::Framing;
 use crate::wire::{Decode, Reader};
@@ -16,13 +19,17 @@ pub struct Port {
     pub inbox: Inbox,
     /// What is written.
     pub outbox: Outbox,
+    /// How long it has waited for the other side.
+    pub waits: Arc<Waits>,
 }
 
 impl Port {
     /// Connects a role: what is pushed into the [`Feeder`] can be read, what is written goes to `sink`.
     pub fn new(framing: Framing, sink: mpsc::Sender<Bytes>) -> (Self, Feeder) {
-        let (inbox, feeder) = Inbox::new();
-        (Self { inbox, outbox: Outbox::new(framing, sink) }, feeder)
+        let waits = Arc::new(Waits::default());
+        let (inbox, feeder) = Inbox::new(Arc::clone(&waits));
+        let outbox = Outbox::new(framing, sink, Arc::clone(&waits));
+        (Self { inbox, outbox, waits }, feeder)
     }
 
     /// Reads one unit, waiting for its bytes if necessary. Whatever was written is sent before the wait.

@@ -70,6 +70,7 @@ pub struct SendJob {
 /// the caller goes on reading.
 pub fn run(job: SendJob, agreement: Agreement, mut port: Port, monitor: &dyn Monitor) -> Result<()> {
     let list = job.list;
+    monitor.event(Event::Begun { waits: &port.waits });
     monitor.event(Event::Listed { entries: list.len(), bytes: list.bytes() });
     list.send(agreement.list_terms().coding, &mut port.outbox)?;
     let negotiated = agreement.whole(|| port.outbox.flush())?;

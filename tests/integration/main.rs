@@ -50,6 +50,7 @@ mod send;
 mod servers;
 mod service;
 mod setup;
+mod side_by_side;
 mod soak;
 mod ssh;
 mod ssh_exec;

@@ -23,11 +23,12 @@ use crate::wire::offer::Offer;
 const FILE_PERMISSIONS: u16 = 0o644;
 
 /// The documents of one session, and what it was asked for; the sender may have learnt meanwhile to ask for less.
+#[derive(Clone)]
 pub(super) struct Batch {
     pub documents: Vec<Prepared>,
     pub asked: Capabilities,
-    /// By what they are to last.
-    pub durable_by: DurableBy,
+    /// What the documents that it is a part of are like, and how they are to last.
+    pub shape: Shape,
     /// Whether other sessions run beside it.
     pub beside_others: bool,
     /// What the session tells about each of them; it outlives a session that is cut off.
@@ -38,19 +39,14 @@ impl Batch {
     pub fn new(
         documents: Vec<Prepared>,
         asked: Capabilities,
-        durable_by: DurableBy,
+        shape: Shape,
         beside_others: bool,
         monitor: &Arc<dyn DocumentMonitor>,
     ) -> Self {
         let name = |document: &Prepared| (document.id.clone(), document.name.clone(), document.bytes());
         let keyed = Keyed { documents: documents.iter().map(name).collect(), monitor: Arc::clone(monitor) };
         let ledger = Arc::new(Ledger::new(Arc::new(keyed), documents.len()));
-        Self { documents, asked, durable_by, beside_others, ledger }
-    }
-
-    /// What its documents are like, and how they are to last.
-    pub fn shape(&self) -> Shape {
-        shape_of(&self.documents, self.durable_by)
+        Self { documents, asked, shape, beside_others, ledger }
     }
 
     /// The documents of which nothing has been settled.
@@ -83,7 +79,7 @@ impl Batch {
     fn list(&self) -> SendList {
         let file = |document: &'_ Prepared| FileMeta { permissions: FILE_PERMISSIONS, ..document.meta };
         let files = self.documents.iter().map(|document| (&document.name, file(document)));
-        let options = self.asked.options(self.shape());
+        let options = self.asked.options(self.shape);
         SendList { entries: file_list::entries(files, &options), ..SendList::default() }
     }
 }

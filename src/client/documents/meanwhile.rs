@@ -4,6 +4,7 @@
 //! acknowledgements, one that does not flush, the level `verified`), everything waits for the end.
 
 use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -12,6 +13,7 @@ use super::batch::Batch;
 use super::judge;
 use super::report::{Attempt, StoredDocument};
 use super::sender::DocumentSender;
+use crate::blocking;
 use crate::client::capabilities::{Folders, Proof};
 use crate::client::login::Client;
 use crate::client::nas::{self, Flush, Flushed};
@@ -47,7 +49,7 @@ impl DocumentSender {
     pub(super) async fn settle_meanwhile(
         &self,
         client: &Client,
-        batches: &[Batch],
+        batches: &Mutex<Vec<Arc<Batch>>>,
         one_flush: Option<&OneFlush>,
         tell: &UnboundedSender<Settled>,
     ) -> Infallible {
@@ -63,12 +65,13 @@ impl DocumentSender {
         let mut pace = PACE;
         loop {
             tokio::time::sleep(pace).await;
+            let batches = blocking::lock(batches).clone();
             let found: Vec<_> = batches.iter().map(|batch| batch.ledger.acknowledged()).collect();
             if found.iter().all(Vec::is_empty) {
                 continue;
             }
             let began = Instant::now();
-            if is_durable && !self.flushes(client, batches, &found, one_flush).await {
+            if is_durable && !self.flushes(client, &batches, &found, one_flush).await {
                 break;
             }
             pace = PACE.max(began.elapsed() * (FLUSH_SHARE - 1));
@@ -88,7 +91,7 @@ impl DocumentSender {
     async fn flushes(
         &self,
         client: &Client,
-        batches: &[Batch],
+        batches: &[Arc<Batch>],
         found: &[Vec<(usize, FileReport)>],
         one_flush: Option<&OneFlush>,
     ) -> bool {
@@ -99,7 +102,7 @@ impl DocumentSender {
             let names = files.filter_map(|(batch, tag)| Some(&batch.documents.get(*tag)?.name));
             flush.flush(client, &names.collect::<Vec<_>>(), limit).await
         } else {
-            let in_folders = batches.iter().any(|batch| batch.shape().folders == Folders::OnTheWay);
+            let in_folders = batches.iter().any(|batch| batch.shape.folders == Folders::OnTheWay);
             let scope = if in_folders { Flush::Everything } else { Flush::Folder };
             nas::flush(client, &self.settings.folder, scope, limit).await
         };

@@ -1,7 +1,7 @@
 //! Documents to the NAS, each with a key of the caller's, and what was proved about each. No database.
 //!
 //! A [`Naming`] (by a `layout`) gives documents of a database their names. A [`Prepared`] document is one whose file was looked at. A [`DocumentSender`] sends prepared ones batch by batch:
-//! `limits` cuts the batch, `apart` keeps out of it what the NAS takes for the same file, `batch` makes sessions of it, `judge` says what each session proved about each document,
+//! `limits` cuts the batch, `apart` keeps out of it what the NAS takes for the same file, `sessions` runs a session or several (`side_by_side` says how many, `batch` what each is about), `judge` says what each session proved about each document,
 //! `prove` has the NAS make it last, `meanwhile` does both while it runs. `send` is all of that in one call.
 //!
 //! Guarantees: a document counts as stored only if its file stayed the same and the NAS proved it at the level that is
@@ -22,6 +22,8 @@ mod prove;
 mod report;
 mod send;
 mod sender;
+mod sessions;
+mod side_by_side;
 #[cfg(feature = "watch")]
 mod tried;
 

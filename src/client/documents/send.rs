@@ -16,6 +16,7 @@ use crate::blocking;
 use crate::client::login::Client;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::DocumentId;
+use crate::jobs::Jobs;
 use crate::proof::Level;
 use crate::tree::HeldFolder;
 
@@ -31,14 +32,14 @@ pub struct SendDocuments {
     pub upload_dir: Option<PathBuf>,
     /// The level of proof that is required; `None`: the best the NAS can do, up to durable.
     pub required: Option<Level>,
-    /// Sessions side by side, from 1 to 64.
-    pub jobs: u16,
+    /// Sessions side by side.
+    pub jobs: Jobs,
 }
 
 impl SendDocuments {
     /// These documents to this folder, with one session at a time and the best level that the NAS can prove.
     pub fn new(folder: impl Into<String>, documents: Vec<OutgoingDocument>) -> Self {
-        Self { documents, folder: folder.into(), upload_dir: None, required: None, jobs: 1 }
+        Self { documents, folder: folder.into(), upload_dir: None, required: None, jobs: Jobs::Number(1) }
     }
 
     /// Refuses what lies outside this folder.
@@ -53,10 +54,10 @@ impl SendDocuments {
         Self { required: Some(level), ..self }
     }
 
-    /// Sends over so many sessions side by side, from 1 to 64.
+    /// Sends over so many sessions side by side: a number from 1 to 64, or [`Jobs::Auto`].
     #[must_use]
-    pub fn jobs(self, jobs: u16) -> Self {
-        Self { jobs: jobs.clamp(1, 64), ..self }
+    pub fn jobs(self, jobs: impl Into<Jobs>) -> Self {
+        Self { jobs: jobs.into(), ..self }
     }
 }
 

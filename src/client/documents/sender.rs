@@ -8,10 +8,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::task::JoinSet;
 
 use super::apart;
-use super::batch::{Batch, distribute, shape_of};
+use super::batch::{Batch, shape_of};
 use super::events::DocumentMonitor;
 use super::judge::{self, SessionEnd};
 use super::limits::{self, BatchLimits};
@@ -19,6 +18,8 @@ use super::meanwhile::Settled;
 use super::names;
 use super::prepared::Prepared;
 use super::report::{BatchReport, FailedDocument, Heard, Verdicts};
+use super::sessions::{Ended, Load};
+use super::side_by_side::SideBySide;
 use crate::client::capabilities::{self, Capabilities, Folders, Shape};
 use crate::client::destination::destination_of;
 use crate::client::dry_run::{dry_run, find_refused};
@@ -26,6 +27,7 @@ use crate::client::login::{Client, Started};
 use crate::client::nas::{self, Space};
 use crate::client::one_flush::OneFlush;
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::jobs::Jobs;
 use crate::proof::{Capability, DurableBy, Level, Refusal};
 use crate::session::Outcome;
 use crate::tree::HeldFolder;
@@ -48,8 +50,8 @@ pub struct SendSettings {
     pub root: Option<Arc<HeldFolder>>,
     /// The level of proof that is required; `None`: the best up to durable.
     pub required: Option<Level>,
-    /// Sessions side by side, at least one.
-    pub jobs: u16,
+    /// Sessions side by side.
+    pub jobs: Jobs,
 }
 
 /// Why a batch is cut off from this side. What the NAS has acknowledged until then still counts.
@@ -67,6 +69,8 @@ pub struct DocumentSender {
     pub(super) settings: SendSettings,
     pub(super) capabilities: Capabilities,
     limits: BatchLimits,
+    /// How many sessions pay, where nobody has said how many there are to be.
+    pub(super) side_by_side: SideBySide,
     low_room_said: bool,
     /// Whether the NAS has answered a command beside rsync, so that words of a command line reach rsync as they are.
     pub(super) runs_commands: bool,
@@ -84,15 +88,6 @@ pub(crate) struct Room {
     pub space: Option<Space>,
     /// rsync there, for the session that most likely follows.
     pub started: Option<Started>,
-}
-
-/// What the sessions of a batch are given.
-struct Load<'f> {
-    documents: Vec<Prepared>,
-    /// What makes them last, where rsync does not flush each.
-    one_flush: Option<&'f OneFlush>,
-    /// The rsync that was started for them.
-    started: Option<Started>,
 }
 
 /// What became of the part of a batch that went in one session.
@@ -114,6 +109,7 @@ impl DocumentSender {
             capabilities: Capabilities::without(refusals.clone(), settings.required),
             settings,
             limits: BatchLimits::default(),
+            side_by_side: SideBySide::default(),
             low_room_said: false,
             runs_commands: false,
             odd_refusals: 0,
@@ -177,7 +173,7 @@ impl DocumentSender {
     async fn start_ahead(&self, client: &Client, waiting: &[Prepared]) -> Option<Started> {
         let likely = &waiting[..self.limits.batch_len(waiting, None)];
         // Of several sessions each has a share of its own, and how a large batch is to last is not known yet.
-        if self.settings.jobs > 1 || self.one_flush_pays(likely.len()) {
+        if matches!(self.settings.jobs, Jobs::Number(2..)) || self.one_flush_pays(likely.len()) {
             return None;
         }
         let options = self.capabilities.options(shape_of(likely, DurableBy::File));
@@ -233,14 +229,12 @@ impl DocumentSender {
         }
         let bytes = documents.iter().map(Prepared::bytes).sum();
         let mut cancel = pin!(cancel);
-        let (sessions, cancelled, one_flush) = loop {
+        let (Ended { sessions, cancelled, side_by_side }, one_flush) = loop {
             let one_flush = match self.ready_to_flush(client, documents.len()).await {
                 Ok(Some(ready)) => ready,
                 Ok(None) => {
                     let load = Load { documents, one_flush: None, started };
-                    let (sessions, cancelled) =
-                        self.run_sessions(client, load, monitor, cancel, tell, &mut report).await;
-                    break (sessions, cancelled, None);
+                    break (self.run_sessions(client, load, monitor, cancel, tell, &mut report).await, None);
                 }
                 Err(error) => {
                     report.end(error, Heard::Nothing, client);
@@ -250,13 +244,14 @@ impl DocumentSender {
             };
             let load = Load { documents: documents.clone(), one_flush: Some(&one_flush), started: started.take() };
             tokio::select! {
-                (sessions, cancelled) = self.run_sessions(client, load, monitor, cancel.as_mut(), tell, &mut report) => {
-                    break (sessions, cancelled, Some(one_flush));
+                ended = self.run_sessions(client, load, monitor, cancel.as_mut(), tell, &mut report) => {
+                    break (ended, Some(one_flush));
                 }
                 // The flush is what they wait for, and they are what it waits for.
                 () = client.ssh().until_it_runs_one_command() => {}
             }
         };
+        self.side_by_side = side_by_side;
         let mut judged = Vec::with_capacity(sessions.len());
         for (batch, outcome) in sessions {
             judged.push(self.judge(client, batch, outcome, &mut report).await);
@@ -276,57 +271,6 @@ impl DocumentSender {
             report.open.extend(part.verdicts.open.into_iter().map(|document| document.id));
         }
         report
-    }
-
-    /// Runs the sessions of a batch side by side. Gives each one's outcome, `None` where it was cut off.
-    async fn run_sessions(
-        &self,
-        client: &Client,
-        load: Load<'_>,
-        monitor: &Arc<dyn DocumentMonitor>,
-        cancel: impl Future<Output = Cancelled>,
-        tell: &UnboundedSender<Settled>,
-        report: &mut BatchReport,
-    ) -> (Vec<(Batch, Option<Result<Outcome>>)>, Option<Cancelled>) {
-        let Load { documents, one_flush, mut started } = load;
-        let durable_by = if one_flush.is_some() { DurableBy::Batch } else { DurableBy::File };
-        let (mut batches, mut running) = (Vec::new(), JoinSet::new());
-        let shares = distribute(documents, usize::from(self.settings.jobs));
-        let beside_others = shares.len() > 1;
-        for share in shares {
-            let batch = Batch::new(share, self.capabilities.clone(), durable_by, beside_others, monitor);
-            let options = batch.asked.options(batch.shape());
-            let push = batch.push(self.settings.root.as_ref(), client.idle_limit());
-            let (client, destination, slot) = (client.clone(), destination_of(&self.settings.folder), batches.len());
-            let started = started.take();
-            running.spawn(async move { (slot, client.session_over(started, &destination, &options, push).await) });
-            batches.push(batch);
-        }
-        let mut outcomes: Vec<Option<Result<Outcome>>> = batches.iter().map(|_| None).collect();
-        let cancelled = {
-            let (mut cancel, mut settling) =
-                (pin!(cancel), pin!(self.settle_meanwhile(client, &batches, one_flush, tell)));
-            loop {
-                tokio::select! {
-                    joined = running.join_next() => match joined {
-                        Some(Ok((slot, outcome))) => outcomes[slot] = Some(outcome),
-                        Some(Err(error)) => report.stop(
-                            NasSyncError::new(ErrorKind::Internal, "a session stopped unexpectedly").with_source(error),
-                        ),
-                        None => break None,
-                    },
-                    cancelled = &mut cancel => {
-                        if cancelled == Cancelled::Interrupted {
-                            report.stop(interrupted());
-                        }
-                        running.shutdown().await;
-                        break Some(cancelled);
-                    }
-                    never = &mut settling => match never {},
-                }
-            }
-        };
-        (batches.into_iter().zip(outcomes).collect(), cancelled)
     }
 
     /// A wrapper that cleans the words of a command may also clean away what keeps rsync from making the folder. So where
@@ -356,14 +300,14 @@ impl DocumentSender {
         outcome: Option<Result<Outcome>>,
         report: &mut BatchReport,
     ) -> Judged {
-        let (shape, asked) = (batch.shape(), batch.asked.clone());
+        let (shape, asked) = (batch.shape, batch.asked.clone());
         let folders = shape.folders;
         let outcome =
             outcome.and_then(|outcome| outcome.map_err(|error| report.end(error, Heard::Nothing, client)).ok());
         report.bytes_sent += outcome.as_ref().map_or_else(|| batch.ledger.read(), |outcome| outcome.sent);
         let goes_in_another_way = match &outcome {
             Some(outcome) if batch.beside_others && outcome.found_another() => {
-                self.settings.jobs = 1;
+                self.settings.jobs = Jobs::Number(1);
                 true
             }
             Some(outcome) if outcome.refused_an_option() || asked.wait_in_vain(outcome.protocol) => {
