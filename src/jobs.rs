@@ -14,6 +14,16 @@ pub enum Jobs {
     Number(u16),
 }
 
+impl Jobs {
+    /// How many there are at most.
+    pub fn most(self) -> usize {
+        match self {
+            Self::Auto => 3,
+            Self::Number(number) => usize::from(number),
+        }
+    }
+}
+
 impl From<u16> for Jobs {
     fn from(number: u16) -> Self {
         Self::Number(number.clamp(1, MOST))

@@ -148,7 +148,7 @@ impl Shared {
 /// Runs the receiving side from the list to the goodbye. On an error the other side may still have something to say, so the
 /// caller goes on reading.
 pub fn run(job: PullJob, negotiated: Negotiated, port: Port, monitor: Arc<dyn Monitor>) -> Result<()> {
-    let Port { mut inbox, mut outbox } = port;
+    let Port { mut inbox, mut outbox, .. } = port;
     // The list of filters, which is empty.
     outbox.frame().extend_from_slice(&[0; 4]);
     if !job.names.is_empty() {

@@ -25,7 +25,6 @@ use crate::client::destination::destination_of;
 use crate::client::dry_run::{dry_run, find_refused};
 use crate::client::login::{Client, Started};
 use crate::client::nas::{self, Space};
-use crate::client::one_flush::OneFlush;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::jobs::Jobs;
 use crate::proof::{Capability, DurableBy, Level, Refusal};

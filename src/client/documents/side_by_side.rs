@@ -11,8 +11,8 @@ use std::iter::Sum;
 use std::ops::Add;
 use std::time::{Duration, Instant};
 
-/// The most sessions.
-const MOST: usize = 3;
+use crate::jobs::Jobs;
+
 /// How long is measured, before a trial and in it.
 const PERIOD: Duration = Duration::from_secs(1);
 /// How much work must be left, as the time that it would take without another session.
@@ -100,7 +100,7 @@ pub(super) struct SideBySide {
 
 impl Default for SideBySide {
     fn default() -> Self {
-        Self { running: 1, trial: None, since: None, pays: (1, 0.0), most: MOST }
+        Self { running: 1, trial: None, since: None, pays: (1, 0.0), most: Jobs::Auto.most() }
     }
 }
 

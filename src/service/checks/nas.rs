@@ -134,7 +134,7 @@ async fn rsync(client: &Client, capabilities: &Capabilities) -> Finding {
 
 /// Whether as many sessions can be open as are wanted side by side.
 async fn sessions(client: &Client, settings: &Settings) -> Finding {
-    let wanted = usize::from(settings.jobs);
+    let wanted = settings.jobs.most();
     match client.ssh().count_sessions(wanted + BESIDE).await {
         Err(error) => Finding::Problem(error),
         Ok(most) if most >= wanted + BESIDE => Finding::ok(format!("{most} side by side, and maybe more")),
