@@ -236,11 +236,12 @@ impl Generator {
             self.shared.fail(entry, &NasSyncError::new(ErrorKind::NewerHere, message));
             return Ok(());
         }
-        let flags = self.shared.policy.flags_of_transfer(entry, stat);
+        let ItemFlags(flags) = self.shared.policy.flags_of_transfer(entry, stat);
+        let compared = if self.shared.job.check == QuickCheck::Contents { ItemFlags::CHANGED } else { 0 };
         let is_whole = self.shared.job.whole_file || self.shared.job.dry_run;
         // What cannot be read is asked for whole.
         let basis = if is_whole { None } else { place.open().ok() };
-        self.ask(ndx, entry, flags, basis.as_ref(), Try::First)
+        self.ask(ndx, entry, ItemFlags(flags | compared), basis.as_ref(), Try::First)
     }
 
     fn is_up_to_date(&mut self, entry: &FileEntry<'_>, place: &Place, stat: &Stat) -> bool {

@@ -143,9 +143,11 @@ impl Incoming {
 fn check(entries: &Entries, expected: &Expected) -> Result<Vec<usize>> {
     let mut replaced = Vec::new();
     let mut folders: HashMap<&[u8], usize> = HashMap::new();
-    let twice = |name: &[u8]| match expected.may_overlap {
-        true => Ok(()),
-        false => Err(refused(&format!("names {} twice", text::escape_bytes(name)))),
+    let twice = |name: &[u8]| {
+        if expected.may_overlap {
+            return Ok(());
+        }
+        Err(refused(&format!("names {} twice", text::escape_bytes(name))))
     };
     for (number, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.kind.is_dir()) {
         if folders.contains_key(entry.name) {

@@ -224,7 +224,7 @@ impl Receiver {
         let sha256: Option<[u8; 32]> = sha256.map(|sha256| sha256.finalize().into());
         let (Some(place), Some(staged)) = (place, staged) else { return Ok(Arrival::Right) };
         if expected == sha256 {
-            self.keep(entry, staged, &place, stats, sha256)?;
+            self.keep(entry, staged, &place, stats, sha256);
         } else {
             let aside = place.beside(ASIDE);
             if self.put(entry, staged, &aside).is_ok() {
@@ -239,14 +239,7 @@ impl Receiver {
         Ok(Arrival::Right)
     }
 
-    fn keep(
-        &self,
-        entry: &FileEntry<'_>,
-        staged: Staged,
-        place: &Place,
-        stats: FileStats,
-        sha256: Option<[u8; 32]>,
-    ) -> Result<()> {
+    fn keep(&self, entry: &FileEntry<'_>, staged: Staged, place: &Place, stats: FileStats, sha256: Option<[u8; 32]>) {
         match self.put(entry, staged, place) {
             Ok(()) => self.shared.monitor.event(Event::FileReceived { entry, stats, sha256 }),
             Err(error) => {
@@ -255,7 +248,6 @@ impl Receiver {
                 self.shared.fail(entry, &error);
             }
         }
-        Ok(())
     }
 
     /// Gives a file that is whole its attributes and its name.

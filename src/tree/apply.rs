@@ -89,7 +89,7 @@ impl Policy {
             ids,
             mask: mask(),
             is_root: rustix::process::geteuid().is_root(),
-            groups: groups.into_iter().chain([rustix::process::getegid()]).map(|group| group.as_raw()).collect(),
+            groups: groups.into_iter().chain([rustix::process::getegid()]).map(rustix::fs::Gid::as_raw).collect(),
         }
     }
 
