@@ -289,8 +289,8 @@ impl Receiver {
                     return Err(protocol(&format!("copies in file {} what is not there: {error}", shown(entry))));
                 }
                 Err(PatchError::Io(error)) => {
-                    let path = self.places.as_ref().map(|places| places.shown(entry.name)).unwrap_or_default();
-                    return Err(NasSyncError::at_path(ErrorKind::LocalFile, "Cannot write", &path, error));
+                    let place = self.places.as_ref().map(|places| places.shown(entry.name)).unwrap_or_default();
+                    return Err(NasSyncError::at_path(ErrorKind::LocalFile, "Cannot write", &place, error));
                 }
             }
         }
