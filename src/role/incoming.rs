@@ -130,7 +130,7 @@ impl Incoming {
             list.groups = ids()?;
         }
         if terms.coding.end == EndOfList::ErrorsAfterIds {
-            list.errors |= inbox.take(|reader| reader.i32(), || Ok(()))? & io_error::KNOWN;
+            list.errors |= inbox.take(|reader| terms.coding.ints.int(reader), || Ok(()))? & io_error::KNOWN;
         }
         list.entries.sort(terms.order);
         list.replaced = check(&list.entries, expected)?;

@@ -163,6 +163,7 @@ impl Place {
     }
 
     /// The same folder, another name.
+    #[must_use]
     pub fn beside(&self, ending: &str) -> Self {
         let mut name = self.name.clone();
         name.push(ending);
