@@ -14,8 +14,8 @@
 //! # A database with documents
 //!
 //! [`NasSyncService`] syncs the documents of one database with one NAS. It takes [`Settings`], which are made here or come
-//! from flags, the environment and a `.env` file ([`Settings::resolve`]). The [`Database`] is an SQLite file, or a table of a
-//! PostgreSQL database: a [`PostgresUrl`] and a [`TableName`].
+//! from flags, the environment and a `.env` file ([`Settings::resolve`]). The [`Database`] is an SQLite file, or a
+//! PostgreSQL database by its [`PostgresUrl`], and the [`TableName`] of their table.
 //!
 //! ```no_run
 //! use nas_sync::{NasSyncError, NasSyncService, Settings, UserId};
@@ -235,6 +235,9 @@ pub mod internal {
     }
     pub mod delta {
         pub use crate::delta::*;
+    }
+    pub mod process {
+        pub use crate::process::{Holder, Life};
     }
     pub mod role {
         pub use crate::role::*;

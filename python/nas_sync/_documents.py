@@ -223,25 +223,28 @@ class Documents:
         return or_(*(condition for base in bases for condition in (path == base, path.endswith("/" + base, autoescape=True))))
 
 
-def find_model(session: Session, table: str) -> Any:
+def find_model(session: Session, schema: str | None, name: str) -> Any:
     """The mapped class of a table. Raises where there is none, or more than one."""
-    schema, _, name = table.rpartition(".")
+    from sqlalchemy import Table
+
     loaded = {type(one) for one in session}
-    found = [
-        mapper
+    mapped = [
+        (mapper, mapper.local_table.schema, mapper.local_table.name)
         for registry in _registries()
         for mapper in registry.mappers
-        if mapper.inherits is None
-        and getattr(mapper.local_table, "name", None) == name
-        and schema in ("", mapper.local_table.schema)
+        if mapper.inherits is None and isinstance(mapper.local_table, Table)
     ]
+    found = [mapper for mapper, of, named in mapped if named == name and schema in (None, of)]
+    if not found:
+        # SQL takes what is not quoted without regard to case, and a class need not say what the database's own schema is.
+        found = [mapper for mapper, of, named in mapped if named.lower() == name.lower() and (schema is None or of is None)]
     if len(found) > 1:
         found = [mapper for mapper in found if mapper.class_ in loaded] or found
     if len(found) == 1:
         return found[0].class_
     what = "more than one mapped class" if found else "no mapped class"
     raise NASSyncError(
-        f"there is {what} for the table {table}",
+        f"there is {what} for the table {name if schema is None else f'{schema}.{name}'}",
         kind="database_unusable",
         solution="Name the class: get_nas_sync_service(db, model=Document), or its table: NAS_TABLE.",
     )

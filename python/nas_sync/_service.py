@@ -33,8 +33,8 @@ def get_nas_sync_service(
 ) -> NASSyncService:
     """A service that works on a SQLAlchemy ``Session`` (of an ``AsyncSession``: its ``sync_session``, within ``run_sync``).
 
-    ``model`` is the mapped class of the documents; by default the one of the table ``documents``, or of ``table``, or of
-    ``NAS_TABLE``. The other settings are those of :class:`nas_sync.Client`. Raises :class:`NASSyncError` where a setting makes no sense.
+    ``model`` is the mapped class of the documents; by default the one of the table ``documents``, or of ``table`` (named as
+    SQLAlchemy names it), or of ``NAS_TABLE`` (as SQL does). The other settings are those of :class:`nas_sync.Client`. Raises :class:`NASSyncError` where a setting makes no sense.
     """
     return NASSyncService(db, model=model, table=table, **settings)
 
@@ -52,8 +52,9 @@ class NASSyncService:
     ) -> None:
         self._session = session_of(db)
         self._model = model
-        self._table = table or os.environ.get("NAS_TABLE") or "documents"
         self._native = native_client(settings)
+        schema, _, name = (table or "").rpartition(".")
+        self._table = (schema or None, name) if name else self._native.table
 
     def is_configured(self) -> bool:
         """Whether host, user and folder are set."""
@@ -115,7 +116,7 @@ class NASSyncService:
         """
         plain_key(user_id)
         with _database():
-            documents = Documents(self._session, self._model or find_model(self._session, self._table))
+            documents = Documents(self._session, self._model or find_model(self._session, *self._table))
             run = _Run(self, documents, on_progress)
             callers = is_callers(self._session, documents.mapper)
             self._session.flush()
@@ -146,7 +147,7 @@ class NASSyncService:
         """How far the documents of a user are. ``last_sync`` is a time in UTC such as ``2024-01-15T14:30:00``, or ``None``."""
         plain_key(user_id)
         with _database():
-            documents = Documents(self._session, self._model or find_model(self._session, self._table))
+            documents = Documents(self._session, self._model or find_model(self._session, *self._table))
             total, synced, last = documents.stats(user_id)
         if isinstance(last, datetime) and last.tzinfo is not None:
             last = last.astimezone(timezone.utc).replace(tzinfo=None)

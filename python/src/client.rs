@@ -71,7 +71,7 @@ pub struct Client {
 
 impl Client {
     fn of(arguments: BTreeMap<String, String>) -> Result<Self> {
-        // The database is the caller's, who reads NAS_TABLE by himself.
+        // The database is the caller's; of what is said about one only the table is of use.
         let mut environment = Environment::of_process()?.of_documents();
         for (name, value) in arguments {
             environment = environment.with_argument(&name, value)?;
@@ -126,6 +126,13 @@ impl Client {
     #[getter]
     fn layout(&self) -> &str {
         &self.settings.layout
+    }
+
+    /// The table of the documents: its schema, where one is named, and its name.
+    #[getter]
+    fn table(&self) -> (Option<&str>, &str) {
+        let table = self.settings.db.table_name();
+        (table.schema(), table.name())
     }
 
     /// The object of `nas-sync config --json`, as far as it concerns the NAS.

@@ -296,6 +296,35 @@ class Odd(Other):
     file_path = Column(String)
 
 
+class Bill(Other):
+    __tablename__ = "Mes factures"
+
+    id = Column(Integer, primary_key=True)
+    user_id = Column(Integer, nullable=False)
+    file_path = Column(String, nullable=False)
+    synced_to_nas = Column(Boolean, default=False)
+    synced_at = Column(DateTime)
+
+
+def test_the_table_may_be_named_in_a_file_of_settings(nas, backend, tmp_path, monkeypatch):
+    Other.metadata.create_all(backend.engine)
+    with backend.session() as db:
+        db.add_all([Bill(user_id=7, file_path=backend.file("a")), Paper(user_id=uuid.uuid4(), file_path=backend.file("b"))])
+        db.commit()
+        (tmp_path / ".env").write_text("NAS_TABLE='\"Mes factures\"'\n")
+        assert get_nas_sync_service(db).sync_all_pending(7)["synced"] == 1
+        assert db.scalars(select(Bill)).one().synced_to_nas
+        # The environment beats the file, and an argument both. SQL takes what is not quoted without regard to case.
+        monkeypatch.setenv("NAS_TABLE", "PAPERS")
+        user = db.scalars(select(Paper)).one().user_id
+        assert get_nas_sync_service(db).get_sync_stats(user)["pending"] == 1
+        assert get_nas_sync_service(db, table="Mes factures").get_sync_stats(7)["synced"] == 1
+        monkeypatch.setenv("NAS_TABLE", "Mes factures")
+        with pytest.raises(NASSyncError, match="NAS_TABLE") as raised:
+            get_nas_sync_service(db)
+        assert raised.value.kind == "usage"
+
+
 def test_a_table_with_uuids_and_time_zones(nas, backend, monkeypatch):
     Other.metadata.create_all(backend.engine)
     user = uuid.uuid4()

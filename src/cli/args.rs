@@ -58,7 +58,7 @@ pub struct ConfigArgs {
     /// Database of the documents: an SQLite file, or postgresql://… [env: NAS_DB] [default: nas-sync.db]
     #[arg(long, global = true, value_name = "DATABASE")]
     db: Option<OsString>,
-    /// Table of the documents in PostgreSQL, with its schema if need be [env: NAS_TABLE] [default: documents]
+    /// Table of the documents, in PostgreSQL with its schema if need be [env: NAS_TABLE] [default: documents]
     #[arg(long, global = true, value_name = "TABLE")]
     table: Option<OsString>,
     /// Root of the documents; nothing outside it is read [env: UPLOAD_DIR]

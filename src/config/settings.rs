@@ -17,7 +17,7 @@ use super::table::{
     RSYNC_PATH, Setting, TABLE, UPLOAD_DIR, USER,
 };
 use super::values;
-use crate::database::{Database, PostgresUrl};
+use crate::database::{Database, PostgresUrl, TableName};
 use crate::jobs::Jobs;
 use crate::secret::Secret;
 
@@ -173,7 +173,7 @@ impl Settings {
     /// With the SQLite database that holds the documents.
     #[must_use]
     pub fn database(self, db: impl Into<PathBuf>) -> Self {
-        Self { db: Database::Sqlite(db.into()), ..self }
+        Self { db: Database::sqlite(db), ..self }
     }
 
     /// With the PostgreSQL database that holds the documents.
@@ -231,7 +231,7 @@ impl Settings {
             host_key: None,
             accept_new_host_key: false,
             legacy_ssh: false,
-            db: Database::Sqlite(PathBuf::from("nas-sync.db")),
+            db: Database::sqlite("nas-sync.db"),
             upload_dir: None,
             layout: "flat".to_owned(),
             connect_timeout: Duration::from_secs(30),
@@ -268,10 +268,11 @@ impl Settings {
             host_key: unflagged(HOST_KEY)?.as_ref().map(values::fingerprint).transpose()?,
             accept_new_host_key: switch(ACCEPT_NEW_HOST_KEY, flags.accept_new_host_key, environment)?,
             legacy_ssh: switch(LEGACY_SSH, flags.legacy_ssh, environment)?,
-            db: values::with_table(
-                or(find(DB, &flags.db)?, default.db, |value| values::database(value, environment))?,
-                find(TABLE, &flags.table)?.as_ref(),
-            )?,
+            db: or(find(DB, &flags.db)?, default.db, |value| values::database(value, environment))?.table(or(
+                find(TABLE, &flags.table)?,
+                TableName::default(),
+                values::table,
+            )?),
             upload_dir: find(UPLOAD_DIR, &flags.upload_dir)?.as_ref().map(local).transpose()?,
             layout: or(find(LAYOUT, &flags.layout)?, default.layout, values::line)?,
             connect_timeout: or(

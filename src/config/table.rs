@@ -89,8 +89,8 @@ pub(super) const OF_A_LOGIN: [Setting; 10] = [
     RSYNC_PATH,
 ];
 
-/// What documents need whose database is somebody else's: all that a [`crate::Client`] takes.
-pub(super) const OF_DOCUMENTS: [Setting; 19] = [
+/// What documents need whose database is somebody else's: all that a [`crate::Client`] takes, and how their table is called.
+pub(super) const OF_DOCUMENTS: [Setting; 20] = [
     HOST,
     USER,
     PATH,
@@ -110,6 +110,7 @@ pub(super) const OF_DOCUMENTS: [Setting; 19] = [
     FILE_TIMEOUT,
     DURABILITY,
     JOBS,
+    TABLE,
 ];
 
 /// What must not be seen by others.

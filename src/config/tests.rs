@@ -59,7 +59,7 @@ fn defaults_are_the_contracts() {
             host_key: None,
             accept_new_host_key: false,
             legacy_ssh: false,
-            db: Database::Sqlite(PathBuf::from("nas-sync.db")),
+            db: Database::sqlite("nas-sync.db"),
             upload_dir: None,
             layout: "flat".to_owned(),
             connect_timeout: Duration::from_secs(30),
@@ -119,7 +119,7 @@ fn every_variable_is_read() {
             host_key: Some(hash),
             accept_new_host_key: true,
             legacy_ssh: true,
-            db: Database::Sqlite(PathBuf::from("/home/me/nas.db")),
+            db: Database::sqlite("/home/me/nas.db"),
             upload_dir: Some(PathBuf::from("uploads")),
             layout: "{id}_{name}".to_owned(),
             connect_timeout: Duration::from_secs(10),
@@ -407,10 +407,10 @@ fn a_setting_that_a_command_does_not_use_cannot_stop_it() {
     let settings = Settings::resolve(&Flags::default(), &of(&broken)).unwrap();
     assert_eq!((settings.port, settings.host, settings.user), (22, None, None));
     usage(Settings::resolve(&Flags::default(), &of(&[("NAS_CONNECT_TIMEOUT", "soon")])));
-    let only = environment(&[("NAS_TABLE", "papers"), ("NAS_HOST", "nas")], "").unwrap();
+    let only = environment(&[("NAS_DB", "mysql://h/d"), ("NAS_TABLE", "\"Mes factures\"")], "").unwrap();
     assert!(Settings::resolve(&Flags::default(), &only).is_err());
     let settings = Settings::resolve(&Flags::default(), &only.of_documents()).unwrap();
-    assert_eq!(settings.host.as_deref(), Some("nas"));
+    assert_eq!(settings.db.table_name().name(), "Mes factures");
     let only = environment(&[("NAS_DB", "/x.db"), ("NAS_JOBS", "many")], "").unwrap().of_the_database();
     assert_eq!(Settings::resolve(&Flags::default(), &only).unwrap().db.file(), Some(Path::new("/x.db")));
 }

@@ -86,31 +86,15 @@ pub(super) fn database(found: &Found, environment: &Environment) -> Result<Datab
         let url = PostgresUrl::with_defaults(text.trim(), &|name| environment.postgres(name))?;
         return Ok(url.in_home(environment.home()).into());
     }
-    sqlite_file(found, environment.home()).map(Database::Sqlite)
+    sqlite_file(found, environment.home()).map(Database::sqlite)
 }
 
-/// The database with another name of the table. SQLite has one schema, and its table is `documents`.
-pub(super) fn with_table(database: Database, found: Option<&Found>) -> Result<Database> {
-    let Some(found) = found else { return Ok(database) };
-    let name = found.text.to_str().and_then(|text| TableName::parse(text).ok());
-    let name = name.ok_or_else(|| {
-        refuse(
-            &found.origin,
-            &found.text,
-            "a table: documents, schema.documents, or a quoted name such as \"Odd Name\"",
-        )
-    })?;
-    match database {
-        Database::Postgres(url) => Ok(url.table(name).into()),
-        Database::Sqlite(_) if name == TableName::default() => Ok(database),
-        Database::Sqlite(_) => {
-            let message = format!(
-                "{} names another table than documents, which only a PostgreSQL database can have",
-                found.origin
-            );
-            Err(NasSyncError::new(ErrorKind::Usage, message).with_solution(format!("Remove {}.", found.origin)))
-        }
-    }
+/// The name of a table.
+pub(super) fn table(found: &Found) -> Result<TableName> {
+    found.text.to_str().and_then(|text| TableName::parse(text).ok()).ok_or_else(|| {
+        let accepted = "a table: documents, schema.documents, or a quoted name such as \"Odd Name\"";
+        refuse(&found.origin, &found.text, accepted)
+    })
 }
 
 fn sqlite_file(found: &Found, home: Option<&Path>) -> Result<PathBuf> {

@@ -16,22 +16,44 @@ pub(crate) use self::{
     url::{Host, RootCertificates, Tls},
 };
 
-/// The database that holds the documents. `Display` shows it without any password.
+/// The database that holds the documents, and the name of their table in it. `Display` shows it without any password.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Database {
-    /// This SQLite file.
+pub struct Database {
+    pub(crate) place: Place,
+    pub(crate) table: TableName,
+}
+
+/// The kinds of database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// This file.
     Sqlite(PathBuf),
-    /// A PostgreSQL database.
+    /// Whatever answers there.
     Postgres(Box<PostgresUrl>),
 }
 
 impl Database {
+    /// The table `documents` of this SQLite file.
+    pub fn sqlite(file: impl Into<PathBuf>) -> Self {
+        Self { place: Place::Sqlite(file.into()), table: TableName::default() }
+    }
+
+    /// With another table than `documents`.
+    #[must_use]
+    pub fn table(self, table: TableName) -> Self {
+        Self { table, ..self }
+    }
+
+    /// The name of the table.
+    pub fn table_name(&self) -> &TableName {
+        &self.table
+    }
+
     /// The SQLite file.
     pub fn file(&self) -> Option<&Path> {
-        match self {
-            Self::Sqlite(path) => Some(path),
-            Self::Postgres(_) => None,
+        match &self.place {
+            Place::Sqlite(path) => Some(path),
+            Place::Postgres(_) => None,
         }
     }
 
@@ -43,16 +65,17 @@ impl Database {
 }
 
 impl From<PostgresUrl> for Database {
+    /// The table `documents`, wherever it is found there.
     fn from(url: PostgresUrl) -> Self {
-        Self::Postgres(Box::new(url))
+        Self { place: Place::Postgres(Box::new(url)), table: TableName::default() }
     }
 }
 
 impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sqlite(path) => f.write_str(&text::escape_bytes(path.as_os_str().as_encoded_bytes())),
-            Self::Postgres(url) => url.fmt(f),
+        match &self.place {
+            Place::Sqlite(path) => f.write_str(&text::escape_bytes(path.as_os_str().as_encoded_bytes())),
+            Place::Postgres(url) => url.fmt(f),
         }
     }
 }

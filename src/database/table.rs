@@ -32,6 +32,18 @@ impl TableName {
     }
 }
 
+impl TableName {
+    /// The schema, where one is named.
+    pub fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
+    }
+
+    /// The table's own name, without quotes.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 impl Default for TableName {
     /// `documents`, wherever it is found.
     fn default() -> Self {

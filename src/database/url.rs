@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::table::TableName;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::secret::Secret;
 use crate::text;
@@ -53,7 +52,7 @@ pub enum RootCertificates {
     File(PathBuf),
 }
 
-/// The URL of a PostgreSQL database and the name of the table in it, read and checked.
+/// The URL of a PostgreSQL database, read and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
     pub(crate) user: Option<String>,
@@ -68,7 +67,6 @@ pub struct PostgresUrl {
     pub(crate) password_file: Option<PathBuf>,
     /// Where `.pgpass` and `.postgresql/root.crt` are looked for.
     pub(crate) home: Option<PathBuf>,
-    pub(crate) table: TableName,
 }
 
 /// What a URL leaves open, as the environment says it: `PGPASSWORD` and the like, by their names.
@@ -84,12 +82,6 @@ impl PostgresUrl {
     /// Reads a URL. Nothing is taken from the environment. Fails with `Usage`, never showing the URL.
     pub fn parse(text: &str) -> Result<Self> {
         Self::with_defaults(text, &|_| None)
-    }
-
-    /// With another table than `documents`.
-    #[must_use]
-    pub fn table(self, table: TableName) -> Self {
-        Self { table, ..self }
     }
 
     /// Looks for libpq's files in a home folder, where nothing else is said.
@@ -244,7 +236,6 @@ impl Words {
             application_name: or("application_name", "PGAPPNAME"),
             password_file: or("passfile", "PGPASSFILE").map(PathBuf::from),
             home: None,
-            table: TableName::default(),
         })
     }
 }

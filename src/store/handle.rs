@@ -26,7 +26,7 @@ use super::postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 use super::sqlite::SqliteStore;
 use crate::blocking;
-use crate::database::Database;
+use crate::database::{Database, Place};
 #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
 use crate::error::NasSyncError;
 use crate::error::{ErrorKind, Result};
@@ -69,9 +69,11 @@ impl Store {
         let database = database.clone();
         let arm = blocking::run(move || match database {
             #[cfg(feature = "sqlite")]
-            Database::Sqlite(path) => SqliteStore::open(&path, access).map(Arm::Sqlite),
+            Database { place: Place::Sqlite(path), table } => SqliteStore::open(&path, &table, access).map(Arm::Sqlite),
             #[cfg(feature = "postgres")]
-            Database::Postgres(url) => PostgresStore::open(*url, access).map(|store| Arm::Postgres(Box::new(store))),
+            Database { place: Place::Postgres(url), table } => {
+                PostgresStore::open(*url, &table, access).map(|store| Arm::Postgres(Box::new(store)))
+            }
             #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
             other => Err(unknown(&other)),
         })

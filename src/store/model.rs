@@ -401,6 +401,13 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// The cause by its name, and in words.
+    pub fn new(kind: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { kind: kind.into(), text: text.into() }
+    }
+}
+
 /// What is remembered about one document.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct History {
@@ -455,6 +462,13 @@ pub struct Pause {
     pub failure: Failure,
     /// How many pauses in a row this is, from 1.
     pub count: u32,
+}
+
+impl Pause {
+    /// The first pause in a row.
+    pub fn new(failure: Failure, until: Option<DateTime<Utc>>) -> Self {
+        Self { until, failure, count: 1 }
+    }
 }
 
 /// What a retry changed.

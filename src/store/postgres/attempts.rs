@@ -15,6 +15,7 @@ use super::values::{Value, capped, number, zoned};
 use super::{leases, marks};
 use crate::error::{ErrorKind, Result};
 use crate::id::DocumentId;
+use crate::proof::DurableBy;
 use crate::store::model::{Attempt, AttemptEnd, FailedTry, Fence, MarkOutcome, NextTry, Settlement, SyncedRecord};
 use crate::store::policy::{ATTEMPTS_OF_ALL, ATTEMPTS_OF_ONE, DELETED_AT_ONCE, shortened};
 
@@ -75,9 +76,9 @@ fn record_attempts(
     };
     let failures = || attempts.iter().map(|attempt| attempt.failure.as_ref());
     let sql = "INSERT INTO {nas_sync_attempts}
-                   (document_id, started_at, duration_ms, bytes, outcome, error_kind, error_text)
+                   (document_id, started_at, duration_ms, bytes, outcome, error_kind, error_text, durable_by)
                SELECT * FROM unnest($1::text[]::{T}[], $2::text[]::timestamptz[], $3::bigint[], $4::bigint[], $5::text[],
-                                    $6::text[], $7::text[])";
+                                    $6::text[], $7::text[], $8::text[])";
     let values = [
         all_ids(schema, attempts.iter().map(|attempt| &attempt.id)),
         Value::texts(attempts.iter().map(|attempt| zoned(attempt.started))),
@@ -86,6 +87,7 @@ fn record_attempts(
         Value::texts(attempts.iter().map(end)),
         Value::maybe_texts(failures().map(|failure| failure.map(|(kind, _)| kind.as_str()))),
         Value::maybe_texts(failures().map(|failure| failure.map(|(_, text)| shortened(text)))),
+        Value::maybe_texts(attempts.iter().map(|attempt| attempt.durable_by.map(DurableBy::as_str))),
     ];
     tx.execute(sql, &values)?;
     // Others that delete the same ones need not be waited for.

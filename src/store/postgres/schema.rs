@@ -176,13 +176,12 @@ impl Schema {
 impl PostgresStore {
     /// Connects, and looks at the tables. Fails with `DatabaseLocked` or `DatabaseUnusable`; the message names the database
     /// and no password.
-    pub fn open(url: PostgresUrl, access: Access) -> Result<Self> {
-        let table = url.table.clone();
+    pub fn open(url: PostgresUrl, table: &TableName, access: Access) -> Result<Self> {
         let mut link = Link::new(Login { url })?;
-        let found = link.run(None, Mode::Read, "open", &mut |tx| inspect(tx, &table, access))?;
+        let found = link.run(None, Mode::Read, "open", &mut |tx| inspect(tx, table, access))?;
         let schema = match found {
             Some(schema) if schema.has_own || access == Access::ReadOnly => schema,
-            _ => link.run(None, Mode::Write, "prepare", &mut |tx| create(tx, &table, access))?,
+            _ => link.run(None, Mode::Write, "prepare", &mut |tx| create(tx, table, access))?,
         };
         Ok(Self { link, schema })
     }

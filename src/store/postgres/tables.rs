@@ -103,20 +103,23 @@ const INDEXES: &str = "
     CREATE INDEX ON {nas_sync_names} (document_id);
     CREATE INDEX ON {nas_sync_names} (folded);";
 
-/// What version 2 has besides: columns, each with its table.
-const ADDED: [(&str, Column); 2] =
-    [("nas_sync_documents", ("last_error_solution", "text", "")), ("nas_sync_targets", ("pause_solution", "text", ""))];
+/// What later versions have besides: columns, each with its version and its table.
+const ADDED: [(u32, &str, Column); 3] = [
+    (2, "nas_sync_documents", ("last_error_solution", "text", "")),
+    (2, "nas_sync_targets", ("pause_solution", "text", "")),
+    (3, "nas_sync_attempts", ("durable_by", "text", "")),
+];
 
 /// The version of the tables that this program knows.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// What leads from a version to the newest, or makes the tables where there are none.
 pub(super) fn steps_from(version: u32) -> String {
-    let add = |(table, (name, kind, more)): (&str, Column)| {
+    let add = |(_, table, (name, kind, more)): (u32, &str, Column)| {
         format!("ALTER TABLE {{{table}}} ADD COLUMN {name} {kind} {more};")
     };
     let first = if version < 1 { create() } else { String::new() };
-    ADDED.into_iter().filter(|_| version < 2).map(add).fold(first, |steps, step| steps + &step)
+    ADDED.into_iter().filter(|(of, ..)| version < *of).map(add).fold(first, |steps, step| steps + &step)
 }
 
 /// What makes the tables of version 1.

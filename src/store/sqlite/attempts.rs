@@ -15,7 +15,7 @@ use super::documents::PathParameter;
 use super::leases;
 use super::names;
 use super::pending_index::IS_SYNCED;
-use super::schema::Columns;
+use super::schema::Table;
 use crate::error::{ErrorKind, Result};
 use crate::id::DocumentId;
 use crate::proof::DurableBy;
@@ -40,15 +40,15 @@ impl SqliteStore {
         is_still: &dyn Fn(&SyncedRecord) -> bool,
     ) -> Result<Vec<MarkOutcome>> {
         let now = timestamp::format(at);
-        self.write("record what was sent in", |tx, columns| {
+        self.write("record what was sent in", |tx, table| {
             for attempt in &settlement.attempts {
                 if !leases::is_held(tx, fence, &attempt.id)? {
-                    doubt(tx, attempt)?;
+                    doubt(tx, table, attempt)?;
                 }
             }
             for failed in &settlement.failed {
                 if leases::is_held(tx, fence, &failed.id)? {
-                    record_failure(tx, *columns, failed, &now, next)?;
+                    record_failure(tx, table, failed, &now, next)?;
                     leases::let_go(tx, fence, &failed.id)?;
                 }
             }
@@ -56,7 +56,7 @@ impl SqliteStore {
                 if !leases::is_held(tx, fence, &record.id)? {
                     return Ok(MarkOutcome::LeaseLost);
                 }
-                let outcome = if is_still(record) { mark(tx, *columns, record, &now)? } else { MarkOutcome::Rewritten };
+                let outcome = if is_still(record) { mark(tx, table, record, &now)? } else { MarkOutcome::Rewritten };
                 if matches!(outcome, MarkOutcome::Marked | MarkOutcome::AlreadySynced | MarkOutcome::Gone) {
                     leases::let_go(tx, fence, &record.id)?;
                 }
@@ -125,7 +125,7 @@ fn forget_old_attempts(tx: &Transaction<'_>, added: &[Attempt]) -> rusqlite::Res
 /// Counts a failed try and says when the next one is. What is no longer pending, or no longer there, is passed over.
 fn record_failure(
     tx: &Transaction<'_>,
-    columns: Columns,
+    table: &Table,
     failed: &FailedTry,
     now: &str,
     next: &dyn Fn(ErrorKind, u32) -> NextTry,
@@ -135,7 +135,7 @@ fn record_failure(
             "INSERT INTO nas_sync_documents
                  (document_id, file_path, row_identity, attempts, last_error_kind, last_error_text, last_error_solution,
                   last_attempt_at)
-             SELECT d.id, d.file_path, {}, 1, ?2, ?3, ?4, ?5 FROM documents d WHERE d.id = ?1 AND NOT {IS_SYNCED}
+             SELECT d.id, d.file_path, {}, 1, ?2, ?3, ?4, ?5 FROM {table} d WHERE d.id = ?1 AND NOT {IS_SYNCED}
              ON CONFLICT (document_id) DO UPDATE SET
                  attempts = CASE WHEN file_path IS excluded.file_path AND typeof(attempts) = 'integer'
                      AND ifnull(row_identity = excluded.row_identity, 1) THEN min(max(attempts, 0), 1000000) ELSE 0 END + 1,
@@ -146,7 +146,7 @@ fn record_failure(
                  last_error_solution = excluded.last_error_solution,
                  last_attempt_at = excluded.last_attempt_at
              RETURNING attempts",
-            columns.identity()
+            table.identity()
         ))?
         .query_row(
             params![
@@ -172,10 +172,10 @@ fn record_failure(
 }
 
 /// A worker that lost its lease may have laid its bytes over those of the next one, also when nobody acknowledged them.
-fn doubt(tx: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()> {
+fn doubt(tx: &Transaction<'_>, table: &Table, attempt: &Attempt) -> rusqlite::Result<()> {
     let Some(sha256) = attempt.sha256 else { return Ok(()) };
     tx.prepare_cached(&format!(
-        "UPDATE documents AS d SET synced_to_nas = 0, synced_at = NULL
+        "UPDATE {table} AS d SET synced_to_nas = 0, synced_at = NULL
          WHERE d.id = ?1 AND {IS_SYNCED} AND EXISTS (
              SELECT 1 FROM nas_sync_documents s
              WHERE s.document_id = d.id AND s.remote_name = ?2 AND s.sha256 IS NOT ?3)"
@@ -185,9 +185,9 @@ fn doubt(tx: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()> {
 }
 
 /// Marks a document. Where the mark is refused nothing of it stays, nor what a trigger did with it.
-fn mark(tx: &Transaction<'_>, columns: Columns, record: &SyncedRecord, at: &str) -> rusqlite::Result<MarkOutcome> {
+fn mark(tx: &Transaction<'_>, table: &Table, record: &SyncedRecord, at: &str) -> rusqlite::Result<MarkOutcome> {
     tx.prepare_cached("SAVEPOINT mark")?.execute([])?;
-    let outcome = try_to_mark(tx, columns, record, at)?;
+    let outcome = try_to_mark(tx, table, record, at)?;
     if matches!(outcome, MarkOutcome::Refused(_)) {
         tx.prepare_cached("ROLLBACK TO mark")?.execute([])?;
     }
@@ -195,26 +195,21 @@ fn mark(tx: &Transaction<'_>, columns: Columns, record: &SyncedRecord, at: &str)
     Ok(outcome)
 }
 
-fn try_to_mark(
-    tx: &Transaction<'_>,
-    columns: Columns,
-    record: &SyncedRecord,
-    at: &str,
-) -> rusqlite::Result<MarkOutcome> {
+fn try_to_mark(tx: &Transaction<'_>, table: &Table, record: &SyncedRecord, at: &str) -> rusqlite::Result<MarkOutcome> {
     let (id, copy) = (&record.id, &record.copy);
-    if let Some(owner) = names::owner(tx, &copy.remote_name)?
+    if let Some(owner) = names::owner(tx, table, &copy.remote_name)?
         && owner != *id
     {
         return Ok(MarkOutcome::NameTaken(owner));
     }
     let changed = tx
         .prepare_cached(&format!(
-            "UPDATE documents AS d SET synced_to_nas = 1, synced_at = ?2
+            "UPDATE {table} AS d SET synced_to_nas = 1, synced_at = ?2
              WHERE d.id = ?1 AND NOT {IS_SYNCED} AND (d.file_path = ?3 COLLATE BINARY OR d.file_path = ?4)"
         ))?
         .execute(params![id, at, text_path(&record.file_path), blob_path(&record.file_path)]);
     match changed {
-        Ok(0) => return why_unchanged(tx, record),
+        Ok(0) => return why_unchanged(tx, table, record),
         Ok(_) => {}
         // Such a refusal undoes its own statement only, unless the trigger rolls everything back.
         Err(rusqlite::Error::SqliteFailure(error, reason))
@@ -225,24 +220,24 @@ fn try_to_mark(
         Err(error) => return Err(error),
     }
     // A trigger of the table's owner may have had the last word.
-    match is_marked(tx, id)? {
+    match is_marked(tx, table, id)? {
         Some(true) => {}
         Some(false) => return Ok(MarkOutcome::Refused(SET_BACK.to_owned())),
         None => return Ok(MarkOutcome::Gone),
     }
-    record_copy(tx, columns, record, at)?;
+    record_copy(tx, table, record, at)?;
     names::settle(tx, id, &copy.remote_name)?;
     Ok(MarkOutcome::Marked)
 }
 
 /// Writes down the copy of a document, in place of all that was remembered of it.
-fn record_copy(tx: &Transaction<'_>, columns: Columns, record: &SyncedRecord, at: &str) -> rusqlite::Result<usize> {
+fn record_copy(tx: &Transaction<'_>, table: &Table, record: &SyncedRecord, at: &str) -> rusqlite::Result<usize> {
     let SyncedRecord { id, copy, .. } = record;
     tx.prepare_cached(&format!(
         "INSERT INTO nas_sync_documents
              (document_id, file_path, row_identity, attempts, last_attempt_at, remote_name, bytes, mtime_seconds,
               mtime_nanoseconds, level, sha256)
-         SELECT d.id, d.file_path, {}, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8 FROM documents d WHERE d.id = ?1
+         SELECT d.id, d.file_path, {}, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8 FROM {table} d WHERE d.id = ?1
          ON CONFLICT (document_id) DO UPDATE SET
              file_path = excluded.file_path,
              row_identity = excluded.row_identity,
@@ -260,7 +255,7 @@ fn record_copy(tx: &Transaction<'_>, columns: Columns, record: &SyncedRecord, at
              mtime_nanoseconds = excluded.mtime_nanoseconds,
              level = excluded.level,
              sha256 = excluded.sha256",
-        columns.identity()
+        table.identity()
     ))?
     .execute(params![
         id,
@@ -276,20 +271,22 @@ fn record_copy(tx: &Transaction<'_>, columns: Columns, record: &SyncedRecord, at
 }
 
 /// Whether a row is marked; `None` when it is gone.
-fn is_marked(tx: &Transaction<'_>, id: &DocumentId) -> rusqlite::Result<Option<bool>> {
-    tx.prepare_cached(&format!("SELECT {IS_SYNCED} FROM documents d WHERE d.id = ?1"))?
+fn is_marked(tx: &Transaction<'_>, table: &Table, id: &DocumentId) -> rusqlite::Result<Option<bool>> {
+    tx.prepare_cached(&format!("SELECT {IS_SYNCED} FROM {table} d WHERE d.id = ?1"))?
         .query_row([id], |row| row.get(0))
         .optional()
 }
 
-fn why_unchanged(tx: &Transaction<'_>, record: &SyncedRecord) -> rusqlite::Result<MarkOutcome> {
+fn why_unchanged(tx: &Transaction<'_>, table: &Table, record: &SyncedRecord) -> rusqlite::Result<MarkOutcome> {
     let names_the_same: Option<bool> = tx
-        .prepare_cached("SELECT d.file_path = ?2 COLLATE BINARY OR d.file_path = ?3 FROM documents d WHERE d.id = ?1")?
+        .prepare_cached(&format!(
+            "SELECT d.file_path = ?2 COLLATE BINARY OR d.file_path = ?3 FROM {table} d WHERE d.id = ?1"
+        ))?
         .query_row(params![record.id, text_path(&record.file_path), blob_path(&record.file_path)], |row| {
             row.get::<_, Option<bool>>(0).map(|same| same.unwrap_or(false))
         })
         .optional()?;
-    Ok(match (is_marked(tx, &record.id)?, names_the_same) {
+    Ok(match (is_marked(tx, table, &record.id)?, names_the_same) {
         (None, _) | (_, None) => MarkOutcome::Gone,
         (Some(true), _) => MarkOutcome::AlreadySynced,
         // All that was asked for is so, and yet nothing was changed.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::{fault, schema};
+use crate::database::TableName;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::store::model::Access;
 
@@ -17,19 +18,19 @@ pub const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct SqliteStore {
     pub(super) conn: Connection,
     path: PathBuf,
-    pub(super) columns: schema::Columns,
+    pub(super) table: schema::Table,
 }
 
 impl SqliteStore {
     /// Opens the database at `path` and waits up to [`BUSY_TIMEOUT`] for locks.
     ///
     /// Fails with `DatabaseLocked` or `DatabaseUnusable`; the message names the path.
-    pub fn open(path: &Path, access: Access) -> Result<Self> {
-        Self::open_with(path, access, BUSY_TIMEOUT)
+    pub fn open(path: &Path, table: &TableName, access: Access) -> Result<Self> {
+        Self::open_with(path, table, access, BUSY_TIMEOUT)
     }
 
     /// Like [`SqliteStore::open`], with another time to wait for locks (whole milliseconds count).
-    pub fn open_with(path: &Path, access: Access, busy_timeout: Duration) -> Result<Self> {
+    pub fn open_with(path: &Path, table: &TableName, access: Access, busy_timeout: Duration) -> Result<Self> {
         // An absolute path is never one of SQLite's special names: `:memory:`, `file:…` and the empty string.
         let path = std::path::absolute(path).map_err(|error| {
             NasSyncError::new(ErrorKind::DatabaseUnusable, format!("the path of the database is not usable: {error}"))
@@ -44,18 +45,19 @@ impl SqliteStore {
         conn.pragma_update(None, "synchronous", "FULL").map_err(&opening)?;
 
         let refused = |error| schema::to_error(&path, error);
-        let found = schema::inspect(&conn).map_err(refused)?;
+        let name = schema::name_in(table).map_err(refused)?;
+        let found = schema::inspect(&conn, name).map_err(refused)?;
         if access != Access::Create {
-            found.require_documents().map_err(refused)?;
+            found.require_documents(name).map_err(refused)?;
         }
-        let columns = if access == Access::ReadOnly {
-            schema::stand_in(&conn, found).map_err(refused)?
+        let table = if access == Access::ReadOnly {
+            schema::stand_in(&conn, name, &found).map_err(refused)?
         } else {
             enter_wal(&conn, busy_timeout).map_err(&opening)?;
-            schema::prepare(&conn, found).map_err(refused)?
+            schema::prepare(&conn, name, found).map_err(refused)?
         };
         drop(opening);
-        Ok(Self { conn, path, columns })
+        Ok(Self { conn, path, table })
     }
 
     /// The absolute path of the database file.
@@ -69,8 +71,12 @@ impl SqliteStore {
     }
 
     /// Runs `work` on one state of the database. No lock is taken.
-    pub(super) fn read<T>(&self, doing: &str, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
-        let run = || work(&self.conn.unchecked_transaction()?);
+    pub(super) fn read<T>(
+        &self,
+        doing: &str,
+        work: impl FnOnce(&Transaction<'_>, &schema::Table) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        let run = || work(&self.conn.unchecked_transaction()?, &self.table);
         run().map_err(self.fault(doing))
     }
 
@@ -78,13 +84,13 @@ impl SqliteStore {
     pub(super) fn write<T>(
         &mut self,
         doing: &str,
-        work: impl FnOnce(&Transaction<'_>, &schema::Columns) -> rusqlite::Result<T>,
+        work: impl FnOnce(&Transaction<'_>, &schema::Table) -> rusqlite::Result<T>,
     ) -> Result<T> {
-        let (conn, columns) = (&mut self.conn, &self.columns);
+        let (conn, table) = (&mut self.conn, &self.table);
         // IMMEDIATE takes the write lock first, where SQLite waits for it; a lock upgraded later can fail at once.
         let run = || {
             let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let value = work(&tx, columns)?;
+            let value = work(&tx, table)?;
             tx.commit()?;
             Ok(value)
         };

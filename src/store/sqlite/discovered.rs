@@ -11,6 +11,7 @@ use rusqlite::{Transaction, params_from_iter};
 
 use super::connection::SqliteStore;
 use super::documents::{PathParameter, insert, path_in};
+use super::schema::Table;
 use crate::error::Result;
 use crate::id::{DocumentId, UserId};
 use crate::store::model::FoundFile;
@@ -21,8 +22,8 @@ const PATHS_AT_ONCE: usize = 1_000;
 impl SqliteStore {
     /// Shows the `file_path` of every document, of every user. Rows without a usable one are left out.
     pub fn each_path(&self, mut each: impl FnMut(&Path)) -> Result<()> {
-        let mut read = || {
-            let mut statement = self.conn.prepare("SELECT d.file_path FROM documents d")?;
+        self.read("read the paths in", |tx, table| {
+            let mut statement = tx.prepare(&format!("SELECT d.file_path FROM {table} d"))?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 if let Some(path) = path_in(row.get_ref(0)?) {
@@ -30,22 +31,21 @@ impl SqliteStore {
                 }
             }
             Ok(())
-        };
-        read().map_err(self.fault("read the paths in"))
+        })
     }
 
     /// Registers files as pending documents of one user, in one commit, and gives their ids. Left out are those that
     /// are a document already, of whomever. Otherwise like [`SqliteStore::add_documents`].
     pub fn add_found(&mut self, user: &UserId, found: &[FoundFile], at: DateTime<Utc>) -> Result<Vec<DocumentId>> {
         found.iter().try_for_each(|file| file.document.check())?;
-        self.write("add documents to", |tx, columns| {
+        self.write("add documents to", |tx, table| {
             let mut known = HashSet::new();
             let ways = |file: &'_ FoundFile| -> Vec<PathBuf> {
                 std::iter::once(&file.document.file_path).chain(&file.also).cloned().collect()
             };
             let paths: Vec<PathBuf> = found.iter().flat_map(ways).collect();
             for paths in paths.chunks(PATHS_AT_ONCE) {
-                registered(tx, paths, &mut known)?;
+                registered(tx, table, paths, &mut known)?;
             }
             let mut fresh = Vec::new();
             for file in found {
@@ -55,15 +55,20 @@ impl SqliteStore {
                     fresh.push(&file.document);
                 }
             }
-            insert(tx, *columns, user, &fresh, at)
+            insert(tx, table, user, &fresh, at)
         })
     }
 }
 
 /// Adds those of the paths that are registered.
-fn registered(tx: &Transaction<'_>, paths: &[PathBuf], known: &mut HashSet<PathBuf>) -> rusqlite::Result<()> {
+fn registered(
+    tx: &Transaction<'_>,
+    table: &Table,
+    paths: &[PathBuf],
+    known: &mut HashSet<PathBuf>,
+) -> rusqlite::Result<()> {
     let marks = vec!["?"; paths.len() * 2].join(",");
-    let mut statement = tx.prepare(&format!("SELECT d.file_path FROM documents d WHERE d.file_path IN ({marks})"))?;
+    let mut statement = tx.prepare(&format!("SELECT d.file_path FROM {table} d WHERE d.file_path IN ({marks})"))?;
     let ways = |path| [false, true].map(|as_blob| PathParameter { path, as_blob });
     let mut rows = statement.query(params_from_iter(paths.iter().flat_map(|path| ways(path))))?;
     while let Some(row) = rows.next()? {

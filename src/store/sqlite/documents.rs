@@ -1,7 +1,7 @@
 //! Documents: reading those that are asked for, and registering new ones.
 //!
-//! SQLite lets any column hold any type, and the rows may be another program's. Guarantees: a row whose needed columns
-//! make no sense is a [`BadRow`] among the others; optional columns that make no sense are as good as empty,
+//! SQLite lets any column hold any type, and the rows may be another program's. Guarantees: a row whose needed table
+//! make no sense is a [`BadRow`] among the others; optional table that make no sense are as good as empty,
 //! except that a date which is not understood is kept as such; only what
 //! is clearly true in `synced_to_nas` counts as synced, so that a doubtful row is sent again rather than never.
 
@@ -16,7 +16,7 @@ use rusqlite::{Connection, Row, Transaction, params_from_iter};
 
 use super::connection::SqliteStore;
 use super::pending_index::{self, IS_SYNCED, pending_rows};
-use super::schema::Columns;
+use super::schema::Table;
 use super::values;
 use crate::error::Result;
 use crate::id::{DocumentId, UserId};
@@ -91,14 +91,14 @@ impl SqliteStore {
         if selection.documents.is_some() || selection.up_to.is_some() {
             return Ok(selection.clone());
         }
-        self.read("read the documents of", |tx| {
-            if !pending_index::exists(tx)?
-                && let Some(few) = few_pending(tx, selection)?
+        self.read("read the documents of", |tx, table| {
+            if !pending_index::exists(tx, table)?
+                && let Some(few) = few_pending(tx, table, selection)?
             {
                 return Ok(selection.clone().only(few));
             }
-            let sql = "SELECT max(d.id) FROM documents d WHERE typeof(d.id) = 'integer'";
-            let last: Option<i64> = tx.query_row(sql, [], |row| row.get(0))?;
+            let sql = format!("SELECT max(d.id) FROM {table} d WHERE typeof(d.id) = 'integer'");
+            let last: Option<i64> = tx.query_row(&sql, [], |row| row.get(0))?;
             Ok(selection.clone().up_to(last.unwrap_or(0).into()))
         })
     }
@@ -106,32 +106,14 @@ impl SqliteStore {
     /// The pending documents of a selection, by ascending id. Ids that were asked for and do not exist, or are another
     /// user's, are [`BadRow`]s of kind `DocumentNotFound`; those that are already synced are left out.
     pub fn pending(&self, selection: &Selection) -> Result<Vec<Result<Document, BadRow>>> {
-        self.read("read the pending documents of", |tx| {
-            self.select(tx, selection, &format!("{} WHERE NOT {IS_SYNCED}", pending_rows(tx)?))
+        self.read("read the pending documents of", |tx, table| {
+            select(tx, table, selection, &format!("{} WHERE NOT {IS_SYNCED}", pending_rows(tx, table)?))
         })
     }
 
     /// The documents of a selection, synced or not; otherwise like [`SqliteStore::pending`].
     pub fn documents(&self, selection: &Selection) -> Result<Vec<Result<Document, BadRow>>> {
-        self.read("read the documents of", |tx| self.select(tx, selection, "documents d WHERE 1"))
-    }
-
-    fn select(
-        &self,
-        tx: &Transaction<'_>,
-        selection: &Selection,
-        rows: &str,
-    ) -> rusqlite::Result<Vec<Result<Document, BadRow>>> {
-        let (condition, values) = condition(selection);
-        let sql = format!("SELECT {} FROM {rows} AND {condition} ORDER BY d.id", select_list(self.columns));
-        let mut statement = tx.prepare(&sql)?;
-        let mut rows = statement.query(params_from_iter(&values))?;
-        let mut documents = Vec::new();
-        while let Some(row) = rows.next()? {
-            documents.push(read(row)?);
-        }
-        let unknown = unknown_ids(tx, selection)?;
-        Ok(with_unknown(documents, unknown, selection.user.as_ref()))
+        self.read("read the documents of", |tx, table| select(tx, table, selection, &format!("{table} d WHERE 1")))
     }
 
     /// Registers files as pending documents of one user and gives their ids in the same order: all of them or none.
@@ -148,14 +130,32 @@ impl SqliteStore {
     ) -> Result<Vec<DocumentId>> {
         documents.iter().try_for_each(NewDocument::check)?;
         let documents: Vec<_> = documents.iter().collect();
-        self.write("add documents to", |tx, columns| insert(tx, *columns, user, &documents, at))
+        self.write("add documents to", |tx, table| insert(tx, table, user, &documents, at))
     }
+}
+
+fn select(
+    tx: &Transaction<'_>,
+    table: &Table,
+    selection: &Selection,
+    rows: &str,
+) -> rusqlite::Result<Vec<Result<Document, BadRow>>> {
+    let (condition, values) = condition(selection);
+    let sql = format!("SELECT {} FROM {rows} AND {condition} ORDER BY d.id", select_list(table));
+    let mut statement = tx.prepare(&sql)?;
+    let mut rows = statement.query(params_from_iter(&values))?;
+    let mut documents = Vec::new();
+    while let Some(row) = rows.next()? {
+        documents.push(read(row)?);
+    }
+    let unknown = unknown_ids(tx, table, selection)?;
+    Ok(with_unknown(documents, unknown, selection.user.as_ref()))
 }
 
 /// Adds pending documents, and gives their ids in the same order.
 pub(super) fn insert(
     tx: &Transaction<'_>,
-    columns: Columns,
+    table: &Table,
     user: &UserId,
     documents: &[&NewDocument],
     at: DateTime<Utc>,
@@ -163,21 +163,21 @@ pub(super) fn insert(
     let created_at = timestamp::format(at);
     // synced_to_nas is given although it has a default in our own table: in others often only Python has it.
     let (mut names, mut marks) = (String::from("user_id, file_path, synced_to_nas"), String::from("?, ?, 0"));
-    for (has, name) in [(columns.original_name, "original_name"), (columns.created_at, "created_at")] {
+    for (has, name) in [(table.original_name, "original_name"), (table.created_at, "created_at")] {
         if has {
             names.push_str(", ");
             names.push_str(name);
             marks.push_str(", ?");
         }
     }
-    let mut insert = tx.prepare(&format!("INSERT INTO documents ({names}) VALUES ({marks}) RETURNING id"))?;
+    let mut insert = tx.prepare(&format!("INSERT INTO {table} ({names}) VALUES ({marks}) RETURNING id"))?;
     let mut ids = Vec::with_capacity(documents.len());
     for document in documents {
         let mut values = vec![value(user.as_integer(), user.as_text()), path_value(&document.file_path)];
-        if columns.original_name {
+        if table.original_name {
             values.push(document.original_name.clone().map_or(Value::Null, Value::Text));
         }
-        if columns.created_at {
+        if table.created_at {
             values.push(Value::Text(created_at.clone()));
         }
         ids.push(insert.query_row(params_from_iter(values), |row| row.get(0))?);
@@ -216,10 +216,10 @@ pub(super) fn path_in(value: ValueRef<'_>) -> Option<PathBuf> {
 }
 
 /// The ids of the pending documents of a selection, unless they are many, or not all numbers.
-fn few_pending(conn: &Connection, selection: &Selection) -> rusqlite::Result<Option<Vec<DocumentId>>> {
+fn few_pending(conn: &Connection, table: &Table, selection: &Selection) -> rusqlite::Result<Option<Vec<DocumentId>>> {
     let (condition, values) = condition(selection);
     let sql =
-        format!("SELECT d.id FROM documents d WHERE {condition} AND NOT {IS_SYNCED} ORDER BY d.id LIMIT {}", FEW + 1);
+        format!("SELECT d.id FROM {table} d WHERE {condition} AND NOT {IS_SYNCED} ORDER BY d.id LIMIT {}", FEW + 1);
     let mut statement = conn.prepare(&sql)?;
     let ids = statement.query_map(params_from_iter(&values), |row| values::integer(row, 0))?;
     let ids: Option<Vec<i64>> = ids.collect::<rusqlite::Result<_>>()?;
@@ -227,13 +227,17 @@ fn few_pending(conn: &Connection, selection: &Selection) -> rusqlite::Result<Opt
 }
 
 /// Ids that were asked for and select no row.
-pub(super) fn unknown_ids(conn: &Connection, selection: &Selection) -> rusqlite::Result<BTreeSet<DocumentId>> {
+pub(super) fn unknown_ids(
+    conn: &Connection,
+    table: &Table,
+    selection: &Selection,
+) -> rusqlite::Result<BTreeSet<DocumentId>> {
     let mut unknown: BTreeSet<DocumentId> = selection.documents.iter().flatten().cloned().collect();
     if unknown.is_empty() {
         return Ok(unknown);
     }
     let (condition, values) = condition(selection);
-    let mut statement = conn.prepare(&format!("SELECT d.id FROM documents d WHERE {condition}"))?;
+    let mut statement = conn.prepare(&format!("SELECT d.id FROM {table} d WHERE {condition}"))?;
     let mut rows = statement.query(params_from_iter(&values))?;
     while let Some(row) = rows.next()? {
         if let ValueRef::Integer(id) = row.get_ref(0)? {
@@ -244,15 +248,15 @@ pub(super) fn unknown_ids(conn: &Connection, selection: &Selection) -> rusqlite:
 }
 
 /// Positions match [`read`].
-pub(super) fn select_list(columns: Columns) -> String {
+pub(super) fn select_list(table: &Table) -> String {
     let optional = |has: bool, name: &str| if has { format!("d.{name}") } else { "NULL".to_owned() };
     format!(
         "d.id, d.user_id, d.file_path, {IS_SYNCED}, {}, {}, {}, {}, {}",
-        optional(columns.original_name, "original_name"),
-        optional(columns.file_type, "file_type"),
-        optional(columns.doc_type, "doc_type"),
-        optional(columns.date, "date"),
-        optional(columns.created_at, "created_at"),
+        optional(table.original_name, "original_name"),
+        optional(table.file_type, "file_type"),
+        optional(table.doc_type, "doc_type"),
+        optional(table.date, "date"),
+        optional(table.created_at, "created_at"),
     )
 }
 

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params_from_iter
 use super::connection::SqliteStore;
 use super::documents;
 use super::pending_index::{IS_SYNCED, pending_rows};
+use super::schema::Table;
 use super::values;
 use crate::error::Result;
 use crate::id::DocumentId;
@@ -19,14 +20,14 @@ impl SqliteStore {
     /// of how many.
     pub fn forget_failures(&mut self, selection: &Selection) -> Result<usize> {
         let (condition, values) = documents::condition(selection);
-        self.write("forget failures in", |tx, _| {
+        self.write("forget failures in", |tx, table| {
             tx.execute(
                 &format!(
                     "UPDATE nas_sync_documents SET attempts = 0, last_error_kind = NULL, last_error_text = NULL,
                          last_error_solution = NULL, next_attempt_at = NULL, failed_for_good = 0
                      WHERE (attempts > 0 OR last_error_kind IS NOT NULL) AND document_id IN
                          (SELECT d.id FROM {} WHERE {condition} AND NOT {IS_SYNCED})",
-                    pending_rows(tx)?
+                    pending_rows(tx, table)?
                 ),
                 params_from_iter(&values),
             )
@@ -37,9 +38,9 @@ impl SqliteStore {
     /// SQLite gives these ids to the next documents; what is between the rows only takes room, and goes part by part, one
     /// with each call.
     pub fn forget_gone(&mut self) -> Result<()> {
-        let (part, any) = self.read("read what is recorded in", |tx| {
-            let part = Part::next(tx)?;
-            let any = REMEMBERING.map(|table| format!("EXISTS (SELECT 1 FROM {table} WHERE {GONE})")).join(" OR ");
+        let (part, any) = self.read("read what is recorded in", |tx, table| {
+            let (part, gone) = (Part::next(tx, table)?, gone(table));
+            let any = REMEMBERING.map(|own| format!("EXISTS (SELECT 1 FROM {own} WHERE {gone})")).join(" OR ");
             let any: bool = tx.query_row(&format!("SELECT {any}"), part.parameters(), |row| row.get(0))?;
             Ok((part, any))
         })?;
@@ -47,9 +48,9 @@ impl SqliteStore {
         if !any && part.is_all() {
             return Ok(());
         }
-        self.write("forget deleted documents in", |tx, _| {
-            for table in REMEMBERING {
-                tx.execute(&format!("DELETE FROM {table} WHERE {GONE}"), part.parameters())?;
+        self.write("forget deleted documents in", |tx, table| {
+            for own in REMEMBERING {
+                tx.execute(&format!("DELETE FROM {own} WHERE {}", gone(table)), part.parameters())?;
             }
             part.done(tx)
         })
@@ -57,28 +58,30 @@ impl SqliteStore {
 
     /// What is remembered about a document; an empty history when nothing is.
     pub fn history(&self, id: DocumentId) -> Result<History> {
-        let read = || {
-            let mut statement = self.conn.prepare_cached(&format!(
+        let history = self.read("read what is recorded in", |tx, table| {
+            let mut statement = tx.prepare_cached(&format!(
                 "SELECT s.file_path IS d.file_path, s.attempts, s.last_attempt_at, s.last_error_kind, s.last_error_text,
                         s.remote_name, s.bytes, s.mtime_seconds, s.mtime_nanoseconds, s.level, s.sha256,
                         s.failed_for_good, s.next_attempt_at, s.last_error_solution
-                 FROM nas_sync_documents s JOIN documents d ON d.id = s.document_id
+                 FROM nas_sync_documents s JOIN {table} d ON d.id = s.document_id
                  WHERE s.document_id = ?1 AND {}",
-                self.columns.is_same_document()
+                table.is_same_document()
             ))?;
             statement.query_row([id], read_history).optional()
-        };
-        read().map(Option::unwrap_or_default).map_err(self.fault("read what is recorded in"))
+        });
+        history.map(Option::unwrap_or_default)
     }
 }
 
 /// The tables that remember documents.
 const REMEMBERING: [&str; 2] = ["nas_sync_documents", "nas_sync_names"];
-/// What is about a document that is gone, among the ids from ?1 to ?2 and those behind ?3.
-const GONE: &str =
-    "(document_id BETWEEN ?1 AND ?2 OR document_id > ?3) AND document_id NOT IN (SELECT d.id FROM documents d)";
 /// So many documents are one part.
 const PART: i64 = 1_000;
+
+/// What is about a document that is gone, among the ids from ?1 to ?2 and those behind ?3.
+fn gone(table: &Table) -> String {
+    format!("(document_id BETWEEN ?1 AND ?2 OR document_id > ?3) AND document_id NOT IN (SELECT d.id FROM {table} d)")
+}
 
 /// The part of what is remembered that is looked through next.
 struct Part {
@@ -90,7 +93,7 @@ struct Part {
 }
 
 impl Part {
-    fn next(conn: &Connection) -> rusqlite::Result<Self> {
+    fn next(conn: &Connection, table: &Table) -> rusqlite::Result<Self> {
         let first = conn
             .query_row("SELECT value FROM nas_sync_meta WHERE key = 'looked_through_to'", [], |row| {
                 values::integer(row, 0)
@@ -101,8 +104,8 @@ impl Part {
         let next =
             "SELECT document_id FROM nas_sync_documents WHERE document_id >= ?1 ORDER BY document_id LIMIT 1 OFFSET ?2";
         let next = conn.query_row(next, (first, PART), |row| row.get(0)).optional()?;
-        let last = "SELECT ifnull(max(d.id), ?1) FROM documents d WHERE typeof(d.id) = 'integer'";
-        let last = conn.query_row(last, [i64::MIN], |row| row.get(0))?;
+        let last = format!("SELECT ifnull(max(d.id), ?1) FROM {table} d WHERE typeof(d.id) = 'integer'");
+        let last = conn.query_row(&last, [i64::MIN], |row| row.get(0))?;
         Ok(Self { first, next, last })
     }
 

@@ -38,9 +38,9 @@ impl SqliteStore {
     /// How many documents of a selection are leased.
     pub fn leased(&self, selection: &Selection) -> Result<u64> {
         let (condition, values) = documents::condition(selection);
-        let sql = format!(
-            "SELECT COUNT(*) FROM documents d JOIN nas_sync_leased l ON l.document_id = d.id WHERE {condition}"
-        );
+        let table = &self.table;
+        let sql =
+            format!("SELECT COUNT(*) FROM {table} d JOIN nas_sync_leased l ON l.document_id = d.id WHERE {condition}");
         self.conn
             .query_row(&sql, params_from_iter(&values), |row| row.get(0).map(i64::cast_unsigned))
             .map_err(self.fault("read the leases in"))
@@ -51,14 +51,13 @@ impl SqliteStore {
     /// Which documents of a selection are leased.
     pub fn leased_documents(&self, selection: &Selection) -> Result<Vec<DocumentId>> {
         let (condition, values) = documents::condition(selection);
-        let sql =
-            format!("SELECT d.id FROM documents d JOIN nas_sync_leased l ON l.document_id = d.id WHERE {condition}");
-        let read = || {
-            let mut statement = self.conn.prepare(&sql)?;
+        self.read("read the leases in", |tx, table| {
+            let sql =
+                format!("SELECT d.id FROM {table} d JOIN nas_sync_leased l ON l.document_id = d.id WHERE {condition}");
+            let mut statement = tx.prepare(&sql)?;
             let rows = statement.query_map(params_from_iter(&values), |row| row.get(0))?;
             rows.collect::<rusqlite::Result<_>>()
-        };
-        read().map_err(self.fault("read the leases in"))
+        })
     }
 }
 

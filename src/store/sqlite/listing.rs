@@ -20,13 +20,13 @@ impl SqliteStore {
     /// Documents at a time, by descending id. Rows whose id makes no sense are left out. `worker` is who looks: a document
     /// of a worker that is dead by now is not being sent.
     pub fn list(&self, request: &ListRequest, now: DateTime<Utc>, worker: &Worker<'_>) -> Result<Listing> {
-        self.read("list the documents of", |tx| {
+        self.read("list the documents of", |tx, table| {
             let dead = leases::dead(tx, worker)?;
             let (condition, parameters) = documents::condition(&request.selection);
             let (rows, among) = match request.state {
-                None => ("documents d", String::from("1")),
-                Some(DocumentState::Synced) => ("documents d", IS_SYNCED.to_owned()),
-                Some(_) => (pending_rows(tx)?, format!("NOT {IS_SYNCED}")),
+                None => (format!("{table} d"), String::from("1")),
+                Some(DocumentState::Synced) => (format!("{table} d"), IS_SYNCED.to_owned()),
+                Some(_) => (pending_rows(tx, table)?, format!("NOT {IS_SYNCED}")),
             };
             let mut statement = tx.prepare(&format!(
                 "SELECT d.id, d.user_id, d.file_path, {}, {IS_SYNCED}, d.synced_at, l.fence,
@@ -34,8 +34,8 @@ impl SqliteStore {
                      s.next_attempt_at,
                      s.remote_name, s.bytes, s.mtime_seconds, s.mtime_nanoseconds, s.level, s.sha256
                  FROM {} WHERE {condition} AND {among} ORDER BY d.id DESC",
-                if self.columns.original_name { "d.original_name" } else { "NULL" },
-                queue::with_memory(rows, self.columns),
+                if table.original_name { "d.original_name" } else { "NULL" },
+                queue::with_memory(&rows, table),
             ))?;
             let mut rows = statement.query(params_from_iter(&parameters))?;
             let mut listing = Listing::default();

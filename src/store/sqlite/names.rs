@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::connection::SqliteStore;
 use super::pending_index::IS_SYNCED;
-use super::schema::Columns;
+use super::schema::Table;
 use super::values;
 use crate::error::Result;
 use crate::folding;
@@ -22,7 +22,7 @@ use crate::wire::flist::Mtime;
 impl SqliteStore {
     /// The document that a name (path below the NAS folder) belongs to.
     pub fn owner_of_name(&self, name: &[u8]) -> Result<Option<DocumentId>> {
-        owner(&self.conn, name).map_err(self.fault("read the names in"))
+        owner(&self.conn, &self.table, name).map_err(self.fault("read the names in"))
     }
 
     /// The documents that names belong to.
@@ -38,11 +38,11 @@ impl SqliteStore {
 
     /// Every name that belongs to a document, in byte order.
     pub fn remote_names(&self) -> Result<Vec<(Vec<u8>, DocumentId)>> {
-        let read = || {
-            let mut statement = self.conn.prepare(
+        self.read("read the names in", |tx, table| {
+            let mut statement = tx.prepare(&format!(
                 "SELECT n.name, n.document_id FROM nas_sync_names n
-                 WHERE EXISTS (SELECT 1 FROM documents d WHERE d.id = n.document_id) ORDER BY n.name",
-            )?;
+                 WHERE EXISTS (SELECT 1 FROM {table} d WHERE d.id = n.document_id) ORDER BY n.name"
+            ))?;
             let mut rows = statement.query([])?;
             let mut names = Vec::new();
             while let Some(row) = rows.next()? {
@@ -51,22 +51,21 @@ impl SqliteStore {
                 }
             }
             Ok(names)
-        };
-        read().map_err(self.fault("read the names in"))
+        })
     }
 
     /// Claims a name for each document, in the given order and in one commit; the answers are in the same order.
     ///
     /// A document gives up what it claimed before, except the name of the copy that it has on the NAS.
     pub fn claim_names(&mut self, claims: &[(DocumentId, Vec<u8>)]) -> Result<Vec<Claim>> {
-        self.write("claim names in", |tx, columns| {
-            claims.iter().map(|(document, name)| claim(tx, *columns, document, name)).collect()
+        self.write("claim names in", |tx, table| {
+            claims.iter().map(|(document, name)| claim(tx, table, document, name)).collect()
         })
     }
 }
 
-fn claim(tx: &Transaction<'_>, columns: Columns, document: &DocumentId, name: &[u8]) -> rusqlite::Result<Claim> {
-    if let Some(owner) = owner(tx, name)?
+fn claim(tx: &Transaction<'_>, table: &Table, document: &DocumentId, name: &[u8]) -> rusqlite::Result<Claim> {
+    if let Some(owner) = owner(tx, table, name)?
         && owner != *document
     {
         return Ok(Claim::TakenBy(owner));
@@ -75,22 +74,22 @@ fn claim(tx: &Transaction<'_>, columns: Columns, document: &DocumentId, name: &[
     // A copy of an earlier document, whose id this one has now, holds no name for it.
     tx.prepare_cached(&format!(
         "DELETE FROM nas_sync_names WHERE document_id = ?1 AND name <> ?2
-         AND name IS NOT (SELECT s.remote_name FROM nas_sync_documents s JOIN documents d ON d.id = s.document_id
+         AND name IS NOT (SELECT s.remote_name FROM nas_sync_documents s JOIN {table} d ON d.id = s.document_id
                           WHERE s.document_id = ?1 AND {})",
-        columns.is_same_document()
+        table.is_same_document()
     ))?
     .execute((document, name))?;
-    neighbours(tx, columns, document, name)
+    neighbours(tx, table, document, name)
 }
 
 /// What the NAS may take for the same file as a name that a document has just claimed, or for a folder on the way to it.
-fn neighbours(tx: &Transaction<'_>, columns: Columns, document: &DocumentId, name: &[u8]) -> rusqlite::Result<Claim> {
+fn neighbours(tx: &Transaction<'_>, table: &Table, document: &DocumentId, name: &[u8]) -> rusqlite::Result<Claim> {
     const WITH_ANOTHER: &str =
         "l.fence IS NOT NULL AND l.fence IS NOT (SELECT fence FROM nas_sync_leased WHERE document_id = ?2)";
     // Of two copies that turn out to be one file, and are both to be sent anew, that of the lower id stays.
     let mut statement = tx.prepare_cached(&format!(
         "SELECT n.document_id, n.name, s.bytes, s.mtime_seconds, s.mtime_nanoseconds, {WITH_ANOTHER}
-         FROM nas_sync_names n JOIN documents d ON d.id = n.document_id
+         FROM nas_sync_names n JOIN {table} d ON d.id = n.document_id
          LEFT JOIN nas_sync_leased l ON l.document_id = n.document_id
          LEFT JOIN nas_sync_documents s
               ON s.document_id = n.document_id AND s.remote_name = n.name AND {}
@@ -98,7 +97,7 @@ fn neighbours(tx: &Transaction<'_>, columns: Columns, document: &DocumentId, nam
              OR s.document_id IS NOT NULL AND ({IS_SYNCED} OR n.document_id < ?2
                  OR NOT EXISTS (SELECT 1 FROM nas_sync_documents o WHERE o.document_id = ?2 AND o.remote_name = ?4)))
          ORDER BY n.document_id",
-        columns.is_same_document()
+        table.is_same_document()
     ))?;
     let mut met = Vec::new();
     let folders = name.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| &name[..at]);
@@ -124,11 +123,11 @@ fn neighbour(row: &Row<'_>) -> rusqlite::Result<Option<NeighbourCopy>> {
 }
 
 /// The owner among the documents that still exist.
-pub(super) fn owner(conn: &Connection, name: &[u8]) -> rusqlite::Result<Option<DocumentId>> {
-    conn.prepare_cached(
+pub(super) fn owner(conn: &Connection, table: &Table, name: &[u8]) -> rusqlite::Result<Option<DocumentId>> {
+    conn.prepare_cached(&format!(
         "SELECT n.document_id FROM nas_sync_names n
-         WHERE n.name = ?1 AND EXISTS (SELECT 1 FROM documents d WHERE d.id = n.document_id)",
-    )?
+         WHERE n.name = ?1 AND EXISTS (SELECT 1 FROM {table} d WHERE d.id = n.document_id)"
+    ))?
     .query_row([name], |row| row.get(0))
     .optional()
 }

@@ -11,7 +11,7 @@ use super::connection::SqliteStore;
 use super::documents;
 use super::leases;
 use super::pending_index::{self, IS_SYNCED, pending_rows};
-use super::schema::{self, Columns};
+use super::schema::{self, Table};
 use super::values;
 use crate::error::Result;
 use crate::store::model::{BadRow, Claimed, Deferred, Document, Due, Failure, LONGEST_WAIT, Queue, Selection, Worker};
@@ -19,16 +19,16 @@ use crate::store::policy::{self, Deferral};
 use crate::store::timestamp;
 
 /// Pending rows and what is remembered about them.
-fn tables(conn: &Connection, columns: Columns) -> rusqlite::Result<String> {
-    Ok(with_memory(pending_rows(conn)?, columns))
+fn tables(conn: &Connection, table: &Table) -> rusqlite::Result<String> {
+    Ok(with_memory(&pending_rows(conn, table)?, table))
 }
 
 /// Rows and what is remembered about them, which counts only for the document and the path that the row has now.
-pub(super) fn with_memory(rows: &str, columns: Columns) -> String {
+pub(super) fn with_memory(rows: &str, table: &Table) -> String {
     format!(
         "{rows} LEFT JOIN nas_sync_documents s ON s.document_id = d.id AND {}
          LEFT JOIN nas_sync_leased l ON l.document_id = d.id",
-        columns.is_about()
+        table.is_about()
     )
 }
 
@@ -36,11 +36,11 @@ impl SqliteStore {
     /// Adds the index; `false`: it is there already. Others cannot write until it is made, which takes one look at each
     /// row.
     pub fn add_index(&mut self) -> Result<bool> {
-        self.write("add an index to", |tx, _| {
-            if pending_index::exists(tx)? {
+        self.write("add an index to", |tx, table| {
+            if pending_index::exists(tx, table)? {
                 return Ok(false);
             }
-            pending_index::create(tx)?;
+            pending_index::create(tx, table)?;
             Ok(true)
         })
     }
@@ -48,10 +48,10 @@ impl SqliteStore {
     /// Leases pending documents to a worker: at most `most` of them, and a fair share when others work beside it.
     /// Leases of the dead are ended on the way.
     pub fn claim(&mut self, selection: &Selection, due: &Due, most: usize, worker: &Worker<'_>) -> Result<Claimed> {
-        self.write("lease documents in", |tx, columns| {
+        self.write("lease documents in", |tx, table| {
             let others = leases::end_dead_leases(tx, worker)?;
-            let share = share(tx, *columns, selection, due, most as u64, others)?;
-            let documents = claimable(tx, *columns, selection, due, share)?;
+            let share = share(tx, table, selection, due, most as u64, others)?;
+            let documents = claimable(tx, table, selection, due, share)?;
             if documents.is_empty() {
                 return Ok(Claimed { fence: None, documents });
             }
@@ -95,23 +95,23 @@ impl SqliteStore {
         now: DateTime<Utc>,
         worker: &Worker<'_>,
     ) -> Result<(Queue, Option<DateTime<Utc>>)> {
-        self.read("read the queue in", |tx| read_queue(tx, self.columns, selection, now, worker))
+        self.read("read the queue in", |tx, table| read_queue(tx, table, selection, now, worker))
     }
 
     /// What can never be leased of a selection: ids without a row, and rows whose id is no number.
     pub fn unusable(&self, selection: &Selection) -> Result<Vec<BadRow>> {
-        self.read("read the queue in", |tx| {
-            let unknown = documents::unknown_ids(tx, selection)?;
+        self.read("read the queue in", |tx, table| {
+            let unknown = documents::unknown_ids(tx, table, selection)?;
             let mut bad: Vec<BadRow> =
                 unknown.into_iter().map(|id| policy::not_found(id, selection.user.as_ref())).collect();
-            if schema::id_is_rowid(tx)? {
+            if schema::id_is_rowid(tx, table)? {
                 return Ok(bad);
             }
             let (condition, values) = documents::condition(selection);
             let mut statement = tx.prepare(&format!(
                 "SELECT {} FROM {} WHERE {condition} AND typeof(d.id) <> 'integer' AND NOT {IS_SYNCED} ORDER BY d.id",
-                documents::select_list(self.columns),
-                pending_rows(tx)?
+                documents::select_list(table),
+                pending_rows(tx, table)?
             ))?;
             let mut rows = statement.query(params_from_iter(&values))?;
             while let Some(row) = rows.next()? {
@@ -124,7 +124,7 @@ impl SqliteStore {
 
 fn read_queue(
     conn: &Connection,
-    columns: Columns,
+    table: &Table,
     selection: &Selection,
     now: DateTime<Utc>,
     worker: &Worker<'_>,
@@ -135,8 +135,8 @@ fn read_queue(
         "SELECT d.id, l.fence, s.last_error_kind, s.last_error_text, s.last_error_solution, s.attempts, s.failed_for_good,
                 s.next_attempt_at, {}
          FROM {} WHERE {condition} AND NOT {IS_SYNCED} ORDER BY d.id",
-        if columns.created_at { "d.created_at" } else { "NULL" },
-        tables(conn, columns)?
+        if table.created_at { "d.created_at" } else { "NULL" },
+        tables(conn, table)?
     ))?;
     let mut rows = statement.query(params_from_iter(&values))?;
     let (mut queue, mut oldest) = (Queue::default(), None);
@@ -192,7 +192,7 @@ fn condition(selection: &Selection, due: &Due) -> (String, Vec<Value>) {
 /// How many documents at most a worker takes beside so many others.
 fn share(
     conn: &Connection,
-    columns: Columns,
+    table: &Table,
     selection: &Selection,
     due: &Due,
     most: u64,
@@ -204,7 +204,7 @@ fn share(
     let (condition, mut values) = condition(selection, due);
     // More than everybody may take need not be counted.
     values.push(limit(most.saturating_mul(others + 1)));
-    let tables = tables(conn, columns)?;
+    let tables = tables(conn, table)?;
     let sql = format!("SELECT COUNT(*) FROM (SELECT 1 FROM {tables} WHERE {condition} LIMIT ?)");
     let free = conn.query_row(&sql, params_from_iter(&values), |row| row.get(0).map(i64::cast_unsigned))?;
     Ok(policy::share(free, most, others))
@@ -216,7 +216,7 @@ fn limit(most: u64) -> Value {
 
 fn claimable(
     conn: &Connection,
-    columns: Columns,
+    table: &Table,
     selection: &Selection,
     due: &Due,
     most: u64,
@@ -225,8 +225,8 @@ fn claimable(
     values.push(limit(most));
     let mut statement = conn.prepare(&format!(
         "SELECT {} FROM {} WHERE {condition} ORDER BY d.id LIMIT ?",
-        documents::select_list(columns),
-        tables(conn, columns)?
+        documents::select_list(table),
+        tables(conn, table)?
     ))?;
     let mut rows = statement.query(params_from_iter(&values))?;
     let mut documents = Vec::new();

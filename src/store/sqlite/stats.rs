@@ -19,12 +19,13 @@ impl SqliteStore {
 
     fn count(&self, selection: &Selection) -> rusqlite::Result<SyncStats> {
         let (condition, values) = documents::condition(selection);
+        let table = &self.table;
         let mut statement = self.conn.prepare(&format!(
             "SELECT CASE WHEN {IS_SYNCED} THEN NULL ELSE EXISTS (
                  SELECT 1 FROM nas_sync_documents s
                  WHERE s.document_id = d.id AND s.last_error_kind IS NOT NULL AND {}) END, d.synced_at
-             FROM documents d WHERE {condition}",
-            self.columns.is_about()
+             FROM {table} d WHERE {condition}",
+            table.is_about()
         ))?;
         let mut rows = statement.query(params_from_iter(&values))?;
         let (mut total, mut synced, mut failed, mut last_sync) = (0, 0, 0, None);

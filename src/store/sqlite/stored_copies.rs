@@ -19,12 +19,12 @@ const IS_RECORDED: &str = "s.document_id = ?1 AND s.remote_name IS ?2 AND s.byte
 impl SqliteStore {
     /// The synced documents of a selection, by ascending id. Rows that make no sense are left out.
     pub fn synced_copies(&self, selection: &Selection) -> Result<Vec<SyncedCopy>> {
-        let read = || {
+        self.read("read the copies recorded in", |tx, table| {
             let (condition, values) = documents::condition(selection);
-            let mut statement = self.conn.prepare(&format!(
+            let mut statement = tx.prepare(&format!(
                 "SELECT d.id, d.file_path,
                         s.remote_name, s.bytes, s.mtime_seconds, s.mtime_nanoseconds, s.level, s.sha256
-                 FROM documents d LEFT JOIN nas_sync_documents s
+                 FROM {table} d LEFT JOIN nas_sync_documents s
                       ON s.document_id = d.id AND s.file_path IS d.file_path
                  WHERE {condition} AND {IS_SYNCED} AND typeof(d.id) = 'integer' ORDER BY d.id"
             ))?;
@@ -36,8 +36,7 @@ impl SqliteStore {
                 }
             }
             Ok(copies)
-        };
-        read().map_err(self.fault("read the copies recorded in"))
+        })
     }
 
     /// Records that copies were read back and found equal, in one commit. A copy that survives a power cut becomes
@@ -64,18 +63,18 @@ impl SqliteStore {
     /// became so.
     pub fn resend(&mut self, selection: &Selection) -> Result<usize> {
         let (condition, values) = documents::condition(selection);
-        self.write("make documents pending again in", |tx, _| {
+        self.write("make documents pending again in", |tx, table| {
             tx.execute(
                 &format!(
                     "UPDATE nas_sync_documents SET attempts = 0, last_error_kind = NULL, last_error_text = NULL,
                          last_error_solution = NULL, next_attempt_at = NULL, failed_for_good = 0
                      WHERE (attempts > 0 OR last_error_kind IS NOT NULL) AND document_id IN
-                         (SELECT d.id FROM documents d WHERE {condition} AND {IS_SYNCED})"
+                         (SELECT d.id FROM {table} d WHERE {condition} AND {IS_SYNCED})"
                 ),
                 params_from_iter(&values),
             )?;
             let sql = format!(
-                "UPDATE documents AS d SET synced_to_nas = 0, synced_at = NULL WHERE {condition} AND {IS_SYNCED}"
+                "UPDATE {table} AS d SET synced_to_nas = 0, synced_at = NULL WHERE {condition} AND {IS_SYNCED}"
             );
             tx.execute(&sql, params_from_iter(&values))
         })
@@ -84,9 +83,9 @@ impl SqliteStore {
     /// Makes synced documents pending again if their copies are still the recorded ones, in one commit, and says how
     /// many became so.
     pub fn requeue(&mut self, copies: &[(DocumentId, StoredCopy)]) -> Result<usize> {
-        self.write("make documents pending again in", |tx, _| {
+        self.write("make documents pending again in", |tx, table| {
             let mut statement = tx.prepare(&format!(
-                "UPDATE documents AS d SET synced_to_nas = 0, synced_at = NULL
+                "UPDATE {table} AS d SET synced_to_nas = 0, synced_at = NULL
                  WHERE d.id = ?1 AND {IS_SYNCED} AND EXISTS (
                      SELECT 1 FROM nas_sync_documents s WHERE {IS_RECORDED})"
             ))?;

@@ -18,6 +18,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
+use crate::database::TableName;
 use crate::error::{ErrorKind, Result};
 use crate::id::{DocumentId, UserId};
 use crate::process::{Holder, Life};
@@ -60,7 +61,7 @@ impl Db {
     }
 
     fn try_open(&self, access: Access) -> Result<SqliteStore> {
-        SqliteStore::open_with(&self.path(), access, SHORT)
+        SqliteStore::open_with(&self.path(), &TableName::default(), access, SHORT)
     }
 
     fn text(&self, sql: &str) -> Option<String> {

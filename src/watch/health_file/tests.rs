@@ -26,11 +26,8 @@ fn altered(file: &HealthFile, from: &str, to: &str) {
 
 #[test]
 fn it_lies_beside_the_database() {
-    assert_eq!(
-        default_health_file(&Database::Sqlite("/data/nas-sync.db".into())),
-        Path::new("/data/nas-sync.db.health")
-    );
-    assert_eq!(default_health_file(&Database::Sqlite("nas-sync.db".into())), Path::new("nas-sync.db.health"));
+    assert_eq!(default_health_file(&Database::sqlite("/data/nas-sync.db")), Path::new("/data/nas-sync.db.health"));
+    assert_eq!(default_health_file(&Database::sqlite("nas-sync.db")), Path::new("nas-sync.db.health"));
 }
 
 #[test]

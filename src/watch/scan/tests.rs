@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::*;
+use crate::database::TableName;
 use crate::store::{Selection, SqliteStore};
 
 /// Longer than anything here may take.
@@ -42,7 +43,7 @@ impl Place {
     fn config(&self, interval: Duration) -> ScanConfig {
         ScanConfig {
             root: self.path(""),
-            db: Database::Sqlite(self.folder.path().join("documents.db")),
+            db: Database::sqlite(self.folder.path().join("documents.db")),
             user: UserId::from(7),
             interval,
             quiet: QUIET,
@@ -60,7 +61,7 @@ impl Place {
     }
 
     fn store(&self) -> SqliteStore {
-        SqliteStore::open(self.config(NEVER).db.file().unwrap(), Access::Create).unwrap()
+        SqliteStore::open(self.config(NEVER).db.file().unwrap(), &TableName::default(), Access::Create).unwrap()
     }
 
     /// The registered paths, sorted.
@@ -144,12 +145,12 @@ fn the_database_and_what_lies_beside_it_are_no_documents() {
     place.write("a");
     place.write("db.health");
     let config = ScanConfig {
-        db: Database::Sqlite(place.path("db")),
+        db: Database::sqlite(place.path("db")),
         leave_out: vec![place.path("db.health")],
         ..place.config(NEVER)
     };
     // Its companions are there.
-    let reader = SqliteStore::open(config.db.file().unwrap(), Access::Create).unwrap();
+    let reader = SqliteStore::open(config.db.file().unwrap(), &TableName::default(), Access::Create).unwrap();
     assert_eq!(scan_once(config.clone(), LONGEST, &Arc::default()).unwrap(), 1);
     assert!(place.path("db-wal").exists());
     assert_eq!(scan_once(config, LONGEST, &Arc::default()).unwrap(), 0);

@@ -166,6 +166,31 @@ fn a_table_that_is_not_good_enough_is_refused_by_name_and_left_alone() {
 }
 
 #[test]
+fn tables_of_an_older_version_become_the_newest_and_newer_ones_are_refused() {
+    let Some(server) = Postgres::start() else { return };
+    let site = site(&server);
+    let cli = Cli::new(&site);
+    cli.add(1, &[site.upload("a.pdf", b"a")]);
+    let version = "SELECT value::int FROM nas_sync_meta WHERE key = 'schema_version'";
+    let newest = server.number(version);
+    server.sql(
+        "ALTER TABLE nas_sync_attempts DROP COLUMN durable_by;
+         UPDATE nas_sync_meta SET value = 1 WHERE key = 'schema_version'",
+    );
+    // To look at them changes nothing.
+    assert_eq!(cli.line("status --json").ends(0).json()["pending"], 1);
+    assert_eq!(server.number(version), 1);
+    assert_eq!(cli.line("sync --json").ends(0).json()["synced"], 1);
+    assert_eq!(server.number(version), newest);
+    assert_eq!(server.number("SELECT count(*) FROM nas_sync_attempts WHERE durable_by IS NOT NULL"), 1);
+    for odd in ["99", "0", "-1", "x"] {
+        server.sql(&format!("UPDATE nas_sync_meta SET value = '{odd}' WHERE key = 'schema_version'"));
+        let run = cli.line("status");
+        assert!(run.ends(4).stderr.contains(&format!("of version \"{odd}\"")), "{}", run.all());
+    }
+}
+
+#[test]
 fn rows_that_make_no_sense_cost_no_others() {
     let Some(server) = Postgres::start() else { return };
     let site = site(&server);

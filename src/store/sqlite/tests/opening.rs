@@ -55,11 +55,18 @@ fn the_documents_table_is_the_contracts() {
 #[test]
 fn a_missing_folder_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let error = SqliteStore::open(&folder.path().join("no/such/nas.db"), Access::Create).unwrap_err();
+    let error =
+        SqliteStore::open(&folder.path().join("no/such/nas.db"), &TableName::default(), Access::Create).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DatabaseUnusable);
     assert!(error.message().contains("no/such"), "{error}");
-    assert_eq!(kind(SqliteStore::open(Path::new(""), Access::Create)), ErrorKind::DatabaseUnusable);
-    assert_eq!(kind(SqliteStore::open(folder.path(), Access::Create)), ErrorKind::DatabaseUnusable);
+    assert_eq!(
+        kind(SqliteStore::open(Path::new(""), &TableName::default(), Access::Create)),
+        ErrorKind::DatabaseUnusable
+    );
+    assert_eq!(
+        kind(SqliteStore::open(folder.path(), &TableName::default(), Access::Create)),
+        ErrorKind::DatabaseUnusable
+    );
 }
 
 #[test]
@@ -224,7 +231,7 @@ fn the_switch_to_wal_waits_for_readers_and_for_writers() {
                 std::thread::sleep(SHORT);
             });
             may_open.recv().unwrap();
-            SqliteStore::open(&db.path(), Access::Create).unwrap();
+            SqliteStore::open(&db.path(), &TableName::default(), Access::Create).unwrap();
         });
         assert_eq!(db.text("PRAGMA journal_mode").as_deref(), Some("wal"));
 
@@ -245,13 +252,13 @@ fn many_threads_may_create_one_database_at_once() {
                 let (db, start) = (&db, &start);
                 scope.spawn(move || {
                     start.wait();
-                    let mut store = SqliteStore::open(&db.path(), Access::Create).unwrap();
+                    let mut store = SqliteStore::open(&db.path(), &TableName::default(), Access::Create).unwrap();
                     add(&mut store, user, &["/a", "/b"]);
                 });
             }
         });
         assert_eq!(db.open().stats(None).unwrap().total_documents, 12);
-        assert_eq!(db.text("SELECT CAST(COUNT(*) AS TEXT) FROM nas_sync_meta").as_deref(), Some("1"));
+        assert_eq!(db.text("SELECT CAST(COUNT(*) AS TEXT) FROM nas_sync_meta WHERE key = 'schema_version'").as_deref(), Some("1"));
     }
 }
 
@@ -259,7 +266,7 @@ fn many_threads_may_create_one_database_at_once() {
 #[test]
 fn child_that_adds_documents() {
     let Some(path) = std::env::var_os("NAS_SYNC_TEST_CHILD_DB") else { return };
-    let mut store = SqliteStore::open(Path::new(&path), Access::Create).unwrap();
+    let mut store = SqliteStore::open(Path::new(&path), &TableName::default(), Access::Create).unwrap();
     for _ in 0..20 {
         add(&mut store, 1, &["/from/a/child"]);
     }
@@ -334,10 +341,10 @@ fn a_database_without_the_table_is_refused_and_left_alone() {
 fn a_folder_is_called_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     for access in [Access::Create, Access::Existing, Access::ReadOnly] {
-        let error = SqliteStore::open(folder.path(), access).unwrap_err();
+        let error = SqliteStore::open(folder.path(), &TableName::default(), access).unwrap_err();
         assert!(error.message().ends_with("is a folder (NAS_DB)"), "{error}");
     }
-    let error = SqliteStore::open(Path::new("/dev/null"), Access::Existing).unwrap_err();
+    let error = SqliteStore::open(Path::new("/dev/null"), &TableName::default(), Access::Existing).unwrap_err();
     assert!(error.message().contains("not a regular file"), "{error}");
 }
 

@@ -137,9 +137,9 @@ fn sqlite_takes_the_index_and_sorts_nothing() {
         let lines = statement.query_map([], |row| row.get::<_, String>(3)).unwrap();
         lines.collect::<rusqlite::Result<Vec<_>>>().unwrap().join("\n")
     };
-    let rows = pending_index::pending_rows(&store.conn).unwrap();
+    let rows = pending_index::pending_rows(&store.conn, &store.table).unwrap();
     for condition in ["1", "d.user_id = 1", "d.id <= 7", "typeof(d.id) <> 'integer'"] {
-        let plan = plan(rows, condition);
+        let plan = plan(&rows, condition);
         assert!(plan.contains("nas_sync_pending") && !plan.contains("TEMP B-TREE"), "{condition}: {plan}");
     }
     assert!(plan("documents d", "d.user_id = 1").contains("of_user"), "so it has to be named");

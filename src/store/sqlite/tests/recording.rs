@@ -179,7 +179,7 @@ fn two_connections_never_share_a_name() {
             .map(|id| {
                 let db = &db;
                 scope.spawn(move || {
-                    let mut store = SqliteStore::open(&db.path(), Access::Existing).unwrap();
+                    let mut store = SqliteStore::open(&db.path(), &TableName::default(), Access::Existing).unwrap();
                     usize::from(store.claim_names(&[(id.clone(), b"x".to_vec())]).unwrap() == [Claim::Granted])
                 })
             })
