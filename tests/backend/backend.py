@@ -1,7 +1,7 @@
 """A web backend's side of the database, as such backends are written: SQLAlchemy with its defaults.
 
-    backend.py load DATABASE UPLOADS SECONDS    creates the tables, then inserts, updates and reads from several threads
-    backend.py check DATABASE EARLIEST LATEST   reads every document back; times are seconds since 1970
+    backend.py load URL UPLOADS SECONDS    creates the tables, then inserts, updates and reads from several threads
+    backend.py check URL EARLIEST LATEST   reads every document back; times are seconds since 1970
 
 Prints one JSON object.
 """
@@ -47,8 +47,8 @@ class Document(Base):
 class Backend:
     """Sessions of its own for each piece of work, and a count of what went wrong."""
 
-    def __init__(self, database):
-        self.session = sessionmaker(bind=create_engine(f"sqlite:///{database}"))
+    def __init__(self, url):
+        self.session = sessionmaker(bind=create_engine(url))
         self.done = Counter()
         self.errors = []
         self.lock = threading.Lock()
@@ -59,7 +59,7 @@ class Backend:
                 task(session)
             result = name
         except OperationalError as error:
-            result = "locked" if "locked" in str(error) else "errors"
+            result = "locked" if "lock" in str(error) else "errors"
             self.errors.append(str(error))
         except Exception as error:
             result = "errors"
@@ -107,6 +107,19 @@ def update(backend):
     backend.work("updates", task)
 
 
+def send_again(backend):
+    """Takes the mark off a document: its file is to go again."""
+
+    def task(session):
+        marked = select(Document.id).where(Document.synced_to_nas.is_(True)).order_by(func.random()).limit(1)
+        document = session.get(Document, session.scalar(marked) or 0)
+        if document:
+            document.synced_to_nas, document.synced_at = False, None
+            session.commit()
+
+    backend.work("resends", task)
+
+
 def status(backend):
     """What a status page asks. Reading fails if a time is not what SQLAlchemy writes."""
 
@@ -123,8 +136,8 @@ def status(backend):
     backend.work("reads", task)
 
 
-def load(database, uploads, seconds):
-    backend = Backend(database)
+def load(url, uploads, seconds):
+    backend = Backend(url)
     Base.metadata.create_all(backend.session.kw["bind"])
     with backend.session() as session:
         session.add_all(User(id=thread, name=f"user {thread}") for thread in range(1, 4))
@@ -139,19 +152,20 @@ def load(database, uploads, seconds):
     tasks = [(lambda thread=thread: insert(backend, uploads, thread), 0.08) for thread in range(1, 4)]
     tasks += [(lambda: update(backend), 0.02)] * 2
     tasks += [(lambda: status(backend), 0.04)] * 2
+    tasks += [(lambda: send_again(backend), 0.5)]
     threads = [threading.Thread(target=repeat, args=task) for task in tasks]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return {key: backend.done[key] for key in ("inserts", "updates", "reads", "locked", "errors")} | {
+    return {key: backend.done[key] for key in ("inserts", "updates", "reads", "resends", "locked", "errors")} | {
         "messages": backend.errors[:5]
     }
 
 
-def check(database, earliest, latest):
+def check(url, earliest, latest):
     earliest, latest = (datetime.fromtimestamp(time, timezone.utc).replace(tzinfo=None) for time in (earliest, latest))
-    backend = Backend(database)
+    backend = Backend(url)
     with backend.session() as session:
         documents = session.query(Document).all()
         wrong = []
@@ -167,9 +181,9 @@ def check(database, earliest, latest):
 
 
 if __name__ == "__main__":
-    command, database, *rest = sys.argv[1:]
+    command, url, *rest = sys.argv[1:]
     if command == "load":
-        result = load(database, Path(rest[0]), float(rest[1]))
+        result = load(url, Path(rest[0]), float(rest[1]))
     else:
-        result = check(database, float(rest[0]), float(rest[1]))
+        result = check(url, float(rest[0]), float(rest[1]))
     print(json.dumps(result))

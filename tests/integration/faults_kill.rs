@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::support::Postgres;
 use crate::support::cli::PROGRAM;
 use crate::support::random::{Random, long};
 use crate::support::trial::{Batch, State, Trial};
@@ -72,12 +73,26 @@ fn clean_run(batch: &mut Batch, tally: &mut Tally) -> Duration {
     (0..3).map(|_| finish(&batch.trial(), tally)).min().unwrap()
 }
 
+/// How many documents are sent by a run that is killed at a random time.
+const DOCUMENTS: usize = 200;
+
 #[test]
 fn a_batch_killed_at_random_times_is_finished_by_a_later_run() {
-    const DOCUMENTS: usize = 200;
-    let points = if long() { 500 } else { 16 };
     let mut random = Random::of_environment("kill at random times");
-    let mut batch = Batch::new(DOCUMENTS, 100_000, &mut random).up_to_jobs(3);
+    let batch = Batch::new(DOCUMENTS, 100_000, &mut random);
+    kill_at_random_times(batch, if long() { 500 } else { 16 }, random);
+}
+
+#[test]
+fn a_batch_in_postgresql_killed_at_random_times_is_finished_by_a_later_run() {
+    let Some(server) = Postgres::start() else { return };
+    let mut random = Random::of_environment("kill at random times over PostgreSQL");
+    let batch = Batch::on(server, DOCUMENTS, 100_000, &mut random);
+    kill_at_random_times(batch, if long() { 200 } else { 12 }, random);
+}
+
+fn kill_at_random_times(batch: Batch, points: usize, mut random: Random) {
+    let mut batch = batch.up_to_jobs(3);
     let mut tally = Tally::default();
     let mut clean = clean_run(&mut batch, &mut tally);
     let mut trials = 0;

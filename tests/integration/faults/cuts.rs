@@ -17,10 +17,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::ground::{DOCUMENTS, Ground, Patience, Trial};
-use crate::support::Chaos;
 use crate::support::chaos::{Fault, Pace, Stop, Way};
 use crate::support::random::{Random, long};
 use crate::support::sshd::collect;
+use crate::support::{Chaos, Postgres};
 
 /// Runs side by side: they wait more than they work.
 const LANES: usize = 4;
@@ -233,8 +233,18 @@ async fn run(trial: Trial, cut: Cut) -> Seen {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_cut_at_every_class_of_offset() {
+    cut_at_every_class(Ground::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_cut_at_every_class_of_offset_over_postgresql() {
+    let Some(server) = Postgres::start() else { return };
+    cut_at_every_class(Ground::on(server).await).await;
+}
+
+async fn cut_at_every_class(ground: Ground) {
     let mut random = Random::of_environment("cuts");
-    let ground = Arc::new(Ground::new().await);
+    let ground = Arc::new(ground);
     let borders = Borders::learn(&ground).await;
     let cuts = if long() { borders.many(&mut random) } else { borders.some(&mut random) };
     let lanes = Arc::new(Semaphore::new(LANES));

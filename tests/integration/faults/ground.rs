@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nas_sync::DocumentMonitor;
-use nas_sync::internal::store::{Access, SqliteStore};
 use nas_sync::{DocumentId, NasSyncService, Selection, SyncSummary, UserId};
 
-use crate::support::{Chaos, Site, noise};
+use crate::support::{Chaos, Database, Postgres, Site, noise};
 
 /// Everything ends by then, whatever happens to the connection.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -55,12 +54,24 @@ pub struct Ground {
     pub site: Site,
     pub docs: Vec<Doc>,
     pub ids: Vec<DocumentId>,
+    database: Database,
 }
 
 impl Ground {
     pub async fn new() -> Self {
-        let mut site = Site::new();
+        let site = Site::new();
+        let database = Database::file(&site);
+        Self::over(site, database).await
+    }
+
+    /// The same with the database on a server.
+    pub async fn on(server: Postgres) -> Self {
+        Self::over(Site::new(), Database::server(server)).await
+    }
+
+    async fn over(mut site: Site, database: Database) -> Self {
         site.know_every_port();
+        site.set("NAS_DB", database.setting());
         let mut docs = Vec::new();
         let mut paths = Vec::new();
         for (number, (name, len, before)) in DOCUMENTS.into_iter().enumerate() {
@@ -79,13 +90,8 @@ impl Ground {
             docs.push(Doc { name, content, before });
         }
         let ids = site.service().add(UserId::from(1), paths).await.expect("registered");
-        // Every change of a row to synced is kept by the database itself.
-        let log = "CREATE TABLE transitions (id INTEGER);
-                   CREATE TRIGGER transition AFTER UPDATE OF synced_to_nas ON documents
-                   WHEN NEW.synced_to_nas AND NOT OLD.synced_to_nas
-                   BEGIN INSERT INTO transitions VALUES (NEW.id); END";
-        site.database().execute_batch(log).expect("a trigger");
-        Self { site, docs, ids }
+        database.watch_marks();
+        Self { site, docs, ids, database }
     }
 
     /// A folder on the NAS and a database for one run.
@@ -97,8 +103,7 @@ impl Ground {
                 fs::write(folder.join(doc.name), before).expect("a file");
             }
         }
-        let database = self.site.path(&format!("{name}.db"));
-        fs::copy(self.site.path("documents.db"), &database).expect("the database");
+        let database = self.database.copy(self.site.path(&format!("{name}.db")));
         let chaos = Arc::new(Chaos::before(self.site.sshd.port(), seed));
         // With several sessions side by side now and then; the clean run has one.
         let jobs = if seed % 3 == 1 { "3" } else { "1" };
@@ -111,7 +116,7 @@ pub struct Trial {
     ground: Arc<Ground>,
     pub chaos: Arc<Chaos>,
     folder: PathBuf,
-    database: PathBuf,
+    database: Database,
     jobs: &'static str,
 }
 
@@ -129,7 +134,7 @@ impl Trial {
         let mut others: Vec<(&'static str, OsString)> = vec![
             ("NAS_PORT", self.chaos.port().to_string().into()),
             ("NAS_PATH", self.folder.clone().into()),
-            ("NAS_DB", self.database.clone().into()),
+            ("NAS_DB", self.database.setting()),
             ("NAS_JOBS", self.jobs.into()),
         ];
         if patience == Patience::Short {
@@ -165,10 +170,12 @@ impl Trial {
         for (id, marked, dated, transitions) in &rows {
             assert_eq!((*dated, *transitions), (*marked, i64::from(*marked)), "document {id}: {rows:?}");
         }
-        let store = SqliteStore::open(&self.database, Access::ReadOnly).expect("the database");
+        let causes = "SELECT s.document_id FROM nas_sync_documents s JOIN documents d ON d.id = s.document_id
+                      WHERE s.last_error_kind IS NOT NULL AND s.file_path = d.file_path";
+        let causes = self.database.numbers(causes);
         for error in &summary.errors {
-            let id = error.id.as_ref().expect("every document has an id");
-            assert!(store.history(id.clone()).expect("a history").last_failure.is_some(), "no cause of {error}");
+            let id = error.id.as_ref().and_then(DocumentId::as_integer).expect("every document has an id");
+            assert!(causes.contains(&id), "no cause of {error}");
         }
         // I1: what is marked is there. Whatever has a final name is whole, too: the old version or the new one.
         for (doc, id) in self.ground.docs.iter().zip(&self.ground.ids) {
@@ -188,12 +195,11 @@ impl Trial {
 
     /// Id, mark, date beside it, and changes to synced so far.
     pub fn rows(&self) -> Vec<(i64, bool, bool, i64)> {
-        let database = rusqlite::Connection::open(&self.database).expect("the database");
-        let sql = "SELECT id, synced_to_nas IS NOT 0, synced_at IS NOT NULL,
-                          (SELECT count(*) FROM transitions t WHERE t.id = d.id) FROM documents d ORDER BY id";
-        let mut statement = database.prepare(sql).expect("a statement");
-        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-        statement.query_map([], row).expect("rows").collect::<Result<_, _>>().expect("rows")
+        let sql = "SELECT id, CASE WHEN synced_to_nas IS NOT FALSE THEN 1 ELSE 0 END,
+                          CASE WHEN synced_at IS NOT NULL THEN 1 ELSE 0 END,
+                          (SELECT count(*) FROM witness w WHERE w.document = d.id) FROM documents d ORDER BY id";
+        let rows = self.database.numbers(sql);
+        rows.chunks(4).map(|row| (row[0], row[1] == 1, row[2] == 1, row[3])).collect()
     }
 
     /// Insists that each name in a folder is a document's, or a temporary one that rsync made for it.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use nas_sync::internal::store::{Access, SqliteStore};
 use nas_sync::{DocumentEvent, DocumentMonitor, Unmonitored};
-use nas_sync::{DocumentId, ErrorKind, Selection, SyncSummary};
+use nas_sync::{DocumentId, ErrorKind, Selection, SyncSummary, TableName};
 
 use crate::support::random::{Random, long};
 use crate::support::{Mounted, Site, noise};
@@ -282,7 +282,7 @@ async fn documents_under_a_writer_that_never_rests() {
 
 /// Each marked document lies on the NAS in the state that is recorded. Returns how many are marked.
 fn check_marks(site: &Site, ids: &[DocumentId], history: &History) -> usize {
-    let store = SqliteStore::open(&site.path("documents.db"), Access::ReadOnly).unwrap();
+    let store = SqliteStore::open(&site.path("documents.db"), &TableName::default(), Access::ReadOnly).unwrap();
     let marked = site.marked();
     for (number, id) in ids.iter().enumerate().filter(|(_, id)| marked.contains(&(id.as_integer().unwrap(), true))) {
         let copy = store.history(id.clone()).unwrap().copy.expect("a record of a marked document");

@@ -1,6 +1,6 @@
 //! Death at each system call that changes anything.
 
-use super::{BTreeMap, Batch, PROGRAM, Path, Random, Tally, Trial, finish, long};
+use super::{BTreeMap, Batch, PROGRAM, Path, Postgres, Random, Tally, Trial, finish, long};
 use crate::support::tracer::{self, Kill, Start, Traced};
 
 const DOCUMENTS: usize = 20;
@@ -21,7 +21,17 @@ fn traced(trial: &Trial<'_>, when: Kill) -> Traced {
 #[test]
 fn a_batch_killed_at_each_changing_call_is_finished_by_a_later_run() {
     let mut random = Random::of_environment("kill at system calls");
-    let mut batch = Batch::new(DOCUMENTS, 30_000, &mut random);
+    kill_at_each_call(Batch::new(DOCUMENTS, 30_000, &mut random), random);
+}
+
+#[test]
+fn a_batch_in_postgresql_killed_at_each_changing_call_is_finished_by_a_later_run() {
+    let Some(server) = Postgres::start() else { return };
+    let mut random = Random::of_environment("kill at system calls over PostgreSQL");
+    kill_at_each_call(Batch::on(server, DOCUMENTS, 30_000, &mut random), random);
+}
+
+fn kill_at_each_call(mut batch: Batch, mut random: Random) {
     let mut tally = Tally::default();
     let clean = {
         let trial = batch.trial();

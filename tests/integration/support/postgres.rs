@@ -113,7 +113,12 @@ impl Postgres {
 
     /// The URL of the database `app` over the socket.
     pub fn url(&self, user: &str) -> String {
-        format!("postgresql://{user}@/app?host={}&port={}", self.folder.path().display(), self.port)
+        self.url_of(user, "app")
+    }
+
+    /// The URL of another database.
+    pub fn url_of(&self, user: &str, database: &str) -> String {
+        format!("postgresql://{user}@/{database}?host={}&port={}", self.folder.path().display(), self.port)
     }
 
     /// The URL of the database `app` over TCP. `login` is a user, or a user and a password.
@@ -130,7 +135,13 @@ impl Postgres {
     /// A number.
     #[track_caller]
     pub fn number(&self, sql: &str) -> i64 {
-        let text = self.sql(sql);
+        self.number_in("app", sql)
+    }
+
+    /// A number, asked of another database.
+    #[track_caller]
+    pub fn number_in(&self, database: &str, sql: &str) -> i64 {
+        let text = self.run_sql(database, sql);
         text.parse().unwrap_or_else(|error| panic!("{sql}: {text}: {error}"))
     }
 

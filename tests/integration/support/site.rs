@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::cli::write_program;
 use super::sshd::user;
-use super::{Chaos, Sshd};
+use super::{Chaos, Database, Sshd};
 
 /// The site. `variables` is the environment of its service and may be changed before [`Site::service`].
 pub struct Site {
@@ -140,12 +140,7 @@ impl Site {
 
     /// The rows that are marked: id and whether there is a time beside the mark.
     pub fn marked(&self) -> Vec<(i64, bool)> {
-        let sql = "SELECT id, synced_at IS NOT NULL FROM documents
-                   WHERE synced_to_nas IS NOT 0 OR synced_at IS NOT NULL ORDER BY id";
-        let database = self.database();
-        let mut statement = database.prepare(sql).expect("a statement");
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
-        rows.collect::<Result<_, _>>().expect("ids")
+        Database::File(self.variables["NAS_DB"].clone().into()).marked()
     }
 
     /// Puts a script in the place of rsync on the NAS. `$NAS` in it is the NAS folder.

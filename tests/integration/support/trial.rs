@@ -4,7 +4,7 @@
 //! - a marked row has its time and its record, and under its name on the NAS lie exactly the bytes of its file;
 //! - any other name on the NAS is absent or whole: the new content or the one that was there before;
 //! - rows are neither lost nor added, and each has become synced at most once;
-//! - the database is sound.
+//! - the database, if it is a file, is sound.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -12,22 +12,14 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use rusqlite::Connection;
-
 use super::cli::PROGRAM;
 use super::random::Random;
-use super::{Cli, Site, noise};
-
-/// Tells of every row that becomes synced, whoever does it.
-const WITNESS: &str = "
-    CREATE TABLE witness (document INTEGER NOT NULL);
-    CREATE TRIGGER witness_of_marks AFTER UPDATE OF synced_to_nas ON documents
-        WHEN NEW.synced_to_nas IS NOT 0 AND OLD.synced_to_nas IS 0
-        BEGIN INSERT INTO witness VALUES (NEW.id); END;";
+use super::{Cli, Database, Postgres, Site, noise};
 
 /// Documents, ready to be synced any number of times.
 pub struct Batch {
     pub site: Site,
+    database: Database,
     variables: BTreeMap<String, OsString>,
     documents: BTreeMap<String, Content>,
     trials: usize,
@@ -46,6 +38,7 @@ struct Content {
 pub struct Trial<'b> {
     batch: &'b Batch,
     folder: PathBuf,
+    database: Database,
     jobs: usize,
 }
 
@@ -56,7 +49,7 @@ pub struct State {
     /// Documents whose new content is there.
     pub stored: usize,
     /// Documents that are under a lease.
-    pub leased: u32,
+    pub leased: i64,
     /// What interrupted transfers left: rsync's own temporary files.
     pub temporary: usize,
 }
@@ -65,6 +58,17 @@ impl Batch {
     /// Registers documents of up to `longest` bytes. Of every fifth the NAS will have an older version.
     pub fn new(count: usize, longest: usize, random: &mut Random) -> Self {
         let site = Site::new();
+        let database = Database::file(&site);
+        Self::over(site, database, count, longest, random)
+    }
+
+    /// The same in a database of a server.
+    pub fn on(server: Postgres, count: usize, longest: usize, random: &mut Random) -> Self {
+        Self::over(Site::new(), Database::server(server), count, longest, random)
+    }
+
+    fn over(mut site: Site, database: Database, count: usize, longest: usize, random: &mut Random) -> Self {
+        site.set("NAS_DB", database.setting());
         let cli = Cli::new(&site);
         let mut documents = BTreeMap::new();
         let mut paths = Vec::new();
@@ -84,8 +88,8 @@ impl Batch {
         for (content, id) in documents.values_mut().zip(cli.add(1, &paths)) {
             content.id = id;
         }
-        site.database().execute_batch(WITNESS).expect("a trigger");
-        Self { site, variables: cli.variables, documents, trials: 0, most_jobs: 1 }
+        database.watch_marks();
+        Self { site, database, variables: cli.variables, documents, trials: 0, most_jobs: 1 }
     }
 
     /// Trials use one session, two, and so on up to `most` side by side in turn; without this, always one.
@@ -99,13 +103,13 @@ impl Batch {
         self.trials += 1;
         let folder = self.site.path(&format!("trial{}", self.trials));
         fs::create_dir_all(folder.join("nas")).expect("a folder");
-        fs::copy(self.site.path("documents.db"), folder.join("documents.db")).expect("a copy of the database");
+        let database = self.database.copy(folder.join("documents.db"));
         for (name, content) in &self.documents {
             if let Some(old) = &content.old {
                 fs::write(folder.join("nas").join(name), old).expect("an older version");
             }
         }
-        Trial { jobs: 1 + self.trials % self.most_jobs, batch: self, folder }
+        Trial { jobs: 1 + self.trials % self.most_jobs, batch: self, folder, database }
     }
 
     /// How many documents there are.
@@ -123,7 +127,7 @@ impl Trial<'_> {
     /// The environment of its runs.
     pub fn variables(&self) -> Vec<(OsString, OsString)> {
         let mut variables = self.batch.variables.clone();
-        variables.insert("NAS_DB".into(), self.path("documents.db").into());
+        variables.insert("NAS_DB".into(), self.database.setting());
         variables.insert("NAS_PATH".into(), self.path("nas").into());
         variables.insert("NAS_JOBS".into(), self.jobs.to_string().into());
         variables.into_iter().map(|(name, value)| (name.into(), value)).collect()
@@ -147,24 +151,13 @@ impl Trial<'_> {
         command.spawn().expect("the program starts")
     }
 
-    /// Checks all that must hold while nothing of this side runs. The database itself is not touched, so that the next
-    /// run finds what the last one left.
+    /// Checks all that must hold while nothing of this side runs.
     #[track_caller]
     pub fn check(&self) -> State {
-        let copy = self.path("look");
-        fs::create_dir_all(&copy).expect("a folder");
-        for name in ["documents.db", "documents.db-wal"] {
-            let _ = fs::remove_file(copy.join(name));
-            if self.path(name).exists() {
-                fs::copy(self.path(name), copy.join(name)).expect("a copy");
-            }
-        }
-        let database = Connection::open(copy.join("documents.db")).expect("the database");
-        let marked = self.check_rows(&database);
-        let leases = database.query_row("SELECT COUNT(*) FROM nas_sync_leased", [], |row| row.get(0)).expect("a count");
-        drop(database);
-        fs::remove_dir_all(copy).expect("it is gone");
-        State { leased: leases, ..self.check_nas(&marked) }
+        let (marked, leased) = self
+            .database
+            .look(|database| (self.check_rows(database), database.numbers("SELECT COUNT(*) FROM nas_sync_leased")[0]));
+        State { leased, ..self.check_nas(&marked) }
     }
 
     /// Checks that nothing is left to do.
@@ -177,22 +170,16 @@ impl Trial<'_> {
     }
 
     #[track_caller]
-    fn check_rows(&self, database: &Connection) -> BTreeSet<i64> {
-        let sound: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("an answer");
-        assert_eq!(sound, "ok");
-        let ids = |sql: &str| -> Vec<i64> {
-            let mut statement = database.prepare(sql).expect("a statement");
-            let rows = statement.query_map([], |row| row.get(0)).expect("rows");
-            rows.collect::<Result<_, _>>().expect("ids")
-        };
+    fn check_rows(&self, database: &Database) -> BTreeSet<i64> {
+        let ids = |sql: &str| database.numbers(sql);
         let all: Vec<i64> = self.batch.documents.values().map(|content| content.id).collect();
         assert_eq!(ids("SELECT id FROM documents ORDER BY id"), all, "rows were lost or added");
-        let marked = ids("SELECT id FROM documents WHERE synced_to_nas IS NOT 0 ORDER BY id");
+        let marked = ids("SELECT id FROM documents WHERE synced_to_nas IS NOT FALSE ORDER BY id");
         let times = ids("SELECT id FROM documents WHERE synced_at IS NOT NULL ORDER BY id");
         assert_eq!(marked, times, "a mark without a time, or a time without a mark");
         assert_eq!(ids("SELECT document FROM witness ORDER BY document"), marked, "marked more than once");
         let recorded = "SELECT d.id FROM documents d JOIN nas_sync_documents s ON s.document_id = d.id
-                        WHERE d.synced_to_nas IS NOT 0 AND s.level IS NOT NULL AND s.remote_name IS NOT NULL
+                        WHERE d.synced_to_nas IS NOT FALSE AND s.level IS NOT NULL AND s.remote_name IS NOT NULL
                         AND s.last_error_kind IS NULL ORDER BY d.id";
         assert_eq!(ids(recorded), marked, "marked without a record");
         marked.into_iter().collect()
@@ -220,6 +207,7 @@ impl Drop for Trial<'_> {
         if std::thread::panicking() {
             eprintln!("the run before said: {}", self.said());
         } else {
+            self.database.remove();
             let _ = fs::remove_dir_all(&self.folder);
         }
     }
