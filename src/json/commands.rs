@@ -67,8 +67,12 @@ pub fn add(ids: &[DocumentId]) -> Value {
 }
 
 /// `index`
-pub fn index(created: bool) -> Value {
-    json!({ "index": "nas_sync_pending", "created": created })
+pub fn index(created: bool, notify_created: Option<bool>) -> Value {
+    let mut object = json!({ "index": "nas_sync_pending", "created": created });
+    if let Some(created) = notify_created {
+        object["notify_created"] = created.into();
+    }
+    object
 }
 
 /// `sync`, when nothing could be looked at.

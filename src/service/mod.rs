@@ -311,6 +311,12 @@ impl NasSyncService {
         self.with_store(Access::Existing, |store| async move { store.add_index().await }).await
     }
 
+    /// Adds triggers to a PostgreSQL database that notify of changes, so that a process that watches asks nothing until there
+    /// is something; `false`: they are there already. Fails with `Usage` where the database is another one.
+    pub async fn add_notify(&self) -> Result<bool> {
+        self.with_store(Access::Existing, |store| async move { store.add_notify().await }).await
+    }
+
     /// What a [`Client`](crate::Client) for this NAS needs. Fails with `NotConfigured`, naming what is missing.
     pub fn client_config(&self) -> Result<ClientConfig> {
         ClientConfig::of(&self.settings)

@@ -27,9 +27,7 @@ use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
 use crate::blocking;
 use crate::database::{Database, Place};
-#[cfg(not(all(feature = "sqlite", feature = "postgres")))]
-use crate::error::NasSyncError;
-use crate::error::{ErrorKind, Result};
+use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
 use crate::proof::Refusal;
 
@@ -294,6 +292,22 @@ impl Store {
     /// Adds the index over the pending rows; `false`: it is there already.
     pub async fn add_index(&self) -> Result<bool> {
         with!(self, |store| store.add_index())
+    }
+
+    /// Adds the triggers that notify of changes; `false`: they are there already. Fails with `Usage` where the database has
+    /// no notifications.
+    pub async fn add_notify(&self) -> Result<bool> {
+        self.with(|arm| match arm {
+            #[cfg(feature = "sqlite")]
+            Arm::Sqlite(_) => {
+                let message =
+                    "an SQLite database has no notifications: a process that watches it sees changes by itself";
+                Err(NasSyncError::new(ErrorKind::Usage, message))
+            }
+            #[cfg(feature = "postgres")]
+            Arm::Postgres(store) => store.add_notify(),
+        })
+        .await
     }
 
     /// The statistics of one user, or of everyone.

@@ -53,10 +53,12 @@ fn since_1970() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
 }
 
-/// A run that did all that it found; gives the number of documents that it synced.
+/// A run that did all that it found, but for what was to go again before its end; gives the number of documents that it synced.
 #[track_caller]
 fn done(run: &Run) -> u64 {
-    run.ends(0);
+    let report = run.json();
+    let goes_again = report["failed"] == 0 && report["pending"].as_u64() > Some(0);
+    run.ends(i32::from(goes_again));
     assert!(!run.all().contains("lock"), "{}", run.all());
     run.json()["synced"].as_u64().unwrap()
 }
@@ -69,7 +71,8 @@ fn a_backend_with_sqlalchemy_works_beside_several_syncs_and_nobody_is_locked_out
         let found = |database: rusqlite::Connection| {
             database.query_row("SELECT EXISTS (SELECT 1 FROM documents)", [], |row| row.get(0)).unwrap_or(false)
         };
-        site.path("documents.db").exists() && found(site.database())
+        let file = site.path("documents.db");
+        file.exists() && found(rusqlite::Connection::open(file).unwrap())
     });
 }
 
@@ -125,7 +128,8 @@ fn work_beside(mut site: Site, url: &str, has_documents: impl Fn(&Site) -> bool)
         }
     }
     let load = backend.result();
-    synced += done(&cli.line("sync --json"));
+    let last = cli.line("sync --json");
+    synced += last.ends(0).json()["synced"].as_u64().unwrap();
     let ended = since_1970();
     let count = |key: &str| load[key].as_u64().unwrap();
     println!("{load} beside {runs} runs of sync");

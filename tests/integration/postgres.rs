@@ -2,6 +2,7 @@
 
 mod faults;
 mod login;
+mod notify;
 mod tables;
 mod walk;
 

@@ -45,8 +45,8 @@ fn every_command_works_on_a_table_with_a_blank_in_its_name() {
     assert_eq!(cli.line("list --json --state waiting").ends(0).json()["documents"].as_array().map(Vec::len), Some(1));
     site.upload("a.pdf", b"a.pdf");
     assert_eq!(cli.line("retry --json").ends(0).json()["retried"], 1);
-    let once = cli.line("watch --once --json");
-    assert_eq!(once.ends(0).json()["synced"], 1, "{}", once.all());
+    let watch = cli.line("watch --once --json");
+    assert_eq!(watch.ends(0).json()["synced"], 1, "{}", watch.all());
     let verify = cli.line("verify --json");
     assert_eq!(verify.ends(0).json()["equal"], 2, "{}", verify.all());
     assert_eq!(cli.line("resend --json --document 1").ends(0).code, Some(0));

@@ -116,7 +116,7 @@ pub enum DocumentsCommand {
     /// Do what `watch` does, and serve an HTTP API, metrics and a page for people
     Serve(serve::Serve),
     /// Add an index over the pending rows to a table of somebody else's, for large tables
-    Index,
+    Index(index::Index),
     /// Say whether `watch` is well, for a container's health check: ends with 0 or 1
     Health(health::Health),
 }
@@ -194,7 +194,7 @@ impl DocumentsCommand {
             | Self::Doctor
             | Self::Setup(_)
             | Self::Test
-            | Self::Index
+            | Self::Index(_)
             | Self::Health(_)
             | Self::Send(_) => (None, &[]),
         }
@@ -235,7 +235,7 @@ impl DocumentsCommand {
             Self::Retry(retry) => or_signal(retry.run(&service, console), signals).await,
             Self::Resend(resend) => or_signal(resend.run(&service, console), signals).await,
             Self::List(list) => or_signal(list.run(&service, console), signals).await,
-            Self::Index => or_signal(index::run(&service, console), signals).await,
+            Self::Index(index) => or_signal(index.run(&service, console), signals).await,
             Self::Status(status) => or_signal(status.run(&service, console), signals).await,
             Self::Restore(restore) => or_signal(Box::pin(restore.run(&service, console)), signals).await,
             Self::Verify(verify) => or_signal(Box::pin(verify.run(&service, console)), signals).await,

@@ -3,11 +3,14 @@
 //! Guarantees: every statement ends by a deadline, which the server keeps and this side behind it; a transaction that was cut
 //! or that met another one is begun again; where the answer to a commit was lost, the server is asked whether it took place.
 
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{AsyncMessage, Client, Row};
 
 use super::fault::Fault;
 use super::login::Login;
@@ -78,6 +81,10 @@ pub(super) struct Link {
     connection: Option<(Client, JoinHandle<()>)>,
     /// Whether there was one, so that the settings are right, and it was not waited for in vain since.
     has_been: bool,
+    /// Whether this connection is told of changes.
+    pub listens: bool,
+    /// Notifications so far, and connections: a new one has missed what came before.
+    heard: Arc<AtomicI64>,
 }
 
 impl Link {
@@ -88,7 +95,14 @@ impl Link {
             let message = format!("what talks to the database cannot be started: {error}");
             NasSyncError::new(ErrorKind::ResourceShortage, message).with_source(error)
         })?;
-        Ok(Self { login, runtime: Some(runtime), connection: None, has_been: false })
+        Ok(Self {
+            login,
+            runtime: Some(runtime),
+            connection: None,
+            has_been: false,
+            listens: false,
+            heard: Arc::default(),
+        })
     }
 
     /// Runs `work` in one transaction: all of it is committed, or nothing. It may run several times.
@@ -129,6 +143,23 @@ impl Link {
             link.tx(None, Duration::MAX)?.batch(sql)
         };
         run(self).map_err(|fault| fault.into_error(doing, &self.login))
+    }
+
+    /// Has the connection told of what is notified of on a channel.
+    pub fn listen(&mut self, doing: &str, channel: &str) -> Result<()> {
+        self.alone(doing, &format!("LISTEN {channel}"))?;
+        self.listens = true;
+        Ok(())
+    }
+
+    /// How much was heard, what arrives within this time included; `None` where the connection is not told.
+    pub fn heard(&self, within: Duration) -> Option<i64> {
+        let (runtime, (client, _)) = (self.runtime.as_ref()?, self.connection.as_ref()?);
+        if !self.listens {
+            return None;
+        }
+        runtime.block_on(async { tokio::time::sleep(within).await });
+        (!client.is_closed()).then(|| self.heard.load(Ordering::Relaxed))
     }
 
     fn attempt<T>(
@@ -201,14 +232,21 @@ impl Link {
         let patience = self.login.patience();
         let runtime = self.runtime.as_ref().ok_or(Fault::Silent)?;
         let made = runtime.block_on(async { tokio::time::timeout(patience, config.connect(tls)).await });
-        let (client, connection) = made.map_err(|_| Fault::Silent)??;
+        let (client, mut connection) = made.map_err(|_| Fault::Silent)??;
+        let heard = Arc::clone(&self.heard);
         let task = runtime.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!("the connection to the database ended: {error}");
+            loop {
+                match poll_fn(|context| connection.poll_message(context)).await {
+                    Some(Ok(AsyncMessage::Notification(_))) => drop(heard.fetch_add(1, Ordering::Relaxed)),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return tracing::debug!("the connection to the database ended: {error}"),
+                    None => return,
+                }
             }
         });
         self.connection = Some((client, task));
-        self.has_been = true;
+        self.heard.fetch_add(1, Ordering::Relaxed);
+        (self.has_been, self.listens) = (true, false);
         Ok(())
     }
 

@@ -22,6 +22,7 @@ mod listing;
 mod login;
 mod marks;
 mod names;
+mod notifying;
 mod pending_index;
 mod queue;
 mod rights;

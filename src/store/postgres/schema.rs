@@ -70,6 +70,8 @@ impl Ids {
 /// The tables and how their columns are read.
 #[derive(Debug, Clone)]
 pub(super) struct Schema {
+    /// The number of the table on the server.
+    pub oid: i64,
     documents: String,
     /// The schema, quoted.
     own: String,
@@ -288,6 +290,7 @@ fn look_at(tx: &Tx<'_>, oid: i64, documents: String, own: &str) -> Result<Schema
         }
     }
     Ok(Schema {
+        oid,
         documents,
         own: quoted(own),
         own_name: own.to_owned(),

@@ -155,10 +155,10 @@ fn what_does_not_work_is_said_in_words_and_soon() {
 }
 
 /// A PgBouncer that gives a connection for one transaction.
-struct Bouncer(Child);
+pub struct Bouncer(Child);
 
 impl Bouncer {
-    fn start(server: &Postgres, port: u16) -> Self {
+    pub fn start(server: &Postgres, port: u16) -> Self {
         let folder = server.path("bouncer");
         fs::create_dir(&folder).unwrap();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();

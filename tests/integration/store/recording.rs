@@ -1,6 +1,7 @@
 //! Marks, failures, attempts, copies.
 
 use nas_sync::DurableBy;
+use nas_sync::internal::store::MarkOutcome::{AlreadySynced, Changed, Gone, Marked, Rewritten};
 
 use super::*;
 
@@ -20,7 +21,6 @@ pub async fn what_changed_meanwhile_is_not_marked(db: &Db) {
     let next = |_, _| NextTry::At(noon());
     let outcomes =
         db.store.settle(fence, settlement, noon(), next, move |record| record.id != rewritten).await.unwrap();
-    use MarkOutcome::{AlreadySynced, Changed, Gone, Marked, Rewritten};
     assert_eq!(outcomes, [Changed, Gone, AlreadySynced, Rewritten, Marked]);
     assert_eq!(db.pending(Selection::all()).await, [1, 4]);
     let mut left: Vec<_> = db.store.leased(Selection::all()).await.unwrap().iter().map(number).collect();

@@ -258,7 +258,10 @@ fn many_threads_may_create_one_database_at_once() {
             }
         });
         assert_eq!(db.open().stats(None).unwrap().total_documents, 12);
-        assert_eq!(db.text("SELECT CAST(COUNT(*) AS TEXT) FROM nas_sync_meta WHERE key = 'schema_version'").as_deref(), Some("1"));
+        assert_eq!(
+            db.text("SELECT CAST(COUNT(*) AS TEXT) FROM nas_sync_meta WHERE key = 'schema_version'").as_deref(),
+            Some("1")
+        );
     }
 }
 
