@@ -86,9 +86,9 @@ impl Store {
         let database = database.clone();
         blocking::run(move || match database {
             #[cfg(feature = "sqlite")]
-            Database::Sqlite(path) => super::sqlite::examine(&path),
+            Database { place: Place::Sqlite(path), table } => super::sqlite::examine(&path, &table),
             #[cfg(feature = "postgres")]
-            Database::Postgres(url) => super::postgres::examine(*url),
+            Database { place: Place::Postgres(url), table } => super::postgres::examine(*url, &table),
             #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
             other => Err(unknown(&other)),
         })

@@ -404,7 +404,7 @@ impl Failure {
 impl Failure {
     /// The cause by its name, and in words.
     pub fn new(kind: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { kind: kind.into(), text: text.into() }
+        Self { kind: kind.into(), text: text.into(), solution: None }
     }
 }
 

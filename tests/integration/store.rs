@@ -160,7 +160,7 @@ fn synced(id: &DocumentId, file_path: &str, remote_name: &str) -> SyncedRecord {
 }
 
 fn failed(id: &DocumentId, kind: ErrorKind, text: &str) -> FailedTry {
-    FailedTry { id: id.clone(), kind, text: text.to_owned() }
+    FailedTry { id: id.clone(), kind, text: text.to_owned(), solution: None }
 }
 
 fn attempt(id: &DocumentId, remote_name: &str, end: AttemptEnd) -> Attempt {

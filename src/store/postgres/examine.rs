@@ -6,7 +6,7 @@ use super::login::Login;
 use super::pending_index;
 use super::schema::{Schema, inspect};
 use super::values::Value;
-use crate::database::PostgresUrl;
+use crate::database::{PostgresUrl, TableName};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::store::examination::{Examination, Journal, OwnTables};
 use crate::store::model::Access;
@@ -15,11 +15,10 @@ use crate::store::model::Access;
 const LONG: &str = "5 minutes";
 
 /// Looks at the database, as somebody who may write to it. Fails with `DatabaseUnusable` or `DatabaseLocked`.
-pub fn examine(url: PostgresUrl) -> Result<Examination> {
-    let table = url.table.clone();
+pub fn examine(url: PostgresUrl, table: &TableName) -> Result<Examination> {
     let mut link = Link::new(Login { url })?;
     link.run(None, Mode::Read, "look at", &mut |tx| {
-        let schema = inspect(tx, &table, Access::Existing)?;
+        let schema = inspect(tx, table, Access::Existing)?;
         // `None` only where it may be made.
         let schema = schema.ok_or_else(|| Fault::refused(format!("it has no table {table}"), None))?;
         look(tx, &schema)

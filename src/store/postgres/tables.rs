@@ -134,7 +134,7 @@ fn create() -> String {
 /// What stands in for a table that is not there, in a database that must not change.
 pub(super) fn empty(name: &str) -> Option<String> {
     let (_, columns) = TABLES.iter().find(|(known, _)| *known == name)?;
-    let added = ADDED.iter().filter(|(table, _)| *table == name).map(|(_, column)| column);
+    let added = ADDED.iter().filter(|(_, table, _)| *table == name).map(|(.., column)| column);
     let columns = columns.iter().chain(added).map(|(name, kind, _)| format!("NULL::{kind} AS {name}"));
     Some(format!("(SELECT {} WHERE FALSE)", columns.collect::<Vec<_>>().join(", ")))
 }

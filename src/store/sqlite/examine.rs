@@ -6,6 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{fault, pending_index, schema};
+use crate::database::TableName;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::store::examination::{Examination, Journal, OwnTables};
 
@@ -13,7 +14,7 @@ use crate::store::examination::{Examination, Journal, OwnTables};
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// Looks at the database at `path`, which must be there. Fails with `DatabaseUnusable` or `DatabaseLocked`.
-pub fn examine(path: &Path) -> Result<Examination> {
+pub fn examine(path: &Path, table: &TableName) -> Result<Examination> {
     let path = std::path::absolute(path)
         .map_err(|error| NasSyncError::at_path(ErrorKind::DatabaseUnusable, "cannot use the database", path, error))?;
     let opening = fault::of(&path, "open");
@@ -22,9 +23,10 @@ pub fn examine(path: &Path) -> Result<Examination> {
     let conn = Connection::open_with_flags(&path, flags).map_err(&opening)?;
     conn.busy_timeout(LOCK_WAIT).map_err(&opening)?;
     let refused = |error| schema::to_error(&path, error);
-    let found = schema::inspect(&conn).map_err(refused)?;
-    found.require_documents().map_err(refused)?;
-    let look = || look(&conn, found);
+    let name = schema::name_in(table).map_err(refused)?;
+    let found = schema::inspect(&conn, name).map_err(refused)?;
+    let table = found.require_documents(name).map_err(refused)?;
+    let look = || look(&conn, &table, found.version());
     let (journal, has_index, bytes, own_tables) = look().map_err(fault::of(&path, "look at"))?;
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
@@ -40,17 +42,17 @@ pub fn examine(path: &Path) -> Result<Examination> {
     })
 }
 
-fn look(conn: &Connection, found: schema::Found) -> rusqlite::Result<(Journal, bool, u64, OwnTables)> {
+fn look(conn: &Connection, table: &schema::Table, version: usize) -> rusqlite::Result<(Journal, bool, u64, OwnTables)> {
     let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
     let journal = if mode.eq_ignore_ascii_case("wal") { Journal::Wal } else { Journal::Rollback(mode) };
     let number = |pragma: &str| conn.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0));
     let bytes = number("page_count")?.saturating_mul(number("page_size")?);
-    let own_tables = match found.version() {
+    let own_tables = match version {
         0 => OwnTables::None,
         version if version < schema::MIGRATIONS.len() => OwnTables::Old(version),
         _ => OwnTables::Current,
     };
-    Ok((journal, pending_index::exists(conn)?, u64::try_from(bytes).unwrap_or(0), own_tables))
+    Ok((journal, pending_index::exists(conn, table)?, u64::try_from(bytes).unwrap_or(0), own_tables))
 }
 
 #[cfg(test)]
@@ -63,9 +65,9 @@ mod tests {
     fn a_look_changes_nothing_and_sees_a_lock() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("db");
-        drop(SqliteStore::open_with(&path, Access::Create, BUSY_TIMEOUT).unwrap());
+        drop(SqliteStore::open_with(&path, &TableName::default(), Access::Create, BUSY_TIMEOUT).unwrap());
         let before = std::fs::read(&path).unwrap();
-        let seen = examine(&path).unwrap();
+        let seen = examine(&path, &TableName::default()).unwrap();
         assert_eq!((seen.own_tables, seen.has_index, seen.journal), (OwnTables::Current, true, Journal::Wal));
         assert!(seen.lock.is_ok() && seen.bytes == before.len() as u64);
         assert_eq!(std::fs::read(&path).unwrap(), before);
@@ -73,8 +75,8 @@ mod tests {
 
         let other = Connection::open(&path).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
-        assert_eq!(examine(&path).unwrap().lock.unwrap_err().kind(), ErrorKind::DatabaseLocked);
+        assert_eq!(examine(&path, &TableName::default()).unwrap().lock.unwrap_err().kind(), ErrorKind::DatabaseLocked);
         other.execute_batch("ROLLBACK; DROP TABLE documents").unwrap();
-        assert_eq!(examine(&path).unwrap_err().kind(), ErrorKind::DatabaseUnusable);
+        assert_eq!(examine(&path, &TableName::default()).unwrap_err().kind(), ErrorKind::DatabaseUnusable);
     }
 }
