@@ -211,6 +211,7 @@ pub use store::{
     Deferred, DocumentState, Failure, ListRequest, ListedDocument, Listing, NextTry, Pause, Queue, Retried, Selection,
     SyncStats,
 };
+pub use transport::ssh::ssh_config::SshConfigFile;
 pub use transport::ssh::{
     CipherList, HostKeyPin, Identity, LegacyAlgorithms, LoginQuestion, Person, SshConfig, UnknownHostKey,
 };

@@ -49,6 +49,9 @@ pub struct ConfigArgs {
     /// Host keys [env: NAS_KNOWN_HOSTS] [default: ~/.ssh/known_hosts]
     #[arg(long, global = true, value_name = "FILE")]
     known_hosts: Option<OsString>,
+    /// OpenSSH's configuration, or `none` [env: NAS_SSH_CONFIG] [default: ~/.ssh/config, then /etc/ssh/ssh_config]
+    #[arg(long, global = true, value_name = "FILE")]
+    ssh_config: Option<OsString>,
     /// Trust an unknown host key on first use; a changed one never [env: NAS_ACCEPT_NEW_HOST_KEY]
     #[arg(long, global = true)]
     accept_new_host_key: bool,
@@ -96,6 +99,7 @@ impl From<ConfigArgs> for Flags {
             port: args.port,
             identity: args.identity,
             known_hosts: args.known_hosts,
+            ssh_config: args.ssh_config,
             accept_new_host_key: args.accept_new_host_key,
             legacy_ssh: args.legacy_ssh,
             db: args.db,

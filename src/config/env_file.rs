@@ -114,6 +114,7 @@ impl Flags {
         let switch = |is_set: bool| is_set.then(|| String::from("1"));
         let all = [
             (table::KNOWN_HOSTS, text(&self.known_hosts)),
+            (table::SSH_CONFIG, text(&self.ssh_config)),
             (table::LEGACY_SSH, switch(self.legacy_ssh)),
             (table::DB, text(&self.db)),
             (table::TABLE, text(&self.table)),

@@ -6,7 +6,8 @@
 //! error or in `Debug`. Every variable may also be given as `…_FILE`, the path of a file that holds the value; for
 //! `NAS_KEY` that is the private key file itself.
 //!
-//! Never: the process environment is not changed, and nothing is opened except `.env` and `…_FILE` files.
+//! Never: the process environment is not changed, and nothing is opened except `.env` and `…_FILE` files, and OpenSSH's
+//! configuration where somebody asks what it says about the NAS.
 
 mod dot_env;
 #[cfg(feature = "cli")]
@@ -15,6 +16,7 @@ mod environment;
 mod listen;
 mod origin;
 mod settings;
+mod ssh;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -25,5 +27,6 @@ pub use self::env_file::EnvFile;
 pub use self::environment::Environment;
 pub use self::listen::Listen;
 pub use self::settings::{ConfigStatus, Flags, KeySource, Settings};
+pub(crate) use self::ssh::local_user;
 #[cfg(feature = "cli")]
 pub use self::values::whole_seconds;

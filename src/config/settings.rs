@@ -14,12 +14,13 @@ use super::origin::Found;
 use super::table::{
     ACCEPT_NEW_HOST_KEY, API_ADDR, API_HOSTS, API_TOKEN, CONNECT_TIMEOUT, DB, DURABILITY, FILE_TIMEOUT, HOST, HOST_KEY,
     JOBS, KEY, KEY_FILE, KEY_PASSPHRASE, KNOWN_HOSTS, LAYOUT, LEGACY_SSH, METRICS_ADDR, PASSWORD, PATH, PORT, RETRIES,
-    RSYNC_PATH, Setting, TABLE, UPLOAD_DIR, USER,
+    RSYNC_PATH, SSH_CONFIG, Setting, TABLE, UPLOAD_DIR, USER,
 };
 use super::values;
 use crate::database::{Database, PostgresUrl, TableName};
 use crate::jobs::Jobs;
 use crate::secret::Secret;
+use crate::transport::ssh::ssh_config::SshConfigFile;
 
 /// The values of command-line flags as they were typed; they are checked together with the rest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Flags {
     pub identity: Option<OsString>,
     /// `--known-hosts`
     pub known_hosts: Option<OsString>,
+    /// `--ssh-config`
+    pub ssh_config: Option<OsString>,
     /// `--accept-new-host-key`
     pub accept_new_host_key: bool,
     /// `--legacy-ssh`
@@ -75,7 +78,7 @@ pub enum KeySource {
     Text(Secret),
     /// This file.
     File(PathBuf),
-    /// Nothing is set: the first of these files that exists. Empty when the home folder is not known.
+    /// Nothing is set: what `ssh_config` says, or the first of these files that exists. Empty when the home folder is not known.
     FirstOf(Vec<PathBuf>),
 }
 
@@ -83,26 +86,28 @@ pub enum KeySource {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Name or address of the NAS, an IPv6 address without brackets. No blanks, control characters, `@` or `/`.
+    /// Name or address of the NAS, an IPv6 address without brackets, or a name that `ssh_config` knows. No blanks, control characters, `@` or `/`.
     pub host: Option<String>,
-    /// The SSH user. No blanks or control characters.
+    /// The SSH user; `None`: the one that `ssh_config` names. No blanks or control characters.
     pub user: Option<String>,
     /// The folder on the NAS. No NUL, CR or LF.
     pub path: Option<String>,
-    /// The SSH port, from 1.
-    pub port: u16,
+    /// The SSH port, from 1; `None`: what `ssh_config` says, or 22.
+    pub port: Option<u16>,
     /// The private key.
     pub key: KeySource,
     /// For an encrypted key.
     pub key_passphrase: Option<Secret>,
     /// The SSH user's password, for a NAS that takes no keys. Keys are tried first.
     pub password: Option<Secret>,
-    /// The known_hosts file; `None` when nothing is set and the home folder is not known.
+    /// The known_hosts file; `None`: what `ssh_config` says, or `~/.ssh/known_hosts`.
     pub known_hosts: Option<PathBuf>,
+    /// Which files of OpenSSH's configuration say what is not set here.
+    pub ssh_config: SshConfigFile,
     /// The one fingerprint that is accepted: `SHA256:` and 43 characters of base64 without padding.
     pub host_key: Option<String>,
-    /// Whether a host that is not known yet may be trusted on first use.
-    pub accept_new_host_key: bool,
+    /// Whether a host that is not known yet may be trusted on first use; `None`: what `ssh_config` says, or not.
+    pub accept_new_host_key: Option<bool>,
     /// Whether old SSH algorithms are allowed.
     pub legacy_ssh: bool,
     /// The database.
@@ -111,8 +116,8 @@ pub struct Settings {
     pub upload_dir: Option<PathBuf>,
     /// How documents are named on the NAS; not checked here. No NUL, CR or LF.
     pub layout: String,
-    /// For TCP, key exchange and login together; one second to one week.
-    pub connect_timeout: Duration,
+    /// For TCP, key exchange and login together; one second to one week. `None`: what `ssh_config` says, or 30 seconds.
+    pub connect_timeout: Option<Duration>,
     /// In which one document must be acknowledged; one second to one week.
     pub file_timeout: Duration,
     /// The program started on the NAS. No NUL, CR or LF.
@@ -142,7 +147,7 @@ pub struct ConfigStatus {
     pub configured: bool,
     /// Whether `NAS_HOST` is set.
     pub nas_host: bool,
-    /// Whether `NAS_USER` is set.
+    /// Whether `NAS_USER` is set, or known from ssh_config.
     pub nas_user: bool,
     /// Whether `NAS_PATH` is set.
     pub nas_path: bool,
@@ -154,7 +159,7 @@ pub struct ConfigStatus {
 
 impl Settings {
     /// The defaults around a NAS: port 22, the keys and known hosts in `~/.ssh`, the database `nas-sync.db`, flat names, the
-    /// best level that can be proved. Nothing is read from the environment but `HOME`. The fields can be changed.
+    /// best level that can be proved. Nothing is read from the environment but `HOME`, and no file. The fields can be changed.
     pub fn new(host: impl Into<String>, user: impl Into<String>, path: impl Into<String>) -> Self {
         Self {
             host: Some(host.into()),
@@ -203,7 +208,13 @@ impl Settings {
     /// With another SSH port.
     #[must_use]
     pub fn port(self, port: u16) -> Self {
-        Self { port, ..self }
+        Self { port: Some(port), ..self }
+    }
+
+    /// With what files of OpenSSH's configuration say about the NAS, where nothing else does.
+    #[must_use]
+    pub fn ssh_config(self, file: SshConfigFile) -> Self {
+        Self { ssh_config: file, ..self }
     }
 
     /// With names on the NAS by this layout: `flat`, `tree` or a template.
@@ -223,18 +234,19 @@ impl Settings {
             host: None,
             user: None,
             path: None,
-            port: 22,
+            port: None,
             key: default_keys(home),
             key_passphrase: None,
             password: None,
-            known_hosts: home.map(|home| home.join(".ssh/known_hosts")),
+            known_hosts: None,
+            ssh_config: SshConfigFile::None,
             host_key: None,
-            accept_new_host_key: false,
+            accept_new_host_key: None,
             legacy_ssh: false,
             db: Database::sqlite("nas-sync.db"),
             upload_dir: None,
             layout: "flat".to_owned(),
-            connect_timeout: Duration::from_secs(30),
+            connect_timeout: None,
             file_timeout: Duration::from_secs(300),
             rsync_path: "rsync".to_owned(),
             durability: None,
@@ -257,17 +269,19 @@ impl Settings {
             host: find(HOST, &flags.nas_host)?.as_ref().map(values::host).transpose()?,
             user: find(USER, &flags.nas_user)?.as_ref().map(values::user).transpose()?,
             path: find(PATH, &flags.nas_path)?.as_ref().map(values::line).transpose()?,
-            port: or(find(PORT, &flags.port)?, default.port, |value| values::number(value, 1..=65_535))?,
+            port: find(PORT, &flags.port)?.as_ref().map(|value| values::number(value, 1..=65_535)).transpose()?,
             key: key_source(flags, environment)?.unwrap_or(default.key),
             key_passphrase: unflagged(KEY_PASSPHRASE)?.map(values::secret).transpose()?,
             password: unflagged(PASSWORD)?.map(values::secret).transpose()?,
-            known_hosts: match find(KNOWN_HOSTS, &flags.known_hosts)? {
-                Some(value) => Some(local(&value)?),
-                None => default.known_hosts,
+            known_hosts: find(KNOWN_HOSTS, &flags.known_hosts)?.as_ref().map(local).transpose()?,
+            ssh_config: match find(SSH_CONFIG, &flags.ssh_config)? {
+                None => SshConfigFile::Usual,
+                Some(value) if value.text.eq_ignore_ascii_case("none") => SshConfigFile::None,
+                Some(value) => SshConfigFile::At(local(&value)?),
             },
             host_key: unflagged(HOST_KEY)?.as_ref().map(values::fingerprint).transpose()?,
             accept_new_host_key: switch(ACCEPT_NEW_HOST_KEY, flags.accept_new_host_key, environment)?,
-            legacy_ssh: switch(LEGACY_SSH, flags.legacy_ssh, environment)?,
+            legacy_ssh: switch(LEGACY_SSH, flags.legacy_ssh, environment)?.unwrap_or(default.legacy_ssh),
             db: or(find(DB, &flags.db)?, default.db, |value| values::database(value, environment))?.table(or(
                 find(TABLE, &flags.table)?,
                 TableName::default(),
@@ -275,11 +289,10 @@ impl Settings {
             )?),
             upload_dir: find(UPLOAD_DIR, &flags.upload_dir)?.as_ref().map(local).transpose()?,
             layout: or(find(LAYOUT, &flags.layout)?, default.layout, values::line)?,
-            connect_timeout: or(
-                find(CONNECT_TIMEOUT, &flags.connect_timeout)?,
-                default.connect_timeout,
-                values::seconds,
-            )?,
+            connect_timeout: find(CONNECT_TIMEOUT, &flags.connect_timeout)?
+                .as_ref()
+                .map(values::seconds)
+                .transpose()?,
             file_timeout: or(find(FILE_TIMEOUT, &flags.file_timeout)?, default.file_timeout, values::seconds)?,
             rsync_path: or(find(RSYNC_PATH, &flags.rsync_path)?, default.rsync_path, values::line)?,
             durability: find(DURABILITY, &flags.durability)?.as_ref().map(values::level).transpose()?,
@@ -294,11 +307,11 @@ impl Settings {
         })
     }
 
-    /// The variables that are required and not set, in the order host, user, path.
+    /// The variables that are required and not set, in the order host, user, path. A user may also be known from ssh_config.
     pub fn missing(&self) -> Vec<&'static str> {
-        [(HOST, &self.host), (USER, &self.user), (PATH, &self.path)]
+        [(HOST, self.host.is_some()), (USER, self.nas_user().is_some()), (PATH, self.path.is_some())]
             .into_iter()
-            .filter(|(_, value)| value.is_none())
+            .filter(|(_, is_set)| !is_set)
             .map(|(setting, _)| setting.variable)
             .collect()
     }
@@ -313,7 +326,7 @@ impl Settings {
         ConfigStatus {
             configured: self.is_configured(),
             nas_host: self.host.is_some(),
-            nas_user: self.user.is_some(),
+            nas_user: self.nas_user().is_some(),
             nas_path: self.path.is_some(),
             host: self.host.clone(),
             path: self.path.clone(),
@@ -322,11 +335,11 @@ impl Settings {
 }
 
 /// A flag without a value can only switch on; the variable can say both.
-fn switch(setting: Setting, flag: bool, environment: &Environment) -> Result<bool> {
+fn switch(setting: Setting, flag: bool, environment: &Environment) -> Result<Option<bool>> {
     if flag {
-        return Ok(true);
+        return Ok(Some(true));
     }
-    environment.find(setting, None)?.as_ref().map_or(Ok(false), values::boolean)
+    environment.find(setting, None)?.as_ref().map(values::boolean).transpose()
 }
 
 /// The value that was found, checked, or else the default.

@@ -27,6 +27,7 @@ pub(super) const KEY_FILE: Setting = setting("NAS_KEY_FILE", "--identity");
 pub(super) const KEY_PASSPHRASE: Setting = Setting { variable: "NAS_KEY_PASSPHRASE", flag: None };
 pub(super) const PASSWORD: Setting = Setting { variable: "NAS_PASSWORD", flag: None };
 pub(super) const KNOWN_HOSTS: Setting = setting("NAS_KNOWN_HOSTS", "--known-hosts");
+pub(super) const SSH_CONFIG: Setting = setting("NAS_SSH_CONFIG", "--ssh-config");
 pub(super) const HOST_KEY: Setting = Setting { variable: "NAS_HOST_KEY", flag: None };
 pub(super) const ACCEPT_NEW_HOST_KEY: Setting = setting("NAS_ACCEPT_NEW_HOST_KEY", "--accept-new-host-key");
 pub(super) const LEGACY_SSH: Setting = setting("NAS_LEGACY_SSH", "--legacy-ssh");
@@ -46,7 +47,7 @@ pub(super) const API_TOKEN: Setting = Setting { variable: "NAS_API_TOKEN", flag:
 pub(super) const API_HOSTS: Setting = Setting { variable: "NAS_API_HOSTS", flag: None };
 
 /// All of them.
-pub(super) const SETTINGS: [Setting; 26] = [
+pub(super) const SETTINGS: [Setting; 27] = [
     HOST,
     USER,
     PATH,
@@ -56,6 +57,7 @@ pub(super) const SETTINGS: [Setting; 26] = [
     KEY_PASSPHRASE,
     PASSWORD,
     KNOWN_HOSTS,
+    SSH_CONFIG,
     HOST_KEY,
     ACCEPT_NEW_HOST_KEY,
     LEGACY_SSH,
@@ -76,12 +78,13 @@ pub(super) const SETTINGS: [Setting; 26] = [
 ];
 
 /// What a login needs, and nothing about which NAS: all that `push` takes from the environment.
-pub(super) const OF_A_LOGIN: [Setting; 10] = [
+pub(super) const OF_A_LOGIN: [Setting; 11] = [
     KEY,
     KEY_FILE,
     KEY_PASSPHRASE,
     PASSWORD,
     KNOWN_HOSTS,
+    SSH_CONFIG,
     HOST_KEY,
     ACCEPT_NEW_HOST_KEY,
     LEGACY_SSH,
@@ -90,7 +93,7 @@ pub(super) const OF_A_LOGIN: [Setting; 10] = [
 ];
 
 /// What documents need whose database is somebody else's: all that a [`crate::Client`] takes, and how their table is called.
-pub(super) const OF_DOCUMENTS: [Setting; 20] = [
+pub(super) const OF_DOCUMENTS: [Setting; 21] = [
     HOST,
     USER,
     PATH,
@@ -100,6 +103,7 @@ pub(super) const OF_DOCUMENTS: [Setting; 20] = [
     KEY_PASSPHRASE,
     PASSWORD,
     KNOWN_HOSTS,
+    SSH_CONFIG,
     HOST_KEY,
     ACCEPT_NEW_HOST_KEY,
     LEGACY_SSH,

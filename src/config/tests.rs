@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::jobs::Jobs;
 use crate::proof::Level;
 use crate::secret::Secret;
+use crate::transport::ssh::ssh_config::SshConfigFile;
 
 /// An environment of these variables and this `.env`, with the home folder `/home/me`.
 fn environment(variables: &[(&str, &str)], dot_env: &str) -> Result<Environment> {
@@ -51,18 +52,19 @@ fn defaults_are_the_contracts() {
             host: None,
             user: None,
             path: None,
-            port: 22,
+            port: None,
             key: KeySource::FirstOf(vec![home("id_ed25519"), home("id_ecdsa"), home("id_rsa")]),
             key_passphrase: None,
             password: None,
-            known_hosts: Some(home("known_hosts")),
+            known_hosts: None,
+            ssh_config: SshConfigFile::Usual,
             host_key: None,
-            accept_new_host_key: false,
+            accept_new_host_key: None,
             legacy_ssh: false,
             db: Database::sqlite("nas-sync.db"),
             upload_dir: None,
             layout: "flat".to_owned(),
-            connect_timeout: Duration::from_secs(30),
+            connect_timeout: None,
             file_timeout: Duration::from_secs(300),
             rsync_path: "rsync".to_owned(),
             durability: None,
@@ -87,6 +89,7 @@ fn every_variable_is_read() {
         ("NAS_KEY_FILE", "~/keys/nas"),
         ("NAS_KEY_PASSPHRASE", "pass word"),
         ("NAS_KNOWN_HOSTS", "~/hosts"),
+        ("NAS_SSH_CONFIG", "~/ssh"),
         ("NAS_HOST_KEY", &hash),
         ("NAS_ACCEPT_NEW_HOST_KEY", "1"),
         ("NAS_LEGACY_SSH", "True"),
@@ -111,18 +114,19 @@ fn every_variable_is_read() {
             host: Some("fe80::1%eth0".to_owned()),
             user: Some("me".to_owned()),
             path: Some("/volume1/it's mine".to_owned()),
-            port: 2222,
+            port: Some(2222),
             key: KeySource::File(PathBuf::from("/home/me/keys/nas")),
             key_passphrase: Some(Secret::new("pass word".to_owned())),
             password: None,
             known_hosts: Some(PathBuf::from("/home/me/hosts")),
+            ssh_config: SshConfigFile::At(PathBuf::from("/home/me/ssh")),
             host_key: Some(hash),
-            accept_new_host_key: true,
+            accept_new_host_key: Some(true),
             legacy_ssh: true,
             db: Database::sqlite("/home/me/nas.db"),
             upload_dir: Some(PathBuf::from("uploads")),
             layout: "{id}_{name}".to_owned(),
-            connect_timeout: Duration::from_secs(10),
+            connect_timeout: Some(Duration::from_secs(10)),
             file_timeout: Duration::from_secs(60),
             rsync_path: "/opt/bin/rsync".to_owned(),
             durability: Some(Level::Stored),
@@ -153,6 +157,7 @@ fn every_flag_beats_its_variable() {
         port: Some(flag("1")),
         identity: Some(flag("flag")),
         known_hosts: Some(flag("flag")),
+        ssh_config: Some(flag("flag")),
         accept_new_host_key: true,
         legacy_ssh: true,
         db: Some(flag("flag")),
@@ -172,7 +177,7 @@ fn every_flag_beats_its_variable() {
     let shown = format!("{settings:?}");
     assert!(!shown.contains("env"), "{shown}");
     assert_eq!(settings.key, KeySource::File(PathBuf::from("flag")));
-    assert!(settings.accept_new_host_key && settings.legacy_ssh);
+    assert!(settings.accept_new_host_key == Some(true) && settings.legacy_ssh);
 }
 
 #[test]
@@ -246,8 +251,8 @@ fn an_argument_beats_variables_and_is_named_as_it_was_given() {
     };
     let settings = |environment: Result<Environment>| Settings::resolve(&Flags::default(), &environment?);
     let variables = [("NAS_PORT", "22"), ("NAS_KEY_FILE", "/key"), ("UPLOAD_DIR", "/up"), ("NAS_PORT_FILE", "")];
-    assert_eq!(settings(given("port", "2222", &variables)).unwrap().port, 2222);
-    assert_eq!(settings(given("port", "", &variables)).unwrap().port, 22);
+    assert_eq!(settings(given("port", "2222", &variables)).unwrap().port, Some(2222));
+    assert_eq!(settings(given("port", "", &variables)).unwrap().port, Some(22));
     assert_eq!(settings(given("upload_dir", "/else", &variables)).unwrap().upload_dir, Some("/else".into()));
     let key = settings(given("key", "sesame", &variables)).unwrap().key;
     assert!(matches!(key, KeySource::Text(_)), "it beats a key file of a lower layer");
@@ -267,7 +272,9 @@ fn a_host_with_a_port_is_told_where_the_port_goes() {
 
 #[test]
 fn times_have_units() {
-    let timeout = |text| with(&[("NAS_CONNECT_TIMEOUT", text)]).map(|settings| settings.connect_timeout.as_secs());
+    let timeout = |text| {
+        with(&[("NAS_CONNECT_TIMEOUT", text)]).map(|settings| settings.connect_timeout.unwrap_or_default().as_secs())
+    };
     for (text, seconds) in
         [("30", 30), ("30s", 30), (" 30 s ", 30), ("5m", 300), ("2H", 7200), ("1d", 86_400), ("10 min", 600)]
     {
@@ -405,7 +412,7 @@ fn a_setting_that_a_command_does_not_use_cannot_stop_it() {
     let of = |variables: &[(&str, &str)]| environment(variables, "").unwrap().of_a_login();
     let broken = [("NAS_PORT", "tcp://10.0.0.1:22"), ("NAS_LAYOUT", "a\nb"), ("NAS_HOST", "nas/x"), ("NAS_USER", "me")];
     let settings = Settings::resolve(&Flags::default(), &of(&broken)).unwrap();
-    assert_eq!((settings.port, settings.host, settings.user), (22, None, None));
+    assert_eq!((settings.port, settings.host, settings.user), (None, None, None));
     usage(Settings::resolve(&Flags::default(), &of(&[("NAS_CONNECT_TIMEOUT", "soon")])));
     let only = environment(&[("NAS_DB", "mysql://h/d"), ("NAS_TABLE", "\"Mes factures\"")], "").unwrap();
     assert!(Settings::resolve(&Flags::default(), &only).is_err());

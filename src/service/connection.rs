@@ -39,7 +39,9 @@ impl NasConnection {
                 (None, Err(_)) => String::from("-"),
             },
         };
-        format!("{}@{}:{} {} {key} {}", ssh.user, ssh.host, ssh.port, self.config.rsync_path, self.folder)
+        // Behind another host the same name may be another NAS.
+        let way: String = ssh.jumps.iter().map(|jump| format!("{}:{} ", jump.host, jump.port)).collect();
+        format!("{way}{}@{}:{} {} {key} {}", ssh.user, ssh.host, ssh.port, self.config.rsync_path, self.folder)
     }
 
     /// Whether there is a login that lives.

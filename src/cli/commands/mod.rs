@@ -31,6 +31,7 @@ use serde_json::Value;
 use crate::cli::args::{ConfigArgs, Talk, check_ids};
 use crate::cli::console::Console;
 use crate::cli::signals::Signals;
+use crate::client::ClientConfig;
 use crate::config::{Environment, Flags, Settings};
 use crate::error::{NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
@@ -174,7 +175,34 @@ impl DocumentsCommand {
         for warning in environment.warnings() {
             console.note(&format!("warning: {warning}"));
         }
-        Settings::resolve(flags, &environment)
+        let settings = Settings::resolve(flags, &environment)?;
+        if self.logs_in() {
+            // What is wrong is said by the login itself.
+            for warning in ClientConfig::of(&settings).iter().flat_map(|config| &config.warnings) {
+                console.note(&format!("warning: {warning}"));
+            }
+        }
+        Ok(settings)
+    }
+
+    fn logs_in(&self) -> bool {
+        match self {
+            Self::Setup(_)
+            | Self::Test
+            | Self::Sync(_)
+            | Self::Send(_)
+            | Self::Verify(_)
+            | Self::Watch(_)
+            | Self::Serve(_) => true,
+            Self::Config
+            | Self::Add(_)
+            | Self::Retry(_)
+            | Self::Resend(_)
+            | Self::List(_)
+            | Self::Status(_)
+            | Self::Index
+            | Self::Health(_) => false,
+        }
     }
 
     /// The ids that it names.

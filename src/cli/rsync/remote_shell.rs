@@ -1,8 +1,8 @@
 //! `-e "ssh …"`: read, not run.
 //!
 //! Guarantees: an option either has the effect it has for ssh, or is one whose effect the in-process client has anyway,
-//! or is refused by name. As in ssh the first of several values counts. Never: a program is started or `~/.ssh/config`
-//! is read.
+//! or is refused by name. As in ssh the first of several values counts. What concerns the way there and has no flag of ours
+//! is handed on as a line that comes before those of ssh_config. Never: a program is started.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use super::words;
 use crate::config::whole_seconds;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::transport::ssh::CipherList;
+use crate::transport::ssh::ssh_config::SshConfigFile;
 use crate::transport::ssh::{UnknownHostKey, expand_home};
 
 /// What a remote shell command asks of the connection. What it does not mention is `None` or empty.
@@ -32,6 +33,10 @@ pub struct RemoteShell {
     pub ciphers: Option<CipherList>,
     /// `-o ServerAliveInterval`.
     pub keepalive: Option<Keepalive>,
+    /// `-F`.
+    pub config: Option<SshConfigFile>,
+    /// Other options, as lines that come before those of all files.
+    pub options: Vec<String>,
     /// What a person should know.
     pub warnings: Vec<String>,
 }
@@ -68,13 +73,26 @@ const SATISFIED: &[(&str, &[&str])] = &[
     ("PasswordAuthentication", &["no"]),
     ("PermitLocalCommand", &["no"]),
     ("ProxyCommand", &["none"]),
-    ("ProxyJump", &["none"]),
     ("PubkeyAuthentication", &["yes"]),
     ("RequestTTY", &["no"]),
     ("TCPKeepAlive", &["yes", "no"]),
     ("Tunnel", &["no"]),
     ("UpdateHostKeys", &["no"]),
     ("VisualHostKey", &["no"]),
+];
+
+/// Settings that are handed on.
+const HANDED_ON: &[&str] = &[
+    "AddressFamily",
+    "BindAddress",
+    "CertificateFile",
+    "GlobalKnownHostsFile",
+    "HostKeyAlgorithms",
+    "HostKeyAlias",
+    "IdentityAgent",
+    "KexAlgorithms",
+    "MACs",
+    "ProxyJump",
 ];
 
 /// Settings that change nothing but log output and speed, whatever their value.
@@ -109,6 +127,10 @@ impl RemoteShell {
                 let set = match letter {
                     // Quiet, no terminal, no forwarding, more talk: as it is here, or without effect on files.
                     'q' | 'T' | 'x' | 'a' | 'k' | 'v' => continue,
+                    '4' => shell.set("AddressFamily", "inet"),
+                    '6' => shell.set("AddressFamily", "inet6"),
+                    'b' => shell.set("BindAddress", &value()?),
+                    'm' => shell.set("MACs", &value()?),
                     'p' => shell.set("Port", &value()?),
                     'l' => shell.set("User", &value()?),
                     'i' => shell.set("IdentityFile", &value()?),
@@ -116,14 +138,17 @@ impl RemoteShell {
                     'S' => shell.set("ControlPath", &value()?),
                     'J' => shell.set("ProxyJump", &value()?),
                     'o' => shell.assign(&value()?),
-                    'F' => match value()?.as_str() {
-                        "none" | "/dev/null" => Ok(()),
-                        _ => Err("-F of ssh is not supported, because no ssh_config is read".into()),
-                    },
+                    'F' => {
+                        let file = value()?;
+                        let is_none = file.eq_ignore_ascii_case("none");
+                        let at = || SshConfigFile::At(expand_home(Path::new(&file)));
+                        shell.config = Some(if is_none { SshConfigFile::None } else { at() });
+                        Ok(())
+                    }
                     _ => Err(format!("-{letter} of ssh is not supported")),
                 };
                 set.map_err(refuse)?;
-                if matches!(letter, 'p' | 'l' | 'i' | 'c' | 'S' | 'J' | 'o' | 'F') {
+                if matches!(letter, 'p' | 'l' | 'i' | 'c' | 'S' | 'J' | 'o' | 'F' | 'b' | 'm') {
                     break;
                 }
             }
@@ -142,7 +167,9 @@ impl RemoteShell {
         if keyword.is_empty() || value.is_empty() {
             return Err(format!("-o {text:?} is not a keyword and a value"));
         }
-        self.set(keyword, quoted.unwrap_or(value))
+        // What is handed on keeps its quotes: there may be several words.
+        let is_handed_on = HANDED_ON.iter().any(|name| keyword.eq_ignore_ascii_case(name));
+        self.set(keyword, quoted.filter(|_| !is_handed_on).unwrap_or(value))
     }
 
     /// One setting of ssh. The error is a reason for people.
@@ -186,6 +213,8 @@ impl RemoteShell {
             if !accepted.iter().any(|accepted| value.eq_ignore_ascii_case(accepted)) {
                 return Err(format!("{keyword}={value} of ssh is not supported"));
             }
+        } else if HANDED_ON.iter().any(|name| is(name)) {
+            self.options.push(format!("{keyword} {value}"));
         } else if !WITHOUT_EFFECT.iter().any(|name| is(name)) {
             return Err(format!("{keyword} of ssh is not supported"));
         }
@@ -251,6 +280,14 @@ mod tests {
     }
 
     #[test]
+    fn what_concerns_the_way_comes_before_ssh_config() {
+        let shell = parse("ssh -J me@jump -4 -F /etc/other -o 'GlobalKnownHostsFile \"/a b\" /c'");
+        assert_eq!(shell.options, ["ProxyJump me@jump", "AddressFamily inet", "GlobalKnownHostsFile \"/a b\" /c"]);
+        assert_eq!(shell.config, Some(SshConfigFile::At("/etc/other".into())));
+        assert_eq!(parse("ssh -F none").config, Some(SshConfigFile::None));
+    }
+
+    #[test]
     fn no_checking_is_trust_on_first_use_and_said() {
         let shell = parse("ssh -o StrictHostKeyChecking=no");
         assert_eq!(shell.unknown_host_key, Some(UnknownHostKey::Accept));
@@ -271,10 +308,7 @@ mod tests {
         for (command, named) in [
             ("rsh -l me", "\"rsh\""),
             ("sudo ssh", "\"sudo\""),
-            ("ssh -J jump", "ProxyJump=jump"),
-            ("ssh -F ~/.ssh/config", "-F"),
             ("ssh -C", "-C"),
-            ("ssh -4", "-4"),
             ("ssh -o ProxyCommand=nc", "ProxyCommand=nc"),
             ("ssh -o SendEnv=LANG", "SendEnv"),
             ("ssh -o PasswordAuthentication=yes", "PasswordAuthentication=yes"),

@@ -12,11 +12,10 @@ use crate::cli::console::Console;
 use crate::cli::progress;
 use crate::cli::signals::Signals;
 use crate::client::{ClientConfig, Files, PullRequest, PushRequest, TransferReport, login_and_pull, login_and_push};
-use crate::config::{Environment, Settings};
+use crate::config::{Environment, Settings, local_user};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::json::{self, ProgressMonitor};
 use crate::role::event::{Event, Monitor};
-use crate::service::NasSyncService;
 use crate::tree::Effect;
 use crate::wire::pull_args::PullOptions;
 use crate::wire::server_args::PushOptions;
@@ -67,6 +66,9 @@ async fn transfer(command: &TransferCommand, console: &Console) -> Result<Transf
         console.note(&format!("warning: {warning}"));
     }
     let config = client_config(command, &environment.of_a_login())?;
+    for warning in &config.warnings {
+        console.note(&format!("warning: {warning}"));
+    }
     let (show, options) = (command.show, command.options.clone());
     let bar = show.progress.then(|| progress::bar(console.clone()));
     let received = matches!(command.way, Way::Pull { .. });
@@ -142,22 +144,26 @@ const IGNORED: [(&str, &str); 13] = [
     ("Run sync again", "Run it again"),
 ];
 
-/// What the options, `-e` and the environment say about the login: an option beats `-e`, and that beats a variable.
+/// What the options, `-e`, the environment and ssh_config say about the login: an option beats `-e`, that beats a variable,
+/// and that beats a file of OpenSSH.
 /// Host, user and port are the command's alone, because the variables may speak of another NAS.
 fn client_config(command: &TransferCommand, environment: &Environment) -> Result<ClientConfig> {
     let (flags, shell) = (&command.flags, &command.shell);
     let mut settings = Settings::resolve(flags, environment)?;
     settings.host = Some(command.remote.host.clone());
     // As with ssh, a user in the remote shell's options beats the one before the host.
-    let user = shell.user.clone().or_else(|| command.remote.user.clone()).or_else(local_user);
-    settings.user = Some(user.ok_or_else(|| {
-        NasSyncError::new(ErrorKind::Usage, "the user on the NAS is not known").with_solution("Write USER@HOST:DEST.")
-    })?);
+    settings.user = shell.user.clone().or_else(|| command.remote.user.clone());
     settings.path = Some(".".to_owned());
-    if flags.port.is_none() {
-        settings.port = shell.port.unwrap_or(crate::transport::ssh::DEFAULT_PORT);
+    settings.port = settings.port.or(shell.port);
+    if let (None, Some(file)) = (&flags.ssh_config, &shell.config) {
+        settings.ssh_config = file.clone();
     }
-    let mut config = NasSyncService::new(settings).client_config()?;
+    settings.user = settings.nas_user().or_else(local_user);
+    if settings.user.is_none() {
+        return Err(NasSyncError::new(ErrorKind::Usage, "the user on the NAS is not known")
+            .with_solution("Write USER@HOST:DEST."));
+    }
+    let mut config = ClientConfig::with_ssh_options(&settings, &shell.options)?;
     let ssh = &mut config.ssh;
     if flags.identity.is_none() && !shell.identities.is_empty() {
         ssh.identity = crate::transport::ssh::Identity::Files(shell.identities.clone());
@@ -181,15 +187,6 @@ fn client_config(command: &TransferCommand, environment: &Environment) -> Result
     }
     config.idle_limit = command.options.timeout.map_or(IDLE_LIMIT, |seconds| Duration::from_secs(u64::from(seconds)));
     Ok(config)
-}
-
-/// The name of the user who runs this, which ssh takes when none is given.
-fn local_user() -> Option<String> {
-    let id = rustix::process::getuid().as_raw();
-    let system = crate::tree::IdNames::system();
-    let named = system.user(id).and_then(|name| str::from_utf8(name).ok()).map(ToOwned::to_owned);
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    named.or_else(|| variable("LOGNAME")).or_else(|| variable("USER"))
 }
 
 /// What is said at the end.

@@ -246,12 +246,14 @@ pub const TABLE: &[Row] = &[
     text(Transfer, ' ', "rsync-path", "PROGRAM", |o| &mut o.flags.rsync_path)
         .help("program started on the NAS [env: NAS_RSYNC_PATH]"),
     text(Login, 'e', "rsh", "\"ssh OPTIONS\"", |o| &mut o.remote_shell)
-        .help("read, not run: -p -i -l -c -o … [env: RSYNC_RSH]"),
+        .help("read, not run: -p -i -l -c -J -F -o … [env: RSYNC_RSH]"),
     text(Login, ' ', "port", "PORT", |o| &mut o.flags.port).help("SSH port [default: 22]"),
     text(Login, ' ', "identity", "FILE", |o| &mut o.flags.identity)
         .help("private key [env: NAS_KEY_FILE, or NAS_KEY for its text]"),
     text(Login, ' ', "known-hosts", "FILE", |o| &mut o.flags.known_hosts)
         .help("host keys [env: NAS_KNOWN_HOSTS, or NAS_HOST_KEY for one fingerprint]"),
+    text(Login, ' ', "ssh-config", "FILE", |o| &mut o.flags.ssh_config)
+        .help("OpenSSH's configuration, or none [env: NAS_SSH_CONFIG] [default: ~/.ssh/config]"),
     switch(Login, ' ', "accept-new-host-key", |o, on| o.flags.accept_new_host_key = on)
         .help("trust an unknown host key on first use [env: NAS_ACCEPT_NEW_HOST_KEY]"),
     switch(Login, ' ', "legacy-ssh", |o, on| o.flags.legacy_ssh = on)

@@ -3,16 +3,17 @@
 //! Guarantees: no SHA-1 key exchange, MAC or signature unless the user allows legacy algorithms, no CBC unless the user
 //! allows those or names it; never the
 //! `none` cipher or MAC; nothing that needs strict key exchange (`kex-strict-*-v00@openssh.com`) to be safe against a
-//! cut prefix is used with a server that lacks it. See `protocol-notes/13-ssh.md`.
-
-use std::borrow::Cow;
+//! cut prefix is used with a server that lacks it. Lists of ssh_config choose and order, and let nothing in that is not
+//! allowed without them. See `protocol-notes/13-ssh.md`.
 
 use russh::client::GexParams;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::{Names, Preferred, cipher, kex, mac};
 
+use super::algorithm_list::AlgorithmList;
 use super::ciphers::{AES_GCM, CipherList};
 use super::config::{LegacyAlgorithms, SshConfig};
+use crate::error::{ErrorKind, NasSyncError, Result};
 
 const KEX: &[kex::Name] = &[
     kex::MLKEM768X25519_SHA256,
@@ -42,29 +43,97 @@ pub(super) enum StrictKex {
     Missing,
 }
 
-/// The lists for one connection. `accepts` says which host key types, by their known_hosts name, may be offered.
-pub(super) fn preferred(config: &SshConfig, strict: StrictKex, accepts: impl Fn(&str) -> bool) -> Preferred {
-    let legacy = config.legacy == LegacyAlgorithms::Allow;
-    let mut kex = KEX.to_vec();
-    let mut ciphers = CipherList::or_default(config.ciphers.as_ref(), legacy);
-    let mut macs = [MACS_ETM, MACS_PLAIN].concat();
-    if legacy {
-        kex.extend(LEGACY_KEX);
-        macs.extend(LEGACY_MACS);
-    }
+/// The lists for one connection. `accepts` says which host key types, by their known_hosts name, may be offered, and
+/// `certificates` whether an authority is known that signs the host's keys.
+pub(super) fn preferred(
+    config: &SshConfig,
+    strict: StrictKex,
+    certificates: Certificates,
+    accepts: impl Fn(&str) -> bool,
+) -> Preferred {
+    let Lists { mut kex, mut ciphers, mut macs, mut keys, mut certified } = Lists::of(config);
     kex.extend(KEX_SIGNALS);
     if strict == StrictKex::Missing {
         ciphers.retain(|&cipher| cipher != cipher::CHACHA20_POLY1305);
         macs.retain(|&mac| !is_etm(mac));
     }
-    let mut keys = host_key_algorithms(legacy);
     keys.retain(|algorithm| accepts(&key_type(algorithm)));
-    Preferred { kex: kex.into(), key: keys.into(), cipher: ciphers.into(), mac: macs.into(), ..plain_preferred() }
+    if certificates == Certificates::Unwanted {
+        certified.clear();
+    }
+    Preferred {
+        kex: kex.into(),
+        key: keys.into(),
+        host_key_certificates: certified.into(),
+        cipher: ciphers.into(),
+        mac: macs.into(),
+        // rsync compresses better, and before encryption it leaks lengths.
+        ..Preferred::DEFAULT
+    }
 }
 
-/// No certificates, no compression: rsync compresses better, and before encryption it leaks lengths.
-fn plain_preferred() -> Preferred {
-    Preferred { host_key_certificates: Cow::Borrowed(&[]), ..Preferred::DEFAULT }
+/// Whether a server may show a certificate in place of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Certificates {
+    /// An authority is known that can have signed it.
+    Wanted,
+    /// None is, so it would prove nothing.
+    Unwanted,
+}
+
+/// What a person's lists leave of what is allowed.
+struct Lists {
+    kex: Vec<kex::Name>,
+    ciphers: Vec<cipher::Name>,
+    macs: Vec<mac::Name>,
+    keys: Vec<Algorithm>,
+    certified: Vec<Algorithm>,
+}
+
+impl Lists {
+    fn of(config: &SshConfig) -> Self {
+        let legacy = config.legacy == LegacyAlgorithms::Allow;
+        let (mut kex, mut macs) = (KEX.to_vec(), [MACS_ETM, MACS_PLAIN].concat());
+        if legacy {
+            kex.extend(LEGACY_KEX);
+            macs.extend(LEGACY_MACS);
+        }
+        let (ciphers, keys) = (CipherList::or_default(config.ciphers.as_ref(), legacy), host_key_algorithms(legacy));
+        let chosen = &config.algorithms;
+        Self {
+            kex: changed(chosen.kex.as_ref(), &kex, |kex| kex.as_ref().to_owned()),
+            ciphers: changed(chosen.ciphers.as_ref().filter(|_| config.ciphers.is_none()), &ciphers, |cipher| {
+                cipher.as_ref().to_owned()
+            }),
+            macs: changed(chosen.macs.as_ref(), &macs, |mac| mac.as_ref().to_owned()),
+            keys: changed(chosen.host_keys.as_ref(), &keys, ToString::to_string),
+            certified: changed(chosen.host_keys.as_ref(), &keys, Algorithm::to_certificate_type),
+        }
+    }
+}
+
+fn changed<T: Clone + PartialEq>(list: Option<&AlgorithmList>, ours: &[T], name: impl Fn(&T) -> String) -> Vec<T> {
+    list.map_or_else(|| ours.to_vec(), |list| list.apply(ours, ours, name))
+}
+
+/// Fails with `Usage` for lists that leave nothing.
+pub(super) fn check(config: &SshConfig) -> Result<()> {
+    let Lists { kex, ciphers, macs, keys, certified } = Lists::of(config);
+    let lists = [
+        ("KexAlgorithms", kex.is_empty()),
+        ("Ciphers", ciphers.is_empty()),
+        ("MACs", macs.is_empty()),
+        ("HostKeyAlgorithms", keys.is_empty() && certified.is_empty()),
+    ];
+    match lists.into_iter().find(|(_, is_empty)| *is_empty) {
+        None => Ok(()),
+        Some((keyword, _)) => {
+            let message =
+                format!("{keyword} of ssh_config leaves no algorithm that can be used with {}", config.address());
+            Err(NasSyncError::new(ErrorKind::Usage, message)
+                .with_solution("Add others to that list, or take it out. Old ones also need --legacy-ssh."))
+        }
+    }
 }
 
 fn host_key_algorithms(legacy: bool) -> Vec<Algorithm> {
@@ -126,21 +195,26 @@ mod tests {
             let all = [names(&preferred.kex), names(&preferred.cipher), names(&preferred.mac)].concat().join(" ");
             (all.contains("sha1"), all.contains("cbc"), preferred.key.contains(&Algorithm::Rsa { hash: None }))
         };
-        assert_eq!(old(&preferred(&config, StrictKex::Assumed, |_| true)), (false, false, false));
+        assert_eq!(
+            old(&preferred(&config, StrictKex::Assumed, Certificates::Unwanted, |_| true)),
+            (false, false, false)
+        );
         config.legacy = LegacyAlgorithms::Allow;
-        assert_eq!(old(&preferred(&config, StrictKex::Assumed, |_| true)), (true, true, true));
+        assert_eq!(old(&preferred(&config, StrictKex::Assumed, Certificates::Unwanted, |_| true)), (true, true, true));
     }
 
     #[test]
     fn without_strict_key_exchange_only_what_protects_itself_is_left() {
-        let left = preferred(&SshConfig::new("nas", "me"), StrictKex::Missing, |_| true);
+        let left = preferred(&SshConfig::new("nas", "me"), StrictKex::Missing, Certificates::Unwanted, |_| true);
         assert!(!left.cipher.contains(&cipher::CHACHA20_POLY1305) && !left.cipher.is_empty());
         assert!(!left.mac.iter().any(|&mac| is_etm(mac)) && !left.mac.is_empty());
     }
 
     #[test]
     fn only_accepted_host_key_types_are_offered() {
-        let rsa = preferred(&SshConfig::new("nas", "me"), StrictKex::Assumed, |name| name == "ssh-rsa");
+        let rsa = preferred(&SshConfig::new("nas", "me"), StrictKex::Assumed, Certificates::Unwanted, |name| {
+            name == "ssh-rsa"
+        });
         assert!(rsa.key.iter().all(|key| matches!(key, Algorithm::Rsa { hash: Some(_) })) && rsa.key.len() == 2);
     }
 }

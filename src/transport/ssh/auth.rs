@@ -20,6 +20,7 @@ use russh::{MethodKind, SendError, Signer};
 use tokio::net::UnixStream;
 
 use super::algorithms::key_type;
+use super::certificate::UserCertificate;
 use super::config::{LegacyAlgorithms, SshConfig};
 use super::key_file::{self, Credential};
 use super::link::{Callbacks, End, Link};
@@ -122,6 +123,8 @@ pub(super) struct Login<'a> {
     methods: Vec<MethodKind>,
     partial: bool,
     refused: Option<RefusedPassword>,
+    /// What the server may have against certificates that it refused.
+    doubts: Vec<String>,
 }
 
 /// What became of the password.
@@ -136,7 +139,7 @@ enum RefusedPassword {
 impl<'a> Login<'a> {
     pub(super) fn new(handle: &'a mut Handle<Callbacks>, config: &'a SshConfig, link: &'a Link) -> Self {
         let methods = vec![MethodKind::PublicKey];
-        Self { handle, config, link, offered: Vec::new(), methods, partial: false, refused: None }
+        Self { handle, config, link, offered: Vec::new(), methods, partial: false, refused: None, doubts: Vec::new() }
     }
 
     /// Offers the credentials in order until one is accepted. Fails with `LoginRefused`, `KeyUnusable`,
@@ -146,7 +149,11 @@ impl<'a> Login<'a> {
             let accepted = match credential {
                 Credential::Password(password) => self.offer_password(password).await,
                 _ if !self.may_offer_more() => continue,
-                Credential::Key { key, origin } => self.offer_key(key, origin).await,
+                Credential::Key { key, origin, certificates } => match self.offer_certificates(key, certificates).await
+                {
+                    Ok(false) if self.may_offer_more() => self.offer_key(key, origin).await,
+                    answer => answer,
+                },
                 Credential::Locked { public, path } => self.offer_locked(public, path).await,
                 Credential::Agent => self.offer_agent().await,
             };
@@ -202,16 +209,41 @@ impl<'a> Login<'a> {
         Ok(false)
     }
 
+    /// The certificates of a key, before the key itself, as ssh does.
+    async fn offer_certificates(&mut self, key: &Arc<PrivateKey>, certificates: &[UserCertificate]) -> Result<bool> {
+        for held in certificates {
+            // With an unknown server one signature algorithm has to do.
+            let hash = self.hashes(key.public_key()).await?[0];
+            let (certificate, mut signer) = (held.certificate.clone(), OwnSigner(Arc::clone(key)));
+            let user = &self.config.user;
+            let result = self.handle.authenticate_certificate_with(user, certificate, hash, &mut signer).await;
+            let offer = format!("certificate {} {}", held.certificate.key_id(), held.origin);
+            self.doubts.extend(held.doubt(user));
+            if self.note_signed(offer, result).await? {
+                return Ok(true);
+            }
+            if !self.may_offer_more() {
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    /// The answer to an offer that was signed here.
+    async fn note_signed(&mut self, offer: String, result: Result<AuthResult, SignError>) -> Result<bool> {
+        match result {
+            Ok(answer) => self.note(Some(offer), Some(answer)).await,
+            Err(SignError::Sign(error)) => Err(error),
+            Err(SignError::Send(_)) => self.note(Some(offer), None).await,
+        }
+    }
+
     async fn offer_key(&mut self, key: &Arc<PrivateKey>, origin: &str) -> Result<bool> {
         for hash in self.hashes(key.public_key()).await? {
             let (public, mut signer) = (key.public_key(), OwnSigner(Arc::clone(key)));
             let result = self.handle.authenticate_publickey_with(&self.config.user, public.clone(), hash, &mut signer);
-            let answer = match result.await {
-                Ok(answer) => Some(answer),
-                Err(SignError::Sign(error)) => return Err(error),
-                Err(SignError::Send(_)) => None,
-            };
-            if self.note(Some(offer(public, origin)), answer).await? {
+            let result = result.await;
+            if self.note_signed(offer(public, origin), result).await? {
                 return Ok(true);
             }
             if !self.may_offer_more() {
@@ -362,6 +394,12 @@ impl<'a> Login<'a> {
             error = error.with_solution(
                 "Allow login with public keys in the SSH settings of the NAS; where that is not possible, set NAS_PASSWORD_FILE.",
             );
+        }
+        if !self.doubts.is_empty() {
+            error = error.with_solution(format!(
+                "Have a certificate signed that holds for {user} and for now (ssh-keygen -s CA -n {user} -V …): {}.",
+                self.doubts.join("; ")
+            ));
         }
         let mut details = self.link.banner();
         if let Some(End::Server(said)) = self.link.end() {

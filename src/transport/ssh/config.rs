@@ -3,13 +3,17 @@
 //! Guarantees: a passphrase, a password or a key given as text is zeroized when dropped and never appears in `Debug` output.
 //! Nothing here opens a file, and only the defaults read the environment: `HOME` and `SSH_AUTH_SOCK`.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use russh::keys::ssh_encoding::base64::{Base64Unpadded, Encoding as _};
 
+use super::algorithm_list::Choices;
+use super::algorithms;
 use super::ciphers::CipherList;
 use super::person::Person;
+use super::ssh_config::HostOptions;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::secret::Secret;
 
@@ -81,6 +85,18 @@ impl HostKeyPin {
     }
 }
 
+/// Which kind of address is used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AddressFamily {
+    /// Either.
+    #[default]
+    Any,
+    /// IPv4.
+    Inet,
+    /// IPv6.
+    Inet6,
+}
+
 /// Everything that one login needs.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -91,8 +107,16 @@ pub struct SshConfig {
     pub port: u16,
     /// User on the NAS.
     pub user: String,
+    /// The hosts to go through, each with a login of its own, the nearest first. Their own `jumps` and timeouts do not count.
+    pub jumps: Vec<SshConfig>,
+    /// Which kind of address is used.
+    pub family: AddressFamily,
+    /// The address of this machine from which to connect.
+    pub bind_address: Option<IpAddr>,
     /// Which private key to use.
     pub identity: Identity,
+    /// Certificates of user keys, beside those that lie beside a key as `KEY-cert.pub`.
+    pub certificates: Vec<PathBuf>,
     /// The socket of the ssh-agent.
     pub agent: Option<PathBuf>,
     /// The passphrase of an encrypted key.
@@ -103,6 +127,8 @@ pub struct SshConfig {
     pub person: Option<Person>,
     /// Host key records. All are read; a newly accepted key goes into the first. A missing file is empty.
     pub known_hosts: Vec<PathBuf>,
+    /// The name under which the host's key is recorded, in place of its name and port.
+    pub host_key_alias: Option<String>,
     /// When set, exactly this host key is accepted and `known_hosts` is neither read nor written.
     pub host_key: Option<HostKeyPin>,
     /// What to do with a host key that is not recorded.
@@ -113,6 +139,8 @@ pub struct SshConfig {
     pub legacy: LegacyAlgorithms,
     /// Ciphers in order of preference, instead of our own choice.
     pub ciphers: Option<CipherList>,
+    /// Which of the algorithms that are allowed are used, and in which order. `ciphers` beats its ciphers.
+    pub algorithms: Choices,
     /// Silence after which the server is asked for a sign of life; after five such intervals the connection counts as
     /// lost. `None` waits forever.
     pub keepalive: Option<Duration>,
@@ -130,20 +158,58 @@ impl SshConfig {
             host: host.into(),
             port: DEFAULT_PORT,
             user: user.into(),
+            jumps: Vec::new(),
+            family: AddressFamily::Any,
+            bind_address: None,
             identity: Identity::Default,
+            certificates: Vec::new(),
             agent: std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty()).map(PathBuf::from),
             passphrase: None,
             password: None,
             person: None,
             known_hosts,
+            host_key_alias: None,
             host_key: None,
             unknown_host_key: UnknownHostKey::Refuse,
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             legacy: LegacyAlgorithms::Refuse,
             ciphers: None,
+            algorithms: Choices::default(),
             keepalive: Some(DEFAULT_KEEPALIVE),
             rekey_bytes: MAX_REKEY_BYTES,
         }
+    }
+
+    /// With what OpenSSH's configuration says about the host, but for the way through others.
+    pub fn apply(&mut self, options: &HostOptions) {
+        let HostOptions { host_name, user, port, .. } = options;
+        self.host = host_name.clone().unwrap_or_else(|| self.host.clone());
+        self.user = user.clone().unwrap_or_else(|| self.user.clone());
+        self.port = port.unwrap_or(self.port);
+        self.family = options.family;
+        self.bind_address = options.bind_address;
+        self.agent = options.agent.clone().unwrap_or_else(|| self.agent.clone());
+        if let Some(files) = &options.identities {
+            // As in ssh a key that is not there is no mistake.
+            let there: Vec<_> = files.iter().filter(|file| file.exists()).cloned().collect();
+            let by_agent = there.is_empty() && self.agent.is_some() && !options.identities_only;
+            self.identity = match there.as_slice() {
+                [] if by_agent => Identity::Agent,
+                [] => Identity::Files(files.clone()),
+                _ => Identity::Files(there),
+            };
+        }
+        self.certificates.clone_from(&options.certificates);
+        let (own, global) = (options.user_known_hosts.as_ref(), options.global_known_hosts.as_ref());
+        if own.is_some() || global.is_some() {
+            let (is_system, is_own) =
+                self.known_hosts.iter().cloned().partition(|file| file == Path::new(SYSTEM_KNOWN_HOSTS));
+            self.known_hosts = [own.unwrap_or(&is_own).as_slice(), global.unwrap_or(&is_system)].concat();
+        }
+        self.host_key_alias.clone_from(&options.host_key_alias);
+        self.unknown_host_key = options.unknown_host_key.unwrap_or(self.unknown_host_key);
+        self.connect_timeout = options.connect_timeout.unwrap_or(self.connect_timeout);
+        self.algorithms.clone_from(&options.algorithms);
     }
 
     /// The host without the brackets of an IPv6 literal.
@@ -161,7 +227,7 @@ impl SshConfig {
         if self.user.is_empty() || self.user.contains(char::is_control) {
             return Err(NasSyncError::new(ErrorKind::Usage, format!("{:?} is not a user name", self.user)));
         }
-        Ok(())
+        algorithms::check(self)
     }
 
     /// `host:port` for messages, with brackets around an IPv6 address.

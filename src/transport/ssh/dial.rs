@@ -1,23 +1,26 @@
-//! From a host name to a TCP stream that suits SSH.
+//! From a host name to a stream that suits SSH: TCP, or a channel of another login that leads there.
 //!
 //! Guarantees: every address of the name gets its chance, a quarter of a second apart, so that one dead address does not
 //! use up the budget. Sets no deadline itself. The stream keeps what the server said first, for [`Greeting`], and asks
 //! the kernel to acknowledge at once: servers that run Nagle's algorithm would otherwise wait 40 ms per small answer.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use russh::client::Msg;
+use russh::{ChannelOpenFailure, ChannelStream};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::config::SshConfig;
+use super::SshClient;
+use super::config::{AddressFamily, SshConfig};
 #[cfg(feature = "cli")]
 use super::multicast;
 use crate::blocking;
@@ -44,8 +47,14 @@ pub(super) async fn resolve(config: &SshConfig) -> Result<Vec<SocketAddr>> {
     let found = blocking::run(move || Ok((name.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>)));
     #[cfg(feature = "cli")]
     let found = multicast::or_ask_the_network(host, port, found);
+    let is_wanted = |address: &SocketAddr| match config.family {
+        AddressFamily::Any => true,
+        AddressFamily::Inet => address.is_ipv4(),
+        AddressFamily::Inet6 => address.is_ipv6(),
+    };
     let reason = match found.await? {
-        Ok(found) if !found.is_empty() => return Ok(found),
+        Ok(found) if found.iter().any(is_wanted) => return Ok(found.into_iter().filter(is_wanted).collect()),
+        Ok(found) if !found.is_empty() => io::Error::other("it has none of the kind that AddressFamily asks for"),
         Ok(_) => io::Error::other("it has no address"),
         Err(error) => error,
     };
@@ -64,7 +73,8 @@ pub(super) async fn connect(
     let mut failures = Vec::new();
     loop {
         if let Some(address) = waiting.next() {
-            attempts.spawn(async move { (address, TcpStream::connect(address).await) });
+            let from = config.bind_address;
+            attempts.spawn(async move { (address, connect_to(address, from).await) });
         } else if attempts.is_empty() {
             return Err(connect_failure(config, &failures));
         }
@@ -72,7 +82,7 @@ pub(super) async fn connect(
             Some(attempt) = attempts.join_next() => match attempt {
                 Ok((_, Ok(stream))) => {
                     prepare(&stream);
-                    return Ok(BufReader::with_capacity(READ_BUFFER, Socket { stream, greeting: Arc::clone(greeting) }));
+                    return Ok(buffered(Carrier::Tcp(stream), greeting));
                 }
                 Ok((address, Err(error))) => failures.push((address, error)),
                 Err(_) => {} // An attempt that panicked counts as failed.
@@ -80,6 +90,46 @@ pub(super) async fn connect(
             () = sleep(STAGGER), if waiting.len() > 0 => {}
         }
     }
+}
+
+async fn connect_to(address: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
+    let Some(from) = from else { return TcpStream::connect(address).await };
+    let socket = if from.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.bind(SocketAddr::new(from, 0))?;
+    socket.connect(address).await
+}
+
+/// A connection that a login on another host makes. Fails with `Unreachable` or `ConnectionLost`.
+pub(super) async fn connect_through(
+    jump: &SshClient,
+    config: &SshConfig,
+    greeting: &Arc<Greeting>,
+) -> Result<BufReader<Socket>> {
+    let port = u32::from(config.port);
+    // Nobody listens here for what comes back.
+    let channel = jump.handle.channel_open_direct_tcpip(config.bare_host(), port, "127.0.0.1", 0).await;
+    match channel {
+        Ok(channel) => Ok(buffered(Carrier::Channel(channel.into_stream()), greeting)),
+        Err(russh::Error::ChannelOpenFailure(reason)) => {
+            let (from, to) = (&jump.address, config.address());
+            let (message, solution) = match reason {
+                ChannelOpenFailure::AdministrativelyProhibited => (
+                    format!("{from} lets nobody through to {to}"),
+                    "Allow it on the host to go through: AllowTcpForwarding, PermitOpen and DisableForwarding of its sshd_config, and the options before the key in authorized_keys.",
+                ),
+                reason => (
+                    format!("{from} cannot connect to {to}: {reason:?}"),
+                    "Check the name and the port as that host knows them: it is what connects.",
+                ),
+            };
+            Err(NasSyncError::new(ErrorKind::Unreachable, message).with_solution(solution))
+        }
+        Err(_) => Err(jump.link.lost("on the way to the NAS")),
+    }
+}
+
+fn buffered(carrier: Carrier, greeting: &Arc<Greeting>) -> BufReader<Socket> {
+    BufReader::with_capacity(READ_BUFFER, Socket { carrier, greeting: Arc::clone(greeting) })
 }
 
 fn connect_failure(config: &SshConfig, failures: &[(SocketAddr, io::Error)]) -> NasSyncError {
@@ -188,10 +238,16 @@ impl Greeting {
     }
 }
 
-/// A TCP stream that notes the greeting and re-arms quick acknowledgements.
-#[derive(Debug)]
+/// What bytes travel on.
+enum Carrier {
+    Tcp(TcpStream),
+    /// A channel of the login on the host before.
+    Channel(ChannelStream<Msg>),
+}
+
+/// A stream that notes the greeting, and re-arms quick acknowledgements.
 pub(super) struct Socket {
-    stream: TcpStream,
+    carrier: Carrier,
     greeting: Arc<Greeting>,
 }
 
@@ -205,8 +261,13 @@ impl Socket {
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        acknowledge_at_once(&self.stream);
+        match &mut self.carrier {
+            Carrier::Tcp(stream) => {
+                ready!(Pin::new(&mut *stream).poll_read(cx, buf))?;
+                acknowledge_at_once(stream);
+            }
+            Carrier::Channel(channel) => ready!(Pin::new(channel).poll_read(cx, buf))?,
+        }
         if !self.greeting.is_full() {
             self.greeting.keep(&buf.filled()[before..]);
         }
@@ -216,16 +277,25 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        match &mut self.carrier {
+            Carrier::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Carrier::Channel(channel) => Pin::new(channel).poll_write(cx, buf),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        match &mut self.carrier {
+            Carrier::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Carrier::Channel(channel) => Pin::new(channel).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // The peer may be gone already. That must not take the place of the reason why the connection ended.
-        let _ = ready!(Pin::new(&mut self.stream).poll_shutdown(cx));
+        let _ = ready!(match &mut self.carrier {
+            Carrier::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Carrier::Channel(channel) => Pin::new(channel).poll_shutdown(cx),
+        });
         Poll::Ready(Ok(()))
     }
 }

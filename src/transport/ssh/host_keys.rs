@@ -2,13 +2,17 @@
 //!
 //! Guarantees: a changed or revoked key is refused whatever the settings say; a host recorded with another type of key
 //! counts as known, so a new type is never trusted silently. A pinned fingerprint is the only thing that counts when
-//! there is one. Never writes a file: what was newly accepted is handed to the caller.
+//! there is one. A certificate counts when an authority of a `@cert-authority` line about the host has signed it, for that
+//! host and this time; one that does not hold is never trusted on first use. Never writes a file: what was newly accepted is
+//! handed to the caller.
 
 use std::path::{Path, PathBuf};
 
-use russh::keys::{PublicKey, PublicKeyBase64 as _};
+use russh::keys::ssh_key::certificate::CertType;
+use russh::keys::{Algorithm, Certificate, PublicKey, PublicKeyBase64 as _};
 
-use super::algorithms::key_type;
+use super::algorithms::{Certificates, key_type};
+use super::certificate::{self, Period};
 use super::config::{HostKeyPin, SYSTEM_KNOWN_HOSTS, SshConfig, UnknownHostKey, expand_home};
 use super::known_hosts::{self, Entry, KnownHosts, Marker, fingerprint, lookup_name};
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -69,6 +73,7 @@ pub(super) struct HostKeyPolicy {
     address: String,
     host: String,
     port: u16,
+    alias: Option<String>,
     pin: Option<HostKeyPin>,
     unknown: UnknownHostKey,
     record: Record,
@@ -87,6 +92,7 @@ impl HostKeyPolicy {
             address: config.address(),
             host: config.bare_host().to_owned(),
             port: config.port,
+            alias: config.host_key_alias.clone(),
             pin: config.host_key.clone(),
             unknown: config.unknown_host_key,
             record: Record::of(files),
@@ -100,9 +106,92 @@ impl HostKeyPolicy {
         Self { unknown: UnknownHostKey::Accept, record: Record::Nowhere, ..self }
     }
 
+    /// The name under which the host is recorded, and the one that says nothing about its port.
+    fn names(&self) -> [String; 2] {
+        match &self.alias {
+            Some(alias) => [alias.clone(), alias.clone()],
+            None => [self.port, super::config::DEFAULT_PORT].map(|port| lookup_name(&self.host, port)),
+        }
+    }
+
     fn recorded(&self) -> Vec<&Entry> {
-        let name = lookup_name(&self.host, self.port);
+        let [name, _] = self.names();
         self.known.about(&name).filter(|entry| entry.marker() == Marker::HostKey).collect()
+    }
+
+    fn authorities(&self) -> Vec<&Entry> {
+        let about = |name: &String| self.known.about(name).collect::<Vec<_>>();
+        let entries = self.names().iter().flat_map(about).collect::<Vec<_>>();
+        entries.into_iter().filter(|entry| entry.marker() == Marker::CertAuthority).collect()
+    }
+
+    /// Whether the server may show a certificate.
+    pub(super) fn certificates(&self) -> Certificates {
+        if self.authorities().is_empty() { Certificates::Unwanted } else { Certificates::Wanted }
+    }
+
+    /// Judges a certificate whose key the server has proved to hold. Without an authority that we know it is worth what the
+    /// key is worth.
+    pub(super) fn judge_certificate(&self, certificate: &Certificate) -> Verdict {
+        let key = HostKey::new(&PublicKey::from(certificate.public_key().clone()));
+        let authority = HostKey::new(&PublicKey::from(certificate.signature_key().clone()));
+        let is_known = self.authorities().iter().any(|entry| entry.is_key(&authority.blob));
+        if self.pin.is_some() || !is_known {
+            return self.judge(&key);
+        }
+        for key in [&key, &authority] {
+            if let Some(entry) = self.revocation(key) {
+                return Verdict::Refused(self.revoked(key, entry));
+            }
+        }
+        let Some(fault) = self.fault(certificate) else { return Verdict::Expected };
+        match self.judge(&key) {
+            Verdict::Refused(error) if error.kind() != ErrorKind::HostKeyUnknown => Verdict::Refused(error),
+            Verdict::Refused(_) | Verdict::Learnt { .. } => Verdict::Refused(self.invalid(certificate, &key, &fault)),
+            expected => expected,
+        }
+    }
+
+    /// What is wrong with a certificate of an authority that is known.
+    fn fault(&self, certificate: &Certificate) -> Option<String> {
+        let host = self.alias.as_deref().unwrap_or(&self.host).to_ascii_lowercase();
+        let is_for =
+            |pattern: &String| known_hosts::glob_matches(pattern.to_ascii_lowercase().as_bytes(), host.as_bytes());
+        let principals = certificate.valid_principals();
+        if certificate.cert_type() != CertType::Host {
+            Some(String::from("it is one of a user, not of a host"))
+        } else if certificate.verify_signature().is_err() {
+            Some(String::from("its signature is wrong"))
+        } else if certificate.signature().algorithm() == (Algorithm::Rsa { hash: None }) {
+            Some(String::from("it is signed with SHA-1"))
+        } else if !certificate.critical_options().is_empty() {
+            Some(String::from("it has critical options, which nobody has defined for hosts"))
+        } else if !principals.is_empty() && !principals.iter().any(is_for) {
+            Some(format!("it is for {}, not for {host}", principals.join(", ")))
+        } else {
+            match certificate::period(certificate) {
+                Period::Valid => None,
+                Period::NotYet(since) => Some(format!("it is not valid before {since}")),
+                Period::Over(until) => Some(format!("it has expired: it was valid until {until}")),
+            }
+        }
+    }
+
+    fn invalid(&self, certificate: &Certificate, key: &HostKey, fault: &str) -> NasSyncError {
+        let (address, name, print) = (&self.address, certificate.key_id(), key.fingerprint());
+        NasSyncError::new(
+            ErrorKind::HostKeyUnknown,
+            format!("the host certificate {name:?} of {address} does not hold: {fault}; its key is {} {print}", key.key_type),
+        )
+        .with_solution(format!(
+            "Have the authority sign the host key of the NAS anew, or check the clocks. To trust this key without it, set NAS_HOST_KEY={print}"
+        ))
+    }
+
+    fn revocation(&self, key: &HostKey) -> Option<&Entry> {
+        let names = self.names();
+        let is_it = |entry: &&Entry| entry.marker() == Marker::Revoked && entry.is_key(&key.blob);
+        names.iter().find_map(|name| self.known.about(name).find(is_it))
     }
 
     /// The key types to ask the server for. A host that is known must present a type it is known with, or a server with
@@ -132,9 +221,8 @@ impl HostKeyPolicy {
         if let Some(pin) = &self.pin {
             return if pin.as_str() == key.fingerprint() { Verdict::Expected } else { Verdict::NotThePinned };
         }
-        let (name, plain) = (lookup_name(&self.host, self.port), lookup_name(&self.host, super::config::DEFAULT_PORT));
-        let revoked = |entry: &&Entry| entry.marker() == Marker::Revoked && entry.is_key(&key.blob);
-        if let Some(entry) = self.known.about(&name).chain(self.known.about(&plain)).find(revoked) {
+        let [name, plain] = self.names();
+        if let Some(entry) = self.revocation(key) {
             return Verdict::Refused(self.revoked(key, entry));
         }
         let recorded = self.recorded();

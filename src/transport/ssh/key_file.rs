@@ -18,6 +18,7 @@ use russh::keys::{PrivateKey, PublicKey, decode_secret_key};
 use rustix::fs::StatVfsMountFlags;
 use zeroize::Zeroizing;
 
+use super::certificate::{self, UserCertificate};
 use super::config::{Identity, SshConfig, expand_home};
 use super::key_cipher::{self, Closed, Way};
 use super::key_text::{self, KeyText, OPENSSH, Pem};
@@ -35,8 +36,8 @@ const DEFAULT_FILES: [&str; 3] = [".ssh/id_ed25519", ".ssh/id_ecdsa", ".ssh/id_r
 /// Something that can be offered to the server.
 #[derive(Debug, Clone)]
 pub(super) enum Credential {
-    /// A key in memory, and where it came from.
-    Key { key: Arc<PrivateKey>, origin: String },
+    /// A key in memory, where it came from, and the certificates of it.
+    Key { key: Arc<PrivateKey>, origin: String, certificates: Vec<UserCertificate> },
     /// An encrypted key without a passphrase; the agent may hold it unlocked.
     Locked { public: PublicKey, path: PathBuf },
     /// The keys of the agent.
@@ -56,9 +57,12 @@ fn find(config: &SshConfig) -> Result<Vec<Credential>> {
     let passphrase = config.passphrase.as_ref();
     match &config.identity {
         Identity::Files(paths) if paths.is_empty() && config.password.is_none() => Err(none_found(&[])),
-        Identity::Files(paths) => paths.iter().map(|path| read(&expand_home(path), passphrase)).collect(),
+        Identity::Files(paths) => paths.iter().map(|path| read(&expand_home(path), config)).collect(),
         Identity::Text(text) => match decode(&text_of(text, "the given key")?, passphrase, "the given key")? {
-            Decoded::Key(key) => Ok(vec![Credential::Key { key, origin: String::from("given as text") }]),
+            Decoded::Key(key) => {
+                let certificates = certificate::of_key(key.public_key(), None, &config.certificates)?;
+                Ok(vec![Credential::Key { key, origin: String::from("given as text"), certificates }])
+            }
             Decoded::Locked(_) => Err(passphrase_needed("the given key")),
         },
         Identity::Agent => Ok(vec![Credential::Agent]),
@@ -72,7 +76,7 @@ fn find(config: &SshConfig) -> Result<Vec<Credential>> {
 
 fn first_of(files: &[PathBuf], config: &SshConfig) -> Result<Vec<Credential>> {
     match files.iter().find(|path| path.exists()) {
-        Some(path) => Ok(vec![read(path, config.passphrase.as_ref())?]),
+        Some(path) => Ok(vec![read(path, config)?]),
         None if config.agent.is_some() => Ok(vec![Credential::Agent]),
         None if config.password.is_some() => Ok(Vec::new()),
         None => Err(none_found(files)),
@@ -100,10 +104,13 @@ fn none_found(candidates: &[PathBuf]) -> NasSyncError {
         .with_solution("Make one with `ssh-keygen -t ed25519` and copy it to the NAS with `ssh-copy-id`, or point NAS_KEY_FILE at an existing key.")
 }
 
-fn read(path: &Path, passphrase: Option<&Secret>) -> Result<Credential> {
+fn read(path: &Path, config: &SshConfig) -> Result<Credential> {
     let text = read_private(path)?;
-    match decode(&text, passphrase, &path.display().to_string())? {
-        Decoded::Key(key) => Ok(Credential::Key { key, origin: path.display().to_string() }),
+    match decode(&text, config.passphrase.as_ref(), &path.display().to_string())? {
+        Decoded::Key(key) => {
+            let certificates = certificate::of_key(key.public_key(), Some(path), &config.certificates)?;
+            Ok(Credential::Key { key, origin: path.display().to_string(), certificates })
+        }
         Decoded::Locked(public) => Ok(Credential::Locked { public, path: path.to_owned() }),
     }
 }

@@ -224,7 +224,7 @@ fn parse_hosts(field: &[u8]) -> Result<Hosts, &'static str> {
 }
 
 /// `*` stands for any run of bytes, `?` for one. Time is bounded by the product of the lengths.
-fn glob_matches(glob: &[u8], name: &[u8]) -> bool {
+pub(super) fn glob_matches(glob: &[u8], name: &[u8]) -> bool {
     let (mut at, mut star) = ((0, 0), None);
     while at.1 < name.len() {
         match glob.get(at.0) {

@@ -169,8 +169,10 @@ impl Handler for Callbacks {
     }
 
     async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, Failure> {
+        let certificate = key.certificate();
         let key = HostKey::new(&key.public_key());
-        match self.policy.judge(&key) {
+        let verdict = certificate.map_or_else(|| self.policy.judge(&key), |shown| self.policy.judge_certificate(shown));
+        match verdict {
             Verdict::Refused(error) => Err(Failure::HostKey(error)),
             Verdict::NotThePinned => Err(Failure::NotThePinned(key)),
             accepted => {

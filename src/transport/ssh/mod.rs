@@ -1,11 +1,13 @@
 //! The SSH client: one login, then any number of commands side by side.
 //!
-//! Guarantees: the host key is checked before anything secret is sent; the whole way to a login fits one time budget;
-//! every failure names its party. Never asks a question of its own, never offers more keys than configured, never tries a refused
-//! login again. See `protocol-notes/13-ssh.md`.
+//! Guarantees: the host key is checked before anything secret is sent, also on each host on the way (`ProxyJump`); the whole
+//! way to a login fits one time budget; every failure names its party. Never asks a question of its own, never offers more
+//! keys than configured, never tries a refused login again. See `protocol-notes/13-ssh.md`.
 
+mod algorithm_list;
 mod algorithms;
 mod auth;
+mod certificate;
 mod ciphers;
 mod config;
 mod dial;
@@ -25,6 +27,7 @@ mod person;
 mod places;
 mod progress;
 mod spares;
+pub mod ssh_config;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -38,7 +41,7 @@ use tokio::time::timeout;
 
 pub use ciphers::CipherList;
 pub use config::{
-    DEFAULT_CONNECT_TIMEOUT, DEFAULT_KEEPALIVE, DEFAULT_PORT, HostKeyPin, Identity, LegacyAlgorithms, MAX_REKEY_BYTES,
+    AddressFamily, DEFAULT_CONNECT_TIMEOUT, DEFAULT_KEEPALIVE, DEFAULT_PORT, HostKeyPin, Identity, LegacyAlgorithms, MAX_REKEY_BYTES,
     SYSTEM_KNOWN_HOSTS, SshConfig, UnknownHostKey, expand_home,
 };
 
@@ -83,6 +86,8 @@ pub struct SshClient {
     server_version: String,
     connect_time: Duration,
     budget: Duration,
+    /// The login on the host that this one goes through. It ends after this one.
+    jump: Option<Box<SshClient>>,
 }
 
 impl fmt::Debug for SshClient {
@@ -98,6 +103,8 @@ impl fmt::Debug for SshClient {
 #[cfg(feature = "cli")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShownHostKey {
+    /// The port where it listens.
+    pub port: u16,
     /// Its fingerprint, `SHA256:…`.
     pub fingerprint: String,
     /// Its type, such as `ssh-ed25519`.
@@ -120,11 +127,9 @@ impl SshClient {
 
     /// As [`SshClient::connect`], telling step by step what it comes to know.
     pub async fn connect_observed(config: &SshConfig, progress: &LoginProgress) -> Result<Self> {
-        config.check()?;
-        match timeout(config.connect_timeout, establish(config, progress)).await {
-            Ok(result) => result,
-            Err(_) => Err(progress.timed_out(config)),
-        }
+        let started = Instant::now();
+        let jump = go_through(config, started).await?;
+        log_in(config, jump, started, progress).await
     }
 
     /// Connects and looks at the host key, known or not; nobody logs in, and nothing is recorded. Ends within
@@ -137,19 +142,22 @@ impl SshClient {
     /// As [`SshClient::look`], telling step by step what it comes to know.
     #[cfg(feature = "cli")]
     pub async fn look_observed(config: &SshConfig, progress: &LoginProgress) -> Result<ShownHostKey> {
+        let started = Instant::now();
+        let jump = go_through(config, started).await?;
         config.check()?;
         let look = async {
             let policy = blocking(config, |config| Ok(HostKeyPolicy::load(config)?.showing())).await?;
-            let (handle, _, host_key, verdict) = exchange_keys(config, policy, progress).await?;
+            let (handle, _, host_key, verdict) = exchange_keys(config, jump.as_deref(), policy, progress).await?;
             let _ = handle.disconnect(Disconnect::ByApplication, "", "").await;
             Ok(ShownHostKey {
+                port: config.port,
                 fingerprint: host_key.fingerprint(),
                 key_type: host_key.key_type,
                 server_version: progress.greeting().server_id().unwrap_or_default(),
                 is_known: matches!(verdict, Verdict::Expected),
             })
         };
-        timeout(config.connect_timeout, look).await.unwrap_or_else(|_| Err(progress.timed_out(config)))
+        timeout(left(config, started), look).await.unwrap_or_else(|_| Err(progress.timed_out(config)))
     }
 
     /// Runs a command under the user's login shell. Several may run side by side, as many as the server opens sessions
@@ -236,16 +244,65 @@ impl SshClient {
         };
         // A server that does not take it gets none.
         let _ = timeout(GOODBYE, goodbye).await;
+        if let Some(jump) = &self.jump {
+            Box::pin(jump.disconnect()).await;
+        }
     }
 }
 
-async fn establish(config: &SshConfig, progress: &LoginProgress) -> Result<SshClient> {
-    let started = Instant::now();
+/// What is left of the time for the whole way.
+fn left(config: &SshConfig, started: Instant) -> Duration {
+    config.connect_timeout.saturating_sub(started.elapsed())
+}
+
+/// Logs in on the hosts on the way, each through the one before. The last of them leads on.
+async fn go_through(config: &SshConfig, started: Instant) -> Result<Option<Box<SshClient>>> {
+    let mut last = None;
+    for jump in &config.jumps {
+        let host = SshConfig { connect_timeout: config.connect_timeout, jumps: Vec::new(), ..jump.clone() };
+        let client = log_in(&host, last, started, &LoginProgress::default()).await;
+        last = Some(Box::new(client.map_err(|error| on_the_way(error, &host))?));
+    }
+    Ok(last)
+}
+
+/// What to do about a host on the way: our settings are about the NAS.
+fn on_the_way(error: NasSyncError, host: &SshConfig) -> NasSyncError {
+    let name = host.bare_host();
+    let solution = match error.kind() {
+        ErrorKind::LoginRefused | ErrorKind::KeyUnusable => format!(
+            "{name} is on the way to the NAS (ProxyJump): User, IdentityFile and Port of its own lines in ssh_config count there."
+        ),
+        ErrorKind::HostKeyUnknown => format!(
+            "{name} is on the way to the NAS (ProxyJump). Compare the fingerprint with the one that host shows. If it is the same, run once with --accept-new-host-key."
+        ),
+        _ => return error,
+    };
+    error.with_solution(solution)
+}
+
+async fn log_in(
+    config: &SshConfig,
+    jump: Option<Box<SshClient>>,
+    started: Instant,
+    progress: &LoginProgress,
+) -> Result<SshClient> {
+    config.check()?;
+    let established = timeout(left(config, started), establish(config, jump, started, progress)).await;
+    established.unwrap_or_else(|_| Err(progress.timed_out(config)))
+}
+
+async fn establish(
+    config: &SshConfig,
+    jump: Option<Box<SshClient>>,
+    started: Instant,
+    progress: &LoginProgress,
+) -> Result<SshClient> {
     let policy = blocking(config, HostKeyPolicy::load).await?;
     progress.reach(LoginStep::Key);
     let credentials = blocking(config, key_file::load).await?;
     progress.note(|facts| facts.credentials = credentials.iter().map(auth::describe).collect());
-    let (mut handle, link, host_key, verdict) = exchange_keys(config, policy, progress).await?;
+    let (mut handle, link, host_key, verdict) = exchange_keys(config, jump.as_deref(), policy, progress).await?;
     if let Verdict::Learnt { file: Some(file), line } = verdict {
         blocking(config, move |_| known_hosts::append(&file, &line)).await?;
     }
@@ -262,23 +319,29 @@ async fn establish(config: &SshConfig, progress: &LoginProgress) -> Result<SshCl
         server_version: progress.greeting().server_id().unwrap_or_default(),
         connect_time: started.elapsed(),
         budget: config.connect_timeout,
+        jump,
     })
 }
 
 /// Connects, agrees on keys, and has the policy judge the host key.
 async fn exchange_keys(
     config: &SshConfig,
+    jump: Option<&SshClient>,
     policy: HostKeyPolicy,
     progress: &LoginProgress,
 ) -> Result<(Handle<Callbacks>, Arc<Link>, HostKey, Verdict)> {
     progress.reach(LoginStep::Name);
-    let addresses = dial::resolve(config).await?;
+    // Behind another host its resolver counts.
+    let addresses = if jump.is_none() { dial::resolve(config).await? } else { Vec::new() };
     progress.note(|facts| facts.addresses.clone_from(&addresses));
     let mut approach = Approach { config, policy: Arc::new(policy), strict: StrictKex::Assumed, seen: Vec::new() };
     let (handle, link) = loop {
         progress.reach(LoginStep::Tcp);
         progress.greeting().clear();
-        let stream = dial::connect(config, &addresses, progress.greeting()).await?;
+        let stream = match jump {
+            None => dial::connect(config, &addresses, progress.greeting()).await?,
+            Some(jump) => dial::connect_through(jump, config, progress.greeting()).await?,
+        };
         progress.note(|facts| facts.peer = stream.get_ref().peer());
         progress.reach(LoginStep::KeyExchange);
         let link = Arc::new(Link::default());
@@ -316,7 +379,8 @@ struct Approach<'a> {
 impl Approach<'_> {
     fn preferred(&self) -> Preferred {
         let seen: HashSet<&str> = self.seen.iter().map(|key| key.key_type.as_str()).collect();
-        algorithms::preferred(self.config, self.strict, |name| self.policy.accepts_type(name) && !seen.contains(name))
+        let accepts = |name: &str| self.policy.accepts_type(name) && !seen.contains(name);
+        algorithms::preferred(self.config, self.strict, self.policy.certificates(), accepts)
     }
 
     fn client_config(&self) -> client::Config {

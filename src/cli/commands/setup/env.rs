@@ -20,7 +20,7 @@ async fn read() -> Result<EnvFile> {
 
 /// What is known before anything is done, and what it is called.
 fn nas(settings: &Settings, port_is_set: bool) -> Vec<(&'static str, String)> {
-    let port = (settings.port != PORT || port_is_set).then(|| settings.port.to_string());
+    let port = settings.port.filter(|&port| port != PORT || port_is_set).map(|port| port.to_string());
     let all = [
         ("NAS_HOST", settings.host.clone()),
         ("NAS_USER", settings.user.clone()),

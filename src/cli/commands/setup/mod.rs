@@ -164,13 +164,13 @@ impl Run<'_> {
     async fn accept_host_key(&mut self) -> Result<()> {
         let shown = setup::look(&self.settings).await?;
         let host = text::escape(self.settings.host.as_deref().unwrap_or_default());
-        self.step("NAS", &format!("{host}, port {}, answers: {}", self.settings.port, shown.server_version));
+        self.step("NAS", &format!("{host}, port {}, answers: {}", shown.port, shown.server_version));
         let named = format!("{} ({})", shown.fingerprint, shown.key_type);
         if shown.is_known {
             self.step("host key", &format!("{named}, known already"));
             return Ok(());
         }
-        if !self.settings.accept_new_host_key {
+        if self.settings.accept_new_host_key != Some(true) {
             let Some(person) = &self.person else {
                 let message = format!("the host key of {host} is not known: {named}");
                 return Err(NasSyncError::new(ErrorKind::HostKeyUnknown, message).with_solution(format!(

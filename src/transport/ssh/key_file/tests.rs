@@ -12,9 +12,15 @@ fn keygen(path: &Path, arguments: &[&str]) {
 
 fn failure(path: &Path, passphrase: Option<&str>) -> NasSyncError {
     let secret = passphrase.map(|text| Secret::new(text.to_owned()));
-    let error = read(path, secret.as_ref()).map(|_| ()).unwrap_err();
+    let error = read(path, &with_passphrase(secret.as_ref())).map(|_| ()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyUnusable);
     error
+}
+
+fn with_passphrase(passphrase: Option<&Secret>) -> SshConfig {
+    let mut config = SshConfig::new("nas", "me");
+    config.passphrase = passphrase.cloned();
+    config
 }
 
 #[test]
@@ -36,7 +42,7 @@ fn every_form_of_openssh_and_openssl_is_read() {
             keygen(&path, &[form, &["-N", passphrase][..]].concat());
             let public =
                 PublicKey::from_openssh(&std::fs::read_to_string(path.with_extension("pub")).unwrap()).unwrap();
-            match read(&path, (!passphrase.is_empty()).then_some(&secret)) {
+            match read(&path, &with_passphrase((!passphrase.is_empty()).then_some(&secret))) {
                 Ok(Credential::Key { key, .. }) => {
                     assert_eq!(key.public_key().key_data(), public.key_data(), "{form:?}");
                 }
@@ -128,7 +134,7 @@ fn encryptions_of_openssl_are_undone_or_named_and_never_called_a_wrong_passphras
         for key in [&plain, &ec] {
             let path = sealed(number, key, way);
             let public = std::fs::read_to_string(Path::new(key).with_extension("pub")).unwrap();
-            match read(&path, Some(&secret)) {
+            match read(&path, &with_passphrase(Some(&secret))) {
                 Ok(Credential::Key { key: found, .. }) => {
                     let public = PublicKey::from_openssh(&public).unwrap();
                     assert_eq!(found.public_key().key_data(), public.key_data(), "{way:?} {key}");
@@ -211,7 +217,7 @@ fn an_encrypted_key_without_passphrase_says_so() {
     let (new, old) = (folder.path().join("new"), folder.path().join("old"));
     keygen(&new, &["-t", "ed25519", "-N", "opensesame"]);
     keygen(&old, &["-t", "rsa", "-b", "2048", "-m", "PKCS8", "-N", "opensesame"]);
-    assert!(matches!(read(&new, None), Ok(Credential::Locked { .. })));
+    assert!(matches!(read(&new, &with_passphrase(None)), Ok(Credential::Locked { .. })));
     assert!(failure(&old, None).message().contains("no passphrase"));
 }
 
