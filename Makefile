@@ -26,13 +26,23 @@ WHEEL_FLAGS ?= --release
 MATURIN_VERSION := 1.16.0
 MATURIN := $(BUILT)/maturin-$(MATURIN_VERSION)/bin/maturin
 
+# Where `make install` puts it, below DESTDIR if that is set, and which program.
+PREFIX ?= /usr/local
+BINARY ?= $(STATIC_BINARY)
+INSTALL := install -D -m
+
+# What makes the packages, in a folder of its own.
+PACKAGES := target/packages
+CARGO_DEB := $(BUILT)/cargo-deb-3.8.0/bin/cargo-deb
+CARGO_RPM := $(BUILT)/cargo-generate-rpm-0.21.1/bin/cargo-generate-rpm
+
 # Command and Debian package of what the tests and the demonstration need besides Rust.
 NEEDED := rsync:rsync sshd:openssh-server ssh-keygen:openssh-client ps:procps cc:build-essential script:bsdutils \
     mkfs.ext4:e2fsprogs setpriv:util-linux unshare:util-linux mount:mount perl:perl-base cmp:diffutils \
     fish:fish tcsh:tcsh busybox:busybox useradd:passwd dropbear:dropbear-bin lowntfs-3g:ntfs-3g \
     pg_ctlcluster:postgresql psql:postgresql-client pgbouncer:pgbouncer openssl:openssl chromium:chromium systemd-analyze:systemd curl:curl docker-compose:docker-compose
 
-.PHONY: help test demo static wheel picture bench fmt lint doc ci clean deps rust
+.PHONY: help test demo static install deb rpm licenses wheel picture bench fmt lint doc ci clean deps rust
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +59,38 @@ demo: deps static wheel ## Sync sample documents to a throwaway NAS on this mach
 static: rust ## Build the static binary, which runs in an empty folder
 	CFLAGS='$(STATIC_CFLAGS)' RUSTFLAGS='$(STATIC_FLAGS)' $(CARGO) build --release --target $(STATIC_TARGET)
 	@echo "$(STATIC_BINARY): $$(stat -c %s $(STATIC_BINARY)) bytes"
+
+install: $(if $(wildcard $(BINARY)),,static) ## Install it below PREFIX (/usr/local)
+	@$(INSTALL) 755 '$(BINARY)' '$(DESTDIR)$(PREFIX)/bin/nas-sync'
+	@$(INSTALL) 644 LICENSES '$(DESTDIR)$(PREFIX)/share/doc/nas-sync/LICENSES'
+	@$(INSTALL) 644 README.md '$(DESTDIR)$(PREFIX)/share/doc/nas-sync/README.md'
+	@sed 's|/usr/local/bin/|$(PREFIX)/bin/|' examples/deploy/nas-sync.service \
+	    | $(INSTALL) 644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/doc/nas-sync/examples/nas-sync.service'
+	@! '$(BINARY)' man >/dev/null 2>&1 || { \
+	    share='$(DESTDIR)$(PREFIX)/share'; \
+	    '$(BINARY)' man | $(INSTALL) 644 /dev/stdin "$$share/man/man1/nas-sync.1"; \
+	    '$(BINARY)' completions bash | $(INSTALL) 644 /dev/stdin "$$share/bash-completion/completions/nas-sync"; \
+	    '$(BINARY)' completions zsh | $(INSTALL) 644 /dev/stdin "$$share/zsh/site-functions/_nas-sync"; \
+	    '$(BINARY)' completions fish | $(INSTALL) 644 /dev/stdin "$$share/fish/vendor_completions.d/nas-sync.fish"; \
+	}
+	@echo "$(DESTDIR)$(PREFIX)/bin/nas-sync is installed"
+
+# Both take the tree that `make install` lays.
+$(PACKAGES)/root: FORCE
+	@rm -rf '$@' && $(MAKE) --no-print-directory install DESTDIR='$@' PREFIX=/usr
+
+deb: rust $(CARGO_DEB) $(PACKAGES)/root ## Build the package for Debian and Ubuntu
+	'$(CARGO_DEB)' --no-build --no-strip --output '$(PACKAGES)'
+
+rpm: rust $(CARGO_RPM) $(PACKAGES)/root ## Build the package for Fedora and openSUSE
+	'$(CARGO_RPM)' --output '$(PACKAGES)'
+
+$(CARGO_DEB) $(CARGO_RPM):
+	tool='$(notdir $(abspath $(dir $@)..))'; \
+	    $(CARGO) install --quiet --locked --root '$(abspath $(dir $@)..)' "$${tool%-*}@$${tool##*-}"
+
+licenses: rust ## Write down what is linked in, and under which terms
+	packaging/licenses >LICENSES.new && mv LICENSES.new LICENSES
 
 wheel: rust $(MATURIN) ## Build the Python package, for CPython 3.9 and later
 	$(MATURIN) build --quiet --locked --manifest-path python/Cargo.toml --out '$(WHEELS)' $(WHEEL_FLAGS)
@@ -84,6 +126,8 @@ ci: ## Run what the build machine runs
 
 clean: ## Remove everything that was built
 	$(CARGO) clean
+
+FORCE:
 
 rust:
 	@command -v $(CARGO) >/dev/null || { \

@@ -21,6 +21,7 @@ mod faults_power;
 mod fixtures;
 mod folding;
 mod hostile;
+mod install;
 mod interface;
 mod interop;
 mod large;
