@@ -122,11 +122,11 @@ impl Files {
         Self(tempfile::tempdir().expect("a temporary folder"))
     }
 
-    /// `@` in the text is the folder.
+    /// `@/` in the text is the folder.
     fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.path().join(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-        fs::write(&path, text.replace('@', &self.0.path().display().to_string())).expect("a file");
+        fs::write(&path, text.replace("@/", &format!("{}/", self.0.path().display()))).expect("a file");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its mode");
         path
     }
@@ -252,7 +252,8 @@ fn a_nas_is_reached_by_the_name_that_ssh_config_gives_it() {
     // Without the file, that name is no host, and nobody is named.
     assert_eq!(cli.run(&["test", "--ssh-config", "none", "--json"]).ends(2).json()["error"]["kind"], "not_configured");
     cli.set("NAS_SSH_CONFIG", site.path("other"));
-    let missing = cli.run(&["push", from, &to]).ends(1);
+    let missing = cli.run(&["push", from, &to]);
+    missing.ends(1);
     assert!(missing.all().contains("other"), "{}", missing.all());
     // -F beats the variable.
     let shell = format!("ssh -F {}", site.path(".ssh/config").display());
@@ -271,13 +272,15 @@ fn a_file_that_cannot_be_honoured_is_named_before_anything_is_sent() {
         ("ProxyJump storage", "leads from storage to storage"),
     ] {
         let (_site, cli) = known_by_config(lines);
-        let run = cli.run(&["test", "--json"]).ends(2);
+        let run = cli.run(&["test", "--json"]);
+        run.ends(2);
         assert!(run.all().contains(named), "{lines}: {}", run.all());
     }
     let (site, cli) = known_by_config("");
     fs::set_permissions(site.path(".ssh/config"), fs::Permissions::from_mode(0o620)).unwrap();
     // The user is not known then.
-    let run = cli.run(&["test", "--nas-user", &user(), "--json"]).ends(2);
+    let run = cli.run(&["test", "--nas-user", &user(), "--json"]);
+    run.ends(2);
     assert!(run.all().contains("can be written by others (mode 0620)"), "{}", run.all());
 }
 
@@ -285,7 +288,8 @@ fn a_file_that_cannot_be_honoured_is_named_before_anything_is_sent() {
 fn nothing_in_a_file_lets_a_changed_host_key_pass() {
     let lines = "StrictHostKeyChecking no\nUserKnownHostsFile /dev/null\nMatch exec true\nPort 1\nHost *";
     let (site, cli) = known_by_config(lines);
-    let run = cli.run(&["test"]).ends(0);
+    let run = cli.run(&["test"]);
+    run.ends(0);
     for said in ["is taken as accept-new", "UserKnownHostsFile /dev/null", "Match exec is not looked at"] {
         assert!(run.stderr.contains(said), "{said}: {}", run.stderr);
     }

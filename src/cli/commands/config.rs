@@ -83,7 +83,11 @@ fn render(settings: &Settings, login: Option<&SshConfig>) -> String {
         (None, Some(file), _) | (None, None, Some(file)) => path(file),
         (None, None, None) => "(none)".to_owned(),
     };
-    let jumps: Vec<_> = login.iter().flat_map(|login| &login.jumps).map(|jump| text::escape(&jump.host)).collect();
+    let jumps: Vec<_> = login
+        .iter()
+        .flat_map(|login| &login.jumps)
+        .map(|jump| text::escape(&format!("{}:{}", jump.host, jump.port)))
+        .collect();
     let address = login.map(|login| &login.host).filter(|address| Some(*address) != settings.host.as_ref());
     let host = match address {
         Some(address) => format!("{} ({} in ssh_config)", shown(settings.host.as_ref()), text::escape(address)),

@@ -66,9 +66,11 @@ impl<'a> Reader<'a> {
     pub(super) fn read(&mut self, file: &SshConfigFile) -> Result<()> {
         self.pass(file)?;
         if self.wants_final {
-            if let Some(name) = self.said.first("hostname") {
-                self.host = name.words[0].replace("%h", self.query.host).to_ascii_lowercase();
-            }
+            // Where it really is does not change any more.
+            let said = self.said.first("hostname").map(|line| line.words[0].replace("%h", self.query.host));
+            self.host = said.unwrap_or_else(|| self.query.host.to_owned()).to_ascii_lowercase();
+            let words = vec![self.host.replace('%', "%%")];
+            self.said.obtain(Directive { keyword: String::from("hostname"), words, place: Place::Given });
             self.is_final = true;
             self.pass(file)?;
         }
