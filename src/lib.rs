@@ -110,7 +110,8 @@
 //! A [`ClientConfig`] holds an [`SshConfig`]: an [`Identity`], what to do about an [`UnknownHostKey`], a [`HostKeyPin`],
 //! [`LegacyAlgorithms`], a [`CipherList`], and where the NAS asks for more than a password, a [`Person`] who answers each
 //! [`LoginQuestion`]. [`Settings`] say the same in a simpler way ([`KeySource`], [`Secret`]) and are read from [`Flags`] and an
-//! [`Environment`]. A [`Listen`] says where something is served.
+//! [`Environment`]; where they leave something open, the files of OpenSSH's configuration that an [`SshConfigFile`] names may say
+//! it. A [`Listen`] says where something is served.
 //!
 //! # Errors
 //!

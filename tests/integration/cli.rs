@@ -402,7 +402,7 @@ fn push_refuses_with_rsyncs_exit_status() {
         (&["-a", "nas:a", "b"], 4, "pull"),
         (&["-a", "a", "b"], 4, "itself"),
         (&["-e", "rsh -l me", "a", "nas:b"], 1, "\"rsh\""),
-        (&["-e", "ssh -J jump", "a", "nas:b"], 1, "ProxyJump"),
+        (&["-e", "ssh -o ProxyCommand=nc", "a", "nas:b"], 1, "ProxyCommand"),
         (&["-e", "ssh -o SendEnv=X", "a", "nas:b"], 1, "SendEnv"),
         (&["--port=none", "a", "nas:b"], 1, "--port"),
         (&["--protocol=99", "a", "nas:b"], 2, "--protocol"),

@@ -32,7 +32,7 @@ fn theirs(file: &Path, host: &str) -> Option<Said> {
     let all = |keyword: &str| {
         let lines = text.lines().filter_map(|line| line.split_once(' '));
         let values: Vec<&str> = lines.filter(|(name, _)| *name == keyword).map(|(_, value)| value).collect();
-        values.join(" ").replace("~/", &format!("{}/", home().display()))
+        values.join(" ").replace("~/", &format!("{}/", home().display())).replace("ssh://", "")
     };
     let is_default = |keyword: &str, value: &str| match keyword {
         "identityfile" => value.contains(".ssh/id_dsa"),

@@ -348,7 +348,7 @@ fn exit_statuses_are_those_of_stock_rsync() {
     for (line, expected) in [
         (vec!["-t", good.to_str().unwrap(), "/local"], 4),
         (vec!["-t", "-e", "rsh", good.to_str().unwrap(), &remote], 1),
-        (vec!["-t", "-e", "ssh -J jump", good.to_str().unwrap(), &remote], 1),
+        (vec!["-t", "-e", "ssh -o ProxyCommand=nc", good.to_str().unwrap(), &remote], 1),
         (vec!["-t", "-e", "ssh -p 1", good.to_str().unwrap(), &remote], 10),
         (vec!["-t", "--protocol=26", good.to_str().unwrap(), &remote], 2),
         (vec!["--version"], 0),

@@ -89,7 +89,7 @@ impl Asked<'_> {
                 let said = self.said.first("hostname").map(|line| line.words[0].replace("%h", self.host));
                 any(list().map(lower), &lower(said.as_deref().unwrap_or(self.host)))
             }
-            "originalhost" => any(list(), self.query.host),
+            "originalhost" => any(list().map(lower), &lower(self.query.host)),
             "user" => {
                 let said = self.said.first("user").map(|line| line.words[0].as_str());
                 any(list(), said.or(self.query.local_user).unwrap_or_default())

@@ -40,6 +40,17 @@ enum Presence {
     Optional,
 }
 
+/// What a file is included by.
+#[derive(Clone, Copy)]
+struct Included {
+    depth: usize,
+    /// Whether lines apply there. Where they do not, the file can still ask for a second reading.
+    applies: bool,
+}
+
+/// By nothing: what is read first.
+const FIRST: Included = Included { depth: 0, applies: true };
+
 impl<'a> Reader<'a> {
     /// Knows what comes before all files. Fails with `Usage`.
     pub(super) fn new(query: &'a Query<'a>) -> Result<Self> {
@@ -80,12 +91,12 @@ impl<'a> Reader<'a> {
     fn pass(&mut self, file: &SshConfigFile) -> Result<()> {
         match file {
             SshConfigFile::None => Ok(()),
-            SshConfigFile::At(path) => self.file(path, &self.own_folder(), Presence::Required, 0),
+            SshConfigFile::At(path) => self.file(path, &self.own_folder(), Presence::Required, FIRST),
             SshConfigFile::Usual => {
                 if let Some(home) = self.query.home {
-                    self.file(&home.join(".ssh/config"), &self.own_folder(), Presence::Optional, 0)?;
+                    self.file(&home.join(".ssh/config"), &self.own_folder(), Presence::Optional, FIRST)?;
                 }
-                self.file(Path::new(SYSTEM), Path::new("/etc/ssh"), Presence::Optional, 0)
+                self.file(Path::new(SYSTEM), Path::new("/etc/ssh"), Presence::Optional, FIRST)
             }
         }
     }
@@ -96,7 +107,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads one file, whose `Include` lines are relative to a folder.
-    fn file(&mut self, path: &Path, folder: &Path, presence: Presence, depth: usize) -> Result<()> {
+    fn file(&mut self, path: &Path, folder: &Path, presence: Presence, included: Included) -> Result<()> {
         let unusable = |error| NasSyncError::at_path(ErrorKind::Usage, "cannot read", path, error);
         let file = match small_file::open(path) {
             Err(error) if presence == Presence::Optional && matches!(error.kind(), NotFound | NotADirectory) => {
@@ -106,7 +117,7 @@ impl<'a> Reader<'a> {
         };
         check_access(path, &file.metadata().map_err(unusable)?)?;
         self.files += 1;
-        if self.files > MAX_FILES || depth > MAX_DEPTH {
+        if self.files > MAX_FILES || included.depth > MAX_DEPTH {
             let message = format!("{} is one Include too many", path.display());
             return Err(
                 NasSyncError::new(ErrorKind::Usage, message).with_solution("Look for files that include each other.")
@@ -114,25 +125,28 @@ impl<'a> Reader<'a> {
         }
         let content = small_file::read_open(&file, MAX_FILE).map_err(unusable)?;
         let (content, file) = (String::from_utf8_lossy(&content), Arc::<Path>::from(path));
-        let mut applies = true;
+        let mut applies = included.applies;
         for (index, text) in content.split('\n').enumerate() {
             let place = Place::File(Arc::clone(&file), index + 1);
             let wrong = |reason: String| NasSyncError::new(ErrorKind::Usage, format!("{place}: {reason}"));
             let Some(line) = Line::read(text).map_err(wrong)? else { continue };
             match line.keyword.as_str() {
-                "host" => applies = self.asked().host(&line.words),
+                "host" => applies = included.applies && self.asked().host(&line.words),
                 "match" => {
                     let matched = self.asked().matches(&line.words).map_err(wrong)?;
                     self.wants_final |= matched.wants_final;
-                    if let Some(criterion) = matched.unknown {
+                    if let (Some(criterion), true) = (matched.unknown, included.applies) {
                         self.warn(format!(
                             "{place}: Match {criterion} is not looked at, and what stands below it is left out"
                         ));
                     }
-                    applies = matched.applies;
+                    applies = included.applies && matched.applies;
+                }
+                "include" => {
+                    let included = Included { depth: included.depth + 1, applies };
+                    self.include(&line.words, folder, included)?;
                 }
                 _ if !applies => {}
-                "include" => self.include(&line.words, folder, depth)?,
                 _ => self.said.obtain(Directive { keyword: line.keyword, words: line.words, place }),
             }
         }
@@ -149,14 +163,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn include(&mut self, words: &[String], folder: &Path, depth: usize) -> Result<()> {
+    fn include(&mut self, words: &[String], folder: &Path, included: Included) -> Result<()> {
         for word in words {
             let path = match (word.strip_prefix("~/"), self.query.home) {
                 (Some(rest), Some(home)) => home.join(rest),
                 _ => folder.join(word),
             };
             for path in named(&path) {
-                self.file(&path, folder, Presence::Optional, depth + 1)?;
+                self.file(&path, folder, Presence::Optional, included)?;
             }
         }
         Ok(())
