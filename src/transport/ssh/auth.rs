@@ -107,7 +107,7 @@ fn offer(key: &PublicKey, origin: &str) -> String {
 /// The same for whatever can be offered, before it is.
 pub(super) fn describe(credential: &Credential) -> String {
     match credential {
-        Credential::Key { key, origin } => offer(key.public_key(), origin),
+        Credential::Key { key, origin, .. } => offer(key.public_key(), origin),
         Credential::Locked { public, path } => offer(public, &format!("{} (locked)", path.display())),
         Credential::Agent => String::from("the keys of the ssh-agent"),
         Credential::Password(_) => String::from("a password"),

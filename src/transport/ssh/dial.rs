@@ -254,7 +254,10 @@ pub(super) struct Socket {
 impl Socket {
     /// The address at the other end.
     pub(super) fn peer(&self) -> Option<SocketAddr> {
-        self.stream.peer_addr().ok()
+        match &self.carrier {
+            Carrier::Tcp(stream) => stream.peer_addr().ok(),
+            Carrier::Channel(_) => None,
+        }
     }
 }
 

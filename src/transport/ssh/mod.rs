@@ -41,8 +41,8 @@ use tokio::time::timeout;
 
 pub use ciphers::CipherList;
 pub use config::{
-    AddressFamily, DEFAULT_CONNECT_TIMEOUT, DEFAULT_KEEPALIVE, DEFAULT_PORT, HostKeyPin, Identity, LegacyAlgorithms, MAX_REKEY_BYTES,
-    SYSTEM_KNOWN_HOSTS, SshConfig, UnknownHostKey, expand_home,
+    AddressFamily, DEFAULT_CONNECT_TIMEOUT, DEFAULT_KEEPALIVE, DEFAULT_PORT, HostKeyPin, Identity, LegacyAlgorithms,
+    MAX_REKEY_BYTES, SYSTEM_KNOWN_HOSTS, SshConfig, UnknownHostKey, expand_home,
 };
 
 #[cfg(feature = "cli")]
