@@ -145,7 +145,7 @@ impl Client {
         object.set_item("host", status.host)?;
         object.set_item("path", status.path)?;
         object.set_item("missing", self.settings.missing())?;
-        object.set_item("port", self.settings.port)?;
+        object.set_item("port", self.settings.nas_port())?;
         object.set_item("layout", &self.settings.layout)?;
         Ok(object)
     }

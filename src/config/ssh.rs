@@ -2,6 +2,7 @@
 
 use super::settings::Settings;
 use crate::error::Result;
+use crate::transport::ssh::DEFAULT_PORT;
 use crate::transport::ssh::ssh_config::{self, HostOptions, Query};
 use crate::tree::IdNames;
 
@@ -19,6 +20,12 @@ impl Settings {
         let local_user = local_user();
         let query = Query { host, user, port, given, home: home.as_deref(), local_user: local_user.as_deref() };
         ssh_config::look_up(&self.ssh_config, &query)
+    }
+
+    /// The port of the NAS. What is wrong with a file is said where the login is made.
+    pub fn nas_port(&self) -> u16 {
+        let said = || self.ssh_options(self.host.as_deref()?, self.user.as_deref(), None, &[]).ok()?.port;
+        self.port.or_else(said).unwrap_or(DEFAULT_PORT)
     }
 
     /// The user on the NAS. What is wrong with a file is said where the login is made.

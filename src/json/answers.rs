@@ -22,7 +22,7 @@ pub fn config(settings: &Settings, fault: Option<&NasSyncError>) -> Value {
         "host": status.host,
         "path": status.path,
         "missing": settings.missing(),
-        "port": settings.port,
+        "port": settings.nas_port(),
         "db": settings.db.to_string(),
         "layout": settings.layout,
     });

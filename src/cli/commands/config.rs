@@ -11,7 +11,7 @@ use crate::json;
 use crate::proof::Level;
 use crate::service::NasSyncService;
 use crate::text;
-use crate::transport::ssh::{DEFAULT_PORT, Identity, SshConfig};
+use crate::transport::ssh::{Identity, SshConfig};
 
 /// The exit status when something required is missing.
 const NOT_CONFIGURED: u8 = ErrorKind::NotConfigured.exit_code();
@@ -98,7 +98,7 @@ fn render(settings: &Settings, login: Option<&SshConfig>) -> String {
         ("host", host),
         ("user", shown(settings.nas_user().as_ref())),
         ("path", shown(settings.path.as_ref())),
-        ("port", settings.port.or(login.map(|login| login.port)).unwrap_or(DEFAULT_PORT).to_string()),
+        ("port", settings.nas_port().to_string()),
         ("key", key),
         ("password", settings.password.as_ref().map_or("(not set)", |_| "(set; a key goes first)").to_owned()),
         ("host keys", host_keys),
