@@ -12,6 +12,7 @@ use crate::blocking;
 use crate::config::KeySource;
 use crate::secret::Secret;
 use crate::service::NasSyncService;
+use crate::transport::ssh::Identity;
 
 /// What sending rests on here, and how it was when something was sent last.
 pub(super) struct Ground {
@@ -39,6 +40,9 @@ impl Ground {
         files.extend(settings.key_passphrase.as_ref().and_then(Secret::file).map(Path::to_owned));
         if let Ok(config) = service.client_config() {
             files.extend(config.ssh.known_hosts);
+            if let Identity::Files(keys) = config.ssh.identity {
+                files.extend(keys);
+            }
         }
         Self { files, upload_dir: settings.upload_dir.clone(), noted: None, looking: None }
     }

@@ -195,6 +195,7 @@ impl DocumentsCommand {
             | Self::Watch(_)
             | Self::Serve(_) => true,
             Self::Config
+            | Self::Doctor
             | Self::Add(_)
             | Self::Retry(_)
             | Self::Resend(_)

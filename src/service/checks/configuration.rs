@@ -26,8 +26,8 @@ pub(super) fn configuration(settings: Result<&Settings, &NasSyncError>) -> Findi
         return Finding::Problem(error);
     }
     let show = |value: &Option<String>| text::escape(value.as_deref().unwrap_or_default());
-    let (user, host, path) = (show(&settings.user), show(&settings.host), show(&settings.path));
-    Finding::ok(format!("{user} at {host}, port {}, folder {path}", settings.port))
+    let (user, host, path) = (show(&settings.nas_user()), show(&settings.host), show(&settings.path));
+    Finding::ok(format!("{user} at {host}, port {}, folder {path}", settings.nas_port()))
 }
 
 /// Names that look like settings and are none, and secrets that others can read.
