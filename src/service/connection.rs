@@ -40,7 +40,8 @@ impl NasConnection {
             },
         };
         // Behind another host the same name may be another NAS.
-        let way: String = ssh.jumps.iter().map(|jump| format!("{}:{} ", jump.host, jump.port)).collect();
+        let way: Vec<String> = ssh.jumps.iter().map(|jump| format!("{}:{} ", jump.host, jump.port)).collect();
+        let way = way.concat();
         format!("{way}{}@{}:{} {} {key} {}", ssh.user, ssh.host, ssh.port, self.config.rsync_path, self.folder)
     }
 

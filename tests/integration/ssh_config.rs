@@ -317,10 +317,10 @@ fn anything(random: &mut Random) -> String {
         if kind == 0 {
             let count = 1 + random.below(3);
             let patterns: Vec<_> = (0..count).map(|_| pick(random, &names)).collect();
-            text += &format!("Host {}\n", patterns.join(" "));
+            text += &["Host ", &patterns.join(" "), "\n"].concat();
         } else if kind == 1 {
             let mut criteria = Vec::new();
-            for _ in 0..1 + random.below(2) {
+            for _ in 0..=random.below(2) {
                 let sign = if random.one_in(4) { "!" } else { "" };
                 let what = pick(random, &["host", "originalhost", "user", "localuser"]);
                 let patterns = if what.contains("user") {
@@ -332,9 +332,9 @@ fn anything(random: &mut Random) -> String {
             }
             match random.below(6) {
                 0 => text += "Match all\n",
-                1 => text += &format!("Match final {}\n", criteria.join(" ")),
+                1 => text += &["Match final ", &criteria.join(" "), "\n"].concat(),
                 2 => text += "Match final all\n",
-                _ => text += &format!("Match {}\n", criteria.join(" ")),
+                _ => text += &["Match ", &criteria.join(" "), "\n"].concat(),
             }
         } else {
             let (keyword, values): (&str, &[&str]) = [
@@ -359,7 +359,8 @@ fn anything(random: &mut Random) -> String {
             let space = pick(random, &[" ", "\t", "=", " = ", "  "]);
             let indent = pick(random, &["", "  ", "\t"]);
             let comment = pick(random, &["", "", " # why", "  "]);
-            text += &format!("{indent}{keyword}{space}{}{comment}\n", pick(random, values));
+            let value = pick(random, values);
+            text += &[indent, keyword, space, value, comment, String::from("\n")].concat();
         }
         if random.one_in(12) {
             text += &pick(random, &["\n", "# a comment\n", "Include @/inc/*\n"]);

@@ -1,5 +1,6 @@
 //! Logins that go through other hosts (`ProxyJump`): each hop a real sshd with a host key of its own.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
@@ -114,11 +115,13 @@ fn a_sync_goes_the_way_that_ssh_config_says() {
     let mut lines = String::new();
     for (name, sshd) in [("one", &first), ("two", &second)] {
         let key = sshd.path("user_ed25519");
-        lines += &format!("Host {name}\nHostName 127.0.0.1\nPort {}\nIdentityFile {}\n", sshd.port(), key.display());
+        let (port, key) = (sshd.port(), key.display());
+        writeln!(lines, "Host {name}\nHostName 127.0.0.1\nPort {port}\nIdentityFile {key}").unwrap();
         known_hosts += &sshd.known_hosts_line(&sshd.host_public_keys()[0]);
     }
     // The nearer host is known to the other alone.
-    lines += &format!("Host two\nProxyJump one\nHost storage\nHostName 127.0.0.1\nProxyJump {}@two\n", user());
+    let user = user();
+    writeln!(lines, "Host two\nProxyJump one\nHost storage\nHostName 127.0.0.1\nProxyJump {user}@two").unwrap();
     let config = site.path("ssh_config");
     fs::write(&config, lines).unwrap();
     fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).unwrap();

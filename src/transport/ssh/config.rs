@@ -13,7 +13,7 @@ use super::algorithm_list::Choices;
 use super::algorithms;
 use super::ciphers::CipherList;
 use super::person::Person;
-use super::ssh_config::HostOptions;
+use super::ssh_config::{HostOptions, IdentityAgent};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::secret::Secret;
 
@@ -188,7 +188,11 @@ impl SshConfig {
         self.port = port.unwrap_or(self.port);
         self.family = options.family;
         self.bind_address = options.bind_address;
-        self.agent = options.agent.clone().unwrap_or_else(|| self.agent.clone());
+        match &options.agent {
+            IdentityAgent::Usual => {}
+            IdentityAgent::None => self.agent = None,
+            IdentityAgent::At(socket) => self.agent = Some(socket.clone()),
+        }
         if let Some(files) = &options.identities {
             // As in ssh a key that is not there is no mistake.
             let there: Vec<_> = files.iter().filter(|file| file.exists()).cloned().collect();

@@ -15,7 +15,7 @@ mod words;
 use std::path::{Path, PathBuf};
 
 pub(crate) use options::loops;
-pub use options::{HostOptions, Jump};
+pub use options::{HostOptions, IdentityAgent, Jump};
 
 use crate::error::Result;
 use reader::Reader;

@@ -38,8 +38,8 @@ pub struct HostOptions {
     pub certificates: Vec<PathBuf>,
     /// `IdentitiesOnly`.
     pub identities_only: bool,
-    /// `IdentityAgent`; the inner `None` is none.
-    pub agent: Option<Option<PathBuf>>,
+    /// `IdentityAgent`.
+    pub agent: IdentityAgent,
     /// `UserKnownHostsFile`.
     pub user_known_hosts: Option<Vec<PathBuf>>,
     /// `GlobalKnownHostsFile`.
@@ -60,6 +60,18 @@ pub struct HostOptions {
     pub bind_address: Option<IpAddr>,
     /// What a person should know, one sentence each.
     pub warnings: Vec<String>,
+}
+
+/// Which agent holds keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum IdentityAgent {
+    /// The one that the environment names.
+    #[default]
+    Usual,
+    /// None.
+    None,
+    /// The one at this socket.
+    At(PathBuf),
 }
 
 /// A host to go through.
@@ -183,7 +195,7 @@ impl HostOptions {
 struct Paths {
     identities: Option<Vec<PathBuf>>,
     certificates: Vec<PathBuf>,
-    agent: Option<Option<PathBuf>>,
+    agent: IdentityAgent,
     user_known_hosts: Option<Vec<PathBuf>>,
     global_known_hosts: Option<Vec<PathBuf>>,
 }
@@ -201,9 +213,9 @@ impl Paths {
             lines.map(|line| path(line, &line.words[0])).collect()
         };
         let agent = match said.first("identityagent") {
-            None => None,
-            Some(line) if is_none(&line.words[0]) => Some(None),
-            Some(line) if line.words[0] == "SSH_AUTH_SOCK" => None,
+            None => IdentityAgent::Usual,
+            Some(line) if is_none(&line.words[0]) => IdentityAgent::None,
+            Some(line) if line.words[0] == "SSH_AUTH_SOCK" => IdentityAgent::Usual,
             Some(line) => {
                 let word = &line.words[0];
                 // A variable may also stand here without braces.
@@ -211,7 +223,7 @@ impl Paths {
                     .strip_prefix('$')
                     .filter(|name| !name.starts_with('{'))
                     .map_or(word.clone(), |name| format!("${{{name}}}"));
-                Some(Some(path(line, &word)?))
+                IdentityAgent::At(path(line, &word)?)
             }
         };
         Ok(Self {

@@ -183,7 +183,9 @@ fn named(pattern: &Path) -> Vec<PathBuf> {
     for part in pattern {
         let bytes = part.as_encoded_bytes();
         if !bytes.contains(&b'*') && !bytes.contains(&b'?') {
-            found.iter_mut().for_each(|path| path.push(part));
+            for path in &mut found {
+                path.push(part);
+            }
             continue;
         }
         let fits = |name: &[u8]| glob_matches(bytes, name) && (bytes[0] == b'.' || name[0] != b'.');
