@@ -191,6 +191,7 @@ impl DocumentsCommand {
             | Self::Test
             | Self::Sync(_)
             | Self::Send(_)
+            | Self::Restore(_)
             | Self::Verify(_)
             | Self::Watch(_)
             | Self::Serve(_) => true,
