@@ -202,7 +202,7 @@ impl DocumentsCommand {
             | Self::Resend(_)
             | Self::List(_)
             | Self::Status(_)
-            | Self::Index
+            | Self::Index(_)
             | Self::Health(_) => false,
         }
     }
