@@ -37,7 +37,9 @@
 //! are, [`NasSyncService::queue`] what waits and why ([`Queue`], [`Deferred`], [`Failure`], [`NextTry`]; a whole NAS that
 //! takes nothing has a [`Pause`]), [`NasSyncService::list`] each document as it stands ([`ListRequest`], [`Listing`],
 //! [`ListedDocument`], [`DocumentState`]), [`NasSyncService::retry`] ends the waits ([`Retried`]), [`NasSyncService::resend`]
-//! makes synced documents pending again, [`NasSyncService::restore`] fetches them back ([`RestoreRequest`], [`RestoreReport`]), and [`NasSyncService::verify`] compares the copies with what was recorded ([`VerifyRequest`], [`Sample`], [`Method`], [`Requeue`], [`VerifyReport`]).
+//! makes synced documents pending again, [`NasSyncService::restore`] fetches them back ([`RestoreRequest`], [`RestoreReport`]),
+//! [`NasSyncService::preview`] says what a sync would do ([`SyncPreview`], [`PlannedDocument`]), [`NasSyncService::remove`] takes
+//! back what was added, and [`NasSyncService::verify`] compares the copies with what was recorded ([`VerifyRequest`], [`Sample`], [`Method`], [`Requeue`], [`VerifyReport`]).
 //! [`SyncSummary`], [`SyncedFile`], [`DocumentError`], [`SyncStats`], [`ConnectionReport`] (with a [`Refusal`] for each
 //! [`Capability`] that the NAS lacks, and [`DurableBy`]) and [`ConfigStatus`] are what they give.
 //! Rows are named by [`DocumentId`] and [`UserId`], and chosen by a [`Selection`]. Where a table of somebody else's has very
@@ -111,7 +113,8 @@
 //! [`LegacyAlgorithms`], a [`CipherList`], and where the NAS asks for more than a password, a [`Person`] who answers each
 //! [`LoginQuestion`]. [`Settings`] say the same in a simpler way ([`KeySource`], [`Secret`]) and are read from [`Flags`] and an
 //! [`Environment`]; where they leave something open, the files of OpenSSH's configuration that an [`SshConfigFile`] names may say
-//! it. A [`Listen`] says where something is served.
+//! it. A [`Listen`] says where something is served, a [`WebUrl`] where somebody is told, a [`LogFormat`] how the program's log is
+//! written.
 //!
 //! # Errors
 //!
@@ -147,7 +150,7 @@
 //! | 3 | `role` | the sender: straight-line blocking code that reads like the protocol |
 //! | 2 | `tree`, `transport`, `store` | local files; where bytes come from; what is remembered |
 //! | 1 | `wire` | pure: bytes to values and back |
-//! | 0 | `delta`, `database`, `error`, `folding`, `id`, `jobs`, `text`, `secret`, `proof`, `blocking`, `process`, `small_file` | what everybody uses |
+//! | 0 | `delta`, `database`, `error`, `folding`, `id`, `jobs`, `text`, `secret`, `proof`, `blocking`, `process`, `small_file`, `system_roots` | what everybody uses |
 
 #[cfg(feature = "api")]
 mod api;
@@ -175,6 +178,8 @@ mod session;
 mod small_file;
 #[cfg(feature = "service")]
 mod store;
+#[cfg(any(feature = "postgres", feature = "cli"))]
+mod system_roots;
 mod text;
 mod transport;
 mod tree;
@@ -190,7 +195,7 @@ pub use client::documents::{
 pub use client::{
     Client, ClientConfig, ConnectionReport, Files, PullRequest, PushRequest, TransferReport, TransferStats, push_over,
 };
-pub use config::{ConfigStatus, Environment, Flags, KeySource, Listen, Settings};
+pub use config::{ConfigStatus, Environment, Flags, KeySource, Listen, LogFormat, Settings, WebUrl};
 pub use database::{Database, PostgresUrl, TableName};
 pub use delta::StrongAlgorithm;
 pub use error::{ErrorKind, Healing, NasSyncError, Party, Result};
@@ -206,7 +211,7 @@ pub use service::restore::{RestoreReport, RestoreRequest};
 #[cfg(feature = "service")]
 pub use service::verify::{Requeue, Sample, VerifyReport, VerifyRequest};
 #[cfg(feature = "service")]
-pub use service::{DocumentError, NasSyncService, SyncSummary, SyncedFile};
+pub use service::{DocumentError, NasSyncService, PlannedDocument, SyncPreview, SyncSummary, SyncedFile};
 #[cfg(feature = "service")]
 pub use store::{
     Deferred, DocumentState, Failure, ListRequest, ListedDocument, Listing, NextTry, Pause, Queue, Retried, Selection,

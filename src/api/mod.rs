@@ -32,7 +32,7 @@ use self::listener::Listener;
 use crate::config::Listen;
 use crate::error::Result;
 use crate::service::NasSyncService;
-use crate::watch::orders::Orders;
+use crate::watch::orders::{Follower, Orders};
 use crate::watch::status::WatchStatus;
 use crate::watch::{Attended, WatchOptions, WatchSummary};
 
@@ -42,16 +42,26 @@ impl NasSyncService {
     /// Fails only at the start: with `NotConfigured`, or with `Usage` when an option cannot be followed, the address cannot be
     /// had, or others could connect and there is no token.
     pub async fn serve(&self, options: WatchOptions, stop: impl Future<Output = ()>) -> Result<WatchSummary> {
+        self.serve_beside(options, Arc::default(), |events| events, stop).await
+    }
+
+    /// As [`NasSyncService::serve`], with a status that others look at, and runs that others follow beside the events.
+    pub(crate) async fn serve_beside(
+        &self,
+        options: WatchOptions,
+        status: Arc<WatchStatus>,
+        beside: impl FnOnce(Arc<dyn Follower>) -> Arc<dyn Follower>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<WatchSummary> {
         let settings = self.settings();
         let guard = Guard::of(settings).await?;
         let listener = Listener::open(&settings.api_addr, "NAS_API_ADDR or --listen").await?;
         tracing::info!("the page and the API are on {}", settings.api_addr);
         let (orders, book) = Orders::new();
-        let status = Arc::new(WatchStatus::default());
         let events = Arc::new(Events::default());
         let attended = Attended { status: Arc::clone(&status), orders: book, is_asked: true };
         let api = Api::new(NasSyncService::new(settings.clone()), status, orders, Arc::clone(&events));
-        let follower = Arc::clone(&events);
+        let follower = beside(Arc::clone(&events) as Arc<dyn Follower>);
         let work = async {
             let result = self.watch_attended(options, attended, follower, stop).await;
             events.close();

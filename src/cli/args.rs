@@ -19,7 +19,7 @@ pub struct Talk {
     /// Print one JSON object on stdout and nothing else there
     #[arg(long, global = true)]
     pub json: bool,
-    /// Show results and errors only
+    /// Show errors only, and what was asked for: no reports, warnings and progress
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// Say more; twice for the details of the protocols
@@ -32,61 +32,61 @@ pub struct Talk {
 #[command(next_help_heading = "Configuration")]
 pub struct ConfigArgs {
     /// Name or address of the NAS [env: NAS_HOST]
-    #[arg(long, global = true, value_name = "HOST")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "HOST")]
     nas_host: Option<OsString>,
     /// SSH user [env: NAS_USER]
-    #[arg(long, global = true, value_name = "USER")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "USER")]
     nas_user: Option<OsString>,
     /// Destination folder on the NAS [env: NAS_PATH]
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "PATH")]
     nas_path: Option<OsString>,
     /// SSH port [env: NAS_PORT] [default: 22]
-    #[arg(long, global = true, value_name = "PORT")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "PORT")]
     port: Option<OsString>,
     /// Private key [env: NAS_KEY_FILE] [default: ~/.ssh/id_ed25519, then id_ecdsa, id_rsa]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE")]
     identity: Option<OsString>,
     /// Host keys [env: NAS_KNOWN_HOSTS] [default: ~/.ssh/known_hosts]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE")]
     known_hosts: Option<OsString>,
     /// OpenSSH's configuration, or `none` [env: NAS_SSH_CONFIG] [default: ~/.ssh/config, then /etc/ssh/ssh_config]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE")]
     ssh_config: Option<OsString>,
     /// Trust an unknown host key on first use; a changed one never [env: NAS_ACCEPT_NEW_HOST_KEY]
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     accept_new_host_key: bool,
     /// Allow old SSH algorithms, for old firmware [env: NAS_LEGACY_SSH]
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     legacy_ssh: bool,
     /// Database of the documents: an SQLite file, or postgresql://… [env: NAS_DB] [default: nas-sync.db]
-    #[arg(long, global = true, value_name = "DATABASE")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "DATABASE")]
     db: Option<OsString>,
     /// Table of the documents, in PostgreSQL with its schema if need be [env: NAS_TABLE] [default: documents]
-    #[arg(long, global = true, value_name = "TABLE")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "TABLE")]
     table: Option<OsString>,
     /// Root of the documents; nothing outside it is read [env: UPLOAD_DIR]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "DIR")]
     upload_dir: Option<OsString>,
     /// Names on the NAS: flat, tree or a template such as {year}/{id}_{name} [env: NAS_LAYOUT] [default: flat]
-    #[arg(long, global = true, value_name = "LAYOUT")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "LAYOUT")]
     layout: Option<OsString>,
-    /// For TCP, key exchange and login together [env: NAS_CONNECT_TIMEOUT] [default: 30]
-    #[arg(long, global = true, value_name = "SECONDS")]
+    /// For TCP, key exchange and login together [env: NAS_CONNECT_TIMEOUT] [default: 30 s]
+    #[arg(long, global = true, hide_short_help = true, value_name = "SECONDS")]
     connect_timeout: Option<OsString>,
-    /// Seconds that a session may go without progress [env: NAS_FILE_TIMEOUT] [default: 300]
-    #[arg(long, global = true, value_name = "SECONDS")]
+    /// Seconds that a session may go without progress [env: NAS_FILE_TIMEOUT] [default: 300 s]
+    #[arg(long, global = true, hide_short_help = true, value_name = "SECONDS")]
     file_timeout: Option<OsString>,
     /// Program started on the NAS [env: NAS_RSYNC_PATH] [default: rsync]
-    #[arg(long, global = true, value_name = "PROGRAM")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "PROGRAM")]
     rsync_path: Option<OsString>,
     /// Level required: sent, stored, durable or verified [env: NAS_DURABILITY] [default: the best the NAS can do, up to durable]
-    #[arg(long, global = true, value_name = "LEVEL")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "LEVEL")]
     durability: Option<OsString>,
     /// Tries of a document after the first, before it has failed for good [env: NAS_RETRIES] [default: 5]
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "N")]
     retries: Option<OsString>,
     /// rsync sessions side by side over the one login: a number, or auto for as many as are measured to pay [env: NAS_JOBS] [default: 1]
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "N")]
     jobs: Option<OsString>,
 }
 
@@ -115,6 +115,11 @@ impl From<ConfigArgs> for Flags {
             // Only `watch` and `serve` have these.
             metrics: None,
             listen: None,
+            log_format: None,
+            on_success: None,
+            on_failure: None,
+            webhook_url: None,
+            ping_url: None,
         }
     }
 }
@@ -137,7 +142,7 @@ pub fn user(text: &str) -> Result<UserId, String> {
 
 /// A document, for clap.
 #[expect(clippy::unnecessary_wraps, reason = "the form that clap asks for")]
-fn document(text: &str) -> Result<DocumentId, String> {
+pub fn document(text: &str) -> Result<DocumentId, String> {
     let text = text.trim();
     Ok(text.parse::<i64>().map_or_else(|_| DocumentId::from(text), DocumentId::from))
 }

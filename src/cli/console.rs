@@ -5,13 +5,17 @@
 
 use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use serde_json::Value;
 
+use super::log;
 use super::text::{self, Style};
+use crate::config::LogFormat;
 use crate::error::NasSyncError;
+use crate::json;
 
 /// Both outputs. Clones are the same console.
 #[derive(Debug, Clone)]
@@ -20,6 +24,8 @@ pub struct Console {
     style: Style,
     json: bool,
     quiet: bool,
+    /// Whether what goes to stderr is an object a line.
+    objects: Arc<AtomicBool>,
     fault: Arc<Mutex<Option<io::Error>>>,
 }
 
@@ -30,13 +36,38 @@ impl Console {
         let terminal = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let style = if terminal && !is_set("NO_COLOR") { Style::Coloured } else { Style::Plain };
         let target = if terminal && !quiet { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self { bars: MultiProgress::with_draw_target(target), style, json, quiet, fault: Arc::default() }
+        Self {
+            bars: MultiProgress::with_draw_target(target),
+            style,
+            json,
+            quiet,
+            objects: Arc::default(),
+            fault: Arc::default(),
+        }
     }
 
-    /// A line of the result, for people.
+    /// What was done, for people; not shown when quiet.
+    pub fn report(&self, line: &str) {
+        if !self.quiet {
+            self.line(line);
+        }
+    }
+
+    /// A line of what was asked for, for people.
     pub fn line(&self, line: &str) {
         if !self.json {
             self.write_out(line);
+        }
+    }
+
+    /// A part of a line of the result, for people, which is seen at once.
+    pub fn part(&self, text: &str) {
+        if !self.json {
+            let mut fault = self.lock();
+            if fault.is_none() {
+                let write = || io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
+                *fault = self.bars.suspend(write).err();
+            }
         }
     }
 
@@ -50,19 +81,47 @@ impl Console {
     /// Something worth knowing; not shown when quiet.
     pub fn note(&self, line: &str) {
         if !self.quiet {
-            self.err(line);
+            self.say("info", line);
         }
     }
 
     /// A line on stderr that is always shown.
     pub fn err(&self, line: &str) {
+        self.say("warn", line);
+    }
+
+    fn say(&self, level: &str, line: &str) {
+        if self.objects.load(Ordering::Relaxed) {
+            self.event(&Value::Object(log::object(level, line)));
+        } else {
+            self.write_err(line);
+        }
+    }
+
+    /// An object on stderr, whatever else is said there.
+    pub fn event(&self, object: &Value) {
+        self.write_err(&crate::text::escape_json(&object.to_string()));
+    }
+
+    fn write_err(&self, line: &str) {
         // There is nobody left to tell that stderr cannot be written.
         self.bars.suspend(|| drop(writeln!(io::stderr(), "{line}")));
     }
 
     /// An error, with all that is known about it.
     pub fn error(&self, error: &NasSyncError) {
-        self.err(&text::error(error, self.style));
+        if self.objects.load(Ordering::Relaxed) {
+            let mut object = log::object("error", error.message());
+            object.insert("error".to_owned(), json::error(error));
+            self.event(&Value::Object(object));
+        } else {
+            self.write_err(&text::error(error, self.style));
+        }
+    }
+
+    /// From now on what goes to stderr has the form of the log.
+    pub fn write_log_as(&self, format: LogFormat) {
+        self.objects.store(format == LogFormat::Json, Ordering::Relaxed);
     }
 
     /// Whether a bar would be seen.
@@ -75,7 +134,7 @@ impl Console {
         self.json
     }
 
-    /// Whether only results and errors are wanted.
+    /// Whether only errors are wanted, and what was asked for.
     pub fn is_quiet(&self) -> bool {
         self.quiet
     }

@@ -7,7 +7,9 @@ mod args;
 mod commands;
 mod console;
 mod dialogue;
+mod hooks;
 mod lines;
+mod log;
 mod progress;
 mod report;
 mod rsync;
@@ -16,18 +18,14 @@ mod surroundings;
 mod text;
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::process::ExitCode;
-
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt as _;
 
 use self::args::Talk;
 use self::commands::{Command, DocumentsCommand};
 use self::console::Console;
 use self::rsync::Request;
 use self::signals::Signals;
-use crate::config::Flags;
+use crate::config::{Flags, LogFormat};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::json;
 use crate::process;
@@ -50,16 +48,27 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     match cli.command {
         Command::Push { arguments } | Command::Pull { arguments } => transfer(arguments, cli.talk),
         Command::Documents(command) => documents(command, cli.talk, cli.config.into()),
+        Command::Completions(completions) => about_itself(cli.talk, |console| Ok(completions.run(console))),
+        Command::Man(man) => about_itself(cli.talk, |console| man.run(console)),
     }
 }
 
 fn documents(command: DocumentsCommand, talk: Talk, flags: Flags) -> ExitCode {
     let console = Console::new(talk.json, talk.quiet);
-    start_log(&console, talk.verbose.saturating_add(u8::from(command.is_service() && !talk.quiet)));
     let work = async |signals| Box::pin(command.run(flags, talk, &console, signals)).await;
     let code = in_runtime(work).unwrap_or_else(|error| {
         console.error(&error);
         console.object(&json::failed(&error));
+        error.kind().exit_code()
+    });
+    console.exit_code(code, UNWRITTEN)
+}
+
+/// What needs no settings.
+fn about_itself(talk: Talk, run: impl FnOnce(&Console) -> Result<u8>) -> ExitCode {
+    let console = Console::new(false, talk.quiet);
+    let code = run(&console).unwrap_or_else(|error| {
+        console.error(&error);
         error.kind().exit_code()
     });
     console.exit_code(code, UNWRITTEN)
@@ -84,7 +93,7 @@ fn transfer(arguments: Vec<OsString>, talk: Talk) -> ExitCode {
     command.show.verbose = command.show.verbose.saturating_add(talk.verbose);
     let console = Console::new(command.show.json, command.show.quiet);
     // One -v asks for names, as in rsync; more ask for our log.
-    start_log(&console, command.show.verbose.saturating_sub(1));
+    log::start(&console, (!command.show.quiet).then(|| command.show.verbose.saturating_sub(1)), LogFormat::Text);
     let work = async |signals| rsync::run(*command, &console, signals).await;
     let code = in_runtime(work).unwrap_or_else(|error| {
         console.error(&error);
@@ -131,33 +140,4 @@ fn show(text: &str) -> ExitCode {
     let console = Console::new(false, false);
     console.line(text.trim_end());
     console.exit_code(0, UNWRITTEN)
-}
-
-/// Log lines go to stderr, from warnings on; `-v` and `NAS_SYNC_LOG` ask for more.
-fn start_log(console: &Console, verbose: u8) {
-    let warnings = Targets::new().with_default(LevelFilter::WARN);
-    let default = match verbose {
-        0 => warnings,
-        1 => warnings.with_target("nas_sync", LevelFilter::INFO),
-        2 => warnings.with_target("nas_sync", LevelFilter::DEBUG),
-        _ => Targets::new().with_default(LevelFilter::DEBUG).with_target("nas_sync", LevelFilter::TRACE),
-    };
-    let asked = std::env::var("NAS_SYNC_LOG").ok().filter(|filter| !filter.is_empty());
-    let filter = asked.and_then(|filter| match filter.parse::<Targets>() {
-        Ok(filter) => Some(filter),
-        Err(error) => {
-            console
-                .err(&format!("warning: NAS_SYNC_LOG is not understood: {}", crate::text::escape(&error.to_string())));
-            None
-        }
-    });
-    let writer = console.clone();
-    // Which module says it helps only those who choose among modules.
-    let targets = verbose > 1 || filter.is_some();
-    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_target(targets);
-    let lines = lines.with_writer(move || writer.clone());
-    let log = tracing_subscriber::registry().with(lines).with(filter.unwrap_or(default));
-    // Only fails when there is a log already, which then stays.
-    let _ = tracing::subscriber::set_global_default(log);
-    let _ = std::io::stderr().flush();
 }

@@ -8,21 +8,27 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use tokio::task::JoinHandle;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::console::Console;
 use crate::blocking;
 use crate::client::documents::{DocumentEvent, DocumentMonitor, TriedDocuments};
 use crate::json::{self, ProgressEvent, ProgressMonitor};
-use crate::role::event::Severity;
+use crate::role::event::{Event, Monitor, Severity};
 use crate::text;
 
 /// Work that is done sooner gets no bar.
 const PATIENCE: Duration = Duration::from_millis(400);
 /// How often a line is written.
 const LINE_PACE: Duration = Duration::from_secs(10);
-const TEMPLATE: &str = "{bar:24} {percent:>3}% {wide_msg}";
-/// Longer names are cut in their middle.
+/// Longer names are cut in their middle, in a log.
 const NAME_LEN: usize = 40;
+/// From so many columns on there is room for all words.
+const WIDE: usize = 100;
+/// A name with fewer columns is left out.
+const LEAST_NAME: usize = 8;
+/// A terminal that does not say how wide it is, or is narrower, counts as this.
+const LEAST: usize = 20;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -61,9 +67,7 @@ impl Display {
         };
         let out = console.clone();
         let monitor = Arc::new(match show {
-            Show::Json => {
-                ProgressMonitor::new(move |event| out.err(&text::escape_json(&json::progress(&event).to_string())))
-            }
+            Show::Json => ProgressMonitor::new(move |event| out.event(&json::progress(&event))),
             Show::Bar => bar(out),
             Show::Auto | Show::Plain | Show::None => ProgressMonitor::new(|_| {}),
         });
@@ -112,6 +116,13 @@ impl DocumentMonitor for Display {
     }
 }
 
+/// Of a push, whose files are told by its own lines.
+impl Monitor for Display {
+    fn event(&self, event: Event<'_>) {
+        Monitor::event(&*self.monitor, event);
+    }
+}
+
 async fn write_lines(monitor: Arc<ProgressMonitor>, console: Console) {
     let mut pace = tokio::time::interval(LINE_PACE);
     // The first tick comes at once.
@@ -124,18 +135,42 @@ async fn write_lines(monitor: Arc<ProgressMonitor>, console: Console) {
     }
 }
 
-/// How far a run is, in one line; `None` where that is not what the event tells.
+/// How far a run is, in one line for a log; `None` where that is not what the event tells.
 fn line(event: &ProgressEvent) -> Option<String> {
-    let ProgressEvent::Progress { done, documents, bytes, bytes_total, bytes_per_second, eta_seconds, current } = event
-    else {
-        return None;
-    };
-    let mut words =
-        vec![format!("{done}/{documents} documents"), format!("{}/{}", text::size(*bytes), text::size(*bytes_total))];
-    words.extend((*bytes_per_second).map(|rate| format!("{}/s", text::size(rate))));
-    words.extend((*eta_seconds).map(|seconds| format!("{} left", time(seconds))));
-    words.extend(current.as_deref().map(shortened));
+    let ProgressEvent::Progress { current, .. } = event else { return None };
+    let mut words = figures(event, Words::All);
+    words.extend(current.as_deref().map(|name| cut(name, NAME_LEN)));
     Some(words.join(", "))
+}
+
+/// How much is said of each figure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Words {
+    /// What it is.
+    All,
+    /// The number and its unit.
+    Few,
+}
+
+/// Documents, bytes, rate and time left, as far as they are known.
+fn figures(event: &ProgressEvent, words: Words) -> Vec<String> {
+    let ProgressEvent::Progress { done, documents, bytes, bytes_total, bytes_per_second, eta_seconds, .. } = event
+    else {
+        return Vec::new();
+    };
+    let mut figures = match words {
+        Words::All => vec![
+            format!("{done}/{documents} {}", if *documents == 1 { "document" } else { "documents" }),
+            format!("{}/{}", text::size(*bytes), text::size(*bytes_total)),
+        ],
+        Words::Few => vec![format!("{done}/{documents}")],
+    };
+    figures.extend((*bytes_per_second).map(|rate| format!("{}/s", text::size(rate))));
+    figures.extend((*eta_seconds).map(|seconds| match words {
+        Words::All => format!("{} left", time(seconds)),
+        Words::Few => time(seconds),
+    }));
+    figures
 }
 
 /// A number of seconds as people say it.
@@ -147,18 +182,59 @@ fn time(seconds: u64) -> String {
     }
 }
 
-/// A name without its middle, where it is long: both ends tell more.
-fn shortened(name: &str) -> String {
-    let letters: Vec<char> = name.chars().collect();
-    if letters.len() <= NAME_LEN {
+/// A name without its middle where it takes more columns than there are: both ends tell more.
+fn cut(name: &str, columns: usize) -> String {
+    if name.width() <= columns {
         return name.to_owned();
     }
-    let (start, end) = (&letters[..NAME_LEN / 2], &letters[letters.len() - (NAME_LEN / 2 - 1)..]);
+    let letters: Vec<char> = name.chars().collect();
+    let start = fitting(letters.iter().copied(), columns / 2);
+    let end = fitting(letters.iter().rev().copied(), columns.saturating_sub(1) - columns / 2);
+    let (start, end) = (&letters[..start], &letters[letters.len() - end..]);
     format!("{}…{}", start.iter().collect::<String>(), end.iter().collect::<String>())
 }
 
+/// How many of the first letters fit into so many columns.
+fn fitting(letters: impl Iterator<Item = char>, columns: usize) -> usize {
+    let widths = letters.scan(0, |width, letter| {
+        *width += letter.width().unwrap_or(0);
+        Some(*width)
+    });
+    widths.take_while(|width| *width <= columns).count()
+}
+
+/// A terminal of so many columns shows one line: a bar where there is room, the share, the figures, and as much of the name as
+/// fits.
+fn drawn(event: &ProgressEvent, columns: usize) -> Option<String> {
+    let ProgressEvent::Progress { bytes, bytes_total, current, .. } = event else { return None };
+    let share = if *bytes_total == 0 { 0 } else { u128::from(*bytes) * 100 / u128::from(*bytes_total) };
+    let percent = format!("{share:>3}%");
+    let words = if columns >= WIDE { Words::All } else { Words::Few };
+    let bar = match columns {
+        WIDE.. => 24,
+        60.. => 12,
+        _ => 0,
+    };
+    let figures = figures(event, words).join(", ");
+    let mut line =
+        if bar == 0 { format!("{percent} {figures}") } else { format!("{} {percent} {figures}", bar_of(share, bar)) };
+    // The last column is left free, where some terminals would begin a new line.
+    let left = columns.saturating_sub(line.width() + 3);
+    if let Some(name) = current.as_deref().filter(|_| left >= LEAST_NAME) {
+        line = format!("{line}, {}", cut(name, left));
+    }
+    let most = fitting(line.chars(), columns.saturating_sub(1));
+    Some(line.chars().take(most).collect())
+}
+
+fn bar_of(share: u128, columns: usize) -> String {
+    let full = usize::try_from(share).unwrap_or(100).min(100) * columns / 100;
+    let head = if full < columns { ">" } else { "" };
+    format!("{:<columns$}", "=".repeat(full) + head)
+}
+
 /// Draws one bar for all sessions of a command.
-pub fn bar(console: Console) -> ProgressMonitor {
+fn bar(console: Console) -> ProgressMonitor {
     let bar = Bar { console, began: Instant::now(), drawn: Mutex::default() };
     ProgressMonitor::new(move |event| bar.show(&event))
 }
@@ -172,26 +248,28 @@ struct Bar {
 
 impl Bar {
     fn show(&self, event: &ProgressEvent) {
-        let mut drawn = blocking::lock(&self.drawn);
-        match (event, line(event)) {
-            (ProgressEvent::Finished { .. }, _) => *drawn = None,
-            (ProgressEvent::Progress { bytes, bytes_total, .. }, Some(line)) if self.began.elapsed() >= PATIENCE => {
-                let bar = drawn.get_or_insert_with(|| self.draw());
-                bar.set_length(*bytes_total);
-                bar.set_message(line);
-                bar.set_position(*bytes);
-            }
-            _ => {}
+        let mut shown = blocking::lock(&self.drawn);
+        if let ProgressEvent::Finished { .. } = event {
+            *shown = None;
+        } else if self.began.elapsed() >= PATIENCE
+            && let Some(line) = drawn(event, columns())
+        {
+            shown.get_or_insert_with(|| self.draw()).set_message(line);
         }
     }
 
     fn draw(&self) -> ProgressBar {
         let bar = ProgressBar::no_length().with_finish(ProgressFinish::AndClear);
-        if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
-            bar.set_style(style.progress_chars("=> "));
+        if let Ok(style) = ProgressStyle::with_template("{msg}") {
+            bar.set_style(style);
         }
         self.console.add_bar(bar)
     }
+}
+
+/// How wide the terminal is at this moment.
+fn columns() -> usize {
+    rustix::termios::tcgetwinsize(std::io::stderr()).ok().map_or(0, |size| usize::from(size.ws_col)).max(LEAST)
 }
 
 /// The most of one line of the NAS that is shown, and of all that it says at a time, in bytes.
@@ -231,6 +309,32 @@ mod tests {
         let long = line(&event(1, None, None, Some(&"0123456789".repeat(9)))).unwrap();
         assert!(long.ends_with(", 01234567890123456789…1234567890123456789"), "{long}");
         assert_eq!(line(&ProgressEvent::Started { documents: 1, bytes: 1 }), None);
+        for (columns, expected) in [
+            (
+                200,
+                "=>                         6% 57/300 documents, 95.0 MB/1.5 GB, 26.0 MB/s, 1 min 15 s left, Facture n° 57.pdf",
+            ),
+            (80, ">              6% 57/300, 26.0 MB/s, 1 min 15 s, Facture n° 57.pdf"),
+            (40, "  6% 57/300, 26.0 MB/s, 1 min 15 s"),
+        ] {
+            let event = event(57, Some(26_000_000), Some(75), Some("Facture n° 57.pdf"));
+            assert_eq!(drawn(&event, columns).unwrap(), expected);
+        }
+        for columns in 20..220 {
+            let event = event(57, Some(26_000_000), Some(75), Some(&"見積書".repeat(80)));
+            let drawn = drawn(&event, columns).unwrap();
+            assert!(drawn.width() < columns && !drawn.contains('\n'), "{columns}: {drawn}");
+        }
+    }
+
+    #[test]
+    fn names_are_cut_in_their_middle_by_the_columns_that_they_take() {
+        assert_eq!(cut("short.pdf", 9), "short.pdf");
+        assert_eq!(cut("a long name.pdf", 9), "a lo….pdf");
+        assert_eq!(cut("見積書の控え.pdf", 10), "見積….pdf");
+        for columns in 1..40 {
+            assert!(cut("見積書 of 2024, é\u{301}, twelfth copy.pdf", columns).width() <= columns, "{columns}");
+        }
     }
 
     #[test]

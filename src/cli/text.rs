@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::rsync::numbers::{self, Numbers};
 use crate::error::NasSyncError;
 
 /// Whether errors are coloured.
@@ -30,6 +31,11 @@ pub fn error(error: &NasSyncError, style: Style) -> String {
 pub fn table(rows: &[(&str, String)]) -> String {
     let lines: Vec<_> = rows.iter().map(|(name, value)| format!("{name:<11} {value}")).collect();
     lines.join("\n")
+}
+
+/// A number of bytes, to the last one.
+pub fn bytes(count: u64) -> String {
+    format!("{} {}", numbers::count(count, Numbers::Separated), if count == 1 { "byte" } else { "bytes" })
 }
 
 /// A time to the second, in UTC.

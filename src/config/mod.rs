@@ -21,12 +21,16 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod values;
+mod web_url;
 
 #[cfg(feature = "cli")]
 pub use self::env_file::EnvFile;
 pub use self::environment::Environment;
 pub use self::listen::Listen;
-pub use self::settings::{ConfigStatus, Flags, KeySource, Settings};
+pub use self::settings::{ConfigStatus, Flags, KeySource, LogFormat, Settings};
 pub(crate) use self::ssh::local_user;
 #[cfg(feature = "cli")]
+pub use self::table::secret_variables;
+#[cfg(feature = "cli")]
 pub use self::values::whole_seconds;
+pub use self::web_url::WebUrl;

@@ -13,10 +13,12 @@ use super::listen::{self, Listen};
 use super::origin::Found;
 use super::table::{
     ACCEPT_NEW_HOST_KEY, API_ADDR, API_HOSTS, API_TOKEN, CONNECT_TIMEOUT, DB, DURABILITY, FILE_TIMEOUT, HOST, HOST_KEY,
-    JOBS, KEY, KEY_FILE, KEY_PASSPHRASE, KNOWN_HOSTS, LAYOUT, LEGACY_SSH, METRICS_ADDR, PASSWORD, PATH, PORT, RETRIES,
-    RSYNC_PATH, SSH_CONFIG, Setting, TABLE, UPLOAD_DIR, USER,
+    JOBS, KEY, KEY_FILE, KEY_PASSPHRASE, KNOWN_HOSTS, LAYOUT, LEGACY_SSH, LOG_FORMAT, METRICS_ADDR, ON_FAILURE,
+    ON_SUCCESS, PASSWORD, PATH, PING_URL, PORT, RETRIES, RSYNC_PATH, SSH_CONFIG, Setting, TABLE, UPLOAD_DIR, USER,
+    WEBHOOK_URL,
 };
 use super::values;
+use super::web_url::{self, WebUrl};
 use crate::database::{Database, PostgresUrl, TableName};
 use crate::jobs::Jobs;
 use crate::secret::Secret;
@@ -68,6 +70,26 @@ pub struct Flags {
     pub metrics: Option<OsString>,
     /// `--listen`
     pub listen: Option<OsString>,
+    /// `--log-format`
+    pub log_format: Option<OsString>,
+    /// `--on-success`
+    pub on_success: Option<OsString>,
+    /// `--on-failure`
+    pub on_failure: Option<OsString>,
+    /// `--webhook-url`
+    pub webhook_url: Option<OsString>,
+    /// `--ping-url`
+    pub ping_url: Option<OsString>,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// An object a line.
+    Json,
 }
 
 /// Where the private key comes from.
@@ -136,6 +158,16 @@ pub struct Settings {
     pub api_token: Option<Secret>,
     /// Names by which `serve` is reached, beside those that no foreigner can take.
     pub api_hosts: Vec<String>,
+    /// How the log is written.
+    pub log_format: LogFormat,
+    /// The program that is started behind a run of `watch` that went well.
+    pub on_success: Option<PathBuf>,
+    /// The program that is started behind one that did not.
+    pub on_failure: Option<PathBuf>,
+    /// Where each run of `watch` is told.
+    pub webhook_url: Option<WebUrl>,
+    /// What is asked each minute while all is well.
+    pub ping_url: Option<WebUrl>,
 }
 
 /// What `nas-sync config` says. Holds no secret.
@@ -256,6 +288,11 @@ impl Settings {
             api_addr: Listen::Address(SocketAddr::from(([127, 0, 0, 1], 8730))),
             api_token: None,
             api_hosts: Vec::new(),
+            log_format: LogFormat::Text,
+            on_success: None,
+            on_failure: None,
+            webhook_url: None,
+            ping_url: None,
         }
     }
 
@@ -304,6 +341,11 @@ impl Settings {
             })?,
             api_token: unflagged(API_TOKEN)?.map(values::secret).transpose()?,
             api_hosts: or(unflagged(API_HOSTS)?, default.api_hosts, values::host_names)?,
+            log_format: or(find(LOG_FORMAT, &flags.log_format)?, default.log_format, values::log_format)?,
+            on_success: find(ON_SUCCESS, &flags.on_success)?.as_ref().map(local).transpose()?,
+            on_failure: find(ON_FAILURE, &flags.on_failure)?.as_ref().map(local).transpose()?,
+            webhook_url: find(WEBHOOK_URL, &flags.webhook_url)?.as_ref().map(web_url::parse).transpose()?,
+            ping_url: find(PING_URL, &flags.ping_url)?.as_ref().map(web_url::parse).transpose()?,
         })
     }
 

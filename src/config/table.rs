@@ -1,5 +1,7 @@
 //! The settings: each with its variable and its flag.
 
+use crate::text;
+
 /// One setting: its variable and, where there is one, its flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Setting {
@@ -46,8 +48,14 @@ pub(super) const API_ADDR: Setting = setting("NAS_API_ADDR", "--listen");
 pub(super) const API_TOKEN: Setting = Setting { variable: "NAS_API_TOKEN", flag: None };
 pub(super) const API_HOSTS: Setting = Setting { variable: "NAS_API_HOSTS", flag: None };
 
+pub(super) const LOG_FORMAT: Setting = setting("NAS_LOG_FORMAT", "--log-format");
+pub(super) const ON_SUCCESS: Setting = setting("NAS_ON_SUCCESS", "--on-success");
+pub(super) const ON_FAILURE: Setting = setting("NAS_ON_FAILURE", "--on-failure");
+pub(super) const WEBHOOK_URL: Setting = setting("NAS_WEBHOOK_URL", "--webhook-url");
+pub(super) const PING_URL: Setting = setting("NAS_PING_URL", "--ping-url");
+
 /// All of them.
-pub(super) const SETTINGS: [Setting; 27] = [
+pub(super) const SETTINGS: [Setting; 32] = [
     HOST,
     USER,
     PATH,
@@ -75,6 +83,11 @@ pub(super) const SETTINGS: [Setting; 27] = [
     API_ADDR,
     API_TOKEN,
     API_HOSTS,
+    LOG_FORMAT,
+    ON_SUCCESS,
+    ON_FAILURE,
+    WEBHOOK_URL,
+    PING_URL,
 ];
 
 /// What a login needs, and nothing about which NAS: all that `push` takes from the environment.
@@ -120,6 +133,12 @@ pub(super) const OF_DOCUMENTS: [Setting; 21] = [
 /// What must not be seen by others.
 pub(super) const SECRETS: [Setting; 4] = [KEY, KEY_PASSPHRASE, PASSWORD, API_TOKEN];
 
+/// The variables that programs which are started must not see, with what names their files.
+#[cfg(feature = "cli")]
+pub fn secret_variables() -> impl Iterator<Item = &'static str> {
+    SECRETS.into_iter().chain([WEBHOOK_URL, PING_URL]).map(|setting| setting.variable).chain(["PGPASSWORD"])
+}
+
 /// Whether this is the name of a setting, or of one with `_FILE` behind it.
 pub(super) fn is_known(name: &str) -> bool {
     let is_setting = |name: &str| SETTINGS.iter().any(|setting| setting.variable == name);
@@ -129,25 +148,11 @@ pub(super) fn is_known(name: &str) -> bool {
 /// The setting whose name is most like this one.
 pub(super) fn nearest(name: &str) -> &'static str {
     let names = SETTINGS.map(|setting| setting.variable);
-    names.into_iter().min_by_key(|known| distance(name.as_bytes(), known.as_bytes())).unwrap_or(HOST.variable)
+    text::nearest(name, names).unwrap_or(HOST.variable)
 }
 
 /// The keyword argument whose name is most like this one.
 pub(super) fn nearest_argument(name: &str) -> String {
     let names = SETTINGS.map(Setting::argument);
-    names.into_iter().min_by_key(|known| distance(name.as_bytes(), known.as_bytes())).unwrap_or_default()
-}
-
-/// How many letters must be put in, taken out or changed to make one word of the other.
-fn distance(one: &[u8], other: &[u8]) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.iter().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in other.iter().enumerate() {
-            let changed = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[other.len()]
+    names.into_iter().min_by_key(|known| text::distance(name, known)).unwrap_or_default()
 }

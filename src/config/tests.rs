@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::table::SETTINGS;
+use super::web_url::WebUrl;
 use super::*;
 use crate::database::Database;
 use crate::error::ErrorKind;
@@ -74,6 +75,11 @@ fn defaults_are_the_contracts() {
             api_addr: Listen::Address("127.0.0.1:8730".parse().unwrap()),
             api_token: None,
             api_hosts: Vec::new(),
+            log_format: LogFormat::Text,
+            on_success: None,
+            on_failure: None,
+            webhook_url: None,
+            ping_url: None,
         }
     );
 }
@@ -106,6 +112,11 @@ fn every_variable_is_read() {
         ("NAS_API_ADDR", "unix:~/api.sock"),
         ("NAS_API_TOKEN", "a token"),
         ("NAS_API_HOSTS", "docs.example.org, Other"),
+        ("NAS_LOG_FORMAT", "json"),
+        ("NAS_ON_SUCCESS", "~/good"),
+        ("NAS_ON_FAILURE", "bad"),
+        ("NAS_WEBHOOK_URL", "https://hooks.example/1"),
+        ("NAS_PING_URL", "http://[::1]:8000/2"),
     ])
     .unwrap();
     assert_eq!(
@@ -136,6 +147,11 @@ fn every_variable_is_read() {
             api_addr: Listen::Unix("/home/me/api.sock".into()),
             api_token: Some(Secret::new("a token".to_owned())),
             api_hosts: vec!["docs.example.org".to_owned(), "other".to_owned()],
+            log_format: LogFormat::Json,
+            on_success: Some("/home/me/good".into()),
+            on_failure: Some("bad".into()),
+            webhook_url: WebUrl::parse("https://hooks.example/1"),
+            ping_url: WebUrl::parse("http://[::1]:8000/2"),
         }
     );
 }
@@ -172,6 +188,11 @@ fn every_flag_beats_its_variable() {
         jobs: Some(flag("1")),
         metrics: Some(flag("[::1]:1")),
         listen: Some(flag("[::1]:1")),
+        log_format: Some(flag("text")),
+        on_success: Some(flag("flag")),
+        on_failure: Some(flag("flag")),
+        webhook_url: Some(flag("http://flag/")),
+        ping_url: Some(flag("http://flag/")),
     };
     let settings = resolve(&flags, &broken, "").unwrap();
     let shown = format!("{settings:?}");

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::environment::Environment;
 use super::origin::{Found, expand_home, refuse, wipe};
+use super::settings::LogFormat;
 use crate::database::{Database, PostgresUrl, TableName};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::jobs::{self, Jobs};
@@ -183,6 +184,14 @@ pub(super) fn level(found: &Found) -> Result<Level> {
         let names = Level::ALL.map(Level::as_str).join(", ");
         refuse(&found.origin, &found.text, format!("one of {names}"))
     })
+}
+
+pub(super) fn log_format(found: &Found) -> Result<LogFormat> {
+    match found.text.to_str().map(str::trim) {
+        Some("text") => Ok(LogFormat::Text),
+        Some("json") => Ok(LogFormat::Json),
+        _ => Err(refuse(&found.origin, &found.text, "text or json")),
+    }
 }
 
 pub(super) fn socket_address(found: &Found) -> Result<SocketAddr> {

@@ -3,13 +3,16 @@
 use serde_json::{Value, json};
 
 use super::answers::{sync_of, test};
+use super::documents::{planned, refused};
+use super::service::{failure, sync};
 use super::{error, id};
 use crate::client::ConnectionReport;
 use crate::error::NasSyncError;
 use crate::id::DocumentId;
-use crate::service::SyncSummary;
 use crate::service::checks::{Diagnosis, Finding};
 use crate::service::setup::NasKey;
+use crate::service::{DocumentError, SyncPreview, SyncSummary};
+use crate::store::Registered;
 use crate::text;
 
 /// A command that could do nothing.
@@ -61,9 +64,33 @@ fn path(path: &std::path::Path) -> String {
     text::escape_bytes(path.as_os_str().as_encoded_bytes())
 }
 
-/// `add`
-pub fn add(ids: &[DocumentId]) -> Value {
-    json!({ "ids": ids.iter().map(id).collect::<Vec<_>>() })
+/// `add`, and which of them were documents before or will fail.
+pub fn add(registered: &[Registered], clashes: &[DocumentError]) -> Value {
+    let known = registered.iter().filter(|registered| matches!(registered, Registered::Known { .. }));
+    json!({
+        "ids": registered.iter().map(|registered| id(registered.id())).collect::<Vec<_>>(),
+        "known": known.map(|known| id(known.id())).collect::<Vec<_>>(),
+        "clashes": clashes.iter().map(failure).collect::<Vec<_>>(),
+    })
+}
+
+/// `remove`
+pub fn remove(removed: &[DocumentId]) -> Value {
+    json!({ "removed": removed.iter().map(id).collect::<Vec<_>>() })
+}
+
+/// `sync --dry-run`: as `sync` would, were the NAS there and nothing sent.
+pub fn preview(preview: &SyncPreview) -> Value {
+    let errors: Vec<_> = preview.refused.iter().chain(&preview.left_alone).cloned().collect();
+    let (failed, pending) = (errors.len(), preview.sent.len() + preview.sending);
+    let summary = SyncSummary { total: failed + pending, failed, pending, errors, ..SyncSummary::default() };
+    let mut documents: Vec<_> = preview.sent.iter().map(planned).collect();
+    documents.extend(preview.refused.iter().map(refused));
+    let mut object = sync(&summary);
+    object["documents"] = documents.into();
+    object["more"] = false.into();
+    object["dry_run"] = true.into();
+    object
 }
 
 /// `index`
@@ -84,12 +111,10 @@ pub fn sync_failed(cause: &NasSyncError) -> Value {
 mod tests {
     use std::time::Duration;
 
-    use super::super::service::sync;
     use super::*;
     use crate::error::ErrorKind;
-    use crate::id::DocumentId;
     use crate::json::verify;
-    use crate::service::{DocumentError, verify::VerifyReport};
+    use crate::service::verify::VerifyReport;
 
     fn keys(object: &Value) -> Vec<&str> {
         object.as_object().unwrap().keys().map(String::as_str).collect()

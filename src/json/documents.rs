@@ -11,6 +11,8 @@ use crate::client::documents::TriedDocuments;
 use crate::client::documents::{DocumentOutcome, Proof, StoredDocument};
 use crate::error::NasSyncError;
 use crate::id::DocumentId;
+#[cfg(feature = "cli")]
+use crate::service::{DocumentError, PlannedDocument};
 use crate::text;
 
 #[cfg(feature = "cli")]
@@ -41,6 +43,21 @@ fn document(key: Option<&DocumentId>, name: Option<&str>, end: Result<Option<&Pr
         object["error"] = error(cause);
     }
     object
+}
+
+/// A document that a sync would send.
+#[cfg(feature = "cli")]
+pub fn planned(planned: &PlannedDocument) -> Value {
+    let name = text::escape_bytes(planned.name.as_bytes());
+    let mut object = document(Some(&planned.id), Some(&name), Ok(None));
+    object["bytes"] = planned.bytes.into();
+    object
+}
+
+/// A document that a sync would refuse.
+#[cfg(feature = "cli")]
+pub fn refused(refused: &DocumentError) -> Value {
+    document(refused.id.as_ref(), None, Err(&refused.error))
 }
 
 fn stored(stored: &StoredDocument) -> Value {

@@ -31,7 +31,7 @@ use crate::text;
 #[cfg(feature = "api")]
 pub use self::answers::{config, resend, status, sync_of, test, test_failed};
 #[cfg(feature = "cli")]
-pub use self::commands::{add, doctor, failed, index, push_failed, setup, setup_key, sync_failed};
+pub use self::commands::{add, doctor, failed, index, preview, push_failed, remove, setup, setup_key, sync_failed};
 #[cfg(feature = "cli")]
 pub use self::documents::{answer, senseless};
 #[cfg(feature = "cli")]
@@ -40,7 +40,7 @@ pub use self::progress::{ProgressEvent, ProgressMonitor};
 #[cfg(feature = "api")]
 pub use self::service::{list, retry, time};
 #[cfg(feature = "cli")]
-pub use self::service::{restore, verify};
+pub use self::service::{restore, sync, verify};
 #[cfg(feature = "cli")]
 pub use self::watch::{health, watch};
 
@@ -153,7 +153,7 @@ fn id(id: &DocumentId) -> Value {
     id.as_integer().map_or_else(|| Value::from(id.as_text()), Value::from)
 }
 
-fn hex(sum: &[u8; 32]) -> String {
+pub fn hex(sum: &[u8; 32]) -> String {
     sum.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 

@@ -23,7 +23,7 @@ serialize! {
 }
 
 /// A document and why it failed.
-fn failure(failed: &DocumentError) -> Value {
+pub(super) fn failure(failed: &DocumentError) -> Value {
     json!({ "id": failed.id.as_ref().map(id), "error": error(&failed.error) })
 }
 
@@ -47,6 +47,8 @@ pub fn sync(summary: &SyncSummary) -> Value {
         "pending": summary.pending,
         "errors": summary.errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "failures": failures,
+        "failed_earlier": summary.failed_earlier.iter().map(id).collect::<Vec<_>>(),
+        "waiting": summary.waiting.iter().map(id).collect::<Vec<_>>(),
         "warnings": summary.warnings,
         "bytes_sent": summary.bytes_sent,
         "elapsed_ms": millis(summary.elapsed),

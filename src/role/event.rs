@@ -56,6 +56,11 @@ pub enum Event<'a> {
         /// How long it waits for the other side, readable while it works.
         waits: &'a Arc<Waits>,
     },
+    /// The receiver turns to an entry.
+    Asked {
+        /// Its place in the list as it is sorted.
+        index: usize,
+    },
     /// The receiver looked at an entry and says what differs there.
     Itemized {
         /// Its entry.

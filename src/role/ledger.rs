@@ -182,7 +182,7 @@ impl Account {
                 });
             }
             Event::Begun { waits } => self.waits = Some(Arc::clone(waits)),
-            Event::Listed { .. } | Event::Text { .. } => {}
+            Event::Listed { .. } | Event::Asked { .. } | Event::Text { .. } => {}
         }
     }
 

@@ -235,6 +235,7 @@ impl Sender<'_> {
             };
         };
         let entry = &entry;
+        self.monitor.event(Event::Asked { index: usize::try_from(ndx).unwrap_or_default() });
         self.monitor.event(Event::Itemized { entry, flags: item.flags });
         if !item.flags.has(ItemFlags::TRANSFER) {
             // Nobody there hears an echo any more.

@@ -27,9 +27,10 @@ use chrono::{DateTime, Utc};
 use self::connection::NasConnection;
 use self::restore::{RestoreReport, RestoreRequest};
 use self::sync::{Others, Request, Stopping};
+pub use self::sync::{PlannedDocument, SyncPreview};
 use self::verify::{VerifyReport, VerifyRequest};
 use crate::blocking;
-use crate::client::documents::{DocumentMonitor, FailedDocument, Unmonitored, open_upload_dir};
+use crate::client::documents::{DocumentMonitor, FailedDocument, Naming, Unmonitored, open_upload_dir};
 #[cfg(feature = "api")]
 use crate::client::nas::Space;
 use crate::client::{ClientConfig, ConnectionReport};
@@ -37,7 +38,9 @@ use crate::config::{ConfigStatus, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
 use crate::proof::Level;
-use crate::store::{Access, ListRequest, Listing, NewDocument, Pause, Queue, Retried, Selection, Store, SyncStats};
+use crate::store::{
+    Access, ListRequest, Listing, NewDocument, Pause, Queue, Registered, Retried, Selection, Store, SyncStats,
+};
 #[cfg(feature = "api")]
 use crate::text;
 use crate::tree::{HeldFolder, SourceFile};
@@ -100,6 +103,12 @@ pub struct SyncSummary {
     pub synced: usize,
     /// Documents with an error of their own, also those that wait for their next try or have failed for good.
     pub failed: usize,
+    /// Those of the failed ones that failed for good in an earlier run, and were not tried in this one.
+    pub failed_earlier: Vec<DocumentId>,
+    /// Those of the failed ones that wait for their next try, and were not tried in this run.
+    pub waiting: Vec<DocumentId>,
+    /// Those that failed for good in this run.
+    pub failed_for_good: Vec<DocumentId>,
     /// Documents that stay pending because the run ended before their turn.
     pub pending: usize,
     /// The errors of the failed ones, by ascending id.
@@ -114,6 +123,23 @@ pub struct SyncSummary {
     pub paused_until: Option<DateTime<Utc>>,
     /// What people should know, once each.
     pub warnings: Vec<String>,
+}
+
+impl SyncSummary {
+    /// Whether all that was asked is done. What failed for good in an earlier run was told by that.
+    pub fn is_success(&self) -> bool {
+        self.is_success_of_its_own() && self.waiting.is_empty()
+    }
+
+    /// Whether all that was tried is done.
+    pub fn is_success_of_its_own(&self) -> bool {
+        self.stopped.is_none() && self.failed == self.failed_earlier.len() + self.waiting.len() && self.pending == 0
+    }
+
+    /// Whether there was nothing to be tried.
+    pub fn is_empty(&self) -> bool {
+        self.total == self.failed_earlier.len() + self.waiting.len()
+    }
 }
 
 impl NasSyncService {
@@ -159,8 +185,38 @@ impl NasSyncService {
 
     /// Registers files as pending documents of a user. Every path must be a readable regular file: all are registered,
     /// or none. Where an upload folder is set, the files must be below it and are stored relative to it; a relative path
-    /// then means the working directory first and the upload folder second.
+    /// then means the working directory first and the upload folder second. A file that is a document of this user already
+    /// stays that one. Gives the ids in the order of the paths.
     pub async fn add(&self, user: UserId, paths: Vec<PathBuf>) -> Result<Vec<DocumentId>> {
+        let documents = self.registrable(paths).await?;
+        let register = |store: Store| async move { store.add(user, documents, Utc::now()).await };
+        let registered = self.with_store(Access::Create, register).await?;
+        Ok(registered.iter().map(Registered::id).cloned().collect())
+    }
+
+    /// As [`NasSyncService::add`]; says also which were documents before, and which will fail, as far as that is known here.
+    #[cfg(feature = "cli")]
+    pub(crate) async fn add_with_care(
+        &self,
+        user: UserId,
+        paths: Vec<PathBuf>,
+    ) -> Result<(Vec<Registered>, Vec<DocumentError>)> {
+        let documents = self.registrable(paths).await?;
+        // Where no names can be given a sync says why.
+        let naming = Naming::of(&self.settings).ok();
+        self.with_store(Access::Create, |store| async move {
+            let registered = store.add(user, documents, Utc::now()).await?;
+            let clashes = match naming {
+                Some(naming) => sync::claim_early(&store, &naming, &registered).await?,
+                None => Vec::new(),
+            };
+            Ok((registered, clashes))
+        })
+        .await
+    }
+
+    /// The files as they are registered.
+    async fn registrable(&self, paths: Vec<PathBuf>) -> Result<Vec<NewDocument>> {
         let root = self.root()?;
         let look = move |path: PathBuf| {
             let file_path = registered_path(root.as_deref(), &path)?;
@@ -168,8 +224,21 @@ impl NasSyncService {
             let original_name = path.file_name().and_then(std::ffi::OsStr::to_str).map(ToOwned::to_owned);
             Ok(NewDocument { file_path, original_name })
         };
-        let documents = blocking::run(move || paths.into_iter().map(look).collect()).await?;
-        self.with_store(Access::Create, |store| async move { store.add(user, documents, Utc::now()).await }).await
+        blocking::run(move || paths.into_iter().map(look).collect()).await
+    }
+
+    /// Deletes the rows of documents that nas-sync registered itself, all of them or none; the NAS keeps its copies, whose names
+    /// are free then. Fails with `DocumentNotFound` for a document that does not exist, and with `Usage` for one that another
+    /// program registered or changed, or that is being sent.
+    pub async fn remove(&self, documents: Vec<DocumentId>) -> Result<()> {
+        let remove = |store: Store| async move { store.remove(documents, lease::worker()).await };
+        self.with_store(Access::Existing, remove).await
+    }
+
+    /// What a sync of a selection would do, as far as that is known without the NAS. Nothing is changed.
+    pub async fn preview(&self, selection: Selection) -> Result<SyncPreview> {
+        let naming = Naming::of(&self.settings)?;
+        self.with_store(Access::ReadOnly, |store| async move { sync::preview(&store, naming, selection).await }).await
     }
 
     /// Syncs one document and says where it is. One that is synced already is left alone.
@@ -276,6 +345,19 @@ impl NasSyncService {
     /// Documents with their names, states, levels and next tries, the newest first.
     pub async fn list(&self, request: ListRequest) -> Result<Listing> {
         let look = |store: Store| async move { store.list(request, Utc::now(), lease::worker()).await };
+        self.with_store(Access::ReadOnly, look).await
+    }
+
+    /// Single documents, as [`NasSyncService::list`] has them. Fails with `DocumentNotFound` when one that is named does not
+    /// exist.
+    pub async fn show(&self, selection: Selection) -> Result<Listing> {
+        let look = |store: Store| async move {
+            let request = ListRequest { limit: usize::MAX, ..ListRequest::new(selection.clone()) };
+            match store.unusable(selection).await?.into_iter().find(|row| row.id.is_some()) {
+                Some(unknown) => Err(unknown.error),
+                None => store.list(request, Utc::now(), lease::worker()).await,
+            }
+        };
         self.with_store(Access::ReadOnly, look).await
     }
 

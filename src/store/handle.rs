@@ -17,8 +17,8 @@ use chrono::{DateTime, Utc};
 use super::examination::Examination;
 use super::model::{
     Access, BadRow, Beginning, Claim, Claimed, Document, Due, Fence, FoundFile, ListRequest, Listing, MarkOutcome,
-    NewDocument, NextTry, Pause, Queue, QueueView, Retried, Selection, Settlement, StoredCopy, SyncStats, SyncedCopy,
-    SyncedRecord, Version, Worker,
+    NewDocument, NextTry, Pause, Queue, QueueView, Registered, Retried, Selection, Settlement, StoredCopy, SyncStats,
+    SyncedCopy, SyncedRecord, Version, Worker,
 };
 use super::policy;
 #[cfg(feature = "postgres")]
@@ -113,8 +113,9 @@ impl Store {
         blocking::run(move || work(&mut blocking::lock(&store))).await
     }
 
-    /// Registers files as pending documents of one user and gives their ids in the same order: all of them or none.
-    pub async fn add(&self, user: UserId, files: Vec<NewDocument>, at: DateTime<Utc>) -> Result<Vec<DocumentId>> {
+    /// Registers files as pending documents of one user, all of them or none, but for those that are documents of this user
+    /// already; the answers are in the same order.
+    pub async fn add(&self, user: UserId, files: Vec<NewDocument>, at: DateTime<Utc>) -> Result<Vec<Registered>> {
         with!(self, |store| store.add_documents(&user, &files, at))
     }
 
@@ -156,6 +157,11 @@ impl Store {
                 pause: store.pause(&target)?,
             })
         })
+    }
+
+    /// What can never be leased of a selection: ids without a row, and rows whose id makes no sense.
+    pub async fn unusable(&self, selection: Selection) -> Result<Vec<BadRow>> {
+        with!(self, |store| store.unusable(&selection))
     }
 
     /// Leases pending documents to a worker: at most `most` of them, and a fair share when others work beside it.
@@ -249,6 +255,15 @@ impl Store {
         with!(self, |store| {
             policy::refuse(store.unusable(&selection)?)?;
             store.resend(&selection)
+        })
+    }
+
+    /// Deletes the rows of documents, all of them or none. Fails with `DocumentNotFound` for one that does not exist, and with
+    /// `Usage` for one that nas-sync did not register, or that a worker is sending. `worker` is who looks.
+    pub async fn remove(&self, documents: Vec<DocumentId>, worker: Worker<'static>) -> Result<()> {
+        with!(self, |store| {
+            policy::refuse(store.unusable(&Selection::documents(documents.iter().cloned()))?)?;
+            store.remove(&documents, &worker)
         })
     }
 

@@ -107,6 +107,29 @@ pub struct NewDocument {
     pub original_name: Option<String>,
 }
 
+/// A file that was asked to be a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Registered {
+    /// It is one now.
+    New(DocumentId),
+    /// It was one already, of the same user.
+    Known {
+        /// Which.
+        id: DocumentId,
+        /// Whether it is on the NAS.
+        synced: bool,
+    },
+}
+
+impl Registered {
+    /// Which document it is.
+    pub fn id(&self) -> &DocumentId {
+        match self {
+            Self::New(id) | Self::Known { id, .. } => id,
+        }
+    }
+}
+
 /// The longest wait that is ever recorded.
 pub const LONGEST_WAIT: TimeDelta = TimeDelta::hours(1);
 

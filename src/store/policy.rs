@@ -149,6 +149,18 @@ pub(super) fn refuse(unusable: Vec<BadRow>) -> Result<()> {
     bad.map_or(Ok(()), |bad| Err(bad.error))
 }
 
+/// Why a document's row is not deleted: a worker is sending it, or nas-sync did not register it.
+pub(super) fn kept(id: &DocumentId, is_being_sent: bool) -> NasSyncError {
+    if is_being_sent {
+        return NasSyncError::new(ErrorKind::Usage, format!("document {id} is being sent at this moment"))
+            .with_solution("Run the command again when that is over. Nothing was removed.");
+    }
+    let message = format!("document {id} was not registered by nas-sync, or its row was changed since");
+    NasSyncError::new(ErrorKind::Usage, message).with_solution(
+        "The row belongs to the program that made it: remove it there, or set its synced_to_nas. Nothing was removed.",
+    )
+}
+
 /// How a document stands, whether it is being sent or not.
 pub(super) fn state(is_synced: bool, deferral: Option<&Deferral>) -> DocumentState {
     match deferral {

@@ -13,10 +13,12 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{ErrorKind as IoErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use crate::blocking;
 use crate::database::Database;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::process::{Holder, Life};
@@ -90,12 +92,20 @@ pub fn default_health_file(database: &Database) -> PathBuf {
 #[derive(Debug, Clone)]
 pub struct HealthFile {
     path: PathBuf,
+    /// Of two that write, one waits.
+    turn: Arc<Mutex<()>>,
 }
 
 impl HealthFile {
     /// Nothing is written yet.
     pub fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, turn: Arc::default() }
+    }
+
+    /// Replaces the file with what is so when it is its turn: a write that was left to itself does not undo a later one.
+    pub fn write_current(&self, report: impl FnOnce() -> Report) -> Result<()> {
+        let _turn = blocking::lock(&self.turn);
+        self.write(&report())
     }
 
     /// Replaces the file: a sign of life. Blocks. Fails with `LocalFile`.

@@ -19,6 +19,7 @@ mod poller;
 mod run_loop;
 pub mod scan;
 pub mod status;
+mod tally;
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -42,6 +43,7 @@ use crate::id::UserId;
 use crate::service::connection::NasConnection;
 use crate::service::{NasSyncService, SyncSummary};
 use crate::store::Selection;
+use crate::text;
 
 /// [`NasSyncService::watch_once`] waits at most so many quiet periods for new files to be quiet.
 const PATIENCE: u32 = 10;
@@ -145,6 +147,7 @@ impl NasSyncService {
         let began = Instant::now();
         let Surroundings { status, health, connection, scan } =
             Surroundings::new(self, &options, attended.status).await?;
+        tracing::info!("{}", self.intention(&options));
         let scan = scan.map(Scan::start).transpose()?;
         let mut stop = pin!(stop);
         let course = Course { is_asked: attended.is_asked, ..course(&options) };
@@ -152,6 +155,22 @@ impl NasSyncService {
         surrounded(&status, health, run_loop.until(&mut stop)).await;
         drop(scan);
         Ok(status.summary(began.elapsed()))
+    }
+
+    /// What is going to be done, in one line.
+    fn intention(&self, options: &WatchOptions) -> String {
+        let settings = self.settings();
+        let shown = |text: &Option<String>| text::escape(text.as_deref().unwrap_or_default());
+        let (user, host, path) = (shown(&settings.user), shown(&settings.host), shown(&settings.path));
+        let whose = options.user.as_ref().map_or_else(String::new, |user| format!(" of user {user}"));
+        format!(
+            "watching the documents{whose} in {} for {user}@{host} port {}, folder {path}; names on the NAS: {}; everything is \
+             looked at each {} s",
+            settings.db,
+            settings.nas_port(),
+            text::escape(&settings.layout),
+            options.interval.as_secs()
+        )
     }
 
     /// Does once what [`NasSyncService::watch`] does again and again: registers new files where that is asked for, and

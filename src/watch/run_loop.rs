@@ -5,6 +5,9 @@
 //! at again as soon as it changes; documents whose worker has died are taken over; a run that was asked to stop ends within
 //! the grace period and what it needs to record what was acknowledged.
 
+mod arrivals;
+mod greeting;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +16,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use self::arrivals::Arrivals;
+use self::greeting::Greeting;
 use super::barrier::{Next, bar, is_caused_here, is_locked_out, kind_of, needs_a_person, shown};
 use super::ground::Ground;
 use super::health_file::State;
@@ -20,6 +25,7 @@ use super::log_on_change::LogOnChange;
 use super::orders::{Follower, KeptAlong, OrderBook};
 use super::poller::{Look, QueuePoller, View};
 use super::status::WatchStatus;
+use super::tally::Tally;
 use crate::client::documents::DocumentMonitor;
 use crate::client::nas;
 use crate::error::{ErrorKind, Healing, NasSyncError, Result};
@@ -39,8 +45,6 @@ const WARM: Duration = Duration::from_secs(30);
 const PROBE: Duration = Duration::from_secs(20);
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(2);
-/// New rows are waited out for at most so many quiet periods.
-const MOST_QUIETS: u32 = 10;
 
 /// What the loop needs to know.
 pub(super) struct Course {
@@ -70,6 +74,7 @@ pub(super) struct WatchLoop<'s> {
     ground: Ground,
     arrivals: Option<Arrivals>,
     obstacle: Obstacle,
+    greeting: Greeting,
     /// Runs in a row that ended early.
     failures: u32,
     /// The failed tries of each document that were told.
@@ -77,14 +82,6 @@ pub(super) struct WatchLoop<'s> {
     /// When to ask for documents under a lease next.
     probe: Instant,
     worked: Instant,
-}
-
-/// Documents become due one after the other.
-#[derive(Debug, Clone, Copy)]
-struct Arrivals {
-    first: Instant,
-    last: Instant,
-    due: u64,
 }
 
 /// What the last run met.
@@ -130,6 +127,7 @@ impl<'s> WatchLoop<'s> {
             ground: Ground::of(service),
             arrivals: None,
             obstacle: Obstacle::None,
+            greeting: Greeting::Due,
             failures: 0,
             told: HashMap::new(),
             probe: Instant::now(),
@@ -152,6 +150,12 @@ impl<'s> WatchLoop<'s> {
                 continue;
             }
             self.look_at_the_ground();
+            if self.may_greet(Instant::now(), Utc::now()) {
+                if self.greet(stop).await == Went::Stopped {
+                    break;
+                }
+                continue;
+            }
             let next = self.next(Instant::now(), Utc::now());
             if next == Next::Send {
                 if self.send(stop).await == Went::Stopped {
@@ -159,11 +163,12 @@ impl<'s> WatchLoop<'s> {
                 }
                 continue;
             }
-            self.show_foreign_trouble(next);
-            self.status.set_state(match (next, self.unsolved()) {
-                (Next::Paused(until), _) => State::Paused(until),
-                (Next::Blocked(kind), _) | (Next::Rest, Some(kind)) => State::Blocked(kind),
-                (Next::Rest | Next::Send, _) => State::Idle,
+            let unmet = self.unmet(Utc::now());
+            self.show_foreign_trouble(unmet.map_or(next, Next::Blocked));
+            self.status.set_state(match (unmet.or_else(|| self.unsolved()), next) {
+                (_, Next::Blocked(kind)) | (Some(kind), Next::Rest) => State::Blocked(kind),
+                (_, Next::Paused(until)) => unmet.map_or(State::Paused(until), State::Blocked),
+                (_, Next::Rest | Next::Send) => State::Idle,
             });
             let is_cold = next != Next::Rest || self.worked.elapsed() >= WARM;
             if is_cold && self.connection.is_up() {
@@ -348,6 +353,9 @@ impl<'s> WatchLoop<'s> {
         let kept = KeptAlong::new(self.follower.begins(), self.course.is_asked);
         let (result, went) = self.follow(request, Arc::new(kept.clone()), stop).await;
         self.follower.ends(&result);
+        if self.connection.is_up() {
+            self.greeting = Greeting::Done;
+        }
         self.orders.answer(&selection, &result.clone().map(|summary| kept.report(summary)));
         self.ask_for_room().await;
         (result, went)
@@ -374,9 +382,12 @@ impl<'s> WatchLoop<'s> {
     ) -> (Result<SyncSummary>, Went) {
         let (ask, stopping) = watch::channel(Stopping::No);
         let Self { service, status, course, connection, poller, orders, .. } = self;
+        let tally = Arc::new(Tally::new(monitor));
+        let monitor = Arc::clone(&tally) as Arc<dyn DocumentMonitor>;
         let mut run = Box::pin(sync::run(service, connection, request, monitor, stopping));
         tokio::select! {
             result = &mut run => return (result, Went::On),
+            () = tally.tell() => {}
             () = keep_figures(poller, status) => {}
             () = orders.collect() => {}
             () = &mut *stop => {}
@@ -476,21 +487,6 @@ async fn keep_figures(poller: &mut QueuePoller, status: &WatchStatus) {
         if let Ok(Some(view)) = poller.look(Look::Glance).await {
             status.set_backlog(view.backlog);
         }
-    }
-}
-
-impl Arrivals {
-    fn after(before: Option<Self>, due: u64, now: Instant) -> Option<Self> {
-        match before {
-            _ if due == 0 => None,
-            None => Some(Self { first: now, last: now, due }),
-            Some(before) if due > before.due => Some(Self { last: now, due, ..before }),
-            Some(before) => Some(Self { due, ..before }),
-        }
-    }
-
-    fn are_over(&self, now: Instant, quiet: Duration) -> bool {
-        now >= (self.last + quiet).min(self.first + quiet * MOST_QUIETS)
     }
 }
 

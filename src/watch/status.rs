@@ -114,10 +114,10 @@ impl WatchStatus {
     }
 
     /// Writes the health file once.
-    pub async fn write_health_file(&self, file: &HealthFile) -> Result<()> {
-        let (file, report) = (file.clone(), self.report());
+    pub async fn write_health_file(self: &Arc<Self>, file: &HealthFile) -> Result<()> {
+        let (file, status) = (file.clone(), Arc::clone(self));
         // A disk that hangs must not stop the rest; the old sign of life then tells of it.
-        blocking::run(move || file.write(&report)).await
+        blocking::run(move || file.write_current(|| status.report())).await
     }
 
     /// How much room the NAS has; what is not known leaves what was.

@@ -50,6 +50,7 @@ mod secrets;
 mod send;
 mod servers;
 mod service;
+mod settling;
 mod setup;
 mod side_by_side;
 mod soak;

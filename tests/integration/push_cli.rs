@@ -1,6 +1,7 @@
 //! `push`, and the program under the name `rsync`: every protocol, every way to log in, and the ends that only a server
 //! of its own kind leads to. What stock rsync would do is in [`stock`].
 
+mod progress_lines;
 pub mod stock;
 
 use std::fs;
@@ -34,9 +35,18 @@ fn words(site: &Site, options: &str, sources: &[&Path], to: &Path) -> Vec<String
 
 /// Our program under the name `rsync`.
 fn ours(site: &Site, options: &str, sources: &[&Path], to: &Path) -> Run {
+    named_rsync(site).run(&words(site, options, sources, to))
+}
+
+fn named_rsync(site: &Site) -> Cli {
     let mut cli = Cli::new(site).named_rsync();
     cli.variables.retain(|name, _| matches!(name.as_str(), "PATH" | "HOME"));
-    cli.run(&words(site, options, sources, to))
+    cli
+}
+
+/// The same, for a test that looks at its output itself.
+fn ours_command(site: &Site, words: &[String]) -> Command {
+    named_rsync(site).command(words)
 }
 
 /// Sets a file's own time, to the nanosecond; links are not followed.

@@ -69,7 +69,8 @@ impl Db {
     /// Registers files of a user, and gives their ids.
     async fn add(&self, user: i64, paths: &[&str]) -> Vec<DocumentId> {
         let new = paths.iter().map(|path| NewDocument { file_path: PathBuf::from(path), original_name: None });
-        self.store.add(UserId::from(user), new.collect(), noon()).await.unwrap()
+        let registered = self.store.add(UserId::from(user), new.collect(), noon()).await.unwrap();
+        registered.iter().map(|registered| registered.id().clone()).collect()
     }
 
     /// Leases everything that is pending, also what waits.

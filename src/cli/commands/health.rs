@@ -30,7 +30,10 @@ impl Health {
     pub fn run(self, settings: &Settings, console: &Console) -> u8 {
         let file = self.health_file.unwrap_or_else(|| health_file::default_health_file(&settings.db));
         let checkup = health_file::check_health(&file, Duration::from_secs(self.max_age));
-        console.line(&render(&checkup));
+        match checkup.fault {
+            None => console.report(&render(&checkup)),
+            Some(_) => console.line(&render(&checkup)),
+        }
         console.object(&json::health(&checkup));
         if checkup.fault.is_none() { 0 } else { UNHEALTHY }
     }

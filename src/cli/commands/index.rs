@@ -38,13 +38,13 @@ impl Index {
         }
         let notifies = if self.notify { Some(service.add_notify().await?) } else { None };
         let created = service.add_index().await?;
-        console.line(if created {
+        console.report(if created {
             "the index nas_sync_pending was added"
         } else {
             "the index nas_sync_pending is there already"
         });
         if let Some(added) = notifies {
-            console.line(if added { "the triggers were added" } else { "the triggers are there already" });
+            console.report(if added { "the triggers were added" } else { "the triggers are there already" });
         }
         console.object(&json::index(created, notifies));
         Ok(0)

@@ -6,11 +6,14 @@
 //! are help text.
 
 mod add;
+mod completions;
 mod config;
 mod doctor;
 mod health;
 mod index;
 mod list;
+mod man;
+mod remove;
 mod resend;
 mod restore;
 mod retry;
@@ -25,14 +28,16 @@ mod watch;
 
 use std::ffi::OsString;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use serde_json::Value;
 
 use crate::cli::args::{ConfigArgs, Talk, check_ids};
 use crate::cli::console::Console;
+use crate::cli::log;
+use crate::cli::rsync;
 use crate::cli::signals::Signals;
 use crate::client::ClientConfig;
-use crate::config::{Environment, Flags, Settings};
+use crate::config::{Environment, Flags, LogFormat, Settings};
 use crate::error::{NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
 use crate::json;
@@ -45,7 +50,8 @@ use crate::service::NasSyncService;
 #[derive(Debug, Parser)]
 #[command(name = "nas-sync", version, propagate_version = false, arg_required_else_help = true, max_term_width = 120)]
 #[command(
-    after_help = "Secrets have no flags: NAS_KEY (text of the key), NAS_KEY_PASSPHRASE. NAS_HOST_KEY pins one host \
+    after_help = "`nas-sync COMMAND -h` has a command's own flags and an example; --help has the settings, too.",
+    after_long_help = "Secrets have no flags: NAS_KEY (text of the key), NAS_KEY_PASSPHRASE. NAS_HOST_KEY pins one host \
     key by its fingerprint.\n\nExit status: 0 all done, 1 some documents failed, 2 wrong usage or configuration, 3 the \
     NAS cannot be used, 4 the database cannot be used, 130/143 interrupted. `push` and `pull` end with rsync's codes."
 )]
@@ -63,6 +69,7 @@ pub struct Cli {
 
 /// Every command.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, for the life of the program")]
 pub enum Command {
     /// Those about documents.
     #[command(flatten)]
@@ -81,44 +88,72 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "RSYNC ARGUMENTS")]
         arguments: Vec<OsString>,
     },
+    /// Print what a shell completes, for package makers
+    #[command(after_help = "Example: nas-sync completions bash >/etc/bash_completion.d/nas-sync")]
+    Completions(completions::Completions),
+    /// Print the manual page, for package makers
+    #[command(after_help = "Example: nas-sync man --to /usr/local/share/man/man1")]
+    Man(man::Man),
 }
 
 /// The commands about documents: calls to the service, and what is said about their results.
 #[derive(Debug, Subcommand)]
 pub enum DocumentsCommand {
     /// Say what is configured; ends with 2 when something required is missing, 4 when the database cannot be used
+    #[command(after_help = "Example: nas-sync config")]
     Config,
     /// Set a NAS up: from its address and a password to a key that logs in and a .env that works; asks what is missing
+    #[command(
+        after_help = "Example: nas-sync setup --nas-host 192.168.1.100 --nas-user backup --nas-path /volume1/documents"
+    )]
     Setup(setup::Setup),
     /// Check everything from the configuration to the level that documents reach, and say what to do; changes nothing
+    #[command(after_help = "Example: nas-sync doctor")]
     Doctor,
     /// Log in, start rsync on the NAS and prove that the destination is writable
+    #[command(after_help = "Example: nas-sync test --accept-new-host-key")]
     Test,
     /// Register files as pending documents and print their ids
+    #[command(after_help = "Example: nas-sync add --user 7 invoice.pdf 'Reçu n° 12.pdf'")]
     Add(add::Add),
     /// Send the pending documents, over one connection
+    #[command(after_help = "Example: nas-sync sync --document 42 --dry-run")]
     Sync(sync::Sync),
     /// Send documents that standard input names, without a database
+    #[command(after_help = "Example: nas-sync send --json-lines <documents.jsonl >outcomes.jsonl")]
     Send(send::Send),
     /// Forget waits and final failures: what is pending goes with the next sync
+    #[command(after_help = "Example: nas-sync retry --document 42")]
     Retry(retry::Retry),
     /// Make synced documents pending again, because their files changed
+    #[command(after_help = "Example: nas-sync resend --document 42")]
     Resend(resend::Resend),
     /// Fetch documents back from the NAS, checked against what was recorded of them
+    #[command(after_help = "Example: nas-sync restore --document 42 --to /tmp/restored")]
     Restore(restore::Restore),
+    /// Take documents back that `add` registered; the NAS keeps its copies
+    #[command(after_help = "Example: nas-sync remove --document 42")]
+    Remove(remove::Remove),
     /// List documents: their states, names on the NAS, levels and next tries
+    #[command(after_help = "Example: nas-sync list --state failed")]
     List(list::List),
     /// Show how many documents are on the NAS, and why others are not
+    #[command(after_help = "Example: nas-sync status --document 42")]
     Status(status::Status),
     /// Compare what is on the NAS with what was recorded, without moving the contents
+    #[command(after_help = "Example: nas-sync verify --sample 5%")]
     Verify(verify::Verify),
     /// Sync what is pending and what becomes so, until stopped
+    #[command(after_help = "Example: nas-sync watch --scan --user 7 --on-failure /usr/local/bin/tell-me")]
     Watch(watch::Watch),
     /// Do what `watch` does, and serve an HTTP API, metrics and a page for people
+    #[command(after_help = "Example: nas-sync serve --listen 127.0.0.1:8730")]
     Serve(serve::Serve),
     /// Add an index over the pending rows to a table of somebody else's, for large tables
+    #[command(after_help = "Example: nas-sync index")]
     Index(index::Index),
     /// Say whether `watch` is well, for a container's health check: ends with 0 or 1
+    #[command(after_help = "Example: nas-sync health --max-age 60")]
     Health(health::Health),
 }
 
@@ -145,15 +180,22 @@ impl DocumentsCommand {
     pub async fn run(self, mut flags: Flags, talk: Talk, console: &Console, signals: Signals) -> u8 {
         // Of the flags of the configuration these are of one command alone.
         match &self {
-            Self::Watch(watch) => flags.metrics.clone_from(&watch.metrics),
-            Self::Serve(serve) => flags.listen.clone_from(&serve.listen),
+            Self::Watch(watch) => {
+                watch.args.add_to(&mut flags);
+                flags.metrics.clone_from(&watch.metrics);
+            }
+            Self::Serve(serve) => {
+                serve.watch.add_to(&mut flags);
+                flags.listen.clone_from(&serve.listen);
+            }
             _ => {}
         }
         if matches!(self, Self::Doctor) {
+            log::start(console, (!talk.quiet).then_some(talk.verbose), LogFormat::Text);
             return Box::pin(diagnose(&flags, console, signals)).await;
         }
         let failed = self.failure();
-        let settings = self.settings(&flags, console);
+        let settings = self.settings(&flags, talk, console);
         let result = match settings {
             Ok(settings) => Box::pin(self.dispatch(settings, flags, talk, console, signals)).await,
             Err(error) => Err(error),
@@ -166,16 +208,22 @@ impl DocumentsCommand {
     }
 
     /// The settings of this command, after what there is to warn about.
-    fn settings(&self, flags: &Flags, console: &Console) -> Result<Settings> {
+    fn settings(&self, flags: &Flags, talk: Talk, console: &Console) -> Result<Settings> {
         let environment = Environment::of_process()?;
         if matches!(self, Self::Health(_)) {
             // It runs every few seconds, and says one thing. `watch` has warned.
             return Settings::resolve(flags, &environment.of_the_database());
         }
+        let settings = Settings::resolve(flags, &environment);
+        if let Ok(settings) = &settings {
+            let verbose = talk.verbose.saturating_add(u8::from(self.is_service()));
+            console.write_log_as(settings.log_format);
+            log::start(console, (!talk.quiet).then_some(verbose), settings.log_format);
+        }
         for warning in environment.warnings() {
             console.note(&format!("warning: {warning}"));
         }
-        let settings = Settings::resolve(flags, &environment)?;
+        let settings = settings?;
         if self.logs_in() {
             // What is wrong is said by the login itself.
             for warning in ClientConfig::of(&settings).iter().flat_map(|config| &config.warnings) {
@@ -202,6 +250,7 @@ impl DocumentsCommand {
             | Self::Resend(_)
             | Self::List(_)
             | Self::Status(_)
+            | Self::Remove(_)
             | Self::Index(_)
             | Self::Health(_) => false,
         }
@@ -216,7 +265,8 @@ impl DocumentsCommand {
             Self::Resend(resend) => resend.selection.ids(),
             Self::Restore(restore) => restore.selection.ids(),
             Self::Verify(verify) => verify.selection.ids(),
-            Self::Status(status) => (status.user.as_ref(), &[]),
+            Self::Remove(remove) => (None, &remove.documents),
+            Self::Status(status) => (status.user.as_ref(), &status.documents),
             Self::List(list) => (list.user.as_ref(), &[]),
             Self::Watch(watch) => (watch.args.user.as_ref(), &[]),
             Self::Serve(serve) => (serve.watch.user.as_ref(), &[]),
@@ -264,6 +314,7 @@ impl DocumentsCommand {
             Self::Send(send) => Box::pin(send.run(&service, talk, console, signals)).await,
             Self::Retry(retry) => or_signal(retry.run(&service, console), signals).await,
             Self::Resend(resend) => or_signal(resend.run(&service, console), signals).await,
+            Self::Remove(remove) => or_signal(remove.run(&service, console), signals).await,
             Self::List(list) => or_signal(list.run(&service, console), signals).await,
             Self::Index(index) => or_signal(index.run(&service, console), signals).await,
             Self::Status(status) => or_signal(status.run(&service, console), signals).await,
@@ -285,6 +336,18 @@ async fn diagnose(flags: &Flags, console: &Console, signals: Signals) -> u8 {
     or_signal(Box::pin(run), signals).await.unwrap_or_else(|error: NasSyncError| error.kind().exit_code())
 }
 
+/// All that can be typed, rsync's options behind `push` included, which clap does not read.
+fn complete_command() -> clap::Command {
+    let command = Cli::command();
+    let global: Vec<_> = command.get_arguments().cloned().collect();
+    command.mut_subcommand("push", |push| {
+        push.args(rsync::arguments().filter(|argument| {
+            let is_global = |known: &clap::Arg| known.get_long() == argument.get_long();
+            !global.iter().any(is_global)
+        }))
+    })
+}
+
 /// Runs a command until a signal comes. Only for commands that leave nothing half-done when their future is dropped.
 async fn or_signal(command: impl Future<Output = Result<u8>>, mut signals: Signals) -> Result<u8> {
     tokio::select! {
@@ -295,8 +358,6 @@ async fn or_signal(command: impl Future<Output = Result<u8>>, mut signals: Signa
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn words(line: &str) -> Result<Cli, clap::Error> {

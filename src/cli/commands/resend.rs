@@ -19,7 +19,7 @@ impl Resend {
     /// Makes them pending, and says how many documents that concerns.
     pub async fn run(self, service: &NasSyncService, console: &Console) -> Result<u8> {
         let documents = service.resend(self.selection.selection()).await?;
-        console.line(&match documents {
+        console.report(&match documents {
             0 => "no document was synced".to_owned(),
             1 => "1 document goes again with the next sync".to_owned(),
             documents => format!("{documents} documents go again with the next sync"),

@@ -22,7 +22,7 @@ impl Retry {
     /// Forgets the failures, and says how many documents that concerns.
     pub async fn run(self, service: &NasSyncService, console: &Console) -> Result<u8> {
         let retried = service.retry(self.selection.selection()).await?;
-        console.line(&render(&retried));
+        console.report(&render(&retried));
         console.object(&json::retry(&retried));
         Ok(0)
     }

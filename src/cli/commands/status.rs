@@ -1,17 +1,17 @@
-//! `status`: how many documents are on the NAS, and why the others are not.
+//! `status`: how many documents are on the NAS, and why the others are not; or all that is known of one.
 
 use std::fmt::{self, Write as _};
 
 use clap::Args;
 
-use crate::cli::args::user;
+use crate::cli::args::{document, user};
 use crate::cli::console::Console;
-use crate::cli::text::{table, time};
+use crate::cli::text::{bytes, table, time};
 use crate::error::Result;
-use crate::id::UserId;
+use crate::id::{DocumentId, UserId};
 use crate::json;
 use crate::service::NasSyncService;
-use crate::store::{NextTry, Pause, Queue, Selection, SyncStats};
+use crate::store::{Deferred, DocumentState, ListedDocument, NextTry, Pause, Queue, Selection, SyncStats};
 use crate::text;
 
 /// How many documents with failures are listed.
@@ -23,11 +23,17 @@ pub struct Status {
     /// Only those of this user
     #[arg(long, value_name = "ID", allow_negative_numbers = true, value_parser = user)]
     pub(super) user: Option<UserId>,
+    /// Just this document, with all that is known of it; may be given several times
+    #[arg(long = "document", value_name = "ID", allow_negative_numbers = true, value_parser = document)]
+    pub(super) documents: Vec<DocumentId>,
 }
 
 impl Status {
     /// Prints the counts, a pause, and the failures.
     pub async fn run(self, service: &NasSyncService, console: &Console) -> Result<u8> {
+        if !self.documents.is_empty() {
+            return self.one_by_one(service, console).await;
+        }
         let stats = service.stats(self.user.clone()).await?;
         let queue = service.queue(self.user.map_or_else(Selection::all, Selection::of_user)).await?;
         let pause = service.pause().await?;
@@ -35,6 +41,51 @@ impl Status {
         console.line(&render(&stats, &queue, pause.as_ref(), configured));
         console.object(&json::status(&stats, &queue, pause.as_ref(), configured));
         Ok(0)
+    }
+
+    /// Prints all that is known of single documents.
+    async fn one_by_one(self, service: &NasSyncService, console: &Console) -> Result<u8> {
+        let selection = self.user.map_or_else(Selection::all, Selection::of_user).only(self.documents);
+        let listing = service.show(selection).await?;
+        for document in &listing.documents {
+            console.line(&render_one(document));
+        }
+        console.object(&json::list(&listing));
+        Ok(0)
+    }
+}
+
+fn render_one(document: &ListedDocument) -> String {
+    let state = if document.sending { "being sent" } else { document.state.as_str() };
+    let mut rows = vec![("document", document.id.to_string()), ("state", state.to_owned())];
+    rows.push(("file", text::escape(&document.file)));
+    rows.extend(document.user_id.as_ref().map(|user| ("user", user.to_string())));
+    if let Some(copy) = &document.copy {
+        let on_the_nas = if document.state == DocumentState::Synced { "on the NAS" } else { "earlier copy" };
+        rows.push((on_the_nas, text::escape_bytes(&copy.remote_name)));
+        rows.push(("level", copy.level.as_str().to_owned()));
+        rows.push(("size", bytes(copy.bytes)));
+        rows.extend(copy.sha256.map(|sha256| ("sha256", json::hex(&sha256))));
+    }
+    rows.extend(document.synced_at.map(|at| ("synced", time(at))));
+    if let Some(deferred) = &document.deferred {
+        rows.push(("failure", text::escape(&deferred.failure.text)));
+        rows.push(("tries", deferred.tries.to_string()));
+        rows.push(("next try", next_try(deferred)));
+        rows.extend(deferred.failure.solution().map(|solution| ("solution", text::escape(solution))));
+    }
+    table(&rows)
+}
+
+fn next_try(deferred: &Deferred) -> String {
+    match deferred.next {
+        NextTry::At(at) => format!("next try at {}", time(at)),
+        NextTry::Never => {
+            let id = &deferred.id;
+            format!(
+                "failed for good; `nas-sync retry --document {id}` tries again, `nas-sync remove --document {id}` gives it up"
+            )
+        }
     }
 }
 
@@ -79,10 +130,7 @@ fn write_pause(text: &mut String, pause: Option<&Pause>) -> fmt::Result {
 
 fn write_failures(text: &mut String, queue: &Queue) -> fmt::Result {
     for deferred in queue.deferred.iter().take(SHOWN_FAILURES) {
-        let next = match deferred.next {
-            NextTry::At(at) => format!("next try at {}", time(at)),
-            NextTry::Never => "failed for good; `nas-sync retry` tries again".to_owned(),
-        };
+        let next = next_try(deferred);
         let failure = text::escape(&deferred.failure.text);
         write!(text, "\nDocument {}: {failure} (tries: {}; {next})", deferred.id, deferred.tries)?;
         if let Some(solution) = deferred.failure.solution() {

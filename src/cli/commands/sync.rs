@@ -21,11 +21,18 @@ pub struct Sync {
     /// How to show how far it is
     #[arg(long, value_name = "HOW", value_enum, default_value_t)]
     progress: Show,
+    /// Say what would be sent, under which names, and what would be refused; change nothing and ask the NAS nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
 }
 
 impl Sync {
     /// Sends the documents, and says what became of them.
     pub async fn run(self, service: &NasSyncService, talk: Talk, console: &Console, signals: Signals) -> Result<u8> {
+        if self.dry_run {
+            let preview = service.preview(self.selection.selection()).await?;
+            return Ok(report::preview(&preview, console));
+        }
         let display = Arc::new(Display::begin(self.progress, console, talk.verbose));
         let (stop, stopped) = signals.into_stop();
         let monitor = Arc::clone(&display) as Arc<dyn DocumentMonitor>;

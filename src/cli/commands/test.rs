@@ -13,7 +13,7 @@ use crate::text;
 pub async fn run(service: &NasSyncService, console: &Console) -> Result<u8> {
     let report = service.test_connection().await?;
     let message = service.connected();
-    console.line(&render(&report, &message));
+    console.report(&render(&report, &message));
     console.object(&json::test(&report, &message));
     Ok(0)
 }

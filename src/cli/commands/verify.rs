@@ -64,7 +64,7 @@ impl Verify {
         if let Some(error) = &report.stopped {
             console.error(error);
         }
-        console.line(&line(&report));
+        console.report(&line(&report));
         console.object(&json::verify(&report));
         Ok(exit_code(&report))
     }

@@ -10,11 +10,12 @@ use clap::Args;
 use crate::api;
 use crate::cli::args::{Talk, seconds, user};
 use crate::cli::console::Console;
+use crate::cli::hooks::Hooks;
 use crate::cli::progress::{Display, Show};
 use crate::cli::report;
 use crate::cli::signals::{Signals, Stop};
 use crate::client::documents::{DocumentMonitor, Unmonitored};
-use crate::config::Settings;
+use crate::config::{Flags, Settings};
 use crate::error::Result;
 use crate::id::UserId;
 use crate::json;
@@ -33,17 +34,32 @@ pub struct WatchArgs {
     #[arg(long, requires = "user")]
     scan: bool,
     /// How often to look at everything, whatever is told about changes
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = seconds::<1, 86_400>)]
+    #[arg(long, value_name = "SECONDS", default_value = "60s", value_parser = seconds::<1, 86_400>)]
     interval: u64,
     /// How long nothing new must have come, and a new file must not have changed
-    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = seconds::<0, 3600>)]
+    #[arg(long, value_name = "SECONDS", default_value = "2s", value_parser = seconds::<0, 3600>)]
     quiet_period: u64,
     /// How long a batch that is being sent may go on after SIGTERM
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = seconds::<0, 3600>)]
+    #[arg(long, value_name = "SECONDS", default_value = "10s", value_parser = seconds::<0, 3600>)]
     grace: u64,
     /// File to write for `health` [default: the database's name and .health]
     #[arg(long, value_name = "FILE")]
     health_file: Option<PathBuf>,
+    /// How the log is written: text or json [env: NAS_LOG_FORMAT] [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<OsString>,
+    /// Program that is started behind a run that went well, with its object on standard input [env: NAS_ON_SUCCESS]
+    #[arg(long, value_name = "PROGRAM")]
+    on_success: Option<OsString>,
+    /// Program that is started behind a run that did not [env: NAS_ON_FAILURE]
+    #[arg(long, value_name = "PROGRAM")]
+    on_failure: Option<OsString>,
+    /// URL to which the object of each run is posted [env: NAS_WEBHOOK_URL]
+    #[arg(long, value_name = "URL")]
+    webhook_url: Option<OsString>,
+    /// URL of a dead man's switch, asked each minute while all is well [env: NAS_PING_URL]
+    #[arg(long, value_name = "URL")]
+    ping_url: Option<OsString>,
 }
 
 /// What is watched, and for how long.
@@ -60,6 +76,15 @@ pub struct Watch {
 }
 
 impl WatchArgs {
+    /// Of the flags of the configuration these are of the loop alone.
+    pub fn add_to(&self, flags: &mut Flags) {
+        flags.log_format.clone_from(&self.log_format);
+        flags.on_success.clone_from(&self.on_success);
+        flags.on_failure.clone_from(&self.on_failure);
+        flags.webhook_url.clone_from(&self.webhook_url);
+        flags.ping_url.clone_from(&self.ping_url);
+    }
+
     /// The options that they mean.
     pub fn options(self, settings: &Settings) -> WatchOptions {
         WatchOptions {
@@ -86,13 +111,12 @@ impl Watch {
             let summary = Box::pin(with_metrics(settings, status, work)).await?;
             return Ok(report::sync(&summary, display.tried(), stopped.get().copied(), talk.verbose, console));
         }
-        let work = service.watch_attended(
-            options,
-            Attended::alone(Arc::clone(&status)),
-            Arc::new(OneMonitor(Arc::new(Unmonitored))),
-            stop,
-        );
-        let summary = Box::pin(with_metrics(settings, status, work)).await?;
+        let hooks = Hooks::start(settings, &status);
+        let follower = hooks.beside(Arc::new(OneMonitor(Arc::new(Unmonitored))));
+        let work = service.watch_attended(options, Attended::alone(Arc::clone(&status)), follower, stop);
+        let summary = Box::pin(with_metrics(settings, status, work)).await;
+        hooks.end().await;
+        let summary = summary?;
         console.object(&json::watch(&summary));
         Ok(stopped.get().copied().map_or(0, Stop::exit_code))
     }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use clap::{Arg, ArgAction};
+
 use super::table::{Effect, Group, Row, TABLE};
 
 /// Where the descriptions begin.
@@ -44,6 +46,23 @@ pub fn help() -> String {
     }
     text + TAIL
 }
+
+/// The options for completions and manual pages.
+pub fn arguments() -> impl Iterator<Item = Arg> {
+    TABLE.iter().filter(|row| row.is_accepted()).map(|row| {
+        let mut argument = Arg::new(row.name).long(row.name).help(description(row));
+        if let Some(letter) = row.letter.filter(|letter| !GLOBAL_LETTERS.contains(letter)) {
+            argument = argument.short(letter);
+        }
+        match row.metavar {
+            Some(metavar) => argument.value_name(metavar.trim_matches('"')),
+            None => argument.action(ArgAction::SetTrue),
+        }
+    })
+}
+
+/// Letters that mean the same before the word `push`.
+const GLOBAL_LETTERS: [char; 3] = ['q', 'v', 'V'];
 
 /// Letter and name, indented.
 fn names(row: &Row) -> String {

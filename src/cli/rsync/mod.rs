@@ -5,6 +5,7 @@ pub mod numbers;
 mod operand;
 mod output;
 mod parse;
+mod progress_lines;
 mod remote_shell;
 mod request;
 mod run;
@@ -12,7 +13,7 @@ mod table;
 mod typed;
 mod words;
 
-pub use self::help::help;
+pub use self::help::{arguments, help};
 pub use self::parse::parse;
 pub use self::request::Request;
 pub use self::run::{is_rsync_name, refused, run, version};

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use super::operand::{self, Operand, Remote};
 use super::remote_shell::RemoteShell;
 use super::request::{Refusal, Request, SYNTAX, TransferCommand, UNSUPPORTED, Way};
-use super::table::{self, Effect, Place, SetValue};
+use super::table::{self, Effect, Place, SetValue, TABLE};
 use super::typed::{NotAccepted, TypedOptions};
 use crate::delta::strong::StrongAlgorithm;
 use crate::text;
@@ -64,6 +64,9 @@ impl Parser {
         let typed = format!("--{name}");
         let Some((row, on)) = table::long(&name) else { return Err(unknown(&typed)) };
         match (row.effect, value) {
+            (_, Some(value)) if row.name == "progress" && on => {
+                self.set(TypedOptions::progress_as, &typed, Some(value))
+            }
             (Effect::Refused(instead), _) => Err(Refusal::of_option(&typed, instead)),
             (Effect::Value(_, set), value) => self.set(set, &typed, value.or_else(|| rest.next())),
             (Effect::Text(_, place), value) => self.keep(place, &typed, value.or_else(|| rest.next())),
@@ -116,7 +119,13 @@ fn needs_value(typed: &str) -> Refusal {
 }
 
 fn unknown(typed: &str) -> Refusal {
-    Refusal::new(SYNTAX, format!("{typed}: unknown option"))
+    let refusal = Refusal::new(SYNTAX, format!("{typed}: unknown option"));
+    let Some(name) = typed.strip_prefix("--") else { return refusal };
+    let names = TABLE.iter().filter(|row| row.is_accepted()).flat_map(table::Row::names);
+    match text::nearest(name, names).filter(|nearest| text::distance(name, nearest) <= 2) {
+        Some(nearest) => refusal.with_hint(&format!("Did you mean --{nearest}?")),
+        None => refusal,
+    }
 }
 
 /// Looks at all options and operands together.

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use super::numbers::Numbers;
 use super::operand::Remote;
+use super::progress_lines::About;
 use super::remote_shell::RemoteShell;
+use crate::cli::progress;
 use crate::config::Flags;
 use crate::error::{ErrorKind, NasSyncError};
 use crate::wire::offer::Offer;
@@ -36,6 +38,12 @@ impl Refusal {
         Self { exit, error: error.with_solution(SEE_HELP) }
     }
 
+    /// With what may have been meant.
+    pub fn with_hint(self, hint: &str) -> Self {
+        let solution = format!("{hint} {}", self.error.solution());
+        Self { error: self.error.with_solution(solution), ..self }
+    }
+
     /// An option of rsync that is not supported, as it was typed, and what to use instead.
     pub fn of_option(typed: &str, instead: &str) -> Self {
         let message = format!("the option {typed} of rsync is not supported yet");
@@ -61,6 +69,18 @@ pub enum Request {
     Transfer(Box<TransferCommand>),
 }
 
+/// How it is shown how far a transfer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Progress {
+    /// Not at all.
+    #[default]
+    No,
+    /// By rsync's lines.
+    Lines(About),
+    /// As the other commands show it.
+    Own(progress::Show),
+}
+
 /// What is shown while and after a transfer.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option that combines with all others")]
@@ -71,8 +91,8 @@ pub struct Show {
     pub quiet: bool,
     /// `--stats`.
     pub stats: bool,
-    /// `--progress`.
-    pub progress: bool,
+    /// `--progress`, `--info=progress2`.
+    pub progress: Progress,
     /// `-i`.
     pub itemize: bool,
     /// `--json`.

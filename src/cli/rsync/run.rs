@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::output;
+use super::progress_lines::{About, ProgressLines};
 use super::remote_shell::Keepalive;
-use super::request::{Refusal, Show, TransferCommand, Way};
+use super::request::{Progress, Refusal, Show, TransferCommand, Way};
 use crate::cli::console::Console;
-use crate::cli::progress;
+use crate::cli::progress::{self, Display};
 use crate::cli::signals::Signals;
 use crate::client::{ClientConfig, Files, PullRequest, PushRequest, TransferReport, login_and_pull, login_and_push};
 use crate::config::{Environment, Settings, local_user};
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::json::{self, ProgressMonitor};
+use crate::json;
 use crate::role::event::{Event, Monitor};
 use crate::tree::Effect;
 use crate::wire::pull_args::PullOptions;
@@ -70,9 +71,14 @@ async fn transfer(command: &TransferCommand, console: &Console) -> Result<Transf
         console.note(&format!("warning: {warning}"));
     }
     let (show, options) = (command.show, command.options.clone());
-    let bar = show.progress.then(|| progress::bar(console.clone()));
+    let (mut lines, mut display) = (None, None);
+    match show.progress {
+        Progress::Lines(about) if !show.quiet => lines = Some(ProgressLines::new(console.clone(), about, show.numbers)),
+        Progress::Own(how) => display = Some(Display::begin(how, console, 0)),
+        Progress::Lines(_) | Progress::No => {}
+    }
     let received = matches!(command.way, Way::Pull { .. });
-    let teller = Arc::new(Teller { console: console.clone(), show, options, received, bar });
+    let teller = Arc::new(Teller { console: console.clone(), show, options, received, lines, display });
     let monitor = Arc::clone(&teller) as Arc<dyn Monitor>;
     let result = match &command.way {
         Way::Push(sources) => {
@@ -94,9 +100,7 @@ async fn transfer(command: &TransferCommand, console: &Console) -> Result<Transf
             Box::pin(login_and_pull(&config, request, monitor)).await
         }
     };
-    if let Some(bar) = &teller.bar {
-        bar.finish(0, 0);
-    }
+    teller.finish(&result);
     result
 }
 
@@ -225,26 +229,65 @@ struct Teller {
     options: PushOptions,
     /// Whether files come from the NAS.
     received: bool,
-    bar: Option<ProgressMonitor>,
+    lines: Option<ProgressLines>,
+    display: Option<Display>,
+}
+
+impl Teller {
+    fn finish(&self, result: &Result<TransferReport>) {
+        if let Some(lines) = &self.lines {
+            lines.finish();
+        }
+        if let Some(display) = &self.display {
+            let sent = |report: &TransferReport| {
+                (usize::try_from(report.stats.transferred).unwrap_or(usize::MAX), report.failures.len())
+            };
+            let (sent, failed) = result.as_ref().map_or((0, 0), sent);
+            display.finish(sent, failed);
+        }
+    }
+
+    /// As rsync does with names beside its progress.
+    fn tells_of_the_list(&self) -> bool {
+        let names = self.show.progress == Progress::Lines(About::Each) || self.show.verbose > 0;
+        names && self.lines.is_some() && self.options.recursive
+    }
+
+    fn line(&self, line: &str) {
+        if let Some(lines) = &self.lines {
+            lines.make_way();
+        }
+        self.console.line(line);
+    }
 }
 
 impl Monitor for Teller {
     fn event(&self, event: Event<'_>) {
         match &event {
             Event::Itemized { entry, flags, .. } if !self.show.quiet => {
-                let names = self.show.verbose > 0 || self.show.progress;
+                let names = self.show.verbose > 0 || self.show.progress == Progress::Lines(About::Each);
                 if self.show.itemize && output::is_news(*flags) {
                     let letters = output::letters(entry, *flags, &self.options, self.received);
-                    self.console.line(&format!("{letters} {}", output::name(entry)));
+                    self.line(&format!("{letters} {}", output::name(entry)));
                 } else if names && !self.show.itemize && output::is_update(entry, *flags) {
-                    self.console.line(&output::name(entry));
+                    self.line(&output::name(entry));
                 }
+            }
+            Event::Listed { .. } if self.tells_of_the_list() => {
+                self.line(if self.received {
+                    "receiving incremental file list"
+                } else {
+                    "sending incremental file list"
+                });
             }
             Event::Text { severity, text } => progress::show_remote_text(&self.console, *severity, text),
             _ => {}
         }
-        if let Some(bar) = &self.bar {
-            Monitor::event(bar, event);
+        if let Some(lines) = &self.lines {
+            lines.event(&event);
+        }
+        if let Some(display) = &self.display {
+            Monitor::event(display, event);
         }
     }
 }

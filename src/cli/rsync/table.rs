@@ -266,12 +266,16 @@ pub const TABLE: &[Row] = &[
     switch(Shown, 'i', "itemize-changes", |o, on| o.show.itemize = on)
         .negates()
         .help("what differs, in rsync's eleven letters"),
-    switch(Shown, ' ', "progress", |o, on| o.show.progress = on)
+    switch(Shown, ' ', "progress", TypedOptions::progress)
         .negates()
-        .help("names, and a bar when stderr is a terminal"),
-    switch(Shown, 'P', "partial-progress", |o, _| (o.partial, o.show.progress) = (true, true))
-        .help("--partial --progress (partial files are not kept yet)"),
-    value(Shown, ' ', "info", "FLAGS", TypedOptions::info).help("progress2 or stats, or both parted by a comma"),
+        .help("names, and how far each file is; =bar, =plain, =json or =none: as of the other commands"),
+    switch(Shown, 'P', "partial-progress", |o, _| {
+        o.partial = true;
+        o.progress(true);
+    })
+    .help("--partial --progress (partial files are not kept yet)"),
+    value(Shown, ' ', "info", "FLAGS", TypedOptions::info)
+        .help("progress2 (how far all is) or stats, or both parted by a comma"),
     switch(Shown, ' ', "stats", |o, on| o.show.stats = on).help("numbers at the end"),
     switch(Shown, 'h', "human-readable", TypedOptions::human_readable)
         .negates()

@@ -4,8 +4,12 @@
 
 use std::ffi::{OsStr, OsString};
 
+use clap::ValueEnum;
+
 use super::numbers::Numbers;
-use super::request::{PROTOCOL, SYNTAX, Show};
+use super::progress_lines::About;
+use super::request::{PROTOCOL, Progress, SYNTAX, Show};
+use crate::cli::progress;
 use crate::config::Flags;
 use crate::delta::strong::StrongAlgorithm;
 use crate::wire::offer::{ChecksumChoice, CompressionChoice, Protocol};
@@ -79,6 +83,22 @@ impl TypedOptions {
         }
     }
 
+    /// `--progress`, and `--no-progress`.
+    pub fn progress(&mut self, on: bool) {
+        self.show.progress = if on { Progress::Lines(About::Each) } else { Progress::No };
+    }
+
+    /// `--progress=HOW`, which rsync does not have.
+    pub fn progress_as(&mut self, value: &OsStr) -> Result<(), NotAccepted> {
+        let how = progress::Show::from_str(text(value), false).map_err(|_| {
+            let names = progress::Show::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+            let names: Vec<_> = names.map(|how| how.get_name().to_owned()).collect();
+            NotAccepted::but(format!("without a value, or one of {}", names.join(", ")))
+        })?;
+        self.show.progress = Progress::Own(how);
+        Ok(())
+    }
+
     /// `-z`, and `--no-z`, which also takes back a method and a level.
     pub fn compress(&mut self, on: bool) {
         self.compress = on;
@@ -137,8 +157,16 @@ impl TypedOptions {
     /// `--info`: flags with an optional digit, of which 0 is off.
     pub fn info(&mut self, value: &OsStr) -> Result<(), NotAccepted> {
         for item in text(value).split(',') {
-            match item.to_ascii_lowercase().trim_end_matches(|c: char| c.is_ascii_digit()) {
-                "progress" => self.show.progress = !item.ends_with('0'),
+            let flag = item.to_ascii_lowercase();
+            let name = flag.trim_end_matches(|c: char| c.is_ascii_digit());
+            match name {
+                "progress" => {
+                    self.show.progress = match &flag[name.len()..] {
+                        "0" => Progress::No,
+                        "" | "1" => Progress::Lines(About::Each),
+                        _ => Progress::Lines(About::All),
+                    }
+                }
                 "stats" => self.show.stats = !item.ends_with('0'),
                 _ => return Err(NotAccepted::but("progress or stats; other flags are not supported yet")),
             }

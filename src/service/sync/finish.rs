@@ -1,12 +1,15 @@
 //! The end of a run: what is left, why, and when it goes on.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 
 use super::state::{Context, Others, State};
 use crate::client::documents::interrupted;
 use crate::error::{ErrorKind, Healing, NasSyncError};
+use crate::id::DocumentId;
 use crate::service::{DocumentError, backoff, lease};
-use crate::store::{Deferred, Failure, NextTry, Pause, Queue, Selection};
+use crate::store::{Deferred, Failure, NextTry, Pause, Queue, Selection, Store};
 
 /// Counts what is left, and says when things go on.
 pub(super) async fn finish(context: &Context, state: &mut State) {
@@ -16,12 +19,23 @@ pub(super) async fn finish(context: &Context, state: &mut State) {
         Queue::default()
     });
     say_what_others_sent(context, state).await;
+    let tried: HashSet<DocumentId> = state.summary.errors.iter().filter_map(|failed| failed.id.clone()).collect();
+    let summary = &mut state.summary;
     for deferred in deferred {
-        if !state.summary.errors.iter().any(|failed| failed.id.as_ref() == Some(&deferred.id)) {
-            state.summary.errors.push(still_deferred(deferred));
+        let was_tried = tried.contains(&deferred.id);
+        let of = match (deferred.next, was_tried) {
+            (NextTry::Never, true) => Some(&mut summary.failed_for_good),
+            (NextTry::Never, false) => Some(&mut summary.failed_earlier),
+            (NextTry::At(_), true) => None,
+            (NextTry::At(_), false) => Some(&mut summary.waiting),
+        };
+        if let Some(of) = of {
+            of.push(deferred.id.clone());
+        }
+        if !was_tried {
+            summary.errors.push(still_deferred(deferred));
         }
     }
-    let summary = &mut state.summary;
     summary.errors.sort_by(|one, other| one.id.cmp(&other.id));
     summary.failed = summary.errors.len();
     summary.pending = usize::try_from(due + leased).unwrap_or(usize::MAX);
@@ -35,8 +49,9 @@ pub(super) async fn finish(context: &Context, state: &mut State) {
         // Such as a connection that was cut behind the last acknowledgement.
         summary.warnings.push(format!("everything is on the NAS, but it ended badly: {error}"));
     }
-    if let Some(error) = state.summary.stopped.clone() {
-        pause_for(context, state, &error).await;
+    if let Some(error) = &state.summary.stopped {
+        let (target, before) = (context.target.clone(), state.pause.as_ref());
+        state.summary.paused_until = pause_for(&context.store, target, before, context.others, error).await;
     }
 }
 
@@ -56,33 +71,40 @@ async fn say_what_others_sent(context: &Context, state: &mut State) {
 }
 
 /// When the NAS takes nothing, or somebody has to do something first, that is recorded for `watch` and `status`.
-async fn pause_for(context: &Context, state: &mut State, error: &NasSyncError) {
-    let count = state.pause.as_ref().map_or(1, |pause| pause.count.saturating_add(1));
+/// Gives until when.
+pub(crate) async fn pause_for(
+    store: &Store,
+    target: String,
+    before: Option<&Pause>,
+    others: Others,
+    error: &NasSyncError,
+) -> Option<DateTime<Utc>> {
+    let count = before.map_or(1, |pause| pause.count.saturating_add(1));
     match error.kind().healing() {
         Healing::Pausing => {}
         // A run by hand, with settings that may be its own, must not stop a `watch` that works.
-        Healing::Permanent if context.others == Others::Leave => {}
-        Healing::Permanent | Healing::Transient => return,
+        Healing::Permanent if others == Others::Leave => {}
+        Healing::Permanent | Healing::Transient => return None,
     }
     let (kind, now) = (error.kind(), Utc::now());
     let until = backoff::pause_until(kind, count, now);
     let failure = Failure::of(error);
     let (pause, refused_login) = (Pause { until, failure, count }, (kind == ErrorKind::LoginRefused).then_some(now));
-    if let Err(error) = context.store.begin_pause(context.target.clone(), pause, refused_login).await {
+    if let Err(error) = store.begin_pause(target, pause, refused_login).await {
         tracing::warn!(%error, "a pause could not be recorded");
     }
-    state.summary.paused_until = until;
+    until
 }
 
 /// A document that was not tried in this run, because its last try failed.
-fn still_deferred(deferred: Deferred) -> DocumentError {
+pub(super) fn still_deferred(deferred: Deferred) -> DocumentError {
     let kind = ErrorKind::from_name(&deferred.failure.kind).unwrap_or(ErrorKind::NotAcknowledged);
     let text = &deferred.failure.text;
     let (message, solution) = match deferred.next {
         NextTry::At(time) => (format!("{text} (next try at {})", shown(time)), "`nas-sync retry` tries again at once."),
         NextTry::Never => (
             format!("{text} (failed for good, tries: {})", deferred.tries),
-            "See to the cause, then run `nas-sync retry`; the next sync tries again.",
+            "See to the cause, then run `nas-sync retry`; or give it up with `nas-sync remove`, where `add` registered it.",
         ),
     };
     let solution = format!("{} {solution}", deferred.failure.solution().unwrap_or(kind.solution()));

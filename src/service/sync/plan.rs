@@ -35,6 +35,30 @@ pub(super) async fn make(context: &Context, rows: Vec<Result<Document, BadRow>>)
     Ok(plan)
 }
 
+/// The same without a claim, which changes nothing: as far as the names are known now.
+pub(super) async fn rehearse(store: &Store, naming: Naming, rows: Vec<Result<Document, BadRow>>) -> Result<Plan> {
+    let mut plan = blocking::run(move || Ok(look_at_all(rows, &naming))).await?;
+    plan.refuse_names_of_others(store).await?;
+    let (kept, clashes) = refuse_clashes(std::mem::take(&mut plan.prepared));
+    plan.prepared = kept;
+    plan.refused.extend(clashes.into_iter().map(DocumentError::from));
+    plan.refuse_folders_that_are_names(store).await?;
+    Ok(plan)
+}
+
+/// Claims the names of documents before their turn, so that a clash is known early: a name is the first one's to ask for it.
+#[cfg(feature = "cli")]
+pub(super) async fn claim_early(
+    store: &Store,
+    naming: Naming,
+    rows: Vec<Result<Document, BadRow>>,
+) -> Result<Vec<DocumentError>> {
+    let mut plan = blocking::run(move || Ok(look_at_all(rows, &naming))).await?;
+    plan.claim_names(store).await?;
+    plan.refuse_folders_that_are_names(store).await?;
+    Ok(plan.refused)
+}
+
 fn look_at_all(rows: Vec<Result<Document, BadRow>>, naming: &Naming) -> Plan {
     let mut plan = Plan::default();
     for row in rows {
@@ -75,6 +99,22 @@ impl Plan {
                     let error = name_clash(&document.name, &other);
                     self.refuse(Some(document.id), error);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// As they are recorded: the claims of documents that are gone, or about to claim another name, may be among them.
+    async fn refuse_names_of_others(&mut self, store: &Store) -> Result<()> {
+        let names = self.prepared.iter().map(|document| document.name.as_bytes().to_vec()).collect();
+        let owners = store.owners(names).await?;
+        for document in std::mem::take(&mut self.prepared) {
+            match owners.get(document.name.as_bytes()).filter(|other| **other != document.id) {
+                Some(other) => {
+                    let error = name_clash(&document.name, other);
+                    self.refuse(Some(document.id), error);
+                }
+                None => self.prepared.push(document),
             }
         }
         Ok(())

@@ -3,21 +3,22 @@
 //! Guarantees: a row whose needed columns make no sense is a [`BadRow`] among the others; an id or user that the column cannot
 //! hold is one that is not there, never an error of the database.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
 use super::fault::Fault;
+use super::history::REMEMBERING;
 use super::link::Tx;
-use super::pending_index;
 use super::schema::{Ids, PostgresStore, Schema};
 use super::values::{Value, zoned};
+use super::{leases, pending_index};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
-use crate::store::model::{BadRow, Document, FoundFile, NewDocument, Selection};
-use crate::store::policy::{FEW, bad_row, not_found, optional, path_fault, with_unknown};
+use crate::store::model::{BadRow, Document, FoundFile, NewDocument, Registered, Selection, Worker};
+use crate::store::policy::{self, FEW, bad_row, not_found, optional, path_fault, with_unknown};
 use crate::store::timestamp;
 
 /// So many documents with ids in no order are kept in mind for one run.
@@ -216,7 +217,8 @@ impl PostgresStore {
         })
     }
 
-    /// Registers files as pending documents of one user and gives their ids in the same order: all of them or none.
+    /// Registers files as pending documents of one user, all of them or none, but for those that are documents of this user
+    /// already; the answers are in the same order.
     ///
     /// Fails with `Usage` for a path that is empty, holds a NUL or is not UTF-8, which no text of PostgreSQL's can be, and
     /// for a user that the table cannot have; with `DatabaseUnusable` when the table refuses the row.
@@ -225,10 +227,46 @@ impl PostgresStore {
         user: &UserId,
         files: &[NewDocument],
         at: DateTime<Utc>,
-    ) -> Result<Vec<DocumentId>> {
-        let files: Vec<&NewDocument> = files.iter().collect();
-        let user = checked(&self.schema, user, &files)?;
-        self.write("add documents to", |tx, schema| insert(tx, schema, &user, &files, at))
+    ) -> Result<Vec<Registered>> {
+        let user = checked(&self.schema, user, &files.iter().collect::<Vec<_>>())?;
+        self.write("add documents to", |tx, schema| {
+            // Two that register one file make one document of it.
+            super::schema::one_at_a_time(tx, "found")?;
+            let mut known = of_user(tx, schema, &user, files)?;
+            let mut registered = Vec::with_capacity(files.len());
+            for file in files {
+                if let Some((id, synced)) = known.get(&file.file_path) {
+                    registered.push(Registered::Known { id: id.clone(), synced: *synced });
+                    continue;
+                }
+                let ids = insert(tx, schema, &user, &[file], at)?;
+                known.extend(ids.first().map(|id| (file.file_path.clone(), (id.clone(), false))));
+                registered.extend(ids.into_iter().map(Registered::New));
+            }
+            Ok(registered)
+        })
+    }
+
+    /// Deletes the rows of documents that nas-sync registered, and what is remembered about them: all of them or none. Fails
+    /// with `Usage` for another one, and for one that a worker is sending. `worker` is who looks.
+    pub fn remove(&mut self, ids: &[DocumentId], worker: &Worker<'_>) -> Result<()> {
+        self.write("remove documents from", |tx, schema| {
+            let (dead, _) = leases::dead(tx, worker)?;
+            let ids = id_list(schema, ids);
+            let sql = "SELECT d.id::text, (l.fence IS NOT NULL AND l.fence <> ALL($2)), s.added_as IS NOT DISTINCT FROM {origin}
+                       FROM {documents} d LEFT JOIN {nas_sync_documents} s ON s.document_id = d.id
+                       LEFT JOIN {nas_sync_leased} l ON l.document_id = d.id
+                       WHERE d.id = ANY($1::text[]::{T}[]) ORDER BY d.id FOR UPDATE OF d";
+            for row in tx.query(sql, &[ids.clone(), Value::integers(dead)])? {
+                let (is_being_sent, is_ours): (bool, bool) = (row.try_get(1)?, row.try_get(2)?);
+                if is_being_sent || !is_ours {
+                    return Ok(Err(policy::kept(&id_in(schema, &row, 0)?, is_being_sent)));
+                }
+            }
+            tx.execute("DELETE FROM {documents} d WHERE d.id = ANY($1::text[]::{T}[])", std::slice::from_ref(&ids))?;
+            forget(tx, &ids)?;
+            Ok(Ok(()))
+        })?
     }
 
     /// Registers files as pending documents of one user, in one commit, and gives their ids. Left out are those that are a
@@ -298,6 +336,33 @@ fn pending_ids(
     rows.iter().map(|row| id_in(schema, row, 0)).collect::<Result<_, _>>().map(Some)
 }
 
+/// The documents of a user whose files are among these, by their paths.
+fn of_user(
+    tx: &Tx<'_>,
+    schema: &Schema,
+    user: &str,
+    files: &[NewDocument],
+) -> Result<HashMap<PathBuf, (DocumentId, bool)>, Fault> {
+    // Of two rows about one file the later one counts.
+    let sql = "SELECT d.id::text, d.file_path::text, {synced} FROM {documents} d
+               WHERE d.user_id = $1::{U} AND d.file_path = ANY($2) AND d.id IS NOT NULL ORDER BY d.id";
+    let paths = Value::texts(files.iter().map(|file| file.file_path.to_string_lossy()));
+    let rows = tx.query(sql, &[Value::text(user), paths])?;
+    let known = rows
+        .iter()
+        .map(|row| Ok((PathBuf::from(row.try_get::<_, String>(1)?), (id_in(schema, row, 0)?, row.try_get(2)?))));
+    known.collect()
+}
+
+/// Forgets all about documents.
+fn forget(tx: &Tx<'_>, ids: &Value) -> Result<(), Fault> {
+    for table in REMEMBERING {
+        let sql = format!("DELETE FROM {{{table}}} WHERE document_id = ANY($1::text[]::{{T}}[])");
+        tx.execute(&sql, std::slice::from_ref(ids))?;
+    }
+    Ok(())
+}
+
 /// The user as the table would write it. Fails where the table cannot have it, or one of the paths.
 fn checked(schema: &Schema, user: &UserId, files: &[&NewDocument]) -> Result<String> {
     let usage = |message: String| NasSyncError::new(ErrorKind::Usage, message);
@@ -351,5 +416,13 @@ fn insert(
         )?;
         ids.push(id_in(schema, &row, 0)?);
     }
+    let list = all_ids(schema, &ids);
+    // An id may be given anew, where the table's owner does so.
+    forget(tx, &list)?;
+    tx.execute(
+        "INSERT INTO {nas_sync_documents} (document_id, file_path, row_identity, added_as)
+         SELECT d.id, d.file_path, {identity}, {origin} FROM {documents} d WHERE d.id = ANY($1::text[]::{T}[])",
+        &[list],
+    )?;
     Ok(ids)
 }

@@ -16,7 +16,7 @@ use crate::store::policy::path_fault;
 use crate::wire::flist::Mtime;
 
 /// The tables that remember documents.
-const REMEMBERING: [&str; 2] = ["nas_sync_documents", "nas_sync_names"];
+pub(super) const REMEMBERING: [&str; 2] = ["nas_sync_documents", "nas_sync_names"];
 /// So many rows are one part.
 const PART: u32 = 1_000;
 /// Copies as parameters $1 to $6, and whether row `s` still describes one of them.

@@ -6,6 +6,7 @@
 use super::fault::Fault;
 use super::link::{Link, Mode, Tx};
 use super::login::Login;
+use super::tables::VERSION;
 use super::values::{Value, micros};
 use super::{pending_index, rights, tables};
 use crate::database::{PostgresUrl, TableName, quoted};
@@ -79,8 +80,8 @@ pub(super) struct Schema {
     pub ids: Ids,
     pub users: Ids,
     columns: Vec<(String, String)>,
-    /// Whether the own tables are there, of the newest version.
-    has_own: bool,
+    /// The version of the own tables; 0: there are none.
+    version: u32,
     /// Whether a row may be without an id.
     pub ids_may_be_null: bool,
 }
@@ -116,6 +117,8 @@ impl Schema {
             }
             "same" => "coalesce(s.row_identity = {identity}, TRUE)".to_owned(),
             "about" => "(s.file_path IS NOT DISTINCT FROM d.file_path::text AND {same})".to_owned(),
+            // What the row held when it was registered; with another file it is its owner's affair.
+            "origin" => "concat_ws(' ', {identity}, d.file_path::text)".to_owned(),
             "row" => {
                 let optional = OPTIONAL.map(|column| self.shown(column)).join(", ");
                 format!(
@@ -128,7 +131,7 @@ impl Schema {
             "copy" => "s.remote_name, s.bytes, s.mtime_seconds, s.mtime_nanoseconds, s.level, s.sha256".to_owned(),
             "now" => "clock_timestamp()".to_owned(),
             "next_attempt_at" => micros("s.next_attempt_at"),
-            name if self.has_own => format!("{}.{name}", self.own),
+            name if self.version > 0 => format!("{}.{name}", self.own),
             name => tables::empty(name).unwrap_or_else(|| format!("{}.{name}", self.own)),
         }
     }
@@ -166,7 +169,7 @@ impl Schema {
     /// Whether the own tables are there.
     #[cfg(feature = "cli")]
     pub fn has_own(&self) -> bool {
-        self.has_own
+        self.version == VERSION
     }
 
     /// The schema's name as it is.
@@ -182,7 +185,7 @@ impl PostgresStore {
         let mut link = Link::new(Login { url })?;
         let found = link.run(None, Mode::Read, "open", &mut |tx| inspect(tx, table, access))?;
         let schema = match found {
-            Some(schema) if schema.has_own || access == Access::ReadOnly => schema,
+            Some(schema) if schema.version == VERSION || access == Access::ReadOnly => schema,
             _ => link.run(None, Mode::Write, "prepare", &mut |tx| create(tx, table, access))?,
         };
         Ok(Self { link, schema })
@@ -247,13 +250,13 @@ pub(super) fn inspect(tx: &Tx<'_>, table: &TableName, access: Access) -> Result<
     let schema = look_at(tx, oid, documents, &own)?;
     rights::check(tx, oid, &schema.documents, &own, access != Access::ReadOnly)?;
     let version = own_version(tx, &schema)?;
-    if access == Access::ReadOnly && (1..tables::VERSION).contains(&version) {
+    if access == Access::ReadOnly && (1..VERSION).contains(&version) {
         return Err(Fault::refused(
             format!("its nas_sync_ tables are of the old version {version}"),
             Some("Run a command that may change the database, such as `nas-sync sync`, once."),
         ));
     }
-    Ok(Some(Schema { has_own: version == tables::VERSION, ..schema }))
+    Ok(Some(Schema { version, ..schema }))
 }
 
 /// The columns of `documents`. Fails where one is missing or of a type that is of no use.
@@ -297,7 +300,7 @@ fn look_at(tx: &Tx<'_>, oid: i64, documents: String, own: &str) -> Result<Schema
         ids,
         users,
         columns,
-        has_own: true,
+        version: VERSION,
         ids_may_be_null,
     })
 }
@@ -316,9 +319,9 @@ fn own_version(tx: &Tx<'_>, schema: &Schema) -> Result<u32, Fault> {
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     };
     let version = value("schema_version")?.and_then(|text| text.parse::<u32>().ok());
-    let Some(version) = version.filter(|version| (1..=tables::VERSION).contains(version)) else {
+    let Some(version) = version.filter(|version| (1..=VERSION).contains(version)) else {
         let version = version.map_or_else(|| "an unreadable version".to_owned(), |number| format!("version {number}"));
-        let what = format!("its nas_sync_ tables are of {version}, and this program knows {}", tables::VERSION);
+        let what = format!("its nas_sync_ tables are of {version}, and this program knows {VERSION}");
         return Err(Fault::refused(what, Some("Use the newer nas-sync that last wrote to this database.")));
     };
     match value("documents")? {
@@ -336,7 +339,7 @@ fn create(tx: &Tx<'_>, table: &TableName, access: Access) -> Result<Schema, Faul
     // Another process may have done it while this one waited.
     let found = inspect(tx, table, access)?;
     let schema = match found {
-        Some(schema) if schema.has_own => return Ok(schema),
+        Some(schema) if schema.version == VERSION => return Ok(schema),
         Some(schema) => schema,
         None => create_documents(tx, table)?,
     };
@@ -344,13 +347,13 @@ fn create(tx: &Tx<'_>, table: &TableName, access: Access) -> Result<Schema, Faul
     if version == 0 && !rights::may_create(tx, &schema.own_name)? {
         return Err(rights::may_not_create(tx, &schema.own_name)?);
     }
-    let schema = Schema { has_own: true, ..schema };
+    let schema = Schema { version: VERSION, ..schema };
     tx.batch(&schema.expand(&tables::steps_from(version)))?;
     let sql = schema.expand(
         "INSERT INTO {nas_sync_meta} (key, value) SELECT * FROM unnest($1::text[], $2::text[])
          ON CONFLICT (key) DO UPDATE SET value = excluded.value",
     );
-    let values = [tables::VERSION.to_string(), schema.documents.clone()];
+    let values = [VERSION.to_string(), schema.documents.clone()];
     tx.execute(&sql, &[Value::texts(["schema_version", "documents"]), Value::texts(values)])?;
     Ok(schema)
 }

@@ -3,12 +3,12 @@
 /// A column: name, type, and what else is said about it. `{T}` is the type of the documents' ids.
 type Column = (&'static str, &'static str, &'static str);
 
-/// The tables of version 1, which never change; a later version is a step behind it.
+/// The tables as they are made. Those of an older version become so by [`STEPS`].
 ///
 /// `nas_sync_documents.file_path` is the path that the row's attempts and failure are about, and `row_identity` whose they
-/// are. `nas_sync_names` says whose each name on the NAS is, by the SHA-256 of the name, because an index holds no long ones;
-/// `folded` is that of its folded form, by which names are found that may be one file there. The primary key of
-/// `nas_sync_leased` keeps two workers off one document.
+/// are; `added_as` is what the row held when nas-sync itself registered it. `nas_sync_names` says whose each name on the NAS
+/// is, by the SHA-256 of the name, because an index holds no long ones; `folded` is that of its folded form, by which names
+/// are found that may be one file there. The primary key of `nas_sync_leased` keeps two workers off one document.
 pub(super) const TABLES: [(&str, &[Column]); 8] = [
     ("nas_sync_meta", &[("key", "text", "PRIMARY KEY"), ("value", "text", "NOT NULL")]),
     (
@@ -30,6 +30,7 @@ pub(super) const TABLES: [(&str, &[Column]); 8] = [
             ("level", "text", ""),
             ("sha256", "bytea", ""),
             ("verified_at", "timestamptz", ""),
+            ("added_as", "text", ""),
         ],
     ),
     (
@@ -96,7 +97,7 @@ pub(super) const TABLES: [(&str, &[Column]); 8] = [
     ),
 ];
 
-/// The indexes of version 1.
+/// The indexes.
 const INDEXES: &str = "
     CREATE INDEX ON {nas_sync_attempts} (document_id, id);
     CREATE INDEX ON {nas_sync_leased} (fence);
@@ -104,14 +105,15 @@ const INDEXES: &str = "
     CREATE INDEX ON {nas_sync_names} (folded);";
 
 /// What later versions have besides: columns, each with its version and its table.
-const ADDED: [(u32, &str, Column); 3] = [
+const ADDED: [(u32, &str, Column); 4] = [
     (2, "nas_sync_documents", ("last_error_solution", "text", "")),
     (2, "nas_sync_targets", ("pause_solution", "text", "")),
     (3, "nas_sync_attempts", ("durable_by", "text", "")),
+    (4, "nas_sync_documents", ("added_as", "text", "")),
 ];
 
 /// The version of the tables that this program knows.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 
 /// What leads from a version to the newest, or makes the tables where there are none.
 pub(super) fn steps_from(version: u32) -> String {

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -23,14 +23,7 @@ use super::fault::Fault;
 use super::login::Login;
 use crate::database::{RootCertificates, Tls};
 use crate::error::{ErrorKind, NasSyncError};
-
-/// Where distributions keep the certificates of this machine.
-const SYSTEM: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/cert.pem",
-    "/etc/ssl/ca-bundle.pem",
-];
+use crate::system_roots;
 
 /// Makes TLS connections as a URL asks for them.
 #[derive(Clone)]
@@ -56,8 +49,7 @@ fn roots(login: &Login) -> Result<Option<Roots>, Fault> {
     let own = || login.file_in_home(".postgresql/root.crt");
     let file = match (&login.url.roots, login.url.tls) {
         (Some(RootCertificates::System), _) => {
-            let found = SYSTEM.iter().map(PathBuf::from).find(|file| file.exists());
-            Some(found.ok_or_else(|| unusable("this machine has no bundle of certificates (ca-certificates)"))?)
+            Some(system_roots::bundle().ok_or_else(|| unusable("this machine has no bundle of certificates (ca-certificates)"))?)
         }
         (_, Tls::Disable | Tls::Prefer) => None,
         (Some(RootCertificates::File(file)), _) => Some(file.clone()),

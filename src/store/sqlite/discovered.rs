@@ -10,14 +10,11 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Transaction, params_from_iter};
 
 use super::connection::SqliteStore;
-use super::documents::{PathParameter, insert, path_in};
+use super::documents::{PATHS_AT_ONCE, PathParameter, insert, path_in};
 use super::schema::Table;
 use crate::error::Result;
 use crate::id::{DocumentId, UserId};
 use crate::store::model::FoundFile;
-
-/// How many paths one statement asks for.
-const PATHS_AT_ONCE: usize = 1_000;
 
 impl SqliteStore {
     /// Shows the `file_path` of every document, of every user. Rows without a usable one are left out.

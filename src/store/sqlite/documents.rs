@@ -5,7 +5,7 @@
 //! except that a date which is not understood is kept as such; only what
 //! is clearly true in `synced_to_nas` counts as synced, so that a doubtful row is sent again rather than never.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
@@ -15,14 +15,18 @@ use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, Row, Transaction, params_from_iter};
 
 use super::connection::SqliteStore;
+use super::history::REMEMBERING;
 use super::pending_index::{self, IS_SYNCED, pending_rows};
 use super::schema::Table;
-use super::values;
+use super::{leases, values};
 use crate::error::Result;
 use crate::id::{DocumentId, UserId};
-use crate::store::model::{BadRow, Document, NewDocument, Selection};
-use crate::store::policy::{FEW, bad_row, optional, path_fault, with_unknown};
+use crate::store::model::{BadRow, Document, NewDocument, Registered, Selection, Worker};
+use crate::store::policy::{self, FEW, bad_row, optional, path_fault, with_unknown};
 use crate::store::timestamp;
+
+/// How many paths one statement asks for.
+pub(super) const PATHS_AT_ONCE: usize = 1_000;
 
 /// The condition on row `d` that a selection means, and its parameters, in order.
 pub(super) fn condition(selection: &Selection) -> (String, Vec<Value>) {
@@ -116,7 +120,8 @@ impl SqliteStore {
         self.read("read the documents of", |tx, table| select(tx, table, selection, &format!("{table} d WHERE 1")))
     }
 
-    /// Registers files as pending documents of one user and gives their ids in the same order: all of them or none.
+    /// Registers files as pending documents of one user, all of them or none, but for those that are documents of this user
+    /// already; the answers are in the same order.
     ///
     /// `at` goes into `created_at` where there is such a column. A path that is not UTF-8 is stored as a BLOB, because
     /// invalid TEXT would make the whole row unreadable to Python. Fails with `Usage` for a path that is empty or holds
@@ -127,11 +132,92 @@ impl SqliteStore {
         user: &UserId,
         documents: &[NewDocument],
         at: DateTime<Utc>,
-    ) -> Result<Vec<DocumentId>> {
+    ) -> Result<Vec<Registered>> {
         documents.iter().try_for_each(NewDocument::check)?;
-        let documents: Vec<_> = documents.iter().collect();
-        self.write("add documents to", |tx, table| insert(tx, table, user, &documents, at))
+        self.write("add documents to", |tx, table| {
+            let mut known = of_user(tx, table, user, documents)?;
+            let mut registered = Vec::with_capacity(documents.len());
+            for document in documents {
+                if let Some((id, synced)) = known.get(&document.file_path) {
+                    registered.push(Registered::Known { id: id.clone(), synced: *synced });
+                    continue;
+                }
+                let ids = insert(tx, table, user, &[document], at)?;
+                known.extend(ids.first().map(|id| (document.file_path.clone(), (id.clone(), false))));
+                registered.extend(ids.into_iter().map(Registered::New));
+            }
+            Ok(registered)
+        })
     }
+
+    /// Deletes the rows of documents that nas-sync registered, and what is remembered about them: all of them or none. Fails
+    /// with `Usage` for another one, and for one that a worker is sending. `worker` is who looks.
+    pub fn remove(&mut self, ids: &[DocumentId], worker: &Worker<'_>) -> Result<()> {
+        self.write("remove documents from", |tx, table| {
+            let dead = leases::dead(tx, worker)?;
+            let mut look = tx.prepare(&format!(
+                "SELECT l.fence, s.added_as IS {} FROM {table} d
+                 LEFT JOIN nas_sync_documents s ON s.document_id = d.id
+                 LEFT JOIN nas_sync_leased l ON l.document_id = d.id WHERE d.id = ?1",
+                table.origin()
+            ))?;
+            for id in ids {
+                let (fence, is_ours) =
+                    look.query_row([id], |row| Ok((values::integer(row, 0)?, row.get::<_, bool>(1)?)))?;
+                let is_being_sent = fence.is_some_and(|fence| !dead.contains(&fence));
+                if is_being_sent || !is_ours {
+                    return Ok(Err(policy::kept(id, is_being_sent)));
+                }
+            }
+            for id in ids {
+                tx.execute(&format!("DELETE FROM {table} WHERE id = ?1"), [id])?;
+                forget(tx, id)?;
+            }
+            Ok(Ok(()))
+        })?
+    }
+}
+
+/// The documents of a user whose files are among these, by their paths.
+fn of_user(
+    tx: &Transaction<'_>,
+    table: &Table,
+    user: &UserId,
+    documents: &[NewDocument],
+) -> rusqlite::Result<HashMap<PathBuf, (DocumentId, bool)>> {
+    let mut known = HashMap::new();
+    for documents in documents.chunks(PATHS_AT_ONCE) {
+        let paths = documents.iter().flat_map(|document| {
+            let path: &Path = &document.file_path;
+            [false, true].map(|as_blob| PathParameter { path, as_blob })
+        });
+        let user = value(user.as_integer(), user.as_text());
+        let mut parameters: Vec<&dyn rusqlite::ToSql> = vec![&user];
+        let paths: Vec<_> = paths.collect();
+        parameters.extend(paths.iter().map(|path| path as &dyn rusqlite::ToSql));
+        // Of two rows about one file the later one counts.
+        let sql = format!(
+            "SELECT d.id, d.file_path, {IS_SYNCED} FROM {table} d
+             WHERE d.user_id = ? AND d.file_path IN ({}) AND typeof(d.id) = 'integer' ORDER BY d.id",
+            vec!["?"; paths.len()].join(",")
+        );
+        let mut statement = tx.prepare(&sql)?;
+        let mut rows = statement.query(parameters.as_slice())?;
+        while let Some(row) = rows.next()? {
+            if let Some(path) = path_in(row.get_ref(1)?) {
+                known.insert(path, (row.get(0)?, row.get(2)?));
+            }
+        }
+    }
+    Ok(known)
+}
+
+/// Forgets all about a document.
+fn forget(tx: &Transaction<'_>, id: &DocumentId) -> rusqlite::Result<()> {
+    for table in REMEMBERING {
+        tx.prepare_cached(&format!("DELETE FROM {table} WHERE document_id = ?1"))?.execute([id])?;
+    }
+    Ok(())
 }
 
 fn select(
@@ -180,7 +266,17 @@ pub(super) fn insert(
         if table.created_at {
             values.push(Value::Text(created_at.clone()));
         }
-        ids.push(insert.query_row(params_from_iter(values), |row| row.get(0))?);
+        let id = insert.query_row(params_from_iter(values), |row| row.get(0))?;
+        // SQLite may have given it the id of a document that is gone.
+        forget(tx, &id)?;
+        tx.prepare_cached(&format!(
+            "INSERT INTO nas_sync_documents (document_id, file_path, row_identity, added_as)
+             SELECT d.id, d.file_path, {}, {} FROM {table} d WHERE d.id = ?1",
+            table.identity(),
+            table.origin()
+        ))?
+        .execute([&id])?;
+        ids.push(id);
     }
     Ok(ids)
 }

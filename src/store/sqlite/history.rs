@@ -74,7 +74,7 @@ impl SqliteStore {
 }
 
 /// The tables that remember documents.
-const REMEMBERING: [&str; 2] = ["nas_sync_documents", "nas_sync_names"];
+pub(super) const REMEMBERING: [&str; 2] = ["nas_sync_documents", "nas_sync_names"];
 /// So many documents are one part.
 const PART: i64 = 1_000;
 

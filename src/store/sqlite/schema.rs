@@ -34,11 +34,11 @@ const DOCUMENTS: &str = "
 ///
 /// `nas_sync_documents.file_path` is the path that the row's attempts and failure are about, and `row_identity` whose
 /// they are ([`Table::identity`]): with another path, or with an id that SQLite gave to a new document, they no longer
-/// count. `nas_sync_names` says whose each name on the
-/// NAS is; its primary key is what keeps two documents, and two processes, off one name, and `folded` is by what names that
-/// may be one file there are found. That of `nas_sync_leased` keeps
-/// two workers off one document.
-pub(super) const MIGRATIONS: [&str; 6] = [
+/// count. `added_as` is what the row held when nas-sync itself registered it ([`Table::origin`]). `nas_sync_names` says
+/// whose each name on the NAS is; its primary key is what keeps two documents, and two processes, off one name, and
+/// `folded` is by what names that may be one file there are found. That of `nas_sync_leased` keeps two workers off one
+/// document.
+pub(super) const MIGRATIONS: [&str; 7] = [
     "
     CREATE TABLE {schema}.nas_sync_documents (
         document_id INTEGER PRIMARY KEY,
@@ -125,6 +125,8 @@ pub(super) const MIGRATIONS: [&str; 6] = [
     "
     ALTER TABLE {schema}.nas_sync_documents ADD COLUMN last_error_solution TEXT NULL;
     ALTER TABLE {schema}.nas_sync_targets ADD COLUMN pause_solution TEXT NULL;",
+    "
+    ALTER TABLE {schema}.nas_sync_documents ADD COLUMN added_as TEXT NULL;",
 ];
 /// The first version in which names have their folded form beside them.
 const NAMES_ARE_FOLDED: usize = 4;
@@ -154,6 +156,11 @@ impl Table {
         let parts = [(true, "user_id"), (self.created_at, "created_at"), (self.original_name, "original_name")];
         let parts: Vec<_> = parts.iter().filter(|(has, _)| *has).map(|(_, name)| format!("quote(d.{name})")).collect();
         parts.join(" || ' ' || ")
+    }
+
+    /// What row `d` of `documents` held when it was registered, as one text; with another file it is its owner's affair.
+    pub(super) fn origin(&self) -> String {
+        format!("{} || ' ' || quote(d.file_path)", self.identity())
     }
 
     /// Whether row `s` of `nas_sync_documents` is about the document in row `d`, of which it may have named another file.

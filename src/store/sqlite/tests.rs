@@ -77,7 +77,8 @@ fn noon() -> DateTime<Utc> {
 fn add(store: &mut SqliteStore, user: i64, paths: &[&str]) -> Vec<DocumentId> {
     let new: Vec<_> =
         paths.iter().map(|path| NewDocument { file_path: PathBuf::from(path), original_name: None }).collect();
-    store.add_documents(&UserId::from(user), &new, noon()).unwrap()
+    let registered = store.add_documents(&UserId::from(user), &new, noon()).unwrap();
+    registered.iter().map(Registered::id).cloned().collect()
 }
 
 fn synced(id: DocumentId, file_path: &str, remote_name: &str) -> SyncedRecord {

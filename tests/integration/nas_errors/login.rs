@@ -234,7 +234,7 @@ fn a_refused_key_is_named() {
     for start in ["error: ", "cause: ", "solution: "] {
         assert!(run.stderr.lines().any(|line| line.starts_with(start)), "{}", run.all());
     }
-    assert!(run.stdout.starts_with("0 of 1 documents synced, 1 still pending;"), "{}", run.all());
+    assert!(run.stdout.starts_with("0 of 1 document synced, 1 still pending;"), "{}", run.all());
     assert_eq!(run.stdout.lines().count(), 1, "{}", run.all());
 }
 

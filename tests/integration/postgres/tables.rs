@@ -174,7 +174,7 @@ fn tables_of_an_older_version_become_the_newest_and_newer_ones_are_refused() {
     let version = "SELECT value::int FROM nas_sync_meta WHERE key = 'schema_version'";
     let newest = server.number(version);
     server.sql(
-        "ALTER TABLE nas_sync_attempts DROP COLUMN durable_by;
+        "ALTER TABLE nas_sync_attempts DROP COLUMN durable_by; ALTER TABLE nas_sync_documents DROP COLUMN added_as;
          UPDATE nas_sync_meta SET value = 2 WHERE key = 'schema_version'",
     );
     assert_eq!(cli.line("sync --json").ends(0).json()["synced"], 1);
@@ -242,7 +242,7 @@ fn a_role_needs_few_rights_and_is_told_which() {
     assert!(solution.contains("CREATE INDEX CONCURRENTLY nas_sync_pending ON"), "{}", index.all());
     server.sql(solution.split_once("run: ").unwrap().1);
     assert_eq!(cli.line("index --json").ends(0).json()["created"], false);
-    let add = cli.run(&["add", "--user", "1", site.path("uploads/a.pdf").to_str().unwrap()]);
+    let add = cli.run(&["add", "--user", "1", site.upload("another.pdf", b"another").to_str().unwrap()]);
     assert!(add.ends(4).stderr.contains("permission denied for table documents"), "{}", add.all());
 }
 
@@ -267,14 +267,32 @@ fn what_a_document_needs_is_remembered_also_in_tables_that_an_older_version_made
     server.sql(
         "ALTER TABLE nas_sync_documents DROP COLUMN last_error_solution;
          ALTER TABLE nas_sync_attempts DROP COLUMN durable_by;
+         ALTER TABLE nas_sync_documents DROP COLUMN added_as;
          ALTER TABLE nas_sync_targets DROP COLUMN pause_solution;
          UPDATE nas_sync_meta SET value = '1' WHERE key = 'schema_version'",
     );
     let run = cli.line("sync");
     assert!(run.ends(1).stderr.contains("failed for good"), "{}", run.all());
     assert!(solutions().contains("Rename the file"), "it was not written down then: {}", solutions());
-    assert_eq!(server.sql("SELECT value FROM nas_sync_meta WHERE key = 'schema_version'"), "2");
+    assert_eq!(server.sql("SELECT value FROM nas_sync_meta WHERE key = 'schema_version'"), "4");
     cli.line("retry").ends(0);
     cli.line("sync").ends(1);
     assert_eq!(solutions(), own);
+}
+
+#[test]
+fn tables_of_an_older_version_are_brought_up_to_date_by_what_may_write() {
+    let Some(server) = Postgres::start() else { return };
+    let site = site(&server);
+    let cli = Cli::new(&site);
+    assert_eq!(cli.add(1, &[site.upload("a.pdf", b"a")]), [1]);
+    server.sql("ALTER TABLE nas_sync_documents DROP COLUMN added_as; UPDATE nas_sync_meta SET value = '3' WHERE key = 'schema_version'");
+    let status = cli.line("status");
+    assert!(status.ends(4).stderr.contains("old version 3"), "{}", status.all());
+    cli.line("sync").ends(0);
+    cli.line("status").ends(0);
+    // What was added before is not known to be ours; what is added from now on is.
+    cli.line("remove --document 1").ends(2);
+    assert_eq!(cli.add(1, &[site.upload("b.pdf", b"b")]), [2]);
+    cli.line("remove --document 2").ends(0);
 }

@@ -1,6 +1,8 @@
 use std::ffi::OsStr;
 use std::time::Duration;
 
+use super::super::progress_lines::About;
+use super::super::request::Progress;
 use super::*;
 use crate::cli::rsync::numbers::Numbers;
 use crate::wire::offer::CompressionChoice;
@@ -44,7 +46,9 @@ fn the_contracts_example() {
     assert_eq!(command.options, archive);
     assert_eq!(command.offer.compression, CompressionChoice::Negotiate { level: None });
     assert_eq!(command.shell.connect_timeout, Some(Duration::from_secs(30)));
-    assert!(command.show.progress && command.show.verbose == 1 && command.notes.is_empty());
+    assert!(
+        command.show.progress == Progress::Lines(About::Each) && command.show.verbose == 1 && command.notes.is_empty()
+    );
 }
 
 #[test]
@@ -117,7 +121,7 @@ fn help_and_version() {
 #[test]
 fn partial_is_said_not_to_be_kept() {
     let command = push("-P a h:");
-    assert!(command.show.progress);
+    assert_eq!(command.show.progress, Progress::Lines(About::Each));
     assert!(command.notes[0].contains("--partial"));
 }
 

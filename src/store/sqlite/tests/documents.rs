@@ -134,7 +134,7 @@ fn added_documents_fill_the_columns_that_are_there() {
         NewDocument { file_path: PathBuf::from(OsStr::from_bytes(b"/up/\xff.pdf")), original_name: None },
     ];
     let ids = store.add_documents(&UserId::from(4), &new, noon()).unwrap();
-    assert_eq!(ids, [DocumentId::from(1), DocumentId::from(2)]);
+    assert_eq!(ids, [1, 2].map(|id| Registered::New(DocumentId::from(id))));
     let rows: Vec<Document> =
         store.pending(&Selection::of_user(UserId::from(4))).unwrap().into_iter().map(|row| row.unwrap()).collect();
     assert_eq!(
