@@ -91,6 +91,7 @@ async fn documents_that_share_a_file_since_before_do_not_take_turns() {
              DELETE FROM nas_sync_names; DROP INDEX nas_sync_names_folded;
              ALTER TABLE nas_sync_names DROP COLUMN folded; DROP TABLE nas_sync_refusals;
              ALTER TABLE nas_sync_attempts DROP COLUMN durable_by;
+             ALTER TABLE nas_sync_documents DROP COLUMN last_error_solution; ALTER TABLE nas_sync_targets DROP COLUMN pause_solution;
              ALTER TABLE nas_sync_documents DROP COLUMN added_as;
              INSERT INTO nas_sync_names VALUES (CAST('Scan.pdf' AS BLOB), {first}), (CAST('scan.pdf' AS BLOB), {second});
              UPDATE nas_sync_meta SET value = 3 WHERE key = 'schema_version'",
