@@ -405,7 +405,6 @@ fn push_refuses_with_rsyncs_exit_status() {
         (&["-a", "--delete", "a", "nas:b"], 1, "--delete of rsync is not supported yet"),
         (&["-a", "--frobnicate", "a", "nas:b"], 1, "--frobnicate: unknown option"),
         (&["-a", "a", "nas::module"], 4, "daemons"),
-        (&["-a", "nas:a", "b"], 4, "pull"),
         (&["-a", "a", "b"], 4, "itself"),
         (&["-e", "rsh -l me", "a", "nas:b"], 1, "\"rsh\""),
         (&["-e", "ssh -o ProxyCommand=nc", "a", "nas:b"], 1, "ProxyCommand"),

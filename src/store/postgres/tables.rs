@@ -30,7 +30,6 @@ pub(super) const TABLES: [(&str, &[Column]); 8] = [
             ("level", "text", ""),
             ("sha256", "bytea", ""),
             ("verified_at", "timestamptz", ""),
-            ("added_as", "text", ""),
         ],
     ),
     (

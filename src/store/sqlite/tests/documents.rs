@@ -161,11 +161,13 @@ fn adding_is_all_or_nothing() {
     );
     let mut store = db.open();
     let new = |path: &str| NewDocument { file_path: PathBuf::from(path), original_name: None };
-    let error = store.add_documents(&UserId::from(1), &[new("/a"), new("/b"), new("/a")], noon()).unwrap_err();
+    // Another user's: this one's would be known already.
+    db.raw().execute("INSERT INTO documents VALUES (1, 2, '/c', 0, NULL)", []).unwrap();
+    let error = store.add_documents(&UserId::from(1), &[new("/a"), new("/b"), new("/c")], noon()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DatabaseUnusable);
     assert!(error.message().contains("UNIQUE"), "{error}");
     for bad in ["", "/a\0b"] {
         assert_eq!(kind(store.add_documents(&UserId::from(1), &[new("/a"), new(bad)], noon())), ErrorKind::Usage);
     }
-    assert_eq!(store.stats(None).unwrap().total_documents, 0);
+    assert_eq!(store.stats(None).unwrap().total_documents, 1);
 }

@@ -270,8 +270,8 @@ fn many_threads_may_create_one_database_at_once() {
 fn child_that_adds_documents() {
     let Some(path) = std::env::var_os("NAS_SYNC_TEST_CHILD_DB") else { return };
     let mut store = SqliteStore::open(Path::new(&path), &TableName::default(), Access::Create).unwrap();
-    for _ in 0..20 {
-        add(&mut store, 1, &["/from/a/child"]);
+    for number in 0..20 {
+        add(&mut store, 1, &[&format!("/from/{}/{number}", std::process::id())]);
     }
 }
 

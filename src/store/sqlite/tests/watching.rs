@@ -35,7 +35,7 @@ fn the_oldest_is_among_those_that_may_still_be_sent() {
     db.raw()
         .execute_batch(
             "UPDATE documents SET synced_to_nas = 1 WHERE id = 1;
-             INSERT INTO nas_sync_documents (document_id, file_path, failed_for_good) VALUES (2, '1', 1);
+             UPDATE nas_sync_documents SET failed_for_good = 1 WHERE document_id = 2;
              UPDATE documents SET created_at = 17 WHERE id = 3;",
         )
         .unwrap();

@@ -80,9 +80,9 @@ fn hostile_entries_are_malformed() {
             Err(DecodeError::Malformed { .. })
         )
     };
-    // A prefix longer than the previous name; a device; a nanosecond field out of range; an empty name.
+    // A prefix longer than the previous name; a kind that no system has; a nanosecond field out of range; an empty name.
     assert!(malformed(&[0x38, 9, 1, b'x', 0, 0, 0]));
-    assert!(malformed(&[0x18, 1, b'x', 0, 0, 0, 0, 0, 0, 0, 0xb6, 0x61, 0, 0]));
+    assert!(malformed(&[0x18, 1, b'x', 0, 0, 0, 0, 0, 0, 0, 0xb6, 0xf1, 0, 0]));
     assert!(malformed(&[0xa0, 0x18, 1, b'x', 0, 0, 0, 0, 0, 0, 0, 0xf0, 0xff, 0xff, 0xff, 0x7f]));
     assert!(malformed(&[0x18, 0]));
 }
