@@ -137,7 +137,11 @@ fn a_database_that_is_held_old_or_no_database_is_named() {
     let object = cli.line("doctor --json").ends(4).json();
     assert_eq!(check(&object, "locks")["error"]["kind"], "database_locked", "{object}");
     assert_eq!(check(&object, "level")["status"], "ok", "the NAS is looked at all the same: {object}");
-    database.execute_batch("ROLLBACK; PRAGMA journal_mode = DELETE; UPDATE nas_sync_meta SET value = 2 WHERE key = 'schema_version'").unwrap();
+    database
+        .execute_batch(
+            "ROLLBACK; PRAGMA journal_mode = DELETE; UPDATE nas_sync_meta SET value = 2 WHERE key = 'schema_version'",
+        )
+        .unwrap();
     drop(database);
     let object = cli.line("doctor --json").ends(0).json();
     for name in ["schema", "journal"] {

@@ -54,7 +54,9 @@ fn documents(site: &Site, count: usize) -> Vec<PathBuf> {
 
 #[test]
 fn a_long_batch_is_recorded_while_it_runs_and_nothing_that_is_not_flushed() {
-    WAYS.into_iter().for_each(|way| places().for_each(|server| record_while_it_runs(way, server)));
+    for way in WAYS {
+        places().for_each(|server| record_while_it_runs(way, server));
+    }
 }
 
 fn record_while_it_runs((way, help): (&str, &str), server: Option<Postgres>) {

@@ -233,19 +233,19 @@ async fn run(trial: Trial, cut: Cut) -> Seen {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_cut_at_every_class_of_offset() {
-    cut_at_every_class(Ground::new().await).await;
+    Box::pin(cut_at_every_class(Ground::new().await)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_cut_at_every_class_of_offset_over_postgresql() {
     let Some(server) = Postgres::start() else { return };
-    cut_at_every_class(Ground::on(server).await).await;
+    Box::pin(cut_at_every_class(Ground::on(server).await)).await;
 }
 
 async fn cut_at_every_class(ground: Ground) {
     let mut random = Random::of_environment("cuts");
     let ground = Arc::new(ground);
-    let borders = Borders::learn(&ground).await;
+    let borders = Box::pin(Borders::learn(&ground)).await;
     let cuts = if long() { borders.many(&mut random) } else { borders.some(&mut random) };
     let lanes = Arc::new(Semaphore::new(LANES));
     let mut runs = JoinSet::new();
