@@ -72,7 +72,8 @@
 //! # }
 //! ```
 //!
-//! A [`Client`] is one login. [`SendDocuments`] holds what to send, each an [`OutgoingDocument`] with a key of the caller's.
+//! A [`Client`] is one login. [`SendDocuments`] holds what to send, each an [`OutgoingDocument`] with a key of the caller's,
+//! and how many sessions side by side may carry them ([`Jobs`]).
 //! A [`DocumentOutcome`] holds a [`StoredDocument`] with its [`Level`], or the error. Names on the NAS are [`RemoteName`]s;
 //! a [`NameFault`] says which rule one breaks. A [`Naming`] gives documents of a database the names that the service would
 //! give them, from [`DocumentFacts`]. [`Client::fetch_documents`] brings documents back: [`FetchDocuments`] names each [`WantedDocument`]
@@ -243,6 +244,7 @@ pub mod internal {
     pub mod delta {
         pub use crate::delta::*;
     }
+    #[cfg(feature = "service")]
     pub mod process {
         pub use crate::process::{Holder, Life};
     }

@@ -10,11 +10,10 @@ use crate::text;
 
 pub use self::table::TableName;
 pub use self::url::PostgresUrl;
+#[cfg(feature = "service")]
+pub(crate) use self::table::quoted;
 #[cfg(feature = "postgres")]
-pub(crate) use self::{
-    table::quoted,
-    url::{Host, RootCertificates, Tls},
-};
+pub(crate) use self::url::{Host, RootCertificates, Tls};
 
 /// The database that holds the documents, and the name of their table in it. `Display` shows it without any password.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,6 +20,7 @@ serialize! {
     Listing => list,
     ListedDocument => listed,
     VerifyReport => verify,
+    RestoreReport => restore,
 }
 
 /// A document and why it failed.

@@ -49,6 +49,7 @@ pub struct Proof {
 }
 
 impl StoredDocument {
+    #[cfg(feature = "serde")]
     pub(crate) fn proof(&self) -> Proof {
         Proof { level: self.level, bytes: self.bytes, sha256: self.sha256 }
     }
