@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use crate::text;
 
 pub use self::table::TableName;
-pub use self::url::PostgresUrl;
 #[cfg(feature = "service")]
 pub(crate) use self::table::quoted;
+pub use self::url::PostgresUrl;
 #[cfg(feature = "postgres")]
 pub(crate) use self::url::{Host, RootCertificates, Tls};
 

@@ -115,13 +115,15 @@ pub async fn no_id_is_too_odd_to_be_asked_for(db: &Db) {
 pub async fn adding_is_all_or_nothing(db: &Db) {
     db.run("CREATE UNIQUE INDEX one_path ON documents (file_path)");
     let user = || UserId::from(1);
-    let error = db.store.add(user(), ["/a", "/b", "/a"].map(new).into(), noon()).await.unwrap_err();
+    // Another user's: this one's would be known already.
+    db.add(2, &["/c"]).await;
+    let error = db.store.add(user(), ["/a", "/b", "/c"].map(new).into(), noon()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DatabaseUnusable, "{error}");
     for bad in ["", "/a\0b"] {
         let error = db.store.add(user(), vec![new("/a"), new(bad)], noon()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
     }
-    assert_eq!(db.store.stats(None).await.unwrap().total_documents, 0);
+    assert_eq!(db.store.stats(None).await.unwrap().total_documents, 1);
 }
 
 pub async fn found_files_are_registered_once(db: &Db) {
