@@ -1,7 +1,7 @@
 //! What OpenSSH's configuration says about a host: OpenSSH itself (`ssh -G`) is the oracle. And that a login does so.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,9 +10,10 @@ use nas_sync::internal::transport::ssh::{AddressFamily, UnknownHostKey};
 use nas_sync::{NasSyncError, SshConfigFile};
 use tempfile::TempDir;
 
+use crate::support::cli::PROGRAM;
 use crate::support::random::{Random, long};
 use crate::support::sshd::user;
-use crate::support::{Cli, Site, Sshd};
+use crate::support::{Cli, Site, Sshd, is_root_or_skipped};
 
 /// What both say, in one form. The values that nobody set are left away where OpenSSH's defaults are its own affair.
 #[derive(Debug, PartialEq, Eq)]
@@ -282,6 +283,39 @@ fn a_file_that_cannot_be_honoured_is_named_before_anything_is_sent() {
     let run = cli.run(&["test", "--nas-user", &user(), "--json"]);
     run.ends(2);
     assert!(run.all().contains("can be written by others (mode 0620)"), "{}", run.all());
+}
+
+/// As with ssh: a service may run as a user of its own with the home folder of another one in its environment.
+#[test]
+fn a_home_folder_of_another_user_says_nothing_and_ends_nothing() {
+    if !is_root_or_skipped() {
+        return;
+    }
+    const SOMEBODY: u32 = 12_347;
+    let site = Site::new();
+    let (program, home) = (site.path("nas-sync"), site.path("home"));
+    assert!(Command::new("cp").arg(PROGRAM).arg(&program).status().unwrap().success());
+    fs::create_dir_all(home.join(".ssh")).unwrap();
+    write_config(&home.join(".ssh/config"), "Port no");
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();
+    chown(site.path(""), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    let run = |more: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid", &SOMEBODY.to_string(), "--clear-groups"])
+            .arg(&program)
+            .args(["test", "--json"])
+            .args(more);
+        let run = command.envs(&site.variables).env("HOME", &home).current_dir(site.path("")).output().unwrap();
+        let object: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+        (object["error"]["kind"].clone(), String::from_utf8(run.stderr).unwrap())
+    };
+    let (kind, said) = run(&[]);
+    assert_eq!(kind, "key_unusable", "it goes on to the key, which that user may not read either: {said}");
+    assert!(said.contains("which may not be read"), "{said}");
+    let named = home.join(".ssh/config");
+    let (kind, said) = run(&["--ssh-config", named.to_str().unwrap()]);
+    assert_eq!(kind, "usage", "who names it wants it: {said}");
 }
 
 #[test]

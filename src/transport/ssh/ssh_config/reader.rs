@@ -1,7 +1,7 @@
 //! From files to the lines that apply to one host.
 
 use std::fs::Metadata;
-use std::io::ErrorKind::{NotADirectory, NotFound};
+use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,8 +36,12 @@ pub(super) struct Reader<'a> {
 /// Whether a file has to be there.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Presence {
+    /// Somebody named it.
     Required,
-    Optional,
+    /// Nobody did: as with ssh it need not be readable either, such as that of a home folder which is another user's.
+    Usual,
+    /// A line names it.
+    Included,
 }
 
 /// What a file is included by.
@@ -94,9 +98,9 @@ impl<'a> Reader<'a> {
             SshConfigFile::At(path) => self.file(path, &self.own_folder(), Presence::Required, FIRST),
             SshConfigFile::Usual => {
                 if let Some(home) = self.query.home {
-                    self.file(&home.join(".ssh/config"), &self.own_folder(), Presence::Optional, FIRST)?;
+                    self.file(&home.join(".ssh/config"), &self.own_folder(), Presence::Usual, FIRST)?;
                 }
-                self.file(Path::new(SYSTEM), Path::new("/etc/ssh"), Presence::Optional, FIRST)
+                self.file(Path::new(SYSTEM), Path::new("/etc/ssh"), Presence::Usual, FIRST)
             }
         }
     }
@@ -110,7 +114,11 @@ impl<'a> Reader<'a> {
     fn file(&mut self, path: &Path, folder: &Path, presence: Presence, included: Included) -> Result<()> {
         let unusable = |error| NasSyncError::at_path(ErrorKind::Usage, "cannot read", path, error);
         let file = match small_file::open(path) {
-            Err(error) if presence == Presence::Optional && matches!(error.kind(), NotFound | NotADirectory) => {
+            Err(error) if presence != Presence::Required && matches!(error.kind(), NotFound | NotADirectory) => {
+                return Ok(());
+            }
+            Err(error) if presence == Presence::Usual && error.kind() == PermissionDenied => {
+                self.warn(format!("nothing is taken from {}, which may not be read", path.display()));
                 return Ok(());
             }
             file => file.map_err(unusable)?,
@@ -170,7 +178,7 @@ impl<'a> Reader<'a> {
                 _ => folder.join(word),
             };
             for path in named(&path) {
-                self.file(&path, folder, Presence::Optional, included)?;
+                self.file(&path, folder, Presence::Included, included)?;
             }
         }
         Ok(())
