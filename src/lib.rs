@@ -148,7 +148,7 @@
 //! | 5 | `client` | one login, no database: pushes, documents, questions to the NAS |
 //! | 4 | `session` | one rsync session over one command |
 //! | 4 | `config` | settings: one table, one row a setting |
-//! | 3 | `role` | the sender: straight-line blocking code that reads like the protocol |
+//! | 3 | `role` | sender, generator and receiver: straight-line blocking code that reads like the protocol |
 //! | 2 | `tree`, `transport`, `store` | local files; where bytes come from; what is remembered |
 //! | 1 | `wire` | pure: bytes to values and back |
 //! | 0 | `delta`, `database`, `error`, `folding`, `id`, `jobs`, `text`, `secret`, `proof`, `blocking`, `process`, `small_file`, `system_roots` | what everybody uses |

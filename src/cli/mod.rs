@@ -21,11 +21,11 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use self::args::Talk;
-use self::commands::{Command, DocumentsCommand};
+use self::commands::Command;
 use self::console::Console;
 use self::rsync::Request;
 use self::signals::Signals;
-use crate::config::{Flags, LogFormat};
+use crate::config::LogFormat;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::json;
 use crate::process;
@@ -47,15 +47,23 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     };
     match cli.command {
         Command::Push { arguments } | Command::Pull { arguments } => transfer(arguments, cli.talk),
-        Command::Documents(command) => documents(command, cli.talk, cli.config.into()),
+        Command::Documents(command) => {
+            let flags = cli.config.into();
+            settled(cli.talk, async |console, signals| Box::pin(command.run(flags, cli.talk, console, signals)).await)
+        }
+        Command::Doctor => {
+            let flags = cli.config.into();
+            settled(cli.talk, async |console, signals| commands::diagnose(&flags, cli.talk, console, signals).await)
+        }
         Command::Completions(completions) => about_itself(cli.talk, |console| Ok(completions.run(console))),
         Command::Man(man) => about_itself(cli.talk, |console| man.run(console)),
     }
 }
 
-fn documents(command: DocumentsCommand, talk: Talk, flags: Flags) -> ExitCode {
+/// What has settings, to its exit status.
+fn settled(talk: Talk, work: impl AsyncFnOnce(&Console, Signals) -> u8) -> ExitCode {
     let console = Console::new(talk.json, talk.quiet);
-    let work = async |signals| Box::pin(command.run(flags, talk, &console, signals)).await;
+    let work = async |signals| work(&console, signals).await;
     let code = in_runtime(work).unwrap_or_else(|error| {
         console.error(&error);
         console.object(&json::failed(&error));

@@ -1,6 +1,7 @@
 //! What a database is asked and what it answers, as values: documents, leases, outcomes, statistics. No SQL.
 
 mod listing;
+mod registration;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 pub use self::listing::{DocumentState, ListRequest, ListedDocument, Listing};
+pub use self::registration::{NewDocument, Registered};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
 use crate::process::{Holder, Life};
@@ -95,38 +97,6 @@ impl Selection {
     #[must_use]
     pub fn up_to(self, last: DocumentId) -> Self {
         Self { up_to: Some(last), ..self }
-    }
-}
-
-/// A document to register.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewDocument {
-    /// The path that goes into `file_path` as it is.
-    pub file_path: PathBuf,
-    /// Goes into `original_name` where there is such a column.
-    pub original_name: Option<String>,
-}
-
-/// A file that was asked to be a document.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Registered {
-    /// It is one now.
-    New(DocumentId),
-    /// It was one already, of the same user.
-    Known {
-        /// Which.
-        id: DocumentId,
-        /// Whether it is on the NAS.
-        synced: bool,
-    },
-}
-
-impl Registered {
-    /// Which document it is.
-    pub fn id(&self) -> &DocumentId {
-        match self {
-            Self::New(id) | Self::Known { id, .. } => id,
-        }
     }
 }
 

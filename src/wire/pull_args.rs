@@ -1,9 +1,8 @@
 //! The arguments of the remote `rsync --server --sender`, `protocol-notes/02-command-line.md`.
 
 use super::flist::ListFields;
-use super::offer::{CompressionChoice, Offer};
-use super::server_args::{ABILITIES, checksum_arguments, compression_arguments, safe_path};
-use super::token::TokenCoding;
+use super::offer::Offer;
+use super::server_args::{checksum_arguments, compression_arguments, letter_word, safe_path};
 
 /// What a pulling client asks for. Each field is an rsync option; most of them are this side's own business, and the server
 /// hears of those that change its list or its data.
@@ -66,12 +65,7 @@ impl PullOptions {
     }
 
     fn letters(&self, offer: &Offer) -> String {
-        let compress = matches!(
-            offer.compression,
-            CompressionChoice::Negotiate { .. } | CompressionChoice::Fixed(TokenCoding::Zlib { .. })
-        );
-        let mut word = String::from("-");
-        for (wanted, letter) in [
+        let letters = [
             (self.dry_run, 'n'),
             (self.links, 'l'),
             (self.whole_file, 'W'),
@@ -83,14 +77,8 @@ impl PullOptions {
             (self.checksum, 'c'),
             (self.ignore_times, 'I'),
             (self.names_follow, 'R'),
-            (compress, 'z'),
-        ] {
-            word.extend(wanted.then_some(letter));
-        }
-        if offer.protocol.announces_capabilities() {
-            word.push_str(ABILITIES);
-        }
-        word
+        ];
+        letter_word(&letters, offer)
     }
 }
 

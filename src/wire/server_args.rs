@@ -9,7 +9,7 @@ use super::token::TokenCoding;
 
 /// The capabilities a client of protocol 30 and later announces: errors in the end of the list (`f`), seed-first MD5 sums
 /// (`C`), varint flag words with negotiated names (`v`), and a name for id 0 (`u`).
-pub(super) const ABILITIES: &str = "e.fCvu";
+const ABILITIES: &str = "e.fCvu";
 
 /// The folder, beside each file, in which a receiver keeps what has come of it: [`PushOptions::partial_dir`].
 pub const PARTIAL_DIR: &str = ".rsync-partial";
@@ -94,12 +94,7 @@ impl PushOptions {
     }
 
     fn letters(&self, offer: &Offer) -> String {
-        let compress = matches!(
-            offer.compression,
-            CompressionChoice::Negotiate { .. } | CompressionChoice::Fixed(TokenCoding::Zlib { .. })
-        );
-        let mut word = String::from("-");
-        for (wanted, letter) in [
+        let letters = [
             (self.dry_run, 'n'),
             (self.links, 'l'),
             (self.keep_dirlinks, 'K'),
@@ -114,15 +109,24 @@ impl PushOptions {
             (self.ignore_times, 'I'),
             (self.no_implied_dirs, 'R'),
             (self.sparse, 'S'),
-            (compress, 'z'),
-        ] {
-            word.extend(wanted.then_some(letter));
-        }
-        if offer.protocol.announces_capabilities() {
-            word.push_str(ABILITIES);
-        }
-        word
+        ];
+        letter_word(&letters, offer)
     }
+}
+
+/// The word of single letters: those that are wanted, compression, and what this side can do.
+pub(super) fn letter_word(letters: &[(bool, char)], offer: &Offer) -> String {
+    let compress = matches!(
+        offer.compression,
+        CompressionChoice::Negotiate { .. } | CompressionChoice::Fixed(TokenCoding::Zlib { .. })
+    );
+    let letters =
+        letters.iter().copied().chain([(compress, 'z')]).filter(|(wanted, _)| *wanted).map(|(_, letter)| letter);
+    let mut word: String = ['-'].into_iter().chain(letters).collect();
+    if offer.protocol.announces_capabilities() {
+        word.push_str(ABILITIES);
+    }
+    word
 }
 
 pub(super) fn checksum_arguments(choice: ChecksumChoice) -> Option<String> {

@@ -74,6 +74,9 @@ pub enum Command {
     /// Those about documents.
     #[command(flatten)]
     Documents(DocumentsCommand),
+    /// Check everything from the configuration to the level that documents reach, and say what to do; changes nothing
+    #[command(after_help = "Example: nas-sync doctor")]
+    Doctor,
     /// Copy files to a NAS with rsync's own options; see `push --help`
     #[command(disable_help_flag = true)]
     Push {
@@ -107,9 +110,6 @@ pub enum DocumentsCommand {
         after_help = "Example: nas-sync setup --nas-host 192.168.1.100 --nas-user backup --nas-path /volume1/documents"
     )]
     Setup(setup::Setup),
-    /// Check everything from the configuration to the level that documents reach, and say what to do; changes nothing
-    #[command(after_help = "Example: nas-sync doctor")]
-    Doctor,
     /// Log in, start rsync on the NAS and prove that the destination is writable
     #[command(after_help = "Example: nas-sync test --accept-new-host-key")]
     Test,
@@ -190,10 +190,6 @@ impl DocumentsCommand {
             }
             _ => {}
         }
-        if matches!(self, Self::Doctor) {
-            log::start(console, (!talk.quiet).then_some(talk.verbose), LogFormat::Text);
-            return Box::pin(diagnose(&flags, console, signals)).await;
-        }
         let failed = self.failure();
         let settings = self.settings(&flags, talk, console);
         let result = match settings {
@@ -244,7 +240,6 @@ impl DocumentsCommand {
             | Self::Watch(_)
             | Self::Serve(_) => true,
             Self::Config
-            | Self::Doctor
             | Self::Add(_)
             | Self::Retry(_)
             | Self::Resend(_)
@@ -270,13 +265,9 @@ impl DocumentsCommand {
             Self::List(list) => (list.user.as_ref(), &[]),
             Self::Watch(watch) => (watch.args.user.as_ref(), &[]),
             Self::Serve(serve) => (serve.watch.user.as_ref(), &[]),
-            Self::Config
-            | Self::Doctor
-            | Self::Setup(_)
-            | Self::Test
-            | Self::Index(_)
-            | Self::Health(_)
-            | Self::Send(_) => (None, &[]),
+            Self::Config | Self::Setup(_) | Self::Test | Self::Index(_) | Self::Health(_) | Self::Send(_) => {
+                (None, &[])
+            }
         }
     }
 
@@ -302,8 +293,6 @@ impl DocumentsCommand {
         let service = NasSyncService::new(settings);
         match self {
             Self::Config => Ok(config::run(&service, console).await),
-            // It begins before there are settings.
-            Self::Doctor => Ok(doctor::run(Ok(service.settings().clone()), &[], console).await),
             Self::Setup(setup) => {
                 let settings = service.settings().clone();
                 or_signal(Box::pin(setup.run(settings, flags, console)), signals).await
@@ -328,7 +317,8 @@ impl DocumentsCommand {
 }
 
 /// `doctor`, which wants to say itself what is wrong with the environment and the settings.
-async fn diagnose(flags: &Flags, console: &Console, signals: Signals) -> u8 {
+pub async fn diagnose(flags: &Flags, talk: Talk, console: &Console, signals: Signals) -> u8 {
+    log::start(console, (!talk.quiet).then_some(talk.verbose), LogFormat::Text);
     let environment = Environment::of_process();
     let warnings = environment.as_ref().map_or(Vec::new(), |environment| environment.warnings().to_vec());
     let settings = environment.and_then(|environment| Settings::resolve(flags, &environment));

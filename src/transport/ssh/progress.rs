@@ -5,9 +5,9 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::approach::{not_ssh, unreadable_id};
 use super::config::SshConfig;
 use super::dial::Greeting;
-use super::{not_ssh, unreadable_id};
 use crate::error::{ErrorKind, NasSyncError};
 
 /// The steps of a login, in their order.
