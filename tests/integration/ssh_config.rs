@@ -288,10 +288,10 @@ fn a_file_that_cannot_be_honoured_is_named_before_anything_is_sent() {
 /// As with ssh: a service may run as a user of its own with the home folder of another one in its environment.
 #[test]
 fn a_home_folder_of_another_user_says_nothing_and_ends_nothing() {
+    const SOMEBODY: u32 = 12_347;
     if !is_root_or_skipped() {
         return;
     }
-    const SOMEBODY: u32 = 12_347;
     let site = Site::new();
     let (program, home) = (site.path("nas-sync"), site.path("home"));
     assert!(Command::new("cp").arg(PROGRAM).arg(&program).status().unwrap().success());

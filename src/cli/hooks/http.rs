@@ -1,13 +1,20 @@
 //! One request to somebody who wants to be told, over plain TCP or TLS. Guarantees: it ends within its time, and of the answer
-//! only the status is read.
+//! only the head is read.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
@@ -20,8 +27,6 @@ use crate::system_roots;
 
 /// How long one request may take altogether.
 const LONGEST: Duration = Duration::from_secs(15);
-/// The most that is read of an answer, in bytes.
-const MOST: u64 = 1024;
 
 /// Sends an object, or asks without one. Fails when the answer is no success.
 pub async fn send(url: &WebUrl, object: Option<&str>) -> io::Result<()> {
@@ -57,50 +62,36 @@ fn connector() -> io::Result<TlsConnector> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-async fn talk(mut stream: impl AsyncRead + AsyncWrite + Unpin, url: &WebUrl, object: Option<&str>) -> io::Result<()> {
-    let method = if object.is_some() { "POST" } else { "GET" };
-    let mut request = format!(
-        "{method} {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: nas-sync/{}\r\nConnection: close\r\n",
-        url.target,
-        url.authority(),
-        env!("CARGO_PKG_VERSION")
-    );
-    if let Some(object) = object {
-        request.push_str("Content-Type: application/json\r\nContent-Length: ");
-        request.push_str(&object.len().to_string());
-        request.push_str("\r\n");
+async fn talk(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    url: &WebUrl,
+    object: Option<&str>,
+) -> io::Result<()> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let mut request = Request::builder()
+        .method(if object.is_some() { Method::POST } else { Method::GET })
+        .uri(&url.target)
+        .header(HOST, url.authority())
+        .header(USER_AGENT, concat!("nas-sync/", env!("CARGO_PKG_VERSION")))
+        .header(CONNECTION, "close");
+    if object.is_some() {
+        request = request.header(CONTENT_TYPE, "application/json");
     }
-    request.push_str("\r\n");
-    request.push_str(object.unwrap_or_default());
-    stream.write_all(request.as_bytes()).await?;
-    stream.flush().await?;
-    let mut head = Vec::new();
-    let mut answer = stream.take(MOST);
-    while !head.contains(&b'\n') && answer.read_buf(&mut head).await? > 0 {}
-    match status(&head) {
-        Some(200..=299) => Ok(()),
-        Some(status) => Err(io::Error::other(format!("it answered with status {status}"))),
-        None => Err(io::Error::new(io::ErrorKind::InvalidData, "it does not answer in HTTP")),
+    let body = Full::new(Bytes::from(object.unwrap_or_default().to_owned()));
+    let request = request.body(body).map_err(io::Error::other)?;
+    let _connection = AbortOnDrop(tokio::spawn(connection));
+    let answer = sender.send_request(request).await.map_err(io::Error::other)?;
+    match answer.status() {
+        status if status.is_success() => Ok(()),
+        status => Err(io::Error::other(format!("it answered with status {}", status.as_u16()))),
     }
 }
 
-fn status(head: &[u8]) -> Option<u16> {
-    let line = str::from_utf8(head.split(|byte| *byte == b'\n').next()?).ok()?;
-    let mut words = line.split_ascii_whitespace();
-    words.next().filter(|version| version.starts_with("HTTP/1."))?;
-    words.next()?.parse().ok()
-}
+/// What moves the bytes of one request, and ends with it.
+struct AbortOnDrop(JoinHandle<hyper::Result<()>>);
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_is_read_or_none_is_there() {
-        assert_eq!(status(b"HTTP/1.1 204 No Content\r\nX: y\r\n"), Some(204));
-        assert_eq!(status(b"HTTP/1.0 503\r\n"), Some(503));
-        for other in [&b""[..], b"SSH-2.0-x\r\n", b"HTTP/1.1\r\n", b"HTTP/1.1 \xff\r\n"] {
-            assert_eq!(status(other), None);
-        }
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
