@@ -29,8 +29,8 @@ pub struct Environment {
     warnings: Vec<String>,
     /// What a caller gave by name, by the name of the variable: it beats all else but a flag.
     arguments: HashMap<&'static str, (String, Zeroizing<String>)>,
-    /// When only some of the settings are looked for: these.
-    only: Option<&'static [Setting]>,
+    /// When only some of the settings are looked for: those in these lists.
+    only: Option<&'static [&'static [Setting]]>,
 }
 
 impl fmt::Debug for Environment {
@@ -116,19 +116,19 @@ impl Environment {
     /// The same, looking for what a login needs only: neither host, user, port and folder, nor what concerns documents.
     #[must_use]
     pub fn of_a_login(self) -> Self {
-        Self { only: Some(&table::OF_A_LOGIN), ..self }
+        Self { only: Some(&[&table::OF_A_LOGIN]), ..self }
     }
 
     /// The same, looking for what documents need, and neither for a database of ours nor for what listens.
     #[must_use]
     pub fn of_documents(self) -> Self {
-        Self { only: Some(&table::OF_DOCUMENTS), ..self }
+        Self { only: Some(&[&table::OF_A_LOGIN, &table::OF_DOCUMENTS]), ..self }
     }
 
     /// The same, looking for the database only.
     #[must_use]
     pub fn of_the_database(self) -> Self {
-        Self { only: Some(&[table::DB, table::TABLE]), ..self }
+        Self { only: Some(&[&[table::DB, table::TABLE]]), ..self }
     }
 
     fn warn_of_names(&mut self, names: impl Iterator<Item = String>, place: &str) {
@@ -185,7 +185,7 @@ impl Environment {
         if let Some((name, text)) = self.arguments.get(setting.variable) {
             return Ok(Some(Found::new(Layer::Flag, name, OsString::from(text.as_str()))));
         }
-        if self.only.is_some_and(|only| !only.contains(&setting)) {
+        if self.only.is_some_and(|only| !only.iter().any(|list| list.contains(&setting))) {
             return Ok(None);
         }
         for layer in [Layer::Process, Layer::DotEnv] {

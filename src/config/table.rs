@@ -105,30 +105,10 @@ pub(super) const OF_A_LOGIN: [Setting; 11] = [
     RSYNC_PATH,
 ];
 
-/// What documents need whose database is somebody else's: all that a [`crate::Client`] takes, and how their table is called.
-pub(super) const OF_DOCUMENTS: [Setting; 21] = [
-    HOST,
-    USER,
-    PATH,
-    PORT,
-    KEY,
-    KEY_FILE,
-    KEY_PASSPHRASE,
-    PASSWORD,
-    KNOWN_HOSTS,
-    SSH_CONFIG,
-    HOST_KEY,
-    ACCEPT_NEW_HOST_KEY,
-    LEGACY_SSH,
-    CONNECT_TIMEOUT,
-    RSYNC_PATH,
-    UPLOAD_DIR,
-    LAYOUT,
-    FILE_TIMEOUT,
-    DURABILITY,
-    JOBS,
-    TABLE,
-];
+/// What documents need besides a login where their database is somebody else's: which NAS, how they are sent, and how their table
+/// is called.
+pub(super) const OF_DOCUMENTS: [Setting; 10] =
+    [HOST, USER, PATH, PORT, UPLOAD_DIR, LAYOUT, FILE_TIMEOUT, DURABILITY, JOBS, TABLE];
 
 /// What must not be seen by others.
 pub(super) const SECRETS: [Setting; 4] = [KEY, KEY_PASSPHRASE, PASSWORD, API_TOKEN];

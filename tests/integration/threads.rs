@@ -27,7 +27,8 @@ fn a_shortage_of_threads_is_an_error_wherever_it_begins() {
     site.set("NAS_KNOWN_HOSTS", &known_hosts);
     let file = site.upload("one.pdf", &noise(300_000, 1));
     let program = site.path("nas-sync");
-    fs::copy(PROGRAM, &program).unwrap();
+    // A copy made here could still be open for writing in a child that another test starts, and then not be started.
+    assert!(Command::new("cp").arg(PROGRAM).arg(&program).status().unwrap().success());
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     for name in ["", "uploads", "uploads/one.pdf", "key"] {
         chown(site.path(name), Some(NOBODY), Some(NOBODY)).unwrap();
