@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::sshd::user;
-use crate::support::{Site, skip};
+use crate::support::{Site, lone_network, on_lone_network, skip};
 
 /// `make test` builds the binary and says here where it is.
 const VARIABLE: &str = "NAS_SYNC_STATIC";
@@ -27,6 +27,12 @@ fn binary() -> PathBuf {
     let path = std::env::var_os(VARIABLE).map_or_else(default, PathBuf::from);
     assert!(path.is_file(), "{} is not there: run `make static` first, or `make test`", path.display());
     path
+}
+
+/// Copies it into a root folder. By a process of its own: while this one writes, a child of another test may hold it open, and it
+/// could not be started.
+fn put_binary(root: &Path) {
+    assert!(Command::new("cp").arg(binary()).arg(root.join("nas-sync")).status().unwrap().success());
 }
 
 /// The types of the program headers of a 64-bit little-endian ELF file.
@@ -62,7 +68,7 @@ impl Cell {
         for folder in ["data", "etc", "uploads"] {
             fs::create_dir_all(root.join(folder)).unwrap();
         }
-        fs::copy(binary(), root.join("nas-sync")).unwrap();
+        put_binary(&root);
         fs::write(root.join("etc/hosts"), format!("127.0.0.1 {NAS}\n")).unwrap();
         let key = root.join("data/key");
         fs::copy(site.sshd.path("user_ed25519"), &key).unwrap();
@@ -79,8 +85,13 @@ impl Cell {
 
     /// Runs the binary inside, with NAS_HOST set to `host`, and gives its `--json` object.
     fn run(&self, host: &str, arguments: &[&str]) -> Value {
-        let output = Command::new(self.enter[0])
-            .args(&self.enter[1..])
+        self.run_by(Command::new("/usr/bin/env"), host, arguments)
+    }
+
+    /// The same, by a program that is given what it is to start.
+    fn run_by(&self, mut starter: Command, host: &str, arguments: &[&str]) -> Value {
+        let output = starter
+            .args(&self.enter)
             .arg(&self.root)
             .args(["/nas-sync", "--json"])
             .args(arguments)
@@ -133,6 +144,15 @@ fn it_adds_syncs_and_counts_in_a_root_folder_that_holds_nothing_else() {
     let status = cell.run(NAS, &["status", "--user", "7"]);
     assert_eq!((&status["synced"], &status["pending"]), (&3.into(), &0.into()), "{status}");
     assert!(status["last_sync"].is_string(), "{status}");
+}
+
+/// No module of the C library is asked for such a name.
+#[test]
+fn it_finds_a_machine_that_answers_to_its_name_by_multicast() {
+    let Some(cell) = Cell::new() else { return };
+    let Some(network) = on_lone_network(&cell.site) else { return };
+    let tested = cell.run_by(network, lone_network::NAME, &["test", "--accept-new-host-key"]);
+    assert_eq!(tested["success"], true, "{tested}");
 }
 
 #[test]

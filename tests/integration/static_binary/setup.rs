@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{NAS, binary, enter};
+use super::{NAS, enter, put_binary};
 use crate::support::{Account, Site};
 
 /// What a new user is promised.
@@ -20,7 +20,7 @@ fn a_new_user_gets_from_a_password_to_a_verified_document_in_an_empty_root() {
     let folder = account.make_folder("Mes factures");
     let root = site.path("root");
     fs::create_dir_all(root.join("etc")).unwrap();
-    fs::copy(binary(), root.join("nas-sync")).unwrap();
+    put_binary(&root);
     fs::write(root.join("etc/hosts"), format!("127.0.0.1 {NAS}\n")).unwrap();
     fs::write(root.join("password"), account.password()).unwrap();
     fs::set_permissions(root.join("password"), fs::Permissions::from_mode(0o600)).unwrap();
