@@ -10,14 +10,22 @@ CARGO ?= cargo
 STATIC_TARGET := $(shell uname -m)-unknown-linux-gnu
 STATIC_BINARY := $(abspath $(or $(CARGO_TARGET_DIR),target))/$(STATIC_TARGET)/release/nas-sync
 # getrandom asks the kernel directly, so that a folder without /dev is enough to run in.
-STATIC_FLAGS := -C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"
-# Compact relocations: 190 KB less. glibc reads them from 2.36 on; a program with an older one inside would crash at start.
+SELF_CONTAINED := -C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"
+STATIC_FLAGS := $(SELF_CONTAINED)
+# Compact relocations: 190 KB less. glibc reads them from 2.36 on; a program with an older one inside would crash at start. The
+# linkers of other machines learnt to write them later.
 GLIBC := $(lastword $(shell getconf GNU_LIBC_VERSION 2>/dev/null))
-ifeq ($(shell printf '%s\n' 2.36 '$(GLIBC)' | sort -V | head -n 1),2.36)
+ifeq ($(shell uname -m) $(shell printf '%s\n' 2.36 '$(GLIBC)' | sort -V | head -n 1),x86_64 2.36)
 STATIC_FLAGS += -C link-arg=-Wl,-z,pack-relative-relocs
 endif
 # No panic passes through C here, so that its tables for unwinding are of no use.
 STATIC_CFLAGS := $(CFLAGS) -fno-asynchronous-unwind-tables
+
+# For another machine than this one: the target of rustup, and the prefix of Debian's compiler.
+AARCH64 := aarch64-unknown-linux-gnu
+AARCH64_CC := aarch64-linux-gnu-gcc
+AARCH64_PROFILE ?= release
+AARCH64_BINARY = $(BUILT)/$(AARCH64)/$(AARCH64_PROFILE:dev=debug)/nas-sync
 
 # The Python wheel, and what builds it.
 BUILT := $(abspath $(or $(CARGO_TARGET_DIR),target))
@@ -42,10 +50,10 @@ NEEDED := rsync:rsync sshd:openssh-server ssh-keygen:openssh-client ps:procps cc
     fish:fish tcsh:tcsh busybox:busybox useradd:passwd dropbear:dropbear-bin lowntfs-3g:ntfs-3g \
     pg_ctlcluster:postgresql psql:postgresql-client pgbouncer:pgbouncer openssl:openssl chromium:chromium systemd-analyze:systemd curl:curl docker-compose:docker-compose
 
-.PHONY: help test demo static install deb rpm licenses wheel picture bench fmt lint doc ci clean deps rust
+.PHONY: help test demo static aarch64 install deb rpm licenses wheel picture bench fmt lint doc ci clean deps rust
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Most tests wait for a NAS more than they work: three at a time on two cores.
 TEST_THREADS ?= $(shell echo $$(( $$(nproc) * 3 / 2 )))
@@ -60,15 +68,27 @@ static: rust ## Build the static binary, which runs in an empty folder
 	CFLAGS='$(STATIC_CFLAGS)' RUSTFLAGS='$(STATIC_FLAGS)' $(CARGO) build --release --target $(STATIC_TARGET)
 	@echo "$(STATIC_BINARY): $$(stat -c %s $(STATIC_BINARY)) bytes"
 
+aarch64: rust ## Build the static binary for aarch64 machines, and try it under qemu
+	@for pair in $(AARCH64_CC):gcc-aarch64-linux-gnu qemu-aarch64:qemu-user; do \
+	    command -v "$${pair%%:*}" >/dev/null || { echo "$${pair%%:*} is missing (Debian: $${pair##*:})" >&2; exit 1; }; \
+	done
+	rustup target add $(AARCH64)
+	CC_aarch64_unknown_linux_gnu=$(AARCH64_CC) CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$(AARCH64_CC) \
+	    CFLAGS_aarch64_unknown_linux_gnu='$(STATIC_CFLAGS)' RUSTFLAGS='$(SELF_CONTAINED)' \
+	    $(CARGO) build --profile $(AARCH64_PROFILE) --target $(AARCH64)
+	@echo "$(AARCH64_BINARY): $$(stat -c %s $(AARCH64_BINARY)) bytes"
+	NAS_SYNC_AARCH64=$(AARCH64_BINARY) $(CARGO) test --test integration -- --ignored aarch64
+
 install: $(if $(wildcard $(BINARY)),,static) ## Install it below PREFIX (/usr/local)
 	@$(INSTALL) 755 '$(BINARY)' '$(DESTDIR)$(PREFIX)/bin/nas-sync'
 	@$(INSTALL) 644 LICENSES '$(DESTDIR)$(PREFIX)/share/doc/nas-sync/LICENSES'
 	@$(INSTALL) 644 README.md '$(DESTDIR)$(PREFIX)/share/doc/nas-sync/README.md'
+	@$(INSTALL) 644 -t '$(DESTDIR)$(PREFIX)/share/doc/nas-sync/docs' docs/*
 	@sed 's|/usr/local/bin/|$(PREFIX)/bin/|' examples/deploy/nas-sync.service \
 	    | $(INSTALL) 644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/doc/nas-sync/examples/nas-sync.service'
 	@! '$(BINARY)' man >/dev/null 2>&1 || { \
 	    share='$(DESTDIR)$(PREFIX)/share'; \
-	    '$(BINARY)' man | $(INSTALL) 644 /dev/stdin "$$share/man/man1/nas-sync.1"; \
+	    (umask 022 && '$(BINARY)' man --to "$$share/man/man1"); \
 	    '$(BINARY)' completions bash | $(INSTALL) 644 /dev/stdin "$$share/bash-completion/completions/nas-sync"; \
 	    '$(BINARY)' completions zsh | $(INSTALL) 644 /dev/stdin "$$share/zsh/site-functions/_nas-sync"; \
 	    '$(BINARY)' completions fish | $(INSTALL) 644 /dev/stdin "$$share/fish/vendor_completions.d/nas-sync.fish"; \

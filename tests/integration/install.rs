@@ -47,6 +47,9 @@ fn the_program_is_installed_where_it_is_asked_for() {
         assert!(unit.contains(&format!("ExecStart={prefix}/bin/nas-sync ")), "{unit}");
         assert!(root.join("share/doc/nas-sync/LICENSES").exists());
         let manual = Command::new(&program).arg("man").output().unwrap();
-        assert_eq!(manual.status.success(), root.join("share/man/man1/nas-sync.1").exists());
+        for page in ["nas-sync", "nas-sync-setup", "nas-sync-push"] {
+            assert_eq!(manual.status.success(), root.join(format!("share/man/man1/{page}.1")).exists(), "{page}");
+        }
+        assert!(root.join("share/doc/nas-sync/docs/setup.md").exists(), "what README.md links");
     }
 }
