@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use serde_json::Value;
 
+use super::columns::{columns, fitted};
 use super::log;
 use super::text::{self, Style};
 use crate::config::LogFormat;
@@ -49,11 +50,16 @@ impl Console {
     /// What was done, for people; not shown when quiet.
     pub fn report(&self, line: &str) {
         if !self.quiet {
-            self.line(line);
+            self.words(line);
         }
     }
 
-    /// A line of what was asked for, for people.
+    /// What was asked for, in words: on a terminal no word is broken at its edge.
+    pub fn words(&self, text: &str) {
+        self.line(&fitted(text, self.columns()));
+    }
+
+    /// A line of what was asked for, as it is.
     pub fn line(&self, line: &str) {
         if !self.json {
             self.write_out(line);
@@ -85,6 +91,13 @@ impl Console {
         }
     }
 
+    /// The same, for lines that are copied from here: they stay as they are.
+    pub fn verbatim(&self, lines: &str) {
+        if !self.quiet {
+            self.write_err(lines);
+        }
+    }
+
     /// A line on stderr that is always shown.
     pub fn err(&self, line: &str) {
         self.say("warn", line);
@@ -94,7 +107,7 @@ impl Console {
         if self.objects.load(Ordering::Relaxed) {
             self.event(&Value::Object(log::object(level, line)));
         } else {
-            self.write_err(line);
+            self.write_err(&fitted(line, columns(io::stderr())));
         }
     }
 
@@ -115,7 +128,7 @@ impl Console {
             object.insert("error".to_owned(), json::error(error));
             self.event(&Value::Object(object));
         } else {
-            self.write_err(&text::error(error, self.style));
+            self.write_err(&fitted(&text::error(error, self.style), columns(io::stderr())));
         }
     }
 
@@ -129,6 +142,11 @@ impl Console {
         !self.bars.is_hidden()
     }
 
+    /// How wide the terminal is that shows what was asked for, if it is one.
+    pub fn columns(&self) -> Option<usize> {
+        columns(io::stdout())
+    }
+
     /// Whether objects are wanted.
     pub fn is_json(&self) -> bool {
         self.json
@@ -137,6 +155,19 @@ impl Console {
     /// Whether only errors are wanted, and what was asked for.
     pub fn is_quiet(&self) -> bool {
         self.quiet
+    }
+
+    /// Ends the line on which a terminal shows `^C`.
+    pub fn end_line(&self) {
+        if self.draws_bars() {
+            self.write_err("");
+        }
+    }
+
+    /// Says that the end is under way.
+    pub fn stopping(&self) {
+        self.end_line();
+        self.note("stopping in order; once more stops at once");
     }
 
     /// Draws a bar, where somebody looks.
@@ -172,7 +203,9 @@ impl Console {
 /// For log output: around the bar.
 impl Write for Console {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bars.suspend(|| io::stderr().write_all(bytes))?;
+        let text = str::from_utf8(bytes).ok().filter(|_| !self.objects.load(Ordering::Relaxed));
+        let text = text.map(|text| fitted(text, columns(io::stderr())));
+        self.bars.suspend(|| io::stderr().write_all(text.as_deref().map_or(bytes, str::as_bytes)))?;
         Ok(bytes.len())
     }
 

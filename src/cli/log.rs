@@ -9,6 +9,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
@@ -38,7 +39,7 @@ pub fn start(console: &Console, verbose: Option<u8>, format: LogFormat) {
     let writer = console.clone();
     // Which module says it helps only those who choose among modules.
     let targets = verbose.is_some_and(|verbose| verbose > 1) || filter.is_some();
-    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_target(targets);
+    let lines = tracing_subscriber::fmt::layer().with_timer(Clock).with_ansi(false).with_target(targets);
     let lines = lines.with_writer(move || writer.clone());
     let lines = match format {
         LogFormat::Text => lines.boxed(),
@@ -50,10 +51,25 @@ pub fn start(console: &Console, verbose: Option<u8>, format: LogFormat) {
     let _ = std::io::stderr().flush();
 }
 
+/// What time it is, in UTC, to the millisecond.
+struct Clock;
+
+impl Clock {
+    fn now() -> String {
+        Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
+    }
+}
+
+impl FormatTime for Clock {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        writer.write_str(&Self::now())
+    }
+}
+
 /// A line of the log as an object.
 pub fn object(level: &str, message: &str) -> Map<String, Value> {
     let mut object = Map::new();
-    object.insert("timestamp".to_owned(), Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true).into());
+    object.insert("timestamp".to_owned(), Clock::now().into());
     object.insert("level".to_owned(), level.into());
     object.insert("message".to_owned(), message.into());
     object

@@ -4,6 +4,7 @@
 //! exit status says how it ended. Never: what to sync, or how, is decided here.
 
 mod args;
+mod columns;
 mod commands;
 mod console;
 mod dialogue;
@@ -146,6 +147,6 @@ fn not_understood(error: &clap::Error, wants_json: bool) -> ExitCode {
 /// Help and version.
 fn show(text: &str) -> ExitCode {
     let console = Console::new(false, false);
-    console.line(text.trim_end());
+    console.words(text.trim_end());
     console.exit_code(0, UNWRITTEN)
 }

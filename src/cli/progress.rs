@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use tokio::task::JoinHandle;
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 
+use super::columns::{columns, cut};
 use super::console::Console;
 use crate::blocking;
 use crate::client::documents::{DocumentEvent, DocumentMonitor, TriedDocuments};
@@ -27,8 +28,8 @@ const NAME_LEN: usize = 40;
 const WIDE: usize = 100;
 /// A name with fewer columns is left out.
 const LEAST_NAME: usize = 8;
-/// A terminal that does not say how wide it is, or is narrower, counts as this.
-const LEAST: usize = 20;
+/// A terminal that does not say how wide it is counts as this.
+const USUAL: usize = 80;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -137,9 +138,9 @@ async fn write_lines(monitor: Arc<ProgressMonitor>, console: Console) {
 
 /// How far a run is, in one line for a log; `None` where that is not what the event tells.
 fn line(event: &ProgressEvent) -> Option<String> {
-    let ProgressEvent::Progress { current, .. } = event else { return None };
+    let ProgressEvent::Progress { .. } = event else { return None };
     let mut words = figures(event, Words::All);
-    words.extend(current.as_deref().map(|name| cut(name, NAME_LEN)));
+    words.extend(under_way(event).map(|name| cut(name, NAME_LEN).into_owned()));
     Some(words.join(", "))
 }
 
@@ -152,25 +153,38 @@ enum Words {
     Few,
 }
 
-/// Documents, bytes, rate and time left, as far as they are known.
+/// Documents, bytes, rate and time left, as far as they are known; of few words, what matters most comes first.
 fn figures(event: &ProgressEvent, words: Words) -> Vec<String> {
     let ProgressEvent::Progress { done, documents, bytes, bytes_total, bytes_per_second, eta_seconds, .. } = event
     else {
         return Vec::new();
     };
-    let mut figures = match words {
-        Words::All => vec![
-            format!("{done}/{documents} {}", if *documents == 1 { "document" } else { "documents" }),
-            format!("{}/{}", text::size(*bytes), text::size(*bytes_total)),
-        ],
-        Words::Few => vec![format!("{done}/{documents}")],
-    };
-    figures.extend((*bytes_per_second).map(|rate| format!("{}/s", text::size(rate))));
-    figures.extend((*eta_seconds).map(|seconds| match words {
-        Words::All => format!("{} left", time(seconds)),
-        Words::Few => time(seconds),
-    }));
-    figures
+    let is_moving = !is_handed_on(event);
+    let rate = (*bytes_per_second).filter(|_| is_moving).map(|rate| format!("{}/s", text::size(rate)));
+    let left = (*eta_seconds).filter(|_| is_moving).map(|seconds| format!("{} left", time(seconds)));
+    match words {
+        Words::All => {
+            let documents = text::counted(*documents, "document", "documents");
+            let bytes = format!("{}/{}", text::size(*bytes), text::size(*bytes_total));
+            [Some(format!("{done}/{documents}")), Some(bytes), rate, left].into_iter().flatten().collect()
+        }
+        Words::Few => [Some(format!("{done}/{documents}")), left, rate].into_iter().flatten().collect(),
+    }
+}
+
+/// Whether all bytes are on their way, and what is left is for the NAS to store: no rate tells how long that takes.
+fn is_handed_on(event: &ProgressEvent) -> bool {
+    matches!(event, ProgressEvent::Progress { done, documents, bytes, bytes_total, .. }
+        if bytes == bytes_total && done < documents)
+}
+
+/// What is under way.
+fn under_way(event: &ProgressEvent) -> Option<&str> {
+    match event {
+        event if is_handed_on(event) => Some("waiting for the NAS"),
+        ProgressEvent::Progress { current, .. } => current.as_deref(),
+        _ => None,
+    }
 }
 
 /// A number of seconds as people say it.
@@ -182,31 +196,10 @@ fn time(seconds: u64) -> String {
     }
 }
 
-/// A name without its middle where it takes more columns than there are: both ends tell more.
-fn cut(name: &str, columns: usize) -> String {
-    if name.width() <= columns {
-        return name.to_owned();
-    }
-    let letters: Vec<char> = name.chars().collect();
-    let start = fitting(letters.iter().copied(), columns / 2);
-    let end = fitting(letters.iter().rev().copied(), columns.saturating_sub(1) - columns / 2);
-    let (start, end) = (&letters[..start], &letters[letters.len() - end..]);
-    format!("{}…{}", start.iter().collect::<String>(), end.iter().collect::<String>())
-}
-
-/// How many of the first letters fit into so many columns.
-fn fitting(letters: impl Iterator<Item = char>, columns: usize) -> usize {
-    let widths = letters.scan(0, |width, letter| {
-        *width += letter.width().unwrap_or(0);
-        Some(*width)
-    });
-    widths.take_while(|width| *width <= columns).count()
-}
-
 /// A terminal of so many columns shows one line: a bar where there is room, the share, the figures, and as much of the name as
 /// fits.
 fn drawn(event: &ProgressEvent, columns: usize) -> Option<String> {
-    let ProgressEvent::Progress { bytes, bytes_total, current, .. } = event else { return None };
+    let ProgressEvent::Progress { bytes, bytes_total, .. } = event else { return None };
     let share = if *bytes_total == 0 { 0 } else { u128::from(*bytes) * 100 / u128::from(*bytes_total) };
     let percent = format!("{share:>3}%");
     let words = if columns >= WIDE { Words::All } else { Words::Few };
@@ -215,16 +208,21 @@ fn drawn(event: &ProgressEvent, columns: usize) -> Option<String> {
         60.. => 12,
         _ => 0,
     };
-    let figures = figures(event, words).join(", ");
-    let mut line =
-        if bar == 0 { format!("{percent} {figures}") } else { format!("{} {percent} {figures}", bar_of(share, bar)) };
+    let mut line = if bar == 0 { percent } else { format!("{} {percent}", bar_of(share, bar)) };
+    for (at, figure) in figures(event, words).into_iter().enumerate() {
+        let gap = if at == 0 { " " } else { ", " };
+        if line.width() + gap.len() + figure.width() < columns {
+            line = line + gap + &figure;
+        }
+    }
     // The last column is left free, where some terminals would begin a new line.
     let left = columns.saturating_sub(line.width() + 3);
-    if let Some(name) = current.as_deref().filter(|_| left >= LEAST_NAME) {
-        line = format!("{line}, {}", cut(name, left));
+    if let Some(name) = under_way(event).filter(|_| left >= LEAST_NAME) {
+        // Of a name that does not fit, its folders tell least.
+        let last = name.rsplit('/').next().unwrap_or(name);
+        line = format!("{line}, {}", cut(if name.width() > left { last } else { name }, left));
     }
-    let most = fitting(line.chars(), columns.saturating_sub(1));
-    Some(line.chars().take(most).collect())
+    Some(line)
 }
 
 fn bar_of(share: u128, columns: usize) -> String {
@@ -252,7 +250,7 @@ impl Bar {
         if let ProgressEvent::Finished { .. } = event {
             *shown = None;
         } else if self.began.elapsed() >= PATIENCE
-            && let Some(line) = drawn(event, columns())
+            && let Some(line) = drawn(event, columns(std::io::stderr()).unwrap_or(USUAL))
         {
             shown.get_or_insert_with(|| self.draw()).set_message(line);
         }
@@ -265,11 +263,6 @@ impl Bar {
         }
         self.console.add_bar(bar)
     }
-}
-
-/// How wide the terminal is at this moment.
-fn columns() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stderr()).ok().map_or(0, |size| usize::from(size.ws_col)).max(LEAST)
 }
 
 /// The most of one line of the NAS that is shown, and of all that it says at a time, in bytes.
@@ -314,26 +307,23 @@ mod tests {
                 200,
                 "=>                         6% 57/300 documents, 95.0 MB/1.5 GB, 26.0 MB/s, 1 min 15 s left, Facture n° 57.pdf",
             ),
-            (80, ">              6% 57/300, 26.0 MB/s, 1 min 15 s, Facture n° 57.pdf"),
-            (40, "  6% 57/300, 26.0 MB/s, 1 min 15 s"),
+            (80, ">              6% 57/300, 1 min 15 s left, 26.0 MB/s, Facture n° 57.pdf"),
+            (40, "  6% 57/300, 1 min 15 s left, 26.0 MB/s"),
+            (39, "  6% 57/300, 1 min 15 s left, Fact…pdf"),
         ] {
             let event = event(57, Some(26_000_000), Some(75), Some("Facture n° 57.pdf"));
             assert_eq!(drawn(&event, columns).unwrap(), expected);
         }
+        let mut stored = event(57, Some(26_000_000), Some(0), Some("Facture n° 300.pdf"));
+        if let ProgressEvent::Progress { bytes, bytes_total, .. } = &mut stored {
+            *bytes = *bytes_total;
+        }
+        assert_eq!(drawn(&stored, 40).unwrap(), "100% 57/300, waiting for the NAS");
+        assert_eq!(line(&stored).unwrap(), "57/300 documents, 1.5 GB/1.5 GB, waiting for the NAS");
         for columns in 20..220 {
             let event = event(57, Some(26_000_000), Some(75), Some(&"見積書".repeat(80)));
             let drawn = drawn(&event, columns).unwrap();
             assert!(drawn.width() < columns && !drawn.contains('\n'), "{columns}: {drawn}");
-        }
-    }
-
-    #[test]
-    fn names_are_cut_in_their_middle_by_the_columns_that_they_take() {
-        assert_eq!(cut("short.pdf", 9), "short.pdf");
-        assert_eq!(cut("a long name.pdf", 9), "a lo….pdf");
-        assert_eq!(cut("見積書の控え.pdf", 10), "見積….pdf");
-        for columns in 1..40 {
-            assert!(cut("見積書 of 2024, é\u{301}, twelfth copy.pdf", columns).width() <= columns, "{columns}");
         }
     }
 

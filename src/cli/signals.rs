@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::console::Console;
 use crate::error::{ErrorKind, NasSyncError, Result};
 
 /// Which signal came.
@@ -54,11 +55,12 @@ impl Signals {
 
     /// For work that ends in order: what is ready at the first signal, and where that signal then stands. The second
     /// signal ends the process at once, for whoever asks twice does not want to wait for an orderly end.
-    pub fn into_stop(mut self) -> (impl Future<Output = ()>, Arc<OnceLock<Stop>>) {
+    pub fn into_stop(mut self, console: &Console) -> (impl Future<Output = ()> + use<>, Arc<OnceLock<Stop>>) {
         let stopped = Arc::new(OnceLock::new());
-        let asked = Arc::clone(&stopped);
+        let (asked, console) = (Arc::clone(&stopped), console.clone());
         let stop = async move {
             let stop = self.next().await;
+            console.stopping();
             // Nobody else sets it.
             let _ = asked.set(stop);
             tokio::spawn(async move {

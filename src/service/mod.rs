@@ -38,6 +38,7 @@ use crate::config::{ConfigStatus, Settings};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
 use crate::proof::Level;
+use crate::role::event::Monitor;
 use crate::store::{
     Access, ListRequest, Listing, NewDocument, Pause, Queue, Registered, Retried, Selection, Store, SyncStats,
 };
@@ -325,8 +326,8 @@ impl NasSyncService {
     /// finishes what it could not.
     ///
     /// Fails only when nothing could be tried: wrong settings, a database that cannot be used, or no login.
-    pub async fn restore(&self, request: RestoreRequest) -> Result<RestoreReport> {
-        Box::pin(restore::run(self, request)).await
+    pub async fn restore(&self, request: RestoreRequest, monitor: Arc<dyn Monitor>) -> Result<RestoreReport> {
+        Box::pin(restore::run(self, request, monitor)).await
     }
 
     /// Forgets the waits and final failures of a selection's pending documents, and what keeps `watch` from trying this

@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::client::documents::{FetchDocuments, WantedDocument};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::DocumentId;
-use crate::role::event::Silent;
+use crate::role::event::Monitor;
 use crate::store::{Access, Selection, Store, SyncedCopy};
 use crate::tree::{HeldFolder, RemoteName};
 
@@ -46,7 +46,11 @@ pub struct RestoreReport {
     pub errors: Vec<DocumentError>,
 }
 
-pub(super) async fn run(service: &NasSyncService, request: RestoreRequest) -> Result<RestoreReport> {
+pub(super) async fn run(
+    service: &NasSyncService,
+    request: RestoreRequest,
+    monitor: Arc<dyn Monitor>,
+) -> Result<RestoreReport> {
     let RestoreRequest { selection, to, overwrite } = request;
     let config = service.client_config()?;
     let (folder, root) = (service.nas_path()?, service.root()?);
@@ -72,7 +76,7 @@ pub(super) async fn run(service: &NasSyncService, request: RestoreRequest) -> Re
         _ => None,
     };
     let request = FetchDocuments { overwrite, within, ..FetchDocuments::new(folder, documents) };
-    let outcomes = client.fetch_documents(request, Arc::new(Silent)).await;
+    let outcomes = client.fetch_documents(request, monitor).await;
     client.disconnect().await;
     for outcome in outcomes? {
         match outcome.result {

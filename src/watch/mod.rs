@@ -165,7 +165,7 @@ impl NasSyncService {
         let whose = options.user.as_ref().map_or_else(String::new, |user| format!(" of user {user}"));
         format!(
             "watching the documents{whose} in {} for {user}@{host} port {}, folder {path}; names on the NAS: {}; everything is \
-             looked at each {} s",
+             looked at every {} s",
             settings.db,
             settings.nas_port(),
             text::escape(&settings.layout),

@@ -412,8 +412,8 @@ impl<'s> WatchLoop<'s> {
             self.status.count_synced(summary.synced as u64);
             self.status.set_last_success(Utc::now());
             let documents = text::counted(summary.synced as u64, "document", "documents");
-            let bytes = summary.bytes_sent;
-            tracing::info!("{documents} synced; {bytes} bytes sent in {:.1} s", summary.elapsed.as_secs_f64());
+            let bytes = text::size(summary.bytes_sent);
+            tracing::info!("{documents} synced; {bytes} sent in {:.1} s", summary.elapsed.as_secs_f64());
         }
     }
 

@@ -4,6 +4,7 @@
     reason = "a failed test panics; helpers of tests are tests to the reader, not to the lint"
 )]
 
+mod aarch64;
 mod abilities;
 mod api;
 mod backend;
@@ -46,6 +47,7 @@ mod remote;
 mod replay;
 mod restore;
 mod resume;
+mod screens;
 mod secrets;
 mod send;
 mod servers;

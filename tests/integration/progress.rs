@@ -123,10 +123,10 @@ fn a_long_run_writes_a_line_every_ten_seconds_where_nobody_looks() {
     let run = Cli::new(&site).line("sync");
     run.ends(0);
     assert!(run.elapsed > Duration::from_secs(20), "{}", run.all());
-    let lines: Vec<&str> = run.stderr.lines().filter(|line| line.contains(" documents, ")).collect();
+    let lines: Vec<&str> = run.stderr.lines().filter(|line| line.contains(" document, ")).collect();
     assert!((2..=3).contains(&lines.len()), "{}", run.all());
     assert!(
-        lines[0].starts_with("0/1 documents, ") && lines[0].ends_with(", a.bin") && lines[0].contains(" left, "),
+        lines[0].starts_with("0/1 document, ") && lines[0].ends_with(", a.bin") && lines[0].contains(" left, "),
         "{lines:?}"
     );
 }

@@ -105,3 +105,18 @@ async fn a_drill_puts_everything_into_a_folder_of_its_own() {
     let report = restore(&site, &["--document", "77"], 1);
     assert!(report["errors"][0].as_str().unwrap().starts_with("Document 77: "), "{report}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_tells_how_far_it_is() {
+    let site = synced().await;
+    let drill = site.path("drill");
+    let run = Cli::new(&site).run(&["restore", "--progress", "json", "--to", drill.to_str().unwrap()]);
+    run.ends(0);
+    assert_eq!(run.stdout, "3 of 3 documents restored\n");
+    let told: Vec<Value> = run.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(told[0]["event"], "started", "{told:?}");
+    let [.., progress, end] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((&progress["done"], &progress["bytes"]), (&3.into(), &900_000.into()), "{told:?}");
+    assert_eq!(progress["bytes_total"], 900_000, "{told:?}");
+    assert_eq!((&end["event"], &end["synced"], &end["failed"]), (&"finished".into(), &3.into(), &0.into()));
+}

@@ -190,10 +190,10 @@ fn at_a_terminal_each_question_is_answered_and_the_password_is_not_shown() {
     let Some(place) = Place::new(Account::sshd_with_passwords) else { return };
     fs::write(place.here(".env"), "# of the application\nSECRET=1\n").unwrap();
     let port = place.site.sshd.port().to_string();
-    let mut person = AtTerminal::start(place.cli.command(&["setup", "--port", &port]));
-    person.answer("Name or address of the NAS:", "127.0.0.1:22");
-    person.expect("without a port");
-    person.answer("Name or address of the NAS:", "127.0.0.1");
+    let mut person = AtTerminal::start(place.cli.command(&["setup"]));
+    person.answer("Name or address of the NAS", "127.0.0.1:ssh");
+    person.expect("must be a whole number from 1 to 65535");
+    person.answer("Name or address of the NAS", &format!("127.0.0.1:{port}"));
     person.answer("User on the NAS:", place.account.name());
     person.answer("Is it the one that the NAS shows? (yes/no)", "yes");
     person.answer("used once and not kept:", "wrong");
@@ -237,6 +237,8 @@ fn an_interrupted_question_leaves_the_terminal_as_it_was() {
     assert!(!person.shows_typing());
     assert_eq!(person.interrupt(), Some(130));
     assert!(person.shows_typing());
+    let (_, shown) = person.end();
+    assert!(shown.ends_with('\n'), "{shown:?}");
     assert!(!place.here("nas_key").exists() && !place.here(".env").exists());
 }
 

@@ -20,7 +20,7 @@ const NOT_CONFIGURED: u8 = ErrorKind::NotConfigured.exit_code();
 pub async fn run(service: &NasSyncService, console: &Console) -> u8 {
     let settings = service.settings();
     let login = login(settings);
-    console.line(&render(settings, login.as_ref().ok()));
+    console.words(&render(settings, login.as_ref().ok()));
     if let (Err(error), true) = (&login, settings.is_configured()) {
         console.error(error);
     }
@@ -114,12 +114,12 @@ fn render(settings: &Settings, login: Option<&SshConfig>) -> String {
     let conclusion = if missing.is_empty() && can_log_in(settings, login) {
         "Configured. `nas-sync test` tries the connection.".to_owned()
     } else if missing.is_empty() {
-        "Nobody can log in yet: there is no private key. Make one with `ssh-keygen -t ed25519`, let it in on the NAS with \
-         `ssh-copy-id`, and name it with NAS_KEY_FILE if it does not lie in ~/.ssh."
+        "Nobody can log in yet: there is no private key. `nas-sync setup` makes one and lets it in on the NAS; NAS_KEY_FILE \
+         names one that you have."
             .to_owned()
     } else {
         let verb = if missing.len() == 1 { "is" } else { "are" };
-        format!("Not configured: {} {verb} missing.", missing.join(", "))
+        format!("Not configured: {} {verb} missing. `nas-sync setup` asks for what is needed.", missing.join(", "))
     };
     format!("{}\n{conclusion}", table(&rows))
 }

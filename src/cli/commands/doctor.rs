@@ -11,7 +11,7 @@ use crate::text;
 pub async fn run(settings: Result<Settings>, warnings: &[String], console: &Console) -> u8 {
     let diagnosis = checks::examine(settings, warnings).await;
     for line in render(&diagnosis, console.is_quiet()) {
-        console.line(&line);
+        console.words(&line);
     }
     console.object(&json::doctor(&diagnosis));
     diagnosis.exit_code()
@@ -21,11 +21,12 @@ fn render(diagnosis: &Diagnosis, is_quiet: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let findings = diagnosis.findings();
     for (check, finding) in findings.iter().filter(|(_, finding)| !is_quiet || finding.status() != "ok") {
-        lines.push(format!("{:<8} {check:<13} {}", finding.status(), finding.message()));
+        let name = check.replace('_', " ");
+        lines.push(format!("{:<8} {name:<14} {}", finding.status(), finding.message()));
         if let Finding::Problem(error) = finding {
-            lines.extend(error.details().into_iter().flat_map(str::lines).map(|line| format!("{:<23}| {line}", "")));
+            lines.extend(error.details().into_iter().flat_map(str::lines).map(|line| format!("{:<24}| {line}", "")));
         }
-        lines.extend(finding.solution().map(|solution| format!("{:<23}{solution}", "")));
+        lines.extend(finding.solution().map(|solution| format!("{:<24}{solution}", "")));
     }
     let count = |status| findings.iter().filter(|(_, finding)| finding.status() == status).count() as u64;
     let mut summary = vec![
@@ -46,7 +47,7 @@ fn render(diagnosis: &Diagnosis, is_quiet: bool) -> Vec<String> {
     reasons.dedup();
     for reason in reasons {
         let names: Vec<&str> = omitted.iter().filter(|(_, why)| *why == reason).map(|(name, _)| *name).collect();
-        lines.push(format!("Not checked, because {reason}: {}", names.join(", ")));
+        lines.push(format!("Not checked, because {reason}: {}", names.join(", ").replace('_', " ")));
     }
     lines
 }

@@ -102,14 +102,14 @@ pub enum Command {
 /// The commands about documents: calls to the service, and what is said about their results.
 #[derive(Debug, Subcommand)]
 pub enum DocumentsCommand {
-    /// Say what is configured; ends with 2 when something required is missing, 4 when the database cannot be used
-    #[command(after_help = "Example: nas-sync config")]
-    Config,
     /// Set a NAS up: from its address and a password to a key that logs in and a .env that works; asks what is missing
     #[command(
         after_help = "Example: nas-sync setup --nas-host 192.168.1.100 --nas-user backup --nas-path /volume1/documents"
     )]
     Setup(setup::Setup),
+    /// Say what is configured; ends with 2 when something required is missing, 4 when the database cannot be used
+    #[command(after_help = "Example: nas-sync config")]
+    Config,
     /// Log in, start rsync on the NAS and prove that the destination is writable
     #[command(after_help = "Example: nas-sync test --accept-new-host-key")]
     Test,
@@ -295,20 +295,20 @@ impl DocumentsCommand {
             Self::Config => Ok(config::run(&service, console).await),
             Self::Setup(setup) => {
                 let settings = service.settings().clone();
-                or_signal(Box::pin(setup.run(settings, flags, console)), signals).await
+                or_signal(Box::pin(setup.run(settings, flags, console)), signals, console).await
             }
-            Self::Test => or_signal(test::run(&service, console), signals).await,
-            Self::Add(add) => or_signal(add.run(&service, console), signals).await,
+            Self::Test => or_signal(test::run(&service, console), signals, console).await,
+            Self::Add(add) => or_signal(add.run(&service, console), signals, console).await,
             Self::Sync(sync) => Box::pin(sync.run(&service, talk, console, signals)).await,
             Self::Send(send) => Box::pin(send.run(&service, talk, console, signals)).await,
-            Self::Retry(retry) => or_signal(retry.run(&service, console), signals).await,
-            Self::Resend(resend) => or_signal(resend.run(&service, console), signals).await,
-            Self::Remove(remove) => or_signal(remove.run(&service, console), signals).await,
-            Self::List(list) => or_signal(list.run(&service, console), signals).await,
-            Self::Index(index) => or_signal(index.run(&service, console), signals).await,
-            Self::Status(status) => or_signal(status.run(&service, console), signals).await,
-            Self::Restore(restore) => or_signal(Box::pin(restore.run(&service, console)), signals).await,
-            Self::Verify(verify) => or_signal(Box::pin(verify.run(&service, console)), signals).await,
+            Self::Retry(retry) => or_signal(retry.run(&service, console), signals, console).await,
+            Self::Resend(resend) => or_signal(resend.run(&service, console), signals, console).await,
+            Self::Remove(remove) => or_signal(remove.run(&service, console), signals, console).await,
+            Self::List(list) => or_signal(list.run(&service, console), signals, console).await,
+            Self::Index(index) => or_signal(index.run(&service, console), signals, console).await,
+            Self::Status(status) => or_signal(status.run(&service, console), signals, console).await,
+            Self::Restore(restore) => or_signal(Box::pin(restore.run(&service, talk, console)), signals, console).await,
+            Self::Verify(verify) => or_signal(Box::pin(verify.run(&service, console)), signals, console).await,
             Self::Watch(watch) => Box::pin(watch.run(&service, talk, console, signals)).await,
             Self::Serve(serve) => Box::pin(serve.run(&service, console, signals)).await,
             Self::Health(health) => Ok(health.run(service.settings(), console)),
@@ -323,7 +323,7 @@ pub async fn diagnose(flags: &Flags, talk: Talk, console: &Console, signals: Sig
     let warnings = environment.as_ref().map_or(Vec::new(), |environment| environment.warnings().to_vec());
     let settings = environment.and_then(|environment| Settings::resolve(flags, &environment));
     let run = async { Ok(doctor::run(settings, &warnings, console).await) };
-    or_signal(Box::pin(run), signals).await.unwrap_or_else(|error: NasSyncError| error.kind().exit_code())
+    or_signal(Box::pin(run), signals, console).await.unwrap_or_else(|error: NasSyncError| error.kind().exit_code())
 }
 
 /// All that can be typed, rsync's options behind `push` included, which clap does not read.
@@ -339,10 +339,13 @@ fn complete_command() -> clap::Command {
 }
 
 /// Runs a command until a signal comes. Only for commands that leave nothing half-done when their future is dropped.
-async fn or_signal(command: impl Future<Output = Result<u8>>, mut signals: Signals) -> Result<u8> {
+async fn or_signal(command: impl Future<Output = Result<u8>>, mut signals: Signals, console: &Console) -> Result<u8> {
     tokio::select! {
         result = command => result,
-        stop = signals.next() => Ok(stop.exit_code()),
+        stop = signals.next() => {
+            console.end_line();
+            Ok(stop.exit_code())
+        }
     }
 }
 

@@ -1,15 +1,19 @@
 //! `restore`: fetches documents back from the NAS.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
-use crate::cli::args::SelectionArgs;
+use crate::cli::args::{SelectionArgs, Talk};
 use crate::cli::console::Console;
+use crate::cli::progress::{Display, Show};
 use crate::error::Result;
 use crate::json;
+use crate::role::event::Monitor;
 use crate::service::NasSyncService;
 use crate::service::restore::RestoreRequest;
+use crate::text::counted;
 
 /// The exit status when something could not be restored.
 const NOT_ALL: u8 = 1;
@@ -25,18 +29,24 @@ pub struct Restore {
     /// Replace files here that are newer, too
     #[arg(long)]
     overwrite: bool,
+    /// How to show how far it is
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    progress: Show,
 }
 
 impl Restore {
     /// Restores, and says what could not be.
-    pub async fn run(self, service: &NasSyncService, console: &Console) -> Result<u8> {
+    pub async fn run(self, service: &NasSyncService, talk: Talk, console: &Console) -> Result<u8> {
         let mut request = RestoreRequest::new(self.selection.selection());
         (request.to, request.overwrite) = (self.to, self.overwrite);
-        let report = service.restore(request).await?;
+        let display = Arc::new(Display::begin(self.progress, console, talk.verbose));
+        let report = service.restore(request, Arc::clone(&display) as Arc<dyn Monitor>).await?;
+        display.finish(report.restored, report.errors.len());
         for failed in &report.errors {
             console.err(&failed.to_string());
         }
-        console.line(&format!("{} of {} documents restored", report.restored, report.total));
+        let documents = counted(report.total as u64, "document", "documents");
+        console.words(&format!("{} of {documents} restored", report.restored));
         console.object(&json::restore(&report));
         Ok(if report.errors.is_empty() { 0 } else { NOT_ALL })
     }

@@ -50,7 +50,7 @@ impl Send {
         let mut input = Input { lines: lines::read(io::stdin())?, next: None, fault: None };
         let display = Arc::new(Display::begin(self.progress, console, talk.verbose));
         let monitor = Arc::clone(&display) as Arc<dyn DocumentMonitor>;
-        let (stop, stopped) = signals.into_stop();
+        let (stop, stopped) = signals.into_stop(console);
         let (ask, asked) = watch::channel(false);
         let mut answers = Answers { ask: ask.clone(), fault: None, synced: 0, failed: 0 };
         tokio::spawn(async move {

@@ -28,7 +28,7 @@ impl Serve {
     /// Serves, and ends with 0, or with the status of the signal that stopped it.
     pub async fn run(self, service: &NasSyncService, console: &Console, signals: Signals) -> Result<u8> {
         let options = self.watch.options(service.settings());
-        let (stop, stopped) = signals.into_stop();
+        let (stop, stopped) = signals.into_stop(console);
         let status = Arc::new(WatchStatus::default());
         let hooks = Hooks::start(service.settings(), &status);
         let summary = Box::pin(service.serve_beside(options, status, |events| hooks.beside(events), stop)).await;

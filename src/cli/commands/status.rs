@@ -38,7 +38,7 @@ impl Status {
         let queue = service.queue(self.user.map_or_else(Selection::all, Selection::of_user)).await?;
         let pause = service.pause().await?;
         let configured = service.is_configured();
-        console.line(&render(&stats, &queue, pause.as_ref(), configured));
+        console.words(&render(&stats, &queue, pause.as_ref(), configured));
         console.object(&json::status(&stats, &queue, pause.as_ref(), configured));
         Ok(0)
     }
@@ -48,7 +48,7 @@ impl Status {
         let selection = self.user.map_or_else(Selection::all, Selection::of_user).only(self.documents);
         let listing = service.show(selection).await?;
         for document in &listing.documents {
-            console.line(&render_one(document));
+            console.words(&render_one(document));
         }
         console.object(&json::list(&listing));
         Ok(0)

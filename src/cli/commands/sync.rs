@@ -34,7 +34,7 @@ impl Sync {
             return Ok(report::preview(&preview, console));
         }
         let display = Arc::new(Display::begin(self.progress, console, talk.verbose));
-        let (stop, stopped) = signals.into_stop();
+        let (stop, stopped) = signals.into_stop(console);
         let monitor = Arc::clone(&display) as Arc<dyn DocumentMonitor>;
         let summary = service.sync(self.selection.selection(), monitor, stop).await?;
         display.finish(summary.synced, summary.failed);

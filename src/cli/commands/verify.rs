@@ -8,6 +8,7 @@ use crate::error::{NasSyncError, Result};
 use crate::json;
 use crate::service::NasSyncService;
 use crate::service::verify::{Method, Requeue, Sample, VerifyReport, VerifyRequest};
+use crate::text::counted;
 
 /// The exit status when something is not equal, or could not be compared.
 const NOT_EQUAL: u8 = 1;
@@ -51,7 +52,7 @@ impl Verify {
         let lists = [
             (&report.differing, "its copy on the NAS differs"),
             (&report.missing, "it is missing on the NAS"),
-            (&report.changed_here, "its file here is no longer what was synced; set it pending to send it again"),
+            (&report.changed_here, "its file here is no longer what was synced; `nas-sync resend` sends it again"),
         ];
         for (ids, what) in lists {
             for id in ids {
@@ -89,7 +90,8 @@ fn line(report: &VerifyReport) -> String {
         (report.requeued, "pending again"),
     ];
     let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(", {count} {what}"));
-    format!("{} of {} documents equal{}", report.equal, report.total, counts.collect::<String>())
+    let documents = counted(report.total as u64, "document", "documents");
+    format!("{} of {documents} equal{}", report.equal, counts.collect::<String>())
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ impl Watch {
     pub async fn run(self, service: &NasSyncService, talk: Talk, console: &Console, signals: Signals) -> Result<u8> {
         let (settings, status) = (service.settings(), Arc::new(WatchStatus::default()));
         let options = self.args.options(settings);
-        let (stop, stopped) = signals.into_stop();
+        let (stop, stopped) = signals.into_stop(console);
         if self.once {
             let display = Arc::new(Display::begin(Show::None, console, talk.verbose));
             let monitor = Arc::clone(&display) as Arc<dyn DocumentMonitor>;

@@ -242,7 +242,7 @@ pub const TABLE: &[Row] = &[
         .help("accepted, but partial files are not kept yet"),
     value(Transfer, ' ', "protocol", "N", TypedOptions::protocol).help("speak an older protocol, 27 to 32"),
     value(Transfer, ' ', "timeout", "SECONDS", TypedOptions::timeout)
-        .help("end a transfer without progress [default: 3600]"),
+        .help("end a transfer without progress [default: 3600 s]"),
     text(Transfer, ' ', "rsync-path", "PROGRAM", |o| &mut o.flags.rsync_path)
         .help("program started on the NAS [env: NAS_RSYNC_PATH]"),
     text(Login, 'e', "rsh", "\"ssh OPTIONS\"", |o| &mut o.remote_shell)
@@ -260,7 +260,7 @@ pub const TABLE: &[Row] = &[
         .help("allow old SSH algorithms [env: NAS_LEGACY_SSH]"),
     text(Login, ' ', "contimeout", "SECONDS", |o| &mut o.flags.connect_timeout)
         .also(&["connect-timeout"])
-        .help("bound of TCP and login [env: NAS_CONNECT_TIMEOUT] [default: 30]"),
+        .help("bound of TCP and login [env: NAS_CONNECT_TIMEOUT] [default: 30 s]"),
     switch(Shown, 'v', "verbose", TypedOptions::verbose).negates().help("names, and a summary"),
     switch(Shown, 'q', "quiet", |o, on| o.show.quiet = on).help("errors only"),
     switch(Shown, 'i', "itemize-changes", |o, on| o.show.itemize = on)

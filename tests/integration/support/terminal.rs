@@ -6,7 +6,7 @@ use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use nix::pty::openpty;
+use nix::pty::{Winsize, openpty};
 use rustix::termios::LocalModes;
 
 /// How long a question may take to come, and the program to end.
@@ -23,9 +23,18 @@ pub struct AtTerminal {
 }
 
 impl AtTerminal {
-    /// Starts it.
-    pub fn start(mut command: Command) -> Self {
-        let pair = openpty(None, None).expect("a pseudo-terminal");
+    /// Starts it at a terminal that does not say how wide it is.
+    pub fn start(command: Command) -> Self {
+        Self::start_at(command, 0)
+    }
+
+    /// Starts it at a terminal of so many columns.
+    pub fn start_at(mut command: Command, columns: u16) -> Self {
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let pair = openpty(Some(&size), None).expect("a pseudo-terminal");
+        if !command.get_envs().any(|(name, _)| name == "TERM") {
+            command.env("TERM", "xterm");
+        }
         let end = File::from(pair.slave);
         let other = || end.try_clone().expect("another handle");
         let child = command.stdin(other()).stdout(other()).stderr(other()).spawn().expect("the program starts");

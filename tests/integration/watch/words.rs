@@ -34,7 +34,7 @@ fn a_wrong_login_is_known_at_the_start_although_nothing_is_to_be_sent() {
     let run = watch.stop();
     let database = site.variables["NAS_DB"].to_str().unwrap();
     let start = run.stderr.lines().find(|line| line.contains("watching the documents")).unwrap();
-    for part in [database, "127.0.0.1", site.path("nas").to_str().unwrap(), "flat", "each 7 s"] {
+    for part in [database, "127.0.0.1", site.path("nas").to_str().unwrap(), "flat", "every 7 s"] {
         assert!(start.contains(part), "{part}: {start}");
     }
     // A restart that may not try says so all the same, and one that may is well.

@@ -25,7 +25,7 @@ use crate::service::setup::{self, NasKey};
 use crate::text;
 
 /// How to see a host key on the NAS itself.
-const WHERE_SHOWN: &str = "           The NAS shows it with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` (ecdsa, rsa for other types), in a\n           session that you trust; some show it on the page with their SSH settings.";
+const WHERE_SHOWN: &str = "           The NAS shows it with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` (ecdsa, rsa for other types), in a session that you trust; some show it on the page with their SSH settings.";
 
 /// How to set up.
 #[derive(Debug, Args)]
@@ -86,7 +86,7 @@ impl Setup {
 
 impl Run<'_> {
     fn step(&self, name: &str, said: &str) {
-        self.console.line(&format!("{name:<11}{said}"));
+        self.console.words(&format!("{name:<11}{said}"));
     }
 
     async fn all(&mut self) -> Result<u8> {
@@ -120,7 +120,7 @@ impl Run<'_> {
         let service = NasSyncService::new(settings);
         let report = service.test_connection().await?;
         self.step("test", &service.connected());
-        self.console.line(
+        self.console.words(
             "\nNext: `nas-sync add --user 1 FILE…`, then `nas-sync sync`; or `nas-sync watch`, which keeps at it.",
         );
         self.console.object(&json::setup(&report, &service.connected(), key, &written));
@@ -143,9 +143,15 @@ impl Run<'_> {
             return Err(error.with_solution("Give --nas-host, --nas-user and --nas-path (or NAS_HOST, NAS_USER and NAS_PATH), with --yes and a password."));
         };
         while self.settings.host.is_none() {
-            let answer = person.line("Name or address of the NAS", None).await?;
-            let flags = Flags { nas_host: Some(answer.into()), ..Flags::default() };
-            self.settings.host = self.answered(&flags).and_then(|settings| settings.host);
+            let answer = person.line("Name or address of the NAS (NAME:PORT, if its SSH port is not 22)", None).await?;
+            let (host, port) = match answer.split_once(':') {
+                Some((host, port)) if !port.contains(':') => (host, Some(port)),
+                _ => (answer.as_str(), None),
+            };
+            let flags = Flags { nas_host: Some(host.into()), port: port.map(Into::into), ..Flags::default() };
+            let Some(settings) = self.answered(&flags) else { continue };
+            self.settings.host = settings.host;
+            self.settings.port = settings.port.or(self.settings.port);
         }
         while self.settings.user.is_none() {
             let answer = person.line("User on the NAS", None).await?;
@@ -300,7 +306,7 @@ impl Run<'_> {
         self.console.line(&line);
         let vendors = VENDORS.map(|vendor| vendor.by_hand(&file)).concat();
         let steps = include_str!("by_hand.txt").replace("@line@", &line).replace("@vendors@\n", &vendors);
-        self.console.note(&format!("\n{}", steps.trim_end()));
+        self.console.verbatim(&format!("\n{}", steps.trim_end()));
         self.console.object(&json::setup_key(&key, &line));
         Ok(0)
     }
