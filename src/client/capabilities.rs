@@ -27,11 +27,14 @@ pub(crate) struct Shape {
     pub sparse: bool,
     /// By what it is to last, where it can.
     pub durable_by: DurableBy,
+    /// Whether documents may get their names, and be acknowledged, together at its end.
+    pub together: bool,
 }
 
 impl Shape {
-    /// Names without folders, files without holes, each flushed by itself.
-    pub const PLAIN: Self = Self { folders: Folders::None, sparse: false, durable_by: DurableBy::File };
+    /// Names without folders, files without holes, each flushed, named and acknowledged by itself.
+    pub const PLAIN: Self =
+        Self { folders: Folders::None, sparse: false, durable_by: DurableBy::File, together: false };
 }
 
 /// How the proof of a session reads.
@@ -99,7 +102,7 @@ impl Capabilities {
         let options: [(Capability, &[&str], bool); 5] = [
             (Capability::Sparse, &["-S"], asked.sparse),
             (Capability::Folders, &["-K", "-O"], asked.keep_dirlinks),
-            (Capability::Partial, &["partial-dir"], asked.partial_dir),
+            (Capability::Partial, &["partial-dir", "delay-updates"], asked.partial_dir),
             (Capability::Fsync, &["fsync"], asked.fsync),
             (Capability::Acknowledge, &["remove-source-files"], asked.acknowledge),
         ];
@@ -196,6 +199,7 @@ impl Capabilities {
             acknowledge: self.acknowledges(),
             fsync: shape.durable_by == DurableBy::File && self.durable_by(DurableBy::File),
             partial_dir: self.has(Capability::Partial),
+            delay_updates: shape.together && self.has(Capability::Partial),
             ..PushOptions::default()
         }
     }

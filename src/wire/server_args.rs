@@ -60,6 +60,9 @@ pub struct PushOptions {
     /// `--partial-dir`: what has come of a file when the connection is cut waits in [`PARTIAL_DIR`] beside it, and the
     /// next session goes on from there. Servers know it from 2.6.3 on.
     pub partial_dir: bool,
+    /// `--delay-updates`: each file waits in [`PARTIAL_DIR`] until all are there, and only then gets its name. Servers know
+    /// it from 2.6.4 on.
+    pub delay_updates: bool,
 }
 
 impl PushOptions {
@@ -86,6 +89,7 @@ impl PushOptions {
         if self.partial_dir {
             arguments.extend(["--partial-dir", PARTIAL_DIR].map(String::from));
         }
+        arguments.extend(self.delay_updates.then(|| String::from("--delay-updates")));
         arguments.extend(self.fsync.then(|| String::from("--fsync")));
         arguments.push(String::from("."));
         let mut arguments: Vec<Vec<u8>> = arguments.into_iter().map(String::into_bytes).collect();
@@ -323,10 +327,10 @@ mod tests {
         assert_eq!(text(&partial, &offer, "d"), "rsync --server -te.fCvu --partial-dir .rsync-partial . d");
         let bare = PushOptions { recursive: true, no_implied_dirs: true, sparse: true, ..PushOptions::default() };
         assert_eq!(text(&bare, &offer, "d"), "rsync --server -rRSe.fCvu --no-implied-dirs . d");
-        let all = PushOptions { acknowledge: true, fsync: true, ..partial };
+        let all = PushOptions { acknowledge: true, fsync: true, delay_updates: true, ..partial };
         assert_eq!(
             text(&all, &offer, "~/d"),
-            "rsync --server -te.fCvu --remove-source-files --partial-dir .rsync-partial --fsync . ~/d"
+            "rsync --server -te.fCvu --remove-source-files --partial-dir .rsync-partial --delay-updates --fsync . ~/d"
         );
     }
 

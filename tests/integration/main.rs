@@ -10,6 +10,7 @@ mod api;
 mod backend;
 mod cli;
 mod deploy;
+mod distance;
 mod docs;
 mod doctor;
 mod documents;

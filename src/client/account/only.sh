@@ -21,7 +21,8 @@ case $asked in
     for word in $options; do
         case $word in
         --timeout=* | --checksum-choice=* | --compress-choice=* | --old-compress | --new-compress) ;;
-        --no-implied-dirs | --numeric-ids | --remove-source-files | --partial-dir | .rsync-partial | --fsync) ;;
+        --no-implied-dirs | --numeric-ids | --remove-source-files | --fsync) ;;
+        --partial-dir | .rsync-partial | --delay-updates) ;;
         --*) refuse ;;
         -*) case ${word%%e.*} in *[!ntrcIRSzOKW-]*) refuse ;; esac ;;
         *) refuse ;;

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::events::{DocumentEvent, DocumentMonitor};
 use super::prepared::Prepared;
 use crate::client::capabilities::{Capabilities, Folders, Proof, Shape};
 use crate::client::file_list;
+use crate::client::login::Client;
 use crate::error::Result;
 use crate::id::DocumentId;
 use crate::proof::DurableBy;
@@ -21,6 +23,13 @@ use crate::wire::offer::Offer;
 
 /// Permissions never travel with a document; these are what a new file gets before the NAS's own mask.
 const FILE_PERMISSIONS: u16 = 0o644;
+
+/// How many files an rsync that acknowledges each asks for ahead, where they are not tiny.
+const ASKED_AHEAD: usize = 10;
+/// The most bytes of documents that get their names together.
+const MOST_TOGETHER: u64 = 16 << 20;
+/// From how long a wait on it is worth it.
+const WORTH_IT: Duration = Duration::from_millis(250);
 
 /// The documents of one session, and what it was asked for; the sender may have learnt meanwhile to ask for less.
 #[derive(Clone)]
@@ -56,7 +65,7 @@ impl Batch {
     }
 
     /// What the session is to do.
-    pub fn push(&self, root: Option<&Arc<HeldFolder>>, idle_limit: std::time::Duration) -> Push {
+    pub fn push(&self, root: Option<&Arc<HeldFolder>>, idle_limit: Duration) -> Push {
         let file = |document: &Prepared| (document.path.clone(), document.stamp);
         let contents = DocumentContents { files: self.documents.iter().map(file).collect(), root: root.cloned() };
         Push {
@@ -84,11 +93,26 @@ impl Batch {
     }
 }
 
-/// What these documents are like: whether names lie in folders, which then travel too, and whether a file has holes.
-pub(super) fn shape_of(documents: &[Prepared], durable_by: DurableBy) -> Shape {
+/// What these documents are like: whether names lie in folders, which then travel too, whether a file has holes, and whether the
+/// way there is so long that they are best acknowledged together.
+pub(super) fn shape_of(client: &Client, documents: &[Prepared], durable_by: DurableBy) -> Shape {
     let in_folders = file_list::has_folders(documents.iter().map(|document| &document.name));
     let folders = if in_folders { Folders::OnTheWay } else { Folders::None };
-    Shape { folders, sparse: documents.iter().any(|document| document.sparse), durable_by }
+    let bytes = documents.iter().map(Prepared::bytes).sum();
+    Shape {
+        folders,
+        sparse: documents.iter().any(|document| document.sparse),
+        durable_by,
+        together: together_pays(documents.len(), bytes, client.ssh().round_trip()),
+    }
+}
+
+/// Whether documents had better get their names together. An rsync that acknowledges each as it comes asks for no more than some
+/// ahead of those that have arrived, so that the way is waited for again and again. What a lost connection leaves of those
+/// that come together has to be looked at again, but not sent again, which bounds how many they may be.
+fn together_pays(documents: usize, bytes: u64, round_trip: Duration) -> bool {
+    let waits = u32::try_from(documents.saturating_sub(1) / ASKED_AHEAD).unwrap_or(u32::MAX);
+    bytes <= MOST_TOGETHER && round_trip.saturating_mul(waits) >= WORTH_IT
 }
 
 /// The files of a session.

@@ -171,11 +171,13 @@ impl DocumentSender {
 
     async fn start_ahead(&self, client: &Client, waiting: &[Prepared]) -> Option<Started> {
         let likely = &waiting[..self.limits.batch_len(waiting, None)];
-        // Of several sessions each has a share of its own, and how a large batch is to last is not known yet.
-        if matches!(self.settings.jobs, Jobs::Number(2..)) || self.one_flush_pays(likely.len()) {
+        // Of several sessions each has a share of its own.
+        if matches!(self.settings.jobs, Jobs::Number(2..)) {
             return None;
         }
-        let options = self.capabilities.options(shape_of(likely, DurableBy::File));
+        // Where one flush turns out to be impossible, another one is started.
+        let durable_by = if self.one_flush_pays(likely.len()) { DurableBy::Batch } else { DurableBy::File };
+        let options = self.capabilities.options(shape_of(client, likely, durable_by));
         client.start_ahead(&destination_of(&self.settings.folder), &options, Offer::default()).await
     }
 
@@ -278,9 +280,10 @@ impl DocumentSender {
         if self.runs_commands {
             return None;
         }
+        let shape = shape_of(client, documents, DurableBy::File);
         // Options that are refused show when the documents go.
         let folder = &self.settings.folder;
-        let error = match dry_run(client, folder, &self.capabilities, shape_of(documents, DurableBy::File)).await {
+        let error = match dry_run(client, folder, &self.capabilities, shape).await {
             Ok(dry_run) => dry_run.check(client, folder).await.err()?,
             Err(error) => error,
         };

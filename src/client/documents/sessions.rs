@@ -101,7 +101,7 @@ impl DocumentSender {
         let Load { documents, one_flush, started } = load;
         let durable_by = if one_flush.is_some() { DurableBy::Batch } else { DurableBy::File };
         let batches = Mutex::new(Vec::new());
-        let (shape, tasks, sessions) = (shape_of(&documents, durable_by), JoinSet::new(), Vec::new());
+        let (shape, tasks, sessions) = (shape_of(client, &documents, durable_by), JoinSet::new(), Vec::new());
         let mut running = Running { sender: self, client, monitor, shape, batches: &batches, tasks, sessions };
         let mut auto = running.begin(documents, started);
         let cancelled = {

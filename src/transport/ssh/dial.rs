@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use russh::client::Msg;
 use russh::{ChannelOpenFailure, ChannelStream};
@@ -177,6 +177,10 @@ fn acknowledge_at_once(stream: &TcpStream) {
 #[derive(Debug, Default)]
 pub(super) struct Greeting {
     bytes: Mutex<Vec<u8>>,
+    /// When the connection was asked for.
+    asked: Mutex<Option<Instant>>,
+    /// How long after that the first byte came.
+    took: Mutex<Option<Duration>>,
 }
 
 impl Greeting {
@@ -184,8 +188,17 @@ impl Greeting {
         self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn clear(&self) {
+    /// Another connection is asked for now.
+    pub(super) fn begin(&self) {
         self.lock().clear();
+        *blocking::lock(&self.asked) = Some(Instant::now());
+        *blocking::lock(&self.took) = None;
+    }
+
+    /// How long a round trip takes: the connection is one, the first words are another. Who stands between may take the
+    /// connection at once, and then the words take two.
+    pub(super) fn round_trip(&self) -> Duration {
+        blocking::lock(&self.took).unwrap_or_default() / 2
     }
 
     /// What came so far.
@@ -228,6 +241,8 @@ impl Greeting {
     }
 
     fn keep(&self, read: &[u8]) {
+        let asked = *blocking::lock(&self.asked);
+        blocking::lock(&self.took).get_or_insert_with(|| asked.map_or(Duration::ZERO, |asked| asked.elapsed()));
         let mut bytes = self.lock();
         let room = MAX_GREETING.saturating_sub(bytes.len()).min(read.len());
         bytes.extend_from_slice(&read[..room]);

@@ -70,6 +70,7 @@ pub struct SshClient {
     host_key: HostKey,
     server_version: String,
     connect_time: Duration,
+    round_trip: Duration,
     budget: Duration,
     /// The login on the host that this one goes through. It ends after this one.
     jump: Option<Box<SshClient>>,
@@ -207,6 +208,11 @@ impl SshClient {
         self.connect_time
     }
 
+    /// How long the way there and back takes, as the first words of the server show: rather too much than too little.
+    pub fn round_trip(&self) -> Duration {
+        self.round_trip
+    }
+
     /// What the server printed before the login, at most 8 KiB, escaped; several lines.
     pub fn banner(&self) -> String {
         crate::text::escape_lines(self.link.banner().as_bytes())
@@ -303,6 +309,7 @@ async fn establish(
         host_key,
         server_version: progress.greeting().server_id().unwrap_or_default(),
         connect_time: started.elapsed(),
+        round_trip: progress.greeting().round_trip(),
         budget: config.connect_timeout,
         jump,
     })
@@ -322,7 +329,7 @@ async fn exchange_keys(
     let mut approach = Approach::new(config, policy);
     let (handle, link) = loop {
         progress.reach(LoginStep::Tcp);
-        progress.greeting().clear();
+        progress.greeting().begin();
         let stream = match jump {
             None => dial::connect(config, &addresses, progress.greeting()).await?,
             Some(jump) => dial::connect_through(jump, config, progress.greeting()).await?,

@@ -7,6 +7,8 @@ pub mod browser;
 pub mod chaos;
 pub mod cli;
 pub mod database;
+#[path = "../../../benches/vs_rsync/link.rs"]
+pub mod link;
 pub mod lone_network;
 pub mod mock_ssh;
 pub mod mounted;

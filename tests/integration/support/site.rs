@@ -63,8 +63,13 @@ impl Site {
 
     /// Leads all connections through a proxy; the service finds the host key of the server there.
     pub fn through(&mut self, chaos: &Chaos) {
+        self.by_port(chaos.port());
+    }
+
+    /// Leads all connections through another port of this machine.
+    pub fn by_port(&mut self, port: u16) {
         self.know_every_port();
-        self.set("NAS_PORT", chaos.port().to_string());
+        self.set("NAS_PORT", port.to_string());
     }
 
     /// Makes the server's host keys known whatever the port.
