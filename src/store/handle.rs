@@ -143,7 +143,7 @@ impl Store {
 
     /// The last acknowledged copy of a document.
     pub async fn copy_of(&self, id: DocumentId) -> Result<Option<StoredCopy>> {
-        with!(self, |store| Ok(store.history(id)?.copy))
+        with!(self, |store| store.copy_of(id))
     }
 
     /// What a run has to know when it begins. What is remembered of documents that are gone is forgotten first.

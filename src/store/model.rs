@@ -401,21 +401,6 @@ impl Failure {
     }
 }
 
-/// What is remembered about one document.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct History {
-    /// Failed tries in a row of the file that its row names now.
-    pub attempts: u32,
-    /// When the last one was.
-    pub last_attempt: Option<DateTime<Utc>>,
-    /// Why the last one failed.
-    pub last_failure: Option<Failure>,
-    /// When it is tried again, if that is not at once.
-    pub next_try: Option<NextTry>,
-    /// Its last acknowledged copy, also when it is pending again.
-    pub copy: Option<StoredCopy>,
-}
-
 /// A document that is synced, and its copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncedCopy {

@@ -1,4 +1,4 @@
-//! What is remembered about one document, the copies that were recorded, and forgetting.
+//! The copies that were recorded, and forgetting.
 
 use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
@@ -7,11 +7,11 @@ use super::documents::{self, all_ids, id_in};
 use super::fault::Fault;
 use super::link::Tx;
 use super::schema::{PostgresStore, Schema};
-use super::values::{Value, capped, micros, number, time};
+use super::values::{Value, capped, number};
 use crate::error::Result;
 use crate::id::DocumentId;
 use crate::proof::Level;
-use crate::store::model::{Failure, History, NextTry, Selection, StoredCopy, SyncedCopy};
+use crate::store::model::{Selection, StoredCopy, SyncedCopy};
 use crate::store::policy::path_fault;
 use crate::wire::flist::Mtime;
 
@@ -56,19 +56,14 @@ impl PostgresStore {
         Ok(())
     }
 
-    /// What is remembered about a document; an empty history when nothing is.
-    pub fn history(&mut self, id: DocumentId) -> Result<History> {
+    /// The last acknowledged copy of a document, also when it is pending again.
+    pub fn copy_of(&mut self, id: DocumentId) -> Result<Option<StoredCopy>> {
         let ids = [id];
         self.read("read what is recorded in", |tx, schema| {
-            let last = micros("s.last_attempt_at");
-            let sql = format!(
-                "SELECT {{copy}}, s.file_path IS NOT DISTINCT FROM d.file_path::text, s.attempts, {last}, s.last_error_kind,
-                        s.last_error_text, s.failed_for_good, {{next_attempt_at}}, s.last_error_solution
-                 FROM {{nas_sync_documents}} s JOIN {{documents}} d ON d.id = s.document_id
-                 WHERE s.document_id = ANY($1::text[]::{{T}}[]) AND {{same}}"
-            );
-            let row = tx.first(&sql, &[documents::id_list(schema, &ids)])?;
-            row.map_or_else(|| Ok(History::default()), |row| read_history(&row))
+            let sql = "SELECT {copy} FROM {nas_sync_documents} s JOIN {documents} d ON d.id = s.document_id
+                       WHERE s.document_id = ANY($1::text[]::{T}[]) AND {same}";
+            let row = tx.first(sql, &[documents::id_list(schema, &ids)])?;
+            row.map_or(Ok(None), |row| read_copy(&row))
         })
     }
 
@@ -217,22 +212,6 @@ impl Part {
         };
         Ok(())
     }
-}
-
-fn read_history(row: &Row) -> Result<History, Fault> {
-    let mut history = History { copy: read_copy(row)?, ..History::default() };
-    // What was recorded about another file does not count.
-    if row.try_get(6)? {
-        history.attempts = number(row, 7)?.unwrap_or(0);
-        history.last_attempt = time(row, 8)?;
-        if let Some(kind) = row.try_get(9)? {
-            let text: Option<String> = row.try_get(10)?;
-            history.last_failure = Some(Failure { kind, text: text.unwrap_or_default(), solution: row.try_get(13)? });
-        }
-        let for_good: bool = row.try_get(11)?;
-        history.next_try = if for_good { Some(NextTry::Never) } else { time(row, 12)?.map(NextTry::At) };
-    }
-    Ok(history)
 }
 
 /// The columns of `{copy}`. `None` also when one of them makes no sense: then nothing is known about the copy.

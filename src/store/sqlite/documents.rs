@@ -16,7 +16,7 @@ use rusqlite::{Connection, Row, Transaction, params_from_iter};
 
 use super::connection::SqliteStore;
 use super::history::REMEMBERING;
-use super::pending_index::{self, IS_SYNCED, pending_rows};
+use super::pending_index::{self, IS_SYNCED};
 use super::schema::Table;
 use super::{leases, values};
 use crate::error::Result;
@@ -107,17 +107,21 @@ impl SqliteStore {
         })
     }
 
-    /// The pending documents of a selection, by ascending id. Ids that were asked for and do not exist, or are another
-    /// user's, are [`BadRow`]s of kind `DocumentNotFound`; those that are already synced are left out.
-    pub fn pending(&self, selection: &Selection) -> Result<Vec<Result<Document, BadRow>>> {
-        self.read("read the pending documents of", |tx, table| {
-            select(tx, table, selection, &format!("{} WHERE NOT {IS_SYNCED}", pending_rows(tx, table)?))
-        })
-    }
-
-    /// The documents of a selection, synced or not; otherwise like [`SqliteStore::pending`].
+    /// The documents of a selection, synced or not, by ascending id. Ids that were asked for and do not exist, or are another
+    /// user's, are [`BadRow`]s of kind `DocumentNotFound`.
     pub fn documents(&self, selection: &Selection) -> Result<Vec<Result<Document, BadRow>>> {
-        self.read("read the documents of", |tx, table| select(tx, table, selection, &format!("{table} d WHERE 1")))
+        self.read("read the documents of", |tx, table| {
+            let (condition, values) = condition(selection);
+            let sql = format!("SELECT {} FROM {table} d WHERE {condition} ORDER BY d.id", select_list(table));
+            let mut statement = tx.prepare(&sql)?;
+            let mut rows = statement.query(params_from_iter(&values))?;
+            let mut documents = Vec::new();
+            while let Some(row) = rows.next()? {
+                documents.push(read(row)?);
+            }
+            let unknown = unknown_ids(tx, table, selection)?;
+            Ok(with_unknown(documents, unknown, selection.user.as_ref()))
+        })
     }
 
     /// Registers files as pending documents of one user, all of them or none, but for those that are documents of this user
@@ -218,24 +222,6 @@ fn forget(tx: &Transaction<'_>, id: &DocumentId) -> rusqlite::Result<()> {
         tx.prepare_cached(&format!("DELETE FROM {table} WHERE document_id = ?1"))?.execute([id])?;
     }
     Ok(())
-}
-
-fn select(
-    tx: &Transaction<'_>,
-    table: &Table,
-    selection: &Selection,
-    rows: &str,
-) -> rusqlite::Result<Vec<Result<Document, BadRow>>> {
-    let (condition, values) = condition(selection);
-    let sql = format!("SELECT {} FROM {rows} AND {condition} ORDER BY d.id", select_list(table));
-    let mut statement = tx.prepare(&sql)?;
-    let mut rows = statement.query(params_from_iter(&values))?;
-    let mut documents = Vec::new();
-    while let Some(row) = rows.next()? {
-        documents.push(read(row)?);
-    }
-    let unknown = unknown_ids(tx, table, selection)?;
-    Ok(with_unknown(documents, unknown, selection.user.as_ref()))
 }
 
 /// Adds pending documents, and gives their ids in the same order.

@@ -1,4 +1,4 @@
-//! What is remembered about one document, and forgetting its failures.
+//! The copy that was recorded of a document, and forgetting.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params_from_iter};
@@ -11,8 +11,7 @@ use super::values;
 use crate::error::Result;
 use crate::id::DocumentId;
 use crate::proof::Level;
-use crate::store::model::{Failure, History, NextTry, Selection, StoredCopy};
-use crate::store::timestamp;
+use crate::store::model::{Selection, StoredCopy};
 use crate::wire::flist::Mtime;
 
 impl SqliteStore {
@@ -56,20 +55,18 @@ impl SqliteStore {
         })
     }
 
-    /// What is remembered about a document; an empty history when nothing is.
-    pub fn history(&self, id: DocumentId) -> Result<History> {
-        let history = self.read("read what is recorded in", |tx, table| {
+    /// The last acknowledged copy of a document, also when it is pending again.
+    pub fn copy_of(&self, id: DocumentId) -> Result<Option<StoredCopy>> {
+        let copy = self.read("read what is recorded in", |tx, table| {
             let mut statement = tx.prepare_cached(&format!(
-                "SELECT s.file_path IS d.file_path, s.attempts, s.last_attempt_at, s.last_error_kind, s.last_error_text,
-                        s.remote_name, s.bytes, s.mtime_seconds, s.mtime_nanoseconds, s.level, s.sha256,
-                        s.failed_for_good, s.next_attempt_at, s.last_error_solution
+                "SELECT s.remote_name, s.bytes, s.mtime_seconds, s.mtime_nanoseconds, s.level, s.sha256
                  FROM nas_sync_documents s JOIN {table} d ON d.id = s.document_id
                  WHERE s.document_id = ?1 AND {}",
                 table.is_same_document()
             ))?;
-            statement.query_row([id], read_history).optional()
+            statement.query_row([id], |row| read_copy(row, 0)).optional()
         });
-        history.map(Option::unwrap_or_default)
+        copy.map(Option::flatten)
     }
 }
 
@@ -126,25 +123,6 @@ impl Part {
         )?;
         Ok(())
     }
-}
-
-fn read_history(row: &Row<'_>) -> rusqlite::Result<History> {
-    let mut history = History { copy: read_copy(row, 5)?, ..History::default() };
-    // What was recorded about another file does not count.
-    if row.get(0)? {
-        history.attempts = values::number(row, 1)?.unwrap_or(0);
-        history.last_attempt = values::text(row, 2)?.as_deref().and_then(timestamp::parse);
-        if let Some(kind) = values::text(row, 3)? {
-            let (text, solution) = (values::text(row, 4)?.unwrap_or_default(), values::text(row, 13)?);
-            history.last_failure = Some(Failure { kind, text, solution });
-        }
-        history.next_try = if values::is_true(row, 11)? {
-            Some(NextTry::Never)
-        } else {
-            values::text(row, 12)?.as_deref().and_then(timestamp::parse).map(NextTry::At)
-        };
-    }
-    Ok(history)
 }
 
 /// Six columns from the first one on: name, size, both parts of the time, level, digest. `None` also when one of them makes

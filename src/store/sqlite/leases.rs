@@ -35,19 +35,6 @@ impl SqliteStore {
         self.write("give a lease back in", |tx, _| end(tx, fence))
     }
 
-    /// How many documents of a selection are leased.
-    pub fn leased(&self, selection: &Selection) -> Result<u64> {
-        let (condition, values) = documents::condition(selection);
-        let table = &self.table;
-        let sql =
-            format!("SELECT COUNT(*) FROM {table} d JOIN nas_sync_leased l ON l.document_id = d.id WHERE {condition}");
-        self.conn
-            .query_row(&sql, params_from_iter(&values), |row| row.get(0).map(i64::cast_unsigned))
-            .map_err(self.fault("read the leases in"))
-    }
-}
-
-impl SqliteStore {
     /// Which documents of a selection are leased.
     pub fn leased_documents(&self, selection: &Selection) -> Result<Vec<DocumentId>> {
         let (condition, values) = documents::condition(selection);

@@ -20,37 +20,16 @@ use crate::store::model::{Claim, NeighbourCopy};
 use crate::wire::flist::Mtime;
 
 impl SqliteStore {
-    /// The document that a name (path below the NAS folder) belongs to.
-    pub fn owner_of_name(&self, name: &[u8]) -> Result<Option<DocumentId>> {
-        owner(&self.conn, &self.table, name).map_err(self.fault("read the names in"))
-    }
-
-    /// The documents that names belong to.
+    /// The documents that names (paths below the NAS folder) belong to.
     pub fn owners_of_names(&self, names: &[Vec<u8>]) -> Result<HashMap<Vec<u8>, DocumentId>> {
-        let mut owners = HashMap::new();
-        for name in names {
-            if let Some(owner) = self.owner_of_name(name)? {
-                owners.insert(name.clone(), owner);
-            }
-        }
-        Ok(owners)
-    }
-
-    /// Every name that belongs to a document, in byte order.
-    pub fn remote_names(&self) -> Result<Vec<(Vec<u8>, DocumentId)>> {
         self.read("read the names in", |tx, table| {
-            let mut statement = tx.prepare(&format!(
-                "SELECT n.name, n.document_id FROM nas_sync_names n
-                 WHERE EXISTS (SELECT 1 FROM {table} d WHERE d.id = n.document_id) ORDER BY n.name"
-            ))?;
-            let mut rows = statement.query([])?;
-            let mut names = Vec::new();
-            while let Some(row) = rows.next()? {
-                if let Some(name) = values::blob(row, 0)? {
-                    names.push((name, row.get(1)?));
+            let mut owners = HashMap::new();
+            for name in names {
+                if let Some(owner) = owner(tx, table, name)? {
+                    owners.insert(name.clone(), owner);
                 }
             }
-            Ok(names)
+            Ok(owners)
         })
     }
 

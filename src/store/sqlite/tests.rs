@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 use tempfile::TempDir;
 
 use super::*;
@@ -24,6 +24,7 @@ use crate::id::{DocumentId, UserId};
 use crate::process::{Holder, Life};
 use crate::proof::{Capability, Level, Refusal};
 use crate::store::model::*;
+use crate::store::timestamp;
 use crate::wire::flist::Mtime;
 
 /// A wait that is long enough to be a wait and short enough for a test.
@@ -66,6 +67,63 @@ impl Db {
 
     fn text(&self, sql: &str) -> Option<String> {
         self.raw().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+}
+
+/// What is remembered about one document.
+#[derive(Debug, PartialEq, Eq, Default)]
+struct History {
+    /// Failed tries in a row of the file that its row names now.
+    attempts: u32,
+    last_attempt: Option<DateTime<Utc>>,
+    last_failure: Option<Failure>,
+    next_try: Option<NextTry>,
+    copy: Option<StoredCopy>,
+}
+
+/// What only tests ask.
+impl SqliteStore {
+    /// As [`SqliteStore::documents`], without those that are synced.
+    fn pending(&self, selection: &Selection) -> Result<Vec<Result<Document, BadRow>>> {
+        let is_pending = |row: &Result<Document, BadRow>| row.as_ref().map_or(true, |document| !document.synced);
+        Ok(self.documents(selection)?.into_iter().filter(is_pending).collect())
+    }
+
+    fn leased(&self, selection: &Selection) -> Result<usize> {
+        Ok(self.leased_documents(selection)?.len())
+    }
+
+    fn owner_of_name(&self, name: &[u8]) -> Result<Option<DocumentId>> {
+        Ok(self.owners_of_names(&[name.to_vec()])?.remove(name))
+    }
+
+    /// An empty history when nothing is remembered.
+    fn history(&self, id: DocumentId) -> Result<History> {
+        let copy = self.copy_of(id.clone())?;
+        self.read("read what is recorded in", |tx, table| {
+            let sql = format!(
+                "SELECT s.attempts, s.last_attempt_at, s.last_error_kind, s.last_error_text, s.last_error_solution,
+                        s.failed_for_good, s.next_attempt_at
+                 FROM nas_sync_documents s JOIN {table} d ON d.id = s.document_id
+                 WHERE s.document_id = ?1 AND s.file_path IS d.file_path AND {}",
+                table.is_same_document()
+            );
+            let read = |row: &rusqlite::Row<'_>| {
+                let time = |at| Ok::<_, rusqlite::Error>(values::text(row, at)?.as_deref().and_then(timestamp::parse));
+                let text = values::text(row, 3)?.unwrap_or_default();
+                let solution = values::text(row, 4)?;
+                let next = if values::is_true(row, 5)? { Some(NextTry::Never) } else { time(6)?.map(NextTry::At) };
+                Ok(History {
+                    attempts: values::number(row, 0)?.unwrap_or(0),
+                    last_attempt: time(1)?,
+                    last_failure: values::text(row, 2)?.map(|kind| Failure { kind, text, solution }),
+                    next_try: next,
+                    copy: None,
+                })
+            };
+            let known = tx.query_row(&sql, [id], read).optional()?;
+            Ok(History { copy, ..known.unwrap_or_default() })
+        })
     }
 }
 

@@ -285,7 +285,7 @@ fn check_marks(site: &Site, ids: &[DocumentId], history: &History) -> usize {
     let store = SqliteStore::open(&site.path("documents.db"), &TableName::default(), Access::ReadOnly).unwrap();
     let marked = site.marked();
     for (number, id) in ids.iter().enumerate().filter(|(_, id)| marked.contains(&(id.as_integer().unwrap(), true))) {
-        let copy = store.history(id.clone()).unwrap().copy.expect("a record of a marked document");
+        let copy = store.copy_of(id.clone()).unwrap().expect("a record of a marked document");
         let state = (copy.bytes, copy.mtime.seconds, i64::from(copy.mtime.nanoseconds));
         let read = history.bytes(number, state).unwrap_or_else(|| panic!("{id} was never in the state {state:?}"));
         let there = site.stored(&format!("{number}.pdf")).expect("it is there");

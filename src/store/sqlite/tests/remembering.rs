@@ -188,7 +188,6 @@ fn every_question_is_answered(db: &Db, added: &[DocumentId]) -> Result<()> {
     store.refusals("nas", noon())?;
     store.pause("nas")?;
     store.leased(&all)?;
-    store.remote_names()?;
     store.owner_of_name(b"a")?;
     store.forget_gone()?;
     for id in added {
