@@ -1,7 +1,7 @@
 //! The connection, and transactions over it.
 //!
-//! Guarantees: every statement ends by a deadline, which the server keeps and this side behind it; a transaction that was cut
-//! or that met another one is begun again; where the answer to a commit was lost, the server is asked whether it took place.
+//! Guarantees: every statement ends by a deadline, which the server keeps and this side behind it, and soon where the server stands
+//! still; a transaction that was cut or that met another one is begun again; where the answer to a commit was lost, the server is asked whether it took place.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
-use tokio_postgres::{AsyncMessage, Client, Row};
+use tokio::time::{sleep, timeout};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{AsyncMessage, Client, Connection, Row, Socket};
 
 use super::fault::Fault;
 use super::login::Login;
@@ -31,6 +33,9 @@ const LOCK_TIMEOUT: u32 = 20_000;
 const IDLE_TIMEOUT: u32 = 15_000;
 /// How long after the server's deadline an answer is still waited for.
 const GRACE: Duration = Duration::from_secs(15);
+/// After so long without an answer a server is asked over another connection whether it is there: a statement may take its
+/// time, and one that stands still would be waited for as long.
+const QUIET: Duration = Duration::from_secs(10);
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -158,7 +163,7 @@ impl Link {
         if !self.listens {
             return None;
         }
-        runtime.block_on(async { tokio::time::sleep(within).await });
+        runtime.block_on(async { sleep(within).await });
         (!client.is_closed()).then(|| self.heard.load(Ordering::Relaxed))
     }
 
@@ -228,11 +233,8 @@ impl Link {
             return Ok(());
         }
         self.connection = None;
-        let (config, tls) = (self.login.config()?, Connector::new(&self.login)?);
-        let patience = self.login.patience();
         let runtime = self.runtime.as_ref().ok_or(Fault::Silent)?;
-        let made = runtime.block_on(async { tokio::time::timeout(patience, config.connect(tls)).await });
-        let (client, mut connection) = made.map_err(|_| Fault::Silent)??;
+        let (client, mut connection) = runtime.block_on(reach(&self.login))?;
         let heard = Arc::clone(&self.heard);
         let task = runtime.spawn(async move {
             loop {
@@ -252,7 +254,7 @@ impl Link {
 
     fn tx<'a>(&'a self, schema: Option<&'a Schema>, limit: Duration) -> Result<Tx<'a>, Fault> {
         match (&self.runtime, &self.connection) {
-            (Some(runtime), Some((client, _))) => Ok(Tx { runtime, client, schema, limit }),
+            (Some(runtime), Some((client, _))) => Ok(Tx { runtime, client, login: &self.login, schema, limit }),
             _ => Err(Fault::Silent),
         }
     }
@@ -265,7 +267,7 @@ impl Drop for Link {
             drop(client);
             // Within another runtime nothing may be waited for; then the server sees the connection end without a word.
             if tokio::runtime::Handle::try_current().is_err() {
-                let _ = runtime.block_on(async { tokio::time::timeout(GOODBYE, task).await });
+                let _ = runtime.block_on(async { timeout(GOODBYE, task).await });
             }
         }
         runtime.shutdown_background();
@@ -276,6 +278,7 @@ impl Drop for Link {
 pub(super) struct Tx<'a> {
     runtime: &'a Runtime,
     client: &'a Client,
+    login: &'a Login,
     schema: Option<&'a Schema>,
     limit: Duration,
 }
@@ -321,8 +324,33 @@ impl Tx<'_> {
     }
 
     fn wait<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Fault> {
-        let answered = self.runtime.block_on(async { tokio::time::timeout(self.limit, answer).await });
-        Ok(answered.map_err(|_| Fault::Silent)??)
+        self.runtime.block_on(async {
+            tokio::select! {
+                answered = answer => Ok(answered?),
+                () = is_gone(self.login) => Err(Fault::Silent),
+                () = sleep(self.limit) => Err(Fault::Silent),
+            }
+        })
+    }
+}
+
+type TlsOf = <Connector as MakeTlsConnect<Socket>>::Stream;
+
+/// Another connection.
+async fn reach(login: &Login) -> Result<(Client, Connection<Socket, TlsOf>), Fault> {
+    let (config, tls) = (login.config()?, Connector::new(login)?);
+    let made = timeout(login.patience(), config.connect(tls)).await;
+    Ok(made.map_err(|_| Fault::Silent)??)
+}
+
+/// Is ready when the server does not answer any more, to nobody.
+async fn is_gone(login: &Login) {
+    loop {
+        sleep(QUIET).await;
+        // That it lets nobody in is an answer, too.
+        if reach(login).await.is_err_and(|fault| fault.is_lost() && !fault.is_final()) {
+            return;
+        }
     }
 }
 

@@ -183,6 +183,27 @@ impl Postgres {
         assert!(self.go(), "PostgreSQL does not start again: {}", self.log());
     }
 
+    /// Has all of it stand still, as a machine does that hangs: connections stay, and nobody answers.
+    pub fn freeze(&self) {
+        self.signal_all("STOP");
+    }
+
+    /// Lets it go on after [`Postgres::freeze`].
+    pub fn thaw(&self) {
+        self.signal_all("CONT");
+    }
+
+    fn signal_all(&self, name: &str) {
+        let Some(server) = &self.server else { return };
+        // First the one that makes the others.
+        signal(server, name);
+        let id = server.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).expect("its processes");
+        // One that has ended meanwhile is not missed.
+        let _ =
+            Command::new("kill").args(["-s", name]).args(children.split_whitespace()).stderr(Stdio::null()).status();
+    }
+
     /// What it has written to its log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
@@ -191,6 +212,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
+        self.signal_all("CONT");
         if let Some(server) = &mut self.server {
             signal(server, "QUIT");
             let _ = server.wait();
