@@ -5,6 +5,7 @@ mod login;
 mod notify;
 mod tables;
 mod walk;
+mod workers;
 
 use crate::support::{Cli, Postgres, Site};
 

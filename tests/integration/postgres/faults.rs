@@ -3,10 +3,10 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use super::{all_sent_once, documents, half_marked, site};
+use super::{all_sent_once, documents, site};
 use crate::support::random::long;
 use crate::support::severed::{Cut, Severed};
-use crate::support::{Cli, Postgres, Site, is_root_or_skipped, until};
+use crate::support::{Cli, Postgres, Site, until};
 
 /// How long something may take to come about.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -112,48 +112,6 @@ fn a_server_that_stays_away_ends_the_run_and_loses_nothing() {
     let again = cli.line("sync --json");
     assert_eq!(again.ends(0).json()["synced"], 5, "{}", again.all());
     all_sent_once(&site, &server, 5);
-}
-
-#[test]
-fn eight_workers_of_which_two_die_and_one_stands_still_send_each_document_once() {
-    if !is_root_or_skipped() {
-        return;
-    }
-    let Some(server) = Postgres::start() else { return };
-    let mut site = site(&server);
-    site.wrap_rsync("sleep 0.3\nexec rsync \"$@\"");
-    let cli = Cli::new(&site);
-    let count = if long() { 20_000 } else { 400 };
-    documents(&site, &cli, count);
-    let began = Instant::now();
-    let mut frozen = cli.start(&["sync", "--json"]);
-    let id = frozen.id();
-    frozen.until(|| server.number(&format!("SELECT count(*) FROM nas_sync_leases WHERE process = {id}")) == 1);
-    frozen.signal("STOP");
-    let mut workers: Vec<_> = (0..7).map(|_| cli.start_apart(&["sync", "--json"])).collect();
-    // These seven are all number 1 of their own machines.
-    let theirs = "SELECT count(*) FROM nas_sync_leases WHERE process = 1";
-    for _ in 0..2 {
-        until("one of them works", LONGEST, || server.number(theirs) > 0);
-        let mut dead = workers.pop().unwrap();
-        dead.until(|| true);
-        dead.signal("KILL");
-        drop(dead);
-    }
-    // Those who live say so every ten seconds. The lease of one who does not is made as old as it would be twenty later.
-    let age = "UPDATE nas_sync_leases SET beat_at = beat_at - interval '1 minute' WHERE beat_at < now() - interval '20 seconds'";
-    until("everything is sent", Duration::from_secs(if long() { 600 } else { 80 }), || {
-        server.sql(age);
-        server.number("SELECT count(*) FROM documents WHERE NOT synced_to_nas") == 0
-    });
-    let synced: u64 = workers.into_iter().map(|run| run.wait().ends(0).json()["synced"].as_u64().unwrap()).sum();
-    // The one that stood still is not believed.
-    frozen.signal("CONT");
-    let frozen = frozen.wait();
-    assert_eq!(frozen.json()["synced"], 0, "{}", frozen.all());
-    println!("{count} documents in {:.1?}, {synced} by the five that were left alone", began.elapsed());
-    assert_eq!(half_marked(&server), 0);
-    all_sent_once(&site, &server, count);
 }
 
 #[test]

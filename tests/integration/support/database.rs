@@ -20,7 +20,7 @@ const SQLITE_WITNESS: &str = "
     CREATE TRIGGER witness_of_marks AFTER UPDATE OF synced_to_nas ON documents
         WHEN NEW.synced_to_nas IS NOT 0 AND OLD.synced_to_nas IS 0
         BEGIN INSERT INTO witness VALUES (NEW.id); END;";
-const POSTGRES_WITNESS: &str = "
+pub const POSTGRES_WITNESS: &str = "
     CREATE TABLE witness (document bigint NOT NULL);
     CREATE FUNCTION witness() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN INSERT INTO witness VALUES (NEW.id); RETURN NULL; END $$;
