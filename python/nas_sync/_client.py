@@ -41,6 +41,15 @@ class Outcome:
     error: NASSyncError | None
 
 
+@dataclass(frozen=True)
+class Fetched:
+    """What became of one document that was to come back: ``path`` is where it is now, unless ``error`` says why it is not."""
+
+    key: Any
+    path: str
+    error: NASSyncError | None
+
+
 class Client:
     """A NAS and an account there, from ``NAS_*`` and keyword arguments.
 
@@ -82,6 +91,37 @@ class Client:
         await sending.run_async(on_progress)
         return sending.finish(on_progress)
 
+    def fetch(
+        self,
+        documents: Iterable[tuple[Key, AnyPath, AnyPath, str | None]],
+        overwrite: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> list[Fetched]:
+        """Fetches documents back, each as ``(key, name, path, sha256)``: a key of the caller's, its name below the NAS folder, where it
+        goes, and the sum that it must have, as :class:`Outcome` has it; ``None`` takes it as it comes.
+
+        A document takes its place only when it is whole and has its sum; one that has another is kept as ``PATH.from-nas``, and failed.
+        One that is here with its sum is not fetched, and a file here that is newer stays, unless ``overwrite``. With ``upload_dir``,
+        relative paths are below it, and nothing is written outside.
+
+        Gives an outcome for each, in their order. Progress, exceptions and ``KeyboardInterrupt`` as with :meth:`send`; what is whole
+        by then stays.
+        """
+        fetching = Fetching(self._native, documents, overwrite)
+        fetching.run(on_progress)
+        return fetching.finish(on_progress)
+
+    async def fetch_async(
+        self,
+        documents: Iterable[tuple[Key, AnyPath, AnyPath, str | None]],
+        overwrite: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> list[Fetched]:
+        """As :meth:`fetch`, beside the event loop, in which ``on_progress`` is called."""
+        fetching = Fetching(self._native, documents, overwrite)
+        await fetching.run_async(on_progress)
+        return fetching.finish(on_progress)
+
     def close(self) -> None:
         """Ends the logins with these settings that nobody uses."""
         self._native.close()
@@ -120,13 +160,7 @@ class Sending:
             key, path, name = document
         except (TypeError, ValueError):
             raise TypeError(f"a document is (key, path, name), not {document!r}") from None
-        plain = plain_key(key)
-        if plain in self._keys:
-            raise NASSyncError(
-                f"the key {key!r} stands for two documents", kind="usage", solution="Give each document a key of its own."
-            )
-        self._keys[plain] = key
-        return plain, os.fsencode(path), os.fsencode(name)
+        return _own_key(key, self._keys), os.fsencode(path), os.fsencode(name)
 
     def run(self, on_progress: OnProgress | None, stop: _native.Stop | None = None) -> None:
         """Sends them. Raises what a callback or a signal raised."""
@@ -150,6 +184,48 @@ class Sending:
         if on_progress is not None:
             self._progress.deliver(on_progress)
         return self.outcomes
+
+
+class Fetching:
+    """Documents that come back, by one transfer."""
+
+    def __init__(
+        self, client: _native.Client, documents: Iterable[tuple[Key, AnyPath, AnyPath, str | None]], overwrite: bool
+    ) -> None:
+        self._client = client
+        self._overwrite = overwrite
+        self._progress = _native.Progress()
+        self._keys: dict[int | str, Key] = {}
+        self._documents = [self._prepare(document) for document in documents]
+        self._fetched: list[Fetched] = []
+
+    def _prepare(
+        self, document: tuple[Key, AnyPath, AnyPath, str | None]
+    ) -> tuple[int | str, bytes, bytes, bytes | None]:
+        try:
+            key, name, path, sha256 = document
+        except (TypeError, ValueError):
+            raise TypeError(f"a document is (key, name, path, sha256), not {document!r}") from None
+        return _own_key(key, self._keys), os.fsencode(name), os.fsencode(path), _sum(sha256)
+
+    def run(self, on_progress: OnProgress | None, stop: _native.Stop | None = None) -> None:
+        """Fetches them. Raises what a callback or a signal raised."""
+        stop = stop or _native.Stop()
+        told = self._client.fetch(self._documents, self._overwrite, self._progress, on_progress, stop)
+        found = {key: Fetched(self._keys[key], path, cast(Optional[NASSyncError], error)) for key, path, error in told}
+        self._fetched = [found[key] for key, *_ in self._documents]
+
+    async def run_async(self, on_progress: OnProgress | None) -> None:
+        """As :meth:`run`, in a thread beside the event loop."""
+        await beside(lambda sink, stop: self.run(sink, stop), on_progress)
+
+    def finish(self, on_progress: OnProgress | None) -> list[Fetched]:
+        """The end."""
+        failed = sum(fetched.error is not None for fetched in self._fetched)
+        self._progress.finish(len(self._fetched) - failed, failed)
+        if on_progress is not None:
+            self._progress.deliver(on_progress)
+        return self._fetched
 
 
 async def beside(
@@ -181,6 +257,32 @@ async def beside(
     if raised:
         raise raised[0]
     return result
+
+
+def _own_key(key: Key, keys: dict[int | str, Key]) -> int | str:
+    """A key as the library knows it, which no document had before."""
+    plain = plain_key(key)
+    if plain in keys:
+        raise NASSyncError(
+            f"the key {key!r} stands for two documents", kind="usage", solution="Give each document a key of its own."
+        )
+    keys[plain] = key
+    return plain
+
+
+def _sum(sha256: str | None) -> bytes | None:
+    """The bytes of a SHA-256 in hexadecimal."""
+    if sha256 is None:
+        return None
+    try:
+        found = bytes.fromhex(sha256)
+    except ValueError:
+        found = b""
+    if len(found) != 32:
+        raise NASSyncError(
+            f"{sha256!r} is no SHA-256", kind="usage", solution="Give 64 hexadecimal digits, as Outcome.sha256 has, or None."
+        )
+    return found
 
 
 def plain_key(key: object) -> int | str:

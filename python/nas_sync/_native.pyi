@@ -64,4 +64,12 @@ class Client:
     def send(
         self, documents: list[tuple[Key, bytes, bytes]], progress: Progress, sink: Sink | None, stop: Stop
     ) -> tuple[list[tuple[Key, str | None, str | None, int | None, Exception | None]], BaseException | None]: ...
+    def fetch(
+        self,
+        documents: list[tuple[Key, bytes, bytes, bytes | None]],
+        overwrite: bool,
+        progress: Progress,
+        sink: Sink | None,
+        stop: Stop,
+    ) -> list[tuple[Key, str, Exception | None]]: ...
     def close(self) -> None: ...

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from . import _native
-from ._client import OnProgress, Outcome, Sending, beside, plain_key
+from ._client import Fetched, Fetching, OnProgress, Outcome, Sending, beside, plain_key
 from ._documents import Documents, find_model
 from ._errors import NASSyncError
 from ._session import await_in_event_loop, is_callers, is_in_event_loop, session_of
@@ -143,6 +143,42 @@ class NASSyncService:
             _end(self._session, callers)
         return run.finish()
 
+    def restore(
+        self, documents: Iterable[Any], overwrite: bool = False, on_progress: OnProgress | None = None
+    ) -> dict[str, Any]:
+        """Fetches synced documents of the session back from the NAS, each to its ``file_path``, and gives
+        ``{"total", "restored", "failed", "errors"}``, each error with its document.
+
+        They are found under the names that the layout gives them, and taken as they are there: what is not in the table, such as
+        their sums, this method does not know (``nas-sync restore`` does, and :meth:`nas_sync.Client.fetch` can be told). Files here that
+        are newer stay, unless ``overwrite``. Progress, exceptions and ``KeyboardInterrupt`` as with :meth:`nas_sync.Client.fetch`. Nothing
+        changes in the database. Raises :class:`NASSyncError` where nothing could be tried.
+        """
+        wanted = list(documents)
+        for document in wanted:
+            self._check_membership(document)
+            if type(document) is not type(wanted[0]):
+                raise TypeError("the documents are of different classes; restore those of each by themselves")
+        errors: list[str] = []
+        fetched: list[Fetched] = []
+        if wanted:
+            run = _Run(self, Documents(self._session, type(wanted[0])), on_progress)
+            with _database():
+                ids = {plain_key(document.id): document for document in wanted}
+                names, refused = run.names({key: document for key, document in ids.items() if document.synced_to_nas})
+            errors = [f"Document {key}: it is not on the NAS yet" for key in ids if key not in names and key not in refused]
+            errors += [f"Document {key}: {error.message}" for key, error in refused.items()]
+            files = [(key, name, os.fsencode(ids[key].file_path), None) for key, name in names.items()]
+            fetching = Fetching(self._native, files, overwrite)
+            if is_in_event_loop():
+                await_in_event_loop(fetching.run_async(on_progress))
+            else:
+                fetching.run(on_progress)
+            fetched = fetching.finish(on_progress)
+        errors += [f"Document {one.key}: {one.error.message}" for one in fetched if one.error is not None]
+        restored = sum(one.error is None for one in fetched)
+        return {"total": restored + len(errors), "restored": restored, "failed": len(errors), "errors": errors}
+
     def get_sync_stats(self, user_id: Any) -> dict[str, Any]:
         """How far the documents of a user are. ``last_sync`` is a time in UTC such as ``2024-01-15T14:30:00``, or ``None``."""
         plain_key(user_id)
@@ -221,7 +257,7 @@ class _Run:
         if so. Raises what a callback or a signal raised, when all of that is done."""
         ids = {plain_key(document.id): document for document in batch}
         with _database():
-            sendable, refused = self._names(ids)
+            sendable, refused = self.names(ids)
         for key, error in refused.items():
             self._fail(key, error)
             self.progress.fail(key, error)
@@ -259,7 +295,7 @@ class _Run:
         else:
             sending.run(self.on_progress)
 
-    def _names(self, ids: Mapping[int | str, Any]) -> tuple[dict[int | str, bytes], dict[int | str, NASSyncError]]:
+    def names(self, ids: Mapping[int | str, Any]) -> tuple[dict[int | str, bytes], dict[int | str, NASSyncError]]:
         """The names of documents on the NAS, and why others cannot have one."""
         names: dict[int | str, bytes] = {}
         refused: dict[int | str, NASSyncError] = {}

@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
 use nas_sync::{
-    DocumentId, Environment, ErrorKind, Flags, NasSyncError, OutgoingDocument, RemoteName, Result, SendDocuments,
-    Settings, UserId,
+    DocumentId, Environment, ErrorKind, FetchDocuments, FetchedDocument, Flags, NasSyncError, OutgoingDocument,
+    RemoteName, Result, SendDocuments, Settings, UserId, WantedDocument,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
@@ -96,11 +96,38 @@ impl Client {
         request.required = self.settings.durability;
         (request, refused)
     }
+
+    /// What to fetch, and the documents whose names no file on the NAS can have.
+    fn wanted(&self, documents: Vec<Wanted>, overwrite: bool) -> (FetchDocuments, Vec<Fetched>) {
+        let (mut wanted, mut refused) = (Vec::with_capacity(documents.len()), Vec::new());
+        for Wanted(id, name, path, sha256) in documents {
+            let (id, path) = (id.document(), PathBuf::from(OsString::from_vec(path)));
+            match RemoteName::new(name) {
+                Ok(name) => {
+                    let mut document = WantedDocument::new(id, name, path);
+                    document.sha256 = sha256;
+                    wanted.push(document);
+                }
+                Err(error) => refused.push((id, path, Err(error))),
+            }
+        }
+        let mut request = FetchDocuments::new(self.settings.path.clone().unwrap_or_default(), wanted);
+        request.overwrite = overwrite;
+        request.within.clone_from(&self.settings.upload_dir);
+        (request, refused)
+    }
 }
 
 /// Key, path and name.
 #[derive(FromPyObject)]
 struct Outgoing(Key, Vec<u8>, Vec<u8>);
+
+/// Key, name, path and the SHA-256 that is expected.
+#[derive(FromPyObject)]
+struct Wanted(Key, Vec<u8>, Vec<u8>, Option<[u8; 32]>);
+
+/// What became of a document that was to be fetched.
+type Fetched = (DocumentId, PathBuf, Result<()>);
 
 #[pymethods]
 impl Client {
@@ -213,6 +240,36 @@ impl Client {
         }
         let outcomes: Vec<_> = outcomes.iter().map(|one| outcome(py, one)).collect::<PyResult<_>>()?;
         Ok((PyList::new(py, outcomes)?, failure))
+    }
+
+    /// Fetches documents, given as `(key, name, path, sha256)`. Gives `(key, path, error)` for each.
+    fn fetch<'py>(
+        &self,
+        py: Python<'py>,
+        documents: Vec<Wanted>,
+        overwrite: bool,
+        progress: &Bound<'py, Progress>,
+        sink: Option<&Bound<'py, PyAny>>,
+        stop: &Stop,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let pool = process::pool(py, &self.settings).map_err(|error| raised(py, &error))?;
+        let (request, refused) = self.wanted(documents, overwrite);
+        let mut fetched = Vec::new();
+        if !request.documents.is_empty() {
+            let mut tell = || sink.map_or(Ok(()), |sink| progress.get().deliver(py, sink));
+            let work = transfer::fetch(pool, request, progress.get().shared(), stop.asked());
+            let (come, failure) = wait(py, stop, work, &mut tell)?;
+            if let Some(failure) = failure {
+                return Err(failure);
+            }
+            fetched.extend(come.into_iter().map(|FetchedDocument { id, path, result, .. }| (id, path, result)));
+        }
+        fetched.extend(refused);
+        let told = fetched.into_iter().map(|(id, path, result)| {
+            let error = result.err().map(|error| instance(py, &error)).transpose()?;
+            (key(py, &id)?, path.into_os_string(), error).into_pyobject(py)
+        });
+        PyList::new(py, told.collect::<PyResult<Vec<_>>>()?)
     }
 
     /// Ends the logins that nobody uses.

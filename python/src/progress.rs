@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use nas_sync::{DocumentEvent, DocumentId, DocumentMonitor, ErrorKind, NasSyncError, ProgressEvent, ProgressMonitor};
+use nas_sync::{
+    DocumentEvent, DocumentId, DocumentMonitor, ErrorKind, Event, Monitor, NasSyncError, ProgressEvent, ProgressMonitor,
+};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -34,7 +36,7 @@ impl Progress {
         let monitor = ProgressMonitor::new(move |event| lock(&queue).push_back(event));
         let shared = Shared { monitor, told, is_planned: AtomicBool::new(false) };
         if let Some((documents, bytes)) = plan {
-            shared.event(DocumentEvent::Planned { documents, bytes });
+            DocumentMonitor::event(&shared, DocumentEvent::Planned { documents, bytes });
         }
         Self(Arc::new(shared))
     }
@@ -76,7 +78,7 @@ impl Progress {
 impl Shared {
     /// A document failed for good, in whatever way.
     pub fn fail(&self, id: &DocumentId, error: &NasSyncError) {
-        self.monitor.event(DocumentEvent::Failed { id: Some(id), error });
+        DocumentMonitor::event(&self.monitor, DocumentEvent::Failed { id: Some(id), error });
     }
 }
 
@@ -86,8 +88,15 @@ impl DocumentMonitor for Shared {
             DocumentEvent::Planned { .. } if self.is_planned.swap(true, Ordering::Relaxed) => {}
             // It may go over another login.
             DocumentEvent::Failed { error, .. } if error.kind() == ErrorKind::ConnectionLost => {}
-            event => self.monitor.event(event),
+            event => DocumentMonitor::event(&self.monitor, event),
         }
+    }
+}
+
+/// Of documents that come back, which are counted.
+impl Monitor for Shared {
+    fn event(&self, event: Event<'_>) {
+        Monitor::event(&self.monitor, event);
     }
 }
 

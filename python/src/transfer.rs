@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nas_sync::{
-    DocumentId, DocumentMonitor, DocumentOutcome, ErrorKind, NasSyncError, Result, SendDocuments, StoredDocument,
+    DocumentId, DocumentMonitor, DocumentOutcome, ErrorKind, FetchDocuments, FetchedDocument, Monitor, NasSyncError,
+    Result, SendDocuments, StoredDocument,
 };
 
 use crate::pool::Pool;
@@ -73,6 +74,35 @@ pub async fn send(
         (id, result)
     };
     Ok(order.into_iter().map(outcome).collect())
+}
+
+/// Fetches documents. Gives their outcomes in the order of the request; fails only when nothing could be tried.
+pub async fn fetch(
+    pool: Arc<Pool>,
+    request: FetchDocuments,
+    progress: Arc<Shared>,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<Vec<FetchedDocument>> {
+    let work = async {
+        let mut losses = 0;
+        loop {
+            let login = pool.take().await?;
+            let monitor = Arc::clone(&progress) as Arc<dyn Monitor>;
+            let fetched = login.client.fetch_documents(request.clone(), monitor).await;
+            let is_cut = login.client.ssh().lost().is_some();
+            login.keep();
+            losses += u32::from(is_cut);
+            if !is_cut || losses > MOST_LOSSES {
+                return fetched;
+            }
+            // What came whole is here, and costs little to ask for again.
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    tokio::select! {
+        fetched = work => fetched,
+        () = stop => Err(interrupted()),
+    }
 }
 
 fn is_lost(error: &NasSyncError) -> bool {

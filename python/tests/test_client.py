@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import logins, until
-from nas_sync import Client, NASSyncError, Outcome
+from nas_sync import Client, Fetched, NASSyncError, Outcome
 
 # Each of its zeros is read, hashed and sent: long enough to be ended in the middle.
 LONG = 2 << 30
@@ -30,6 +30,19 @@ def write(folder, name, content=b"content"):
     path = folder / name
     path.write_bytes(content)
     return path
+
+
+def cut_logins():
+    # What serves the logins, and the listening server behind it.
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = Path(f"/proc/{process}/cmdline").read_bytes()
+            parent = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[1]
+            above = Path(f"/proc/{parent}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if words.startswith(b"sshd: ") and os.fsencode(Path(os.environ["NAS_KEY_FILE"]).parent) in above:
+            os.kill(int(process), signal.SIGKILL)
 
 
 def test_each_document_gets_its_outcome(durable, uploads):
@@ -81,16 +94,7 @@ def test_a_login_that_was_cut_is_made_anew(nas, uploads):
     file = write(uploads, "a")
     client = Client()
     client.send([(1, file, "a")])
-    # What serves this login, and the listening server behind it.
-    for process in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            words = Path(f"/proc/{process}/cmdline").read_bytes()
-            parent = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[1]
-            above = Path(f"/proc/{parent}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if words.startswith(b"sshd: ") and os.fsencode(Path(os.environ["NAS_KEY_FILE"]).parent) in above:
-            os.kill(int(process), signal.SIGKILL)
+    cut_logins()
     assert client.send([(2, file, "b")])[0].error is None
     client.close()
 
@@ -110,6 +114,73 @@ def test_progress_is_told_as_objects(nas, uploads):
     assert progress and all(set(event) == names for event in progress)
     assert (progress[-1]["done"], progress[-1]["bytes"]) == (21, 2_000_000)
     assert events[-1].items() >= {"event": "finished", "synced": 20, "failed": 1}.items() and "elapsed_ms" in events[-1]
+
+
+def test_documents_come_back_as_they_were_sent_and_what_is_here_is_left_alone(nas, uploads):
+    content, key, events = b"an invoice" * 9000, uuid.uuid4(), []
+    file = write(uploads, "a.pdf", content)
+    with Client(upload_dir=uploads) as client:
+        os.utime(write(uploads, "b", b"b"), (1e9, 1e9))
+        sent = client.send([(key, "a.pdf", "2024/a.pdf"), (2, "b", "b"), (3, "b", "c")])
+        sums = [outcome.sha256 for outcome in sent]
+        file.unlink()
+        (uploads / "b").write_bytes(b"newer than there")
+        for name in ("c", "d"):
+            (nas / name).write_bytes(b"of somebody else")
+        wanted = [
+            (key, "2024/a.pdf", "new/folder/a.pdf", sums[0]),
+            (2, "b", "b", sums[1]),
+            (3, "c", "c", sums[2]),
+            (4, "d", "unchecked", None),
+            ("gone", "gone", "gone", None),
+            (5, "../b", "e", None),
+            (6, "e", "../outside", None),
+            (7, "c", "again", None),
+        ]
+        fetched = client.fetch(wanted, on_progress=events.append)
+        assert [one.key for one in fetched] == [key, 2, 3, 4, "gone", 5, 6, 7]
+        assert fetched[0] == Fetched(key, str(uploads / "new/folder/a.pdf"), None)
+        assert (uploads / "new/folder/a.pdf").read_bytes() == content
+        kinds = [one.error and one.error.kind for one in fetched[1:]]
+        assert kinds == [
+            "newer_here", "not_received", None, "not_received", "name_unsendable", "source_outside", "usage"
+        ]
+        assert (uploads / "b").read_bytes() == b"newer than there" and not (uploads / "c").exists()
+        assert (uploads / "c.from-nas").read_bytes() == (uploads / "unchecked").read_bytes() == b"of somebody else"
+        assert not (uploads.parent / "outside").exists()
+        assert client.fetch([(2, "b", "b", sums[1])], overwrite=True)[0].error is None
+        assert (uploads / "b").read_bytes() == b"b"
+    assert events[0]["event"] == "started"
+    assert events[-1].items() >= {"event": "finished", "synced": 2, "failed": 6}.items()
+
+
+def test_documents_come_back_beside_an_event_loop_over_a_login_that_was_cut(nas, uploads):
+    client = Client()
+    sent = client.send([(key, write(uploads, f"{key}", bytes(1000)), f"{key}") for key in range(5)])
+    cut_logins()
+
+    async def run():
+        wanted = [(one.key, f"{one.key}", uploads / f"back-{one.key}", one.sha256) for one in sent]
+        return await client.fetch_async(wanted)
+
+    assert [one.error for one in asyncio.run(run())] == [None] * 5
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("document", "error", "says"),
+    [
+        ((1, "a", "a"), TypeError, "a document is"),
+        ((None, "a", "a", None), TypeError, "a key is"),
+        ((1, None, "a", None), TypeError, "NoneType"),
+        ((1, "a", "a", b""), TypeError, "bytes"),
+        ((1, "a", "a", "12"), NASSyncError, "is no SHA-256"),
+        ((1, "a", "a", "x" * 64), NASSyncError, "is no SHA-256"),
+    ],
+)
+def test_wanted_documents_that_make_no_sense(nas, document, error, says):
+    with pytest.raises(error, match=says):
+        Client().fetch([document])
 
 
 def test_a_callback_that_raises_ends_the_transfer_in_order(nas, uploads):

@@ -1,6 +1,7 @@
 """The service on a session, in SQLite and PostgreSQL."""
 
 import asyncio
+import os
 import uuid
 from contextlib import contextmanager
 from datetime import date, datetime, timezone
@@ -524,3 +525,57 @@ def test_an_asynchronous_run_that_is_cancelled_marks_what_was_stored(nas, backen
     assert backend.synced() == keys and not (nas / "large").exists()
 
 
+
+
+# Back again.
+
+
+def test_documents_come_back_to_their_places(nas, backend):
+    synced, newer, twin, pending = backend.add("a.pdf", "newer.pdf", "twin.pdf", "pending.pdf")
+    os.utime(backend.uploads / "newer.pdf", (1e9, 1e9))
+    with backend.session() as db:
+        service = get_nas_sync_service(db)
+        for key in (synced, newer, twin):
+            assert service.sync_file(db.get(Document, key)) == (True, f"Document {key} is on the NAS (stored)")
+        for name in ("a.pdf", "twin.pdf"):
+            (backend.uploads / name).unlink()
+        backend.file("newer.pdf", b"newer than there")
+        # A row of another program whose name is that of a document.
+        db.add(Document(user_id=1, file_path="/elsewhere/twin.pdf", synced_to_nas=True, synced_at=utcnow()))
+        db.commit()
+        documents = db.scalars(select(Document).order_by(Document.id)).unique().all()
+        report = service.restore(documents[:4])
+        errors = dict(error.removeprefix("Document ").split(": ", 1) for error in report.pop("errors"))
+        assert report == {"total": 4, "restored": 1, "failed": 3}
+        assert "newer" in errors[str(newer)] and "belongs to document" in errors[str(twin)]
+        assert errors[str(pending)] == "it is not on the NAS yet"
+        assert (backend.uploads / "a.pdf").read_bytes() == b"a.pdf"
+        assert (backend.uploads / "newer.pdf").read_bytes() == b"newer than there"
+        assert not (backend.uploads / "twin.pdf").exists()
+        assert service.restore([documents[1]], overwrite=True)["restored"] == 1
+        assert (backend.uploads / "newer.pdf").read_bytes() == b"newer.pdf"
+        assert service.restore([]) == {"total": 0, "restored": 0, "failed": 0, "errors": []}
+        with pytest.raises(TypeError, match="mapped class"):
+            service.restore([7])
+    assert backend.synced() == [synced, newer, twin, pending + 1], "nothing changes in the database"
+
+
+def test_documents_come_back_in_an_asynchronous_session(nas, on_postgres):
+    (key,) = on_postgres.add("a.pdf")
+
+    async def run():
+        engine = create_async_engine(on_postgres.url)
+        async with AsyncSession(engine) as db:
+
+            def work(session):
+                service = get_nas_sync_service(session)
+                assert service.sync_all_pending(1)["synced"] == 1
+                (on_postgres.uploads / "a.pdf").unlink()
+                return service.restore([session.get(Document, key)])
+
+            report = await db.run_sync(work)
+        await engine.dispose()
+        return report
+
+    assert asyncio.run(run())["restored"] == 1
+    assert (on_postgres.uploads / "a.pdf").read_bytes() == b"a.pdf"

@@ -13,13 +13,14 @@ USE = """
     from pathlib import Path
     from typing import Any, Optional
 
-    from nas_sync import Client, NASSyncError, NASSyncService, Outcome, get_nas_sync_service
+    from nas_sync import Client, Fetched, NASSyncError, NASSyncService, Outcome, get_nas_sync_service
     from sqlalchemy.orm import Session
 
     def backend(db: Session, document: object) -> Optional[str]:
         service: NASSyncService = get_nas_sync_service(db, port=22, upload_dir=Path("/srv"))
         success, message = service.sync_file(document)
         results: dict[str, Any] = service.sync_all_pending(user_id=1, on_progress=print)
+        service.restore([document], overwrite=True)
         try:
             service.get_sync_stats(1)
         except NASSyncError as error:
@@ -29,6 +30,9 @@ USE = """
     async def client() -> list[Outcome]:
         async with Client(host="nas", user="me", path="/volume1") as nas:
             return await nas.send_async([(1, "a", "b"), ("key", Path("a"), "c")])
+
+    async def back() -> list[Fetched]:
+        return await Client().fetch_async([(1, "a", Path("b"), None), ("key", "a", "c", 64 * "0")])
 
     Client(prot=22)  # type: ignore[call-arg]
     asyncio.run(client())

@@ -19,6 +19,7 @@ use crate::client::nas::Space;
 use crate::error::{ErrorKind, NasSyncError};
 use crate::id::UserId;
 use crate::json;
+use crate::role::event::Silent;
 use crate::service::{NasSyncService, SyncSummary};
 use crate::store::{DocumentState, ListRequest, ListedDocument, Selection};
 use crate::text;
@@ -40,6 +41,8 @@ pub struct Api {
     events: Arc<Events>,
     /// One test at a time.
     testing: tokio::sync::Mutex<()>,
+    /// One restore at a time: two would write to the same files.
+    restoring: tokio::sync::Mutex<()>,
     counted: Mutex<Option<Counted>>,
 }
 
@@ -53,8 +56,8 @@ struct Counted {
 
 impl Api {
     pub fn new(service: NasSyncService, status: Arc<WatchStatus>, orders: Orders, events: Arc<Events>) -> Arc<Self> {
-        let (testing, counted) = (tokio::sync::Mutex::default(), Mutex::default());
-        Arc::new(Self { service, status, orders, events, testing, counted })
+        let (testing, restoring) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
+        Arc::new(Self { service, status, orders, events, testing, restoring, counted: Mutex::default() })
     }
 
     /// Something was changed on request, and whoever asked wants to see it.
@@ -222,6 +225,17 @@ pub async fn resend(call: Call) -> Answer {
     let resent = api.service.resend(selection).await?;
     api.count_anew();
     Ok(ok(&json::resend(resent)))
+}
+
+/// `POST /sync/restore`
+pub async fn restore(call: Call) -> Answer {
+    let request = call.query.restore()?;
+    let _turn = call.api.restoring.lock().await;
+    Ok(ok(&match call.api.service.restore(request, Arc::new(Silent)).await {
+        Ok(report) => json::restore(&report),
+        Err(refused) if refused.kind().concerns_nas() => json::restore_failed(&refused),
+        Err(error) => return Err(error.into()),
+    }))
 }
 
 /// `GET /sync/events`

@@ -4,6 +4,7 @@
 
 use super::problem::Problem;
 use crate::id::{DocumentId, UserId};
+use crate::service::restore::RestoreRequest;
 use crate::store::{DocumentState, ListRequest, Selection};
 use crate::text;
 
@@ -54,6 +55,17 @@ impl Query {
             Some(id) => selection.only([document(id)]),
             None => selection,
         }
+    }
+
+    /// Which documents are to come back, each to its own place.
+    pub fn restore(&self) -> Result<RestoreRequest, Problem> {
+        let mut request = RestoreRequest::new(self.selection());
+        request.overwrite = match self.get("overwrite") {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => return Err(Problem::usage("overwrite must be true or false")),
+        };
+        Ok(request)
     }
 
     /// Which documents are to be listed.

@@ -69,7 +69,7 @@ macro_rules! answered {
 }
 
 /// All of them.
-pub const ROUTES: [Route; 13] = [
+pub const ROUTES: [Route; 14] = [
     Route {
         verb: Verb::Get,
         path: "/sync/status",
@@ -142,6 +142,16 @@ pub const ROUTES: [Route; 13] = [
         answer: Answer::Object("Resent"),
         open: false,
         handler: answered!(answers::resend),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/sync/restore",
+        summary: "Fetches synced documents back from the NAS, each to its file, and answers when that is done; what is here as \
+                  it was sent, and without `overwrite` what is newer here, is left alone",
+        parameters: &["user_id", "document", "overwrite"],
+        answer: Answer::Object("Restored"),
+        open: false,
+        handler: answered!(answers::restore),
     },
     Route {
         verb: Verb::Get,

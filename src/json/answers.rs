@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::service::{stats, sync, time};
+use super::service::{restore, stats, sync, time};
 use super::{connection, error, id};
 use crate::client::ConnectionReport;
 use crate::client::documents::TriedDocuments;
 use crate::config::Settings;
 use crate::error::NasSyncError;
 use crate::service::SyncSummary;
+use crate::service::restore::RestoreReport;
 use crate::store::{Deferred, NextTry, Pause, Queue, SyncStats};
 
 /// `config`
@@ -57,6 +58,13 @@ pub fn sync_of(summary: &SyncSummary, tried: Option<&TriedDocuments>) -> Value {
 /// `resend`
 pub fn resend(documents: usize) -> Value {
     json!({ "resent": documents })
+}
+
+/// `restore`, when nothing could be tried.
+pub fn restore_failed(cause: &NasSyncError) -> Value {
+    let mut object = restore(&RestoreReport::default());
+    object["error"] = error(cause);
+    object
 }
 
 /// `status`; `failures` holds every pending document whose last try failed.

@@ -29,7 +29,7 @@ use crate::store::Failure;
 use crate::text;
 
 #[cfg(feature = "api")]
-pub use self::answers::{config, resend, status, sync_of, test, test_failed};
+pub use self::answers::{config, resend, restore_failed, status, sync_of, test, test_failed};
 #[cfg(feature = "cli")]
 pub use self::commands::{add, doctor, failed, index, preview, push_failed, remove, setup, setup_key, sync_failed};
 #[cfg(feature = "cli")]
@@ -38,9 +38,9 @@ pub use self::documents::{answer, senseless};
 pub use self::progress::object as progress;
 pub use self::progress::{ProgressEvent, ProgressMonitor};
 #[cfg(feature = "api")]
-pub use self::service::{list, retry, time};
+pub use self::service::{list, restore, retry, time};
 #[cfg(feature = "cli")]
-pub use self::service::{restore, sync, verify};
+pub use self::service::{sync, verify};
 #[cfg(feature = "cli")]
 pub use self::watch::{health, watch};
 

@@ -19,8 +19,9 @@ use crate::delta::sum_head::MAX_BLOCK_LEN;
 use crate::delta::{SumHead, weak_sum};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::tree::apply::Wanted;
+use crate::tree::attrs::mtime_of;
 use crate::tree::place::{Place, Places};
-use crate::wire::flist::{EntryKind, FileEntry};
+use crate::wire::flist::{EntryKind, FileEntry, Mtime};
 use crate::wire::iflags::{Item, ItemFlags};
 use crate::wire::ndx::{self, NdxCoder};
 use crate::wire::negotiated::Goodbye;
@@ -231,7 +232,7 @@ impl Generator {
             }
             return Ok(());
         }
-        if self.shared.job.keep_newer && stat.st_mtime > entry.meta.mtime.seconds {
+        if self.shared.job.keep_newer && is_newer(stat, entry.meta.mtime) {
             let message = "the file that is here is newer than the one on the NAS, and stays";
             self.shared.fail(entry, &NasSyncError::new(ErrorKind::NewerHere, message));
             return Ok(());
@@ -324,6 +325,13 @@ impl Generator {
         let basis = place.filter(|_| !shared.job.whole_file).and_then(|place| place.open().ok());
         self.ask(ndx, &entry, ItemFlags(ItemFlags::TRANSFER), basis.as_ref(), Try::Second)
     }
+}
+
+/// Whether a file here was written after the one that is offered. Where that comes from a file system with whole seconds,
+/// they decide.
+fn is_newer(stat: &Stat, offered: Mtime) -> bool {
+    let here = mtime_of(stat);
+    if offered.nanoseconds == 0 { here.seconds > offered.seconds } else { here > offered }
 }
 
 fn kind_of(stat: &Stat) -> FileType {

@@ -106,7 +106,7 @@ fn wanted(copy: SyncedCopy, to: Option<&Path>, root: Option<&HeldFolder>) -> Res
     let name = RemoteName::new(&*copy.remote_name)?;
     let path = match (to, root) {
         (Some(to), _) => to.join(OsStr::from_bytes(name.as_bytes())),
-        (None, Some(root)) => root.path().join(root.relative(&file_path)?),
+        (None, Some(root)) => root.relative(&file_path)?,
         (None, None) => file_path,
     };
     Ok(WantedDocument { sha256: copy.sha256, ..WantedDocument::new(id, name, path) })

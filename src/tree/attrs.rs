@@ -38,7 +38,8 @@ pub(super) fn size_of(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
 }
 
-pub(super) fn mtime_of(stat: &Stat) -> Mtime {
+/// When a file was last written.
+pub fn mtime_of(stat: &Stat) -> Mtime {
     Mtime { seconds: stat.st_mtime, nanoseconds: nanoseconds(stat.st_mtime_nsec) }
 }
 

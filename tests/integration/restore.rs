@@ -68,6 +68,13 @@ async fn a_newer_file_stays_unless_it_may_be_replaced() {
     let report = restore(&site, &["--overwrite", "--document", "1"], 0);
     assert_eq!(report["restored"], 1, "{report}");
     assert!(fs::read(&newer).unwrap() == noise(300_000, 0));
+    // Later within the same second is newer, too.
+    let sent = time(&newer);
+    fs::write(&newer, "newer by little").unwrap();
+    let later = sent.checked_add(Duration::from_millis(1)).unwrap();
+    fs::File::options().write(true).open(&newer).unwrap().set_modified(later).unwrap();
+    assert_eq!(restore(&site, &["--document", "1"], 1)["restored"], 0);
+    assert_eq!(fs::read_to_string(&newer).unwrap(), "newer by little");
     // An older one is replaced in any case.
     fs::write(&newer, "older").unwrap();
     set_age(&newer, 7200);
@@ -114,7 +121,7 @@ async fn it_tells_how_far_it_is() {
     run.ends(0);
     assert_eq!(run.stdout, "3 of 3 documents restored\n");
     let told: Vec<Value> = run.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(told[0]["event"], "started", "{told:?}");
+    assert_eq!(told[0], serde_json::json!({ "event": "started", "documents": 3, "bytes": 900_000 }), "{told:?}");
     let [.., progress, end] = told.as_slice() else { panic!("{told:?}") };
     assert_eq!((&progress["done"], &progress["bytes"]), (&3.into(), &900_000.into()), "{told:?}");
     assert_eq!(progress["bytes_total"], 900_000, "{told:?}");

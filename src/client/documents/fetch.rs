@@ -1,11 +1,11 @@
 //! Documents back from the NAS: by rsync, so that of an older file only what differs travels, and each held against what was
 //! recorded of it before it takes its place.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use sha2::{Digest as _, Sha256};
@@ -61,11 +61,11 @@ impl WantedDocument {
 pub struct FetchDocuments {
     /// The folder on the NAS.
     pub folder: Vec<u8>,
-    /// The documents. No name and no path may occur twice.
+    /// The documents. One whose name or path another one has before it fails.
     pub documents: Vec<WantedDocument>,
     /// Whether files here that are newer are replaced.
     pub overwrite: bool,
-    /// The folder on this machine outside which nothing is written, with its own symlinks resolved.
+    /// The folder on this machine that relative paths are below, and outside which nothing is written.
     pub within: Option<PathBuf>,
     /// Protocol, sums and compression.
     pub offer: Offer,
@@ -102,13 +102,13 @@ impl Client {
         monitor: Arc<dyn Monitor>,
     ) -> Result<Vec<FetchedDocument>> {
         let FetchDocuments { folder, documents, overwrite, within, offer } = request;
-        let (mut outcomes, asked) = blocking::run(move || Ok(prepare(documents, within.as_deref()))).await?;
+        let (mut outcomes, asked) = blocking::run(move || prepare(documents, within.as_deref())).await?;
         if asked.is_empty() {
             return Ok(outcomes);
         }
         let names = asked.iter().map(|asked| (asked.name.as_bytes().into(), asked.local.clone())).collect();
         let destination = Destination::chosen(Path::new("/"), names)?;
-        let listener = Arc::new(Told { told: Mutex::default(), monitor });
+        let listener = Arc::new(Told { documents: asked.len(), told: Mutex::default(), monitor });
         let options = PullOptions { times: true, ignore_times: true, names_follow: true, ..PullOptions::default() };
         let pull = Pull {
             offer,
@@ -165,10 +165,21 @@ struct Asked {
 }
 
 /// Makes folders, and looks what is here already.
-fn prepare(documents: Vec<WantedDocument>, within: Option<&Path>) -> (Vec<FetchedDocument>, Vec<Asked>) {
+fn prepare(documents: Vec<WantedDocument>, within: Option<&Path>) -> Result<(Vec<FetchedDocument>, Vec<Asked>)> {
+    let unusable =
+        |folder: &Path, error| NasSyncError::at_path(ErrorKind::LocalFile, "Cannot write below", folder, error);
+    let within = within.map(|folder| folder.canonicalize().map_err(|error| unusable(folder, error))).transpose()?;
     let (mut outcomes, mut asked) = (Vec::with_capacity(documents.len()), Vec::new());
+    let (mut names, mut places) = (HashSet::new(), HashSet::new());
     for (at, WantedDocument { id, name, path, sha256 }) in documents.into_iter().enumerate() {
-        let real = real_path(&path, within);
+        let path = within.as_ref().map_or_else(|| path.clone(), |within| within.join(&path));
+        let real = real_path(&path, within.as_deref()).and_then(|real| {
+            if names.insert(name.as_bytes().to_vec()) && places.insert(real.clone()) {
+                return Ok(real);
+            }
+            let message = "its name on the NAS, or its place here, is that of another document that is asked for, too";
+            Err(NasSyncError::new(ErrorKind::Usage, message))
+        });
         let is_here = sha256.is_some_and(|expected| sha256_of(&path) == Some(expected));
         let result = real.map(|real| {
             if !is_here {
@@ -179,7 +190,7 @@ fn prepare(documents: Vec<WantedDocument>, within: Option<&Path>) -> (Vec<Fetche
         });
         outcomes.push(FetchedDocument { id, path, result });
     }
-    (outcomes, asked)
+    Ok((outcomes, asked))
 }
 
 /// The path with the symlinks of its folder resolved; the folder is made.
@@ -192,11 +203,13 @@ fn real_path(path: &Path, within: Option<&Path>) -> Result<PathBuf> {
     // What is made below a real folder is real.
     let existing = parent.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     let real = std::fs::canonicalize(existing).map_err(failed)?;
-    if within.is_some_and(|within| !real.starts_with(within) && !within.starts_with(&real)) {
+    let missing = parent.strip_prefix(existing).unwrap_or(Path::new(""));
+    let folder = real.join(missing);
+    let climbs = missing.components().any(|component| component == Component::ParentDir);
+    if within.is_some_and(|within| climbs || !folder.starts_with(within)) {
         let message = format!("{} lies outside the folder that is to be filled", path.display());
         return Err(NasSyncError::new(ErrorKind::SourceOutside, message));
     }
-    let folder = real.join(parent.strip_prefix(existing).unwrap_or(Path::new("")));
     std::fs::create_dir_all(&folder).map_err(failed)?;
     Ok(folder.join(name))
 }
@@ -233,6 +246,7 @@ impl Gate for Recorded {
 
 /// Keeps what a session tells about each document, and passes it on.
 struct Told {
+    documents: usize,
     told: Mutex<HashMap<Box<[u8]>, Result<()>>>,
     monitor: Arc<dyn Monitor>,
 }
@@ -246,8 +260,51 @@ impl Monitor for Told {
             Event::FileFailed { entry, error } => {
                 blocking::lock(&self.told).insert(entry.name.into(), Err((*error).clone()));
             }
+            // The folders on the way are no documents.
+            Event::Listed { bytes, .. } => {
+                return self.monitor.event(Event::Listed { entries: self.documents, bytes: *bytes });
+            }
             _ => {}
         }
         self.monitor.event(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_made_outside_the_folder_that_is_to_be_filled() {
+        let dir = tempfile::tempdir().unwrap();
+        let around = dir.path().canonicalize().unwrap();
+        let within = around.join("uploads");
+        std::fs::create_dir_all(within.join("here")).unwrap();
+        std::os::unix::fs::symlink(&around, within.join("out")).unwrap();
+        let place = |path: &str| {
+            let name = RemoteName::new("a.pdf").unwrap();
+            let wanted = vec![WantedDocument::new(1, name, path.replace("AROUND", around.to_str().unwrap()))];
+            let (mut outcomes, _) = prepare(wanted, Some(&within)).unwrap();
+            let FetchedDocument { path, result, .. } = outcomes.remove(0);
+            result.map(|()| path).map_err(|error| error.kind())
+        };
+        for inside in ["a.pdf", "here/a.pdf", "new/er/a.pdf", "here/../new/a.pdf", "AROUND/uploads/a.pdf"] {
+            assert!(place(inside).unwrap().starts_with(&within), "{inside}");
+        }
+        for outside in [
+            "../a.pdf",
+            "../other/a.pdf",
+            "new/../other/../../a.pdf",
+            "gone/../../other/a.pdf",
+            "out/a.pdf",
+            "out/other/a.pdf",
+            "AROUND/a.pdf",
+            "AROUND/other/a.pdf",
+            "AROUND/uploads2/a.pdf",
+        ] {
+            assert_eq!(place(outside), Err(ErrorKind::SourceOutside), "{outside}");
+        }
+        let names: Vec<_> = std::fs::read_dir(&around).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["uploads"]);
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::requests::answers_as_described;
-use super::{LONGEST, Serve};
+use super::{LONGEST, Serve, gated};
 use crate::support::browser::{Browser, Look};
 use crate::support::{Cli, Postgres, Site, until};
 
@@ -86,7 +86,7 @@ fn every_route_answers_about_ids_of_each_type_and_those_of_another_are_not_found
         let [there, missing, user] = &ids.rows;
         let [here, gone, who] = [there, missing, user].map(encoded);
         serve.until_state("idle");
-        assert_eq!(answers_as_described(&serve, &here).len(), 13);
+        assert_eq!(answers_as_described(&serve, &here).len(), 14);
 
         assert_eq!(serve.object("POST", &format!("/sync/resend/{here}")), json!({ "resent": 1 }), "{}", ids.kind);
         let ran = serve.object("POST", &format!("/sync/run?user_id={who}"));
@@ -154,6 +154,7 @@ fn a_postgresql_that_goes_away_is_said_and_waited_for() {
         ("POST", "/sync/retry"),
         ("POST", "/sync/resend/1"),
         ("POST", "/sync/run"),
+        ("POST", "/sync/restore"),
     ] {
         let reply = serve.ask_with(method, path, &[]);
         reply.is_problem(503, "database_unusable");
@@ -176,4 +177,39 @@ fn a_postgresql_that_goes_away_is_said_and_waited_for() {
     assert_eq!(attempts, format!("{}|synced\n{}|synced", before[0], after[0]), "each once");
     let run = serve.stop();
     assert!(!run.all().contains("secret-of"), "{}", run.all());
+}
+
+#[test]
+fn a_postgresql_that_stands_still_in_the_middle_of_a_run_is_said_and_nothing_is_lost() {
+    let Some(server) = Postgres::start() else { return };
+    let (mut site, gate) = gated();
+    site.set("NAS_DB", server.tcp("postgres", "connect_timeout=1"));
+    let cli = Cli::new(&site);
+    cli.add(7, &[site.upload("a.pdf", b"a")]);
+    let serve = Serve::start(&cli);
+    until("it is sent", LONGEST, || serve.object("GET", "/sync/status")["synced"] == 1);
+    serve.until_state("idle");
+    fs::write(&gate, "").unwrap();
+    cli.add(7, &[site.upload("b.pdf", b"b")]);
+    until("it is being sent", LONGEST, || serve.object("GET", "/sync/status")["sending"] == 1);
+    server.freeze();
+    fs::remove_file(&gate).unwrap();
+    until("it is stored", LONGEST, || site.stored("b.pdf").is_some());
+    assert_eq!(serve.get("/").status, 200, "the page itself needs no database");
+    // What was counted a moment before may be told once more.
+    until("it is noticed", LONGEST, || serve.get("/sync/status").status == 503);
+    for (method, path) in [("GET", "/sync/status"), ("GET", "/sync/documents"), ("POST", "/sync/retry")] {
+        let reply = serve.ask_with(method, path, &[]);
+        reply.is_problem(503, "database_unusable");
+        assert!(reply.json()["detail"].as_str().unwrap().contains("does not answer"), "{path}: {reply:?}");
+    }
+    // Far sooner than a statement may take.
+    until("the loop has noticed, too", LONGEST, || serve.get("/health").status == 503);
+    assert_eq!(serve.get("/health").body, "blocked by database_unusable\n");
+    server.thaw();
+    until("it goes on by itself", LONGEST, || serve.get("/health").status == 200);
+    until("what was being sent is recorded", LONGEST, || serve.object("GET", "/sync/status")["synced"] == 2);
+    assert_eq!(server.sql("SELECT document_id, outcome FROM nas_sync_attempts ORDER BY 1"), "1|synced\n2|synced");
+    assert_eq!(server.number("SELECT count(*) FROM documents WHERE synced_to_nas <> (synced_at IS NOT NULL)"), 0);
+    serve.stop();
 }

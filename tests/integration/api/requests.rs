@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
@@ -78,7 +79,7 @@ fn every_route_answers_as_it_is_described_and_there_are_no_others() {
     cli.add(8, &[site.upload("b.pdf", b"b")]);
     let serve = Serve::start(&cli);
     let described = answers_as_described(&serve, "1");
-    assert_eq!(described.len(), 13, "{described:?}");
+    assert_eq!(described.len(), 14, "{described:?}");
     for (path, _) in &described {
         for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
             if !described.contains(&(path.clone(), method.to_owned())) {
@@ -141,6 +142,42 @@ fn the_routes_of_the_backend_answer_about_their_documents() {
 }
 
 #[test]
+fn documents_come_back_to_their_places_and_a_newer_file_stays() {
+    let mut site = Site::new();
+    site.set("UPLOAD_DIR", site.path("uploads"));
+    let cli = Cli::new(&site);
+    let [lost, newer] = [site.upload("2024/lost.pdf", b"lost"), site.upload("newer.pdf", b"older")];
+    fs::File::options().write(true).open(&newer).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    let ids = cli.add(7, &[lost.clone(), newer.clone()]);
+    cli.line("sync").ends(0);
+    let serve = Serve::start(&cli);
+    fs::remove_dir_all(site.path("uploads/2024")).unwrap();
+    fs::write(&newer, "newer").unwrap();
+    assert_eq!(serve.object("POST", "/sync/restore?user_id=8")["total"], 0);
+    let report = serve.object("POST", "/sync/restore?user_id=7");
+    assert_eq!((&report["total"], &report["restored"], &report["failed"]), (&2.into(), &1.into(), &1.into()));
+    let why = report["errors"][0].as_str().unwrap();
+    assert!(why.starts_with(&format!("Document {}: ", ids[1])) && why.contains("newer"), "{report}");
+    assert_eq!((fs::read(&lost).unwrap(), fs::read(&newer).unwrap()), (b"lost".to_vec(), b"newer".to_vec()));
+    let report = serve.object("POST", &format!("/sync/restore?document={}&overwrite=true", ids[1]));
+    assert_eq!(report, json!({ "total": 1, "restored": 1, "failed": 0, "errors": [] }));
+    assert_eq!(fs::read(&newer).unwrap(), b"older");
+    let report = serve.object("POST", "/sync/restore?document=99");
+    assert_eq!((&report["total"], &report["failed"]), (&1.into(), &1.into()), "{report}");
+    serve.stop();
+
+    // Where the NAS is away nothing comes back, and that is the answer.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    site.set("NAS_PORT", closed.to_string());
+    fs::remove_file(&lost).unwrap();
+    let serve = Serve::start(&Cli::new(&site));
+    let report = serve.object("POST", "/sync/restore");
+    assert_eq!((&report["restored"], &report["error"]["kind"]), (&0.into(), &"connection_refused".into()), "{report}");
+    assert!(!lost.exists());
+    serve.stop();
+}
+
+#[test]
 fn what_makes_no_sense_is_said_to_make_none_and_does_nothing() {
     let site = Site::new();
     let cli = Cli::new(&site);
@@ -156,6 +193,8 @@ fn what_makes_no_sense_is_said_to_make_none_and_does_nothing() {
         ("GET", "/sync/documents?limit=1e3"),
         ("GET", "/sync/status?limit=1"),
         ("POST", "/sync/resend/%ff"),
+        ("POST", "/sync/restore?overwrite=1"),
+        ("POST", "/sync/restore?to=%2Ftmp"),
     ] {
         serve.ask_with(method, path, &[]).is_problem(400, "usage");
     }
@@ -200,6 +239,7 @@ fn a_database_that_goes_away_is_said_and_comes_back() {
         ("POST", "/sync/retry"),
         ("POST", "/sync/resend/1"),
         ("POST", "/sync/run"),
+        ("POST", "/sync/restore"),
     ] {
         serve.ask_with(method, path, &[]).is_problem(503, "database_unusable");
     }
