@@ -56,7 +56,7 @@ impl Console {
 
     /// What was asked for, in words: on a terminal no word is broken at its edge.
     pub fn words(&self, text: &str) {
-        self.line(&fitted(text, self.columns()));
+        self.line(&fitted(text, Self::columns()));
     }
 
     /// A line of what was asked for, as it is.
@@ -143,7 +143,7 @@ impl Console {
     }
 
     /// How wide the terminal is that shows what was asked for, if it is one.
-    pub fn columns(&self) -> Option<usize> {
+    pub fn columns() -> Option<usize> {
         columns(io::stdout())
     }
 

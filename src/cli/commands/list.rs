@@ -38,7 +38,7 @@ impl List {
     /// Prints a row for each document, and why it is not on the NAS.
     pub async fn run(self, service: &NasSyncService, console: &Console) -> Result<u8> {
         let listing = service.list(self.request()).await?;
-        console.words(&render(&listing, console.columns()));
+        console.words(&render(&listing, Console::columns()));
         console.object(&json::list(&listing));
         Ok(0)
     }

@@ -108,7 +108,7 @@ impl Client {
         }
         let names = asked.iter().map(|asked| (asked.name.as_bytes().into(), asked.local.clone())).collect();
         let destination = Destination::chosen(Path::new("/"), names)?;
-        let listener = Arc::new(Told { documents: asked.len(), told: Mutex::default(), monitor });
+        let listener = Arc::new(Told { documents: asked.len(), outcomes: Mutex::default(), monitor });
         let options = PullOptions { times: true, ignore_times: true, names_follow: true, ..PullOptions::default() };
         let pull = Pull {
             offer,
@@ -135,7 +135,7 @@ impl Client {
             monitor: Arc::clone(&listener) as Arc<dyn Monitor>,
         };
         let outcome = Box::pin(self.pull_session(&[literal(&folder)], &options, pull)).await?;
-        let mut told = std::mem::take(&mut *blocking::lock(&listener.told));
+        let mut told = std::mem::take(&mut *blocking::lock(&listener.outcomes));
         for asked in asked {
             let result = told.remove(asked.name.as_bytes()).unwrap_or_else(|| match &outcome.result {
                 Err(error) => Err(error.clone()),
@@ -247,7 +247,7 @@ impl Gate for Recorded {
 /// Keeps what a session tells about each document, and passes it on.
 struct Told {
     documents: usize,
-    told: Mutex<HashMap<Box<[u8]>, Result<()>>>,
+    outcomes: Mutex<HashMap<Box<[u8]>, Result<()>>>,
     monitor: Arc<dyn Monitor>,
 }
 
@@ -255,10 +255,10 @@ impl Monitor for Told {
     fn event(&self, event: Event<'_>) {
         match &event {
             Event::FileReceived { entry, .. } => {
-                blocking::lock(&self.told).insert(entry.name.into(), Ok(()));
+                blocking::lock(&self.outcomes).insert(entry.name.into(), Ok(()));
             }
             Event::FileFailed { entry, error } => {
-                blocking::lock(&self.told).insert(entry.name.into(), Err((*error).clone()));
+                blocking::lock(&self.outcomes).insert(entry.name.into(), Err((*error).clone()));
             }
             // The folders on the way are no documents.
             Event::Listed { bytes, .. } => {
