@@ -77,7 +77,7 @@
 //! A [`DocumentOutcome`] holds a [`StoredDocument`] with its [`Level`], or the error. Names on the NAS are [`RemoteName`]s;
 //! a [`NameFault`] says which rule one breaks. A [`Naming`] gives documents of a database the names that the service would
 //! give them, from [`DocumentFacts`]. [`Client::fetch_documents`] brings documents back: [`FetchDocuments`] names each [`WantedDocument`]
-//! and its SHA-256, and every one ends as a [`FetchedDocument`]. [`Client::check`] proves beforehand that a sync would work.
+//! and its SHA-256, and every one ends as a [`FetchedDocument`], which says how it came ([`Fetched`]). [`Client::check`] proves beforehand that a sync would work.
 //!
 //! # Folders, as rsync pushes them
 //!
@@ -190,7 +190,7 @@ mod wire;
 
 pub use client::compare::Method;
 pub use client::documents::{
-    DocumentEvent, DocumentFacts, DocumentMonitor, DocumentOutcome, FetchDocuments, FetchedDocument, Naming,
+    DocumentEvent, DocumentFacts, DocumentMonitor, DocumentOutcome, FetchDocuments, Fetched, FetchedDocument, Naming,
     OutgoingDocument, RecordedEvent, RecordingMonitor, SendDocuments, StoredDocument, Unmonitored, WantedDocument,
 };
 pub use client::{

@@ -101,7 +101,7 @@ class Client:
         goes, and the sum that it must have, as :class:`Outcome` has it; ``None`` takes it as it comes.
 
         A document takes its place only when it is whole and has its sum; one that has another is kept as ``PATH.from-nas``, and failed.
-        One that is here with its sum is not fetched, and a file here that is newer stays, unless ``overwrite``. With ``upload_dir``,
+        One that is here with its sum is not fetched, and what is here and differs, older or newer, stays, unless ``overwrite``. With ``upload_dir``,
         relative paths are below it, and nothing is written outside.
 
         Gives an outcome for each, in their order. Progress, exceptions and ``KeyboardInterrupt`` as with :meth:`send`; what is whole

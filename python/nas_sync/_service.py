@@ -150,8 +150,8 @@ class NASSyncService:
         ``{"total", "restored", "failed", "errors"}``, each error with its document.
 
         They are found under the names that the layout gives them, and taken as they are there: what is not in the table, such as
-        their sums, this method does not know (``nas-sync restore`` does, and :meth:`nas_sync.Client.fetch` can be told). Files here that
-        are newer stay, unless ``overwrite``. Progress, exceptions and ``KeyboardInterrupt`` as with :meth:`nas_sync.Client.fetch`. Nothing
+        their sums, this method does not know (``nas-sync restore`` does, and :meth:`nas_sync.Client.fetch` can be told). What is here
+        and differs, older or newer, stays, unless ``overwrite``. Progress, exceptions and ``KeyboardInterrupt`` as with :meth:`nas_sync.Client.fetch`. Nothing
         changes in the database. Raises :class:`NASSyncError` where nothing could be tried.
         """
         wanted = list(documents)

@@ -262,7 +262,8 @@ impl Client {
             if let Some(failure) = failure {
                 return Err(failure);
             }
-            fetched.extend(come.into_iter().map(|FetchedDocument { id, path, result, .. }| (id, path, result)));
+            fetched
+                .extend(come.into_iter().map(|FetchedDocument { id, path, result, .. }| (id, path, result.map(drop))));
         }
         fetched.extend(refused);
         let told = fetched.into_iter().map(|(id, path, result)| {

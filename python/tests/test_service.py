@@ -547,7 +547,7 @@ def test_documents_come_back_to_their_places(nas, backend):
         report = service.restore(documents[:4])
         errors = dict(error.removeprefix("Document ").split(": ", 1) for error in report.pop("errors"))
         assert report == {"total": 4, "restored": 1, "failed": 3}
-        assert "newer" in errors[str(newer)] and "belongs to document" in errors[str(twin)]
+        assert "stays" in errors[str(newer)] and "belongs to document" in errors[str(twin)]
         assert errors[str(pending)] == "it is not on the NAS yet"
         assert (backend.uploads / "a.pdf").read_bytes() == b"a.pdf"
         assert (backend.uploads / "newer.pdf").read_bytes() == b"newer than there"

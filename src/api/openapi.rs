@@ -68,9 +68,7 @@ fn parameter(name: &str, place: &str) -> Value {
             ("Only documents that stand so", json!({ "type": "string", "enum": states }))
         }
         "limit" => ("How many at most", json!({ "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 })),
-        "overwrite" => {
-            ("Whether files here that are newer are replaced", json!({ "type": "boolean", "default": false }))
-        }
+        "overwrite" => ("Whether what is here and differs is replaced", json!({ "type": "boolean", "default": false })),
         "name" => ("Only documents with this in their name, in whatever case", json!({ "type": "string" })),
         _ => ("A document", json!({ "type": ["integer", "string"] })),
     };

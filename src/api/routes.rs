@@ -147,7 +147,7 @@ pub const ROUTES: [Route; 14] = [
         verb: Verb::Post,
         path: "/sync/restore",
         summary: "Fetches synced documents back from the NAS, each to its file, and answers when that is done; what is here as \
-                  it was sent, and without `overwrite` what is newer here, is left alone",
+                  it was sent, and without `overwrite` whatever else is here, is left alone",
         parameters: &["user_id", "document", "overwrite"],
         answer: Answer::Object("Restored"),
         open: false,

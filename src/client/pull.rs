@@ -65,7 +65,7 @@ impl PullRequest {
                 _ => QuickCheck::SizeAndTime,
             },
             whole_file: options.whole_file,
-            keep_newer: false,
+            keep_present: false,
             names: Vec::new(),
             dry_run: options.dry_run,
             fsync: options.fsync,

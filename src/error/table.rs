@@ -263,10 +263,10 @@ kinds! {
     DestinationNotFolder = "destination_not_folder", User, Documents, Permanent, 3,
         "The destination on this machine is a file where a folder is needed, or the folder that it should lie in is missing.",
         "Name a folder that is there as the destination.";
-    /// A file of this machine is newer than the one that would replace it.
+    /// What is on this machine is not what would replace it.
     NewerHere = "newer_here", User, Documents, Permanent, 23,
-        "The file on this machine was changed after the copy on the NAS was made.",
-        "Keep it; or let it be replaced with --overwrite, or fetch the copy beside it with --to.";
+        "Something on this machine differs from the copy that was to take its place: it was changed since, or never sent.",
+        "Keep it; or let it be replaced with --overwrite, or fetch the copy into another folder with --to DIR.";
     /// A file did not come.
     NotReceived = "not_received", Nas, Documents, Transient, 23,
         "The NAS did not send the file, or what it sent does not match its checksum: the file cannot be read there, it is gone, or it changed meanwhile.",

@@ -131,6 +131,7 @@ pub fn restore(report: &RestoreReport) -> Value {
     json!({
         "total": report.total,
         "restored": report.restored,
+        "were_here": report.were_here,
         "failed": report.errors.len(),
         "errors": report.errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })

@@ -14,14 +14,13 @@ use rustix::io::Errno;
 
 use super::event::Event;
 use super::outbox::Outbox;
-use super::pull::{QuickCheck, Shared, state};
+use super::pull::{QuickCheck, Shared, state, stays_here};
 use crate::delta::sum_head::MAX_BLOCK_LEN;
 use crate::delta::{SumHead, weak_sum};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::tree::apply::Wanted;
-use crate::tree::attrs::mtime_of;
 use crate::tree::place::{Place, Places};
-use crate::wire::flist::{EntryKind, FileEntry, Mtime};
+use crate::wire::flist::{EntryKind, FileEntry};
 use crate::wire::iflags::{Item, ItemFlags};
 use crate::wire::ndx::{self, NdxCoder};
 use crate::wire::negotiated::Goodbye;
@@ -212,6 +211,10 @@ impl Generator {
         stat: Option<&Stat>,
     ) -> Result<()> {
         let existing = stat.filter(|stat| kind_of(stat) == FileType::RegularFile).zip(place);
+        if self.shared.job.keep_present && stat.is_some() && existing.is_none() {
+            self.shared.fail(entry, &stays_here());
+            return Ok(());
+        }
         let Some((stat, place)) = existing else {
             if let (Some(stat), Some(place), false) = (stat, place, self.shared.job.dry_run)
                 && kind_of(stat) == FileType::Directory
@@ -230,11 +233,6 @@ impl Generator {
             {
                 self.fail(entry, "Cannot set the attributes of", errno);
             }
-            return Ok(());
-        }
-        if self.shared.job.keep_newer && is_newer(stat, entry.meta.mtime) {
-            let message = "the file that is here is newer than the one on the NAS, and stays";
-            self.shared.fail(entry, &NasSyncError::new(ErrorKind::NewerHere, message));
             return Ok(());
         }
         let ItemFlags(flags) = self.shared.policy.flags_of_transfer(entry, stat);
@@ -325,13 +323,6 @@ impl Generator {
         let basis = place.filter(|_| !shared.job.whole_file).and_then(|place| place.open().ok());
         self.ask(ndx, &entry, ItemFlags(ItemFlags::TRANSFER), basis.as_ref(), Try::Second)
     }
-}
-
-/// Whether a file here was written after the one that is offered. Where that comes from a file system with whole seconds,
-/// they decide.
-fn is_newer(stat: &Stat, offered: Mtime) -> bool {
-    let here = mtime_of(stat);
-    if offered.nanoseconds == 0 { here.seconds > offered.seconds } else { here > offered }
 }
 
 fn kind_of(stat: &Stat) -> FileType {

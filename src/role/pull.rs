@@ -72,8 +72,9 @@ pub struct PullJob {
     pub check: QuickCheck,
     /// Whether files are asked for whole.
     pub whole_file: bool,
-    /// Whether a file that is here and newer stays, which is told as its failure.
-    pub keep_newer: bool,
+    /// Whether what is here already stays. Where it has another content, that is the failure of the file that would have
+    /// replaced it.
+    pub keep_present: bool,
     /// The names of the wanted files, where the arguments say that they follow.
     pub names: Vec<Box<[u8]>>,
     /// Whether nothing is changed.
@@ -84,6 +85,12 @@ pub struct PullJob {
     pub gate: Option<Arc<dyn Gate>>,
     /// What the NAS says of its list.
     pub findings: Arc<Findings>,
+}
+
+/// The failure of a file in whose place something else stays.
+pub fn stays_here() -> NasSyncError {
+    let message = "what is here already differs from the copy, and stays: only --overwrite replaces it";
+    NasSyncError::new(ErrorKind::NewerHere, message)
 }
 
 /// How far an entry has come.

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::event::{Event, FileStats};
 use super::inbox::Inbox;
-use super::pull::{Shared, state};
+use super::pull::{Shared, state, stays_here};
 use crate::delta::sum_head::{MAX_BLOCK_LEN, MAX_STRONG_LEN};
 use crate::delta::{Patch, PatchError, PatchOp, StrongHasher, SumHead};
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -227,7 +227,7 @@ impl Receiver {
             self.keep(entry, staged, &place, stats, sha256);
         } else {
             let aside = place.beside(ASIDE);
-            if self.put(entry, staged, &aside).is_ok() {
+            if self.put(entry, staged, &aside, Place::take).is_ok() {
                 let path = self.places.as_ref().map(|places| places.shown(entry.name)).unwrap_or_default();
                 let message = format!(
                     "what the NAS has is not what was recorded when it was sent; it is kept as {}{ASIDE}",
@@ -240,8 +240,15 @@ impl Receiver {
     }
 
     fn keep(&self, entry: &FileEntry<'_>, staged: Staged, place: &Place, stats: FileStats, sha256: Option<[u8; 32]>) {
-        match self.put(entry, staged, place) {
+        let keep_present = self.shared.job.keep_present;
+        let take = if keep_present { Place::take_if_free } else { Place::take };
+        let is_here = keep_present && place.open().is_ok_and(|here| staged.has_content_of(here));
+        let put = if is_here { Ok(()) } else { self.put(entry, staged, place, take) };
+        match put {
             Ok(()) => self.shared.monitor.event(Event::FileReceived { entry, stats, sha256 }),
+            Err(error) if keep_present && error.kind() == io::ErrorKind::AlreadyExists => {
+                self.shared.fail(entry, &stays_here());
+            }
             Err(error) => {
                 let path = self.places.as_ref().map(|places| places.shown(entry.name)).unwrap_or_default();
                 let error = NasSyncError::at_path(ErrorKind::LocalFile, "Cannot store", &path, error);
@@ -251,13 +258,19 @@ impl Receiver {
     }
 
     /// Gives a file that is whole its attributes and its name.
-    fn put(&self, entry: &FileEntry<'_>, staged: Staged, place: &Place) -> io::Result<()> {
+    fn put(
+        &self,
+        entry: &FileEntry<'_>,
+        staged: Staged,
+        place: &Place,
+        take: fn(&Place, Staged) -> Result<(), Errno>,
+    ) -> io::Result<()> {
         let replaced = place.look()?;
         staged.apply(&self.shared.policy.for_new(entry, replaced.as_ref()))?;
         if self.shared.job.fsync {
             staged.flush_to_disk()?;
         }
-        Ok(place.take(staged)?)
+        Ok(take(place, staged)?)
     }
 
     /// Reads all tokens of a file; `false` when they made more than the list said.

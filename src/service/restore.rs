@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{DocumentError, NasSyncService};
 use crate::client::Client;
-use crate::client::documents::{FetchDocuments, WantedDocument};
+use crate::client::documents::{FetchDocuments, Fetched, WantedDocument};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::DocumentId;
 use crate::role::event::Monitor;
@@ -23,12 +23,12 @@ pub struct RestoreRequest {
     pub selection: Selection,
     /// The folder for all of them, under their names on the NAS; without it each goes where its row says.
     pub to: Option<PathBuf>,
-    /// Whether files here that are newer are replaced.
+    /// Whether what is here is replaced where it is not what was recorded.
     pub overwrite: bool,
 }
 
 impl RestoreRequest {
-    /// All synced documents of a selection, each to its own place; files here that are newer stay.
+    /// All synced documents of a selection, each to its own place; what is here stays.
     pub fn new(selection: Selection) -> Self {
         Self { selection, to: None, overwrite: false }
     }
@@ -42,6 +42,8 @@ pub struct RestoreReport {
     pub total: usize,
     /// Those that are here now, with the content that was recorded.
     pub restored: usize,
+    /// Of these, those that were here already.
+    pub were_here: usize,
     /// Those that are not, and why.
     pub errors: Vec<DocumentError>,
 }
@@ -80,7 +82,10 @@ pub(super) async fn run(
     client.disconnect().await;
     for outcome in outcomes? {
         match outcome.result {
-            Ok(()) => report.restored += 1,
+            Ok(fetched) => {
+                report.restored += 1;
+                report.were_here += usize::from(fetched == Fetched::WasHere);
+            }
             Err(error) => report.errors.push(DocumentError { id: Some(outcome.id), error }),
         }
     }

@@ -38,8 +38,7 @@ pub(super) fn size_of(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
 }
 
-/// When a file was last written.
-pub fn mtime_of(stat: &Stat) -> Mtime {
+pub(super) fn mtime_of(stat: &Stat) -> Mtime {
     Mtime { seconds: stat.st_mtime, nanoseconds: nanoseconds(stat.st_mtime_nsec) }
 }
 

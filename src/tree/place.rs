@@ -246,6 +246,17 @@ impl Place {
         staged.rename_to(&self.name)
     }
 
+    /// The same, if nothing is there; else `EXIST`.
+    pub fn take_if_free(&self, staged: Staged) -> Result<(), Errno> {
+        match staged.rename_to_free(&self.name) {
+            // Not every file system knows how: then there is a moment between the look and the change.
+            Err((staged, Errno::INVAL | Errno::NOSYS)) if self.look()?.is_none() => self.take(staged),
+            Err((_, Errno::INVAL | Errno::NOSYS)) => Err(Errno::EXIST),
+            Err((_, errno)) => Err(errno),
+            Ok(()) => Ok(()),
+        }
+    }
+
     /// Gives what is there its attributes. Owners first, since they clear permissions; times last.
     pub fn apply(&self, kind: FileType, wanted: &Wanted) -> Result<(), Errno> {
         if wanted.owner.is_some() || wanted.group.is_some() {

@@ -138,7 +138,7 @@ impl Mock {
             numeric_ids: true,
             check: QuickCheck::SizeAndTime,
             whole_file: false,
-            keep_newer: false,
+            keep_present: false,
             names: Vec::new(),
             dry_run: false,
             fsync: false,

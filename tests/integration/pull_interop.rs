@@ -62,7 +62,7 @@ fn job(sources: &[Vec<u8>], to: &Path, options: &PullOptions) -> PullJob {
         numeric_ids: options.numeric_ids,
         check: if options.ignore_times { QuickCheck::Nothing } else { QuickCheck::SizeAndTime },
         whole_file: options.whole_file,
-        keep_newer: false,
+        keep_present: false,
         names: Vec::new(),
         dry_run: options.dry_run,
         fsync: false,

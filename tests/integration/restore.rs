@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use nas_sync::{Client, ErrorKind, FetchDocuments, Fetched, NasSyncError, RemoteName, Silent, WantedDocument};
 use serde_json::Value;
 
 use crate::support::{Cli, Site, noise};
@@ -46,40 +48,84 @@ async fn what_is_lost_comes_back_as_it_was_and_what_is_here_is_left_alone() {
     fs::remove_file(uploads.join("a.pdf")).unwrap();
     fs::remove_dir_all(uploads.join("2024")).unwrap();
     let report = restore(&site, &["--document", "1"], 0);
-    assert_eq!(report, serde_json::json!({ "total": 1, "restored": 1, "failed": 0, "errors": [] }));
+    assert_eq!(report, serde_json::json!({ "total": 1, "restored": 1, "were_here": 0, "failed": 0, "errors": [] }));
     assert!(fs::read(uploads.join("a.pdf")).unwrap() == noise(300_000, 0));
     assert_eq!(time(&uploads.join("a.pdf")), before);
     assert!(!uploads.join("2024").exists());
     let report = restore(&site, &[], 0);
     assert_eq!((&report["total"], &report["restored"]), (&3.into(), &3.into()), "{report}");
+    assert_eq!(report["were_here"], 1, "{report}");
     assert!(fs::read(uploads.join("2024/b $(x).pdf")).unwrap() == noise(300_000, 1));
     assert!(fs::read(uploads.join("2024/c.pdf")).unwrap() == noise(300_000, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_newer_file_stays_unless_it_may_be_replaced() {
+async fn what_was_never_sent_stays_whatever_its_time_unless_it_may_be_replaced() {
     let site = synced().await;
-    let newer = site.path("uploads").join("a.pdf");
-    fs::write(&newer, "newer").unwrap();
-    let report = restore(&site, &[], 1);
-    assert_eq!((&report["restored"], &report["failed"]), (&2.into(), &1.into()), "{report}");
-    assert!(report["errors"][0].as_str().unwrap().contains("Document 1: the file that is here is newer"), "{report}");
-    assert_eq!(fs::read_to_string(&newer).unwrap(), "newer");
+    let here = site.path("uploads").join("a.pdf");
+    let sent = time(&here);
+    let moment = Duration::from_millis(300);
+    for (name, other) in [
+        ("newer", SystemTime::now()),
+        ("newer by less than a second", sent + moment),
+        ("of the same time", sent),
+        ("older by less than a second", sent - moment),
+        ("older by hours", sent - Duration::from_secs(7200)),
+    ] {
+        fs::write(&here, name).unwrap();
+        fs::File::options().write(true).open(&here).unwrap().set_modified(other).unwrap();
+        let report = restore(&site, &[], 1);
+        assert_eq!((&report["restored"], &report["failed"]), (&2.into(), &1.into()), "{name}: {report}");
+        let error = report["errors"][0].as_str().unwrap();
+        assert!(error.starts_with("Document 1: ") && error.contains("stays: only --overwrite"), "{error}");
+        assert_eq!(fs::read_to_string(&here).unwrap(), name);
+    }
     let report = restore(&site, &["--overwrite", "--document", "1"], 0);
-    assert_eq!(report["restored"], 1, "{report}");
-    assert!(fs::read(&newer).unwrap() == noise(300_000, 0));
-    // Later within the same second is newer, too.
-    let sent = time(&newer);
-    fs::write(&newer, "newer by little").unwrap();
-    let later = sent.checked_add(Duration::from_millis(1)).unwrap();
-    fs::File::options().write(true).open(&newer).unwrap().set_modified(later).unwrap();
-    assert_eq!(restore(&site, &["--document", "1"], 1)["restored"], 0);
-    assert_eq!(fs::read_to_string(&newer).unwrap(), "newer by little");
-    // An older one is replaced in any case.
-    fs::write(&newer, "older").unwrap();
-    set_age(&newer, 7200);
-    assert_eq!(restore(&site, &["--document", "1"], 0)["restored"], 1);
-    assert!(fs::read(&newer).unwrap() == noise(300_000, 0));
+    assert_eq!((&report["restored"], &report["were_here"]), (&1.into(), &0.into()), "{report}");
+    assert!(fs::read(&here).unwrap() == noise(300_000, 0));
+    // What is no regular file stays as well, even where it leads to what was recorded.
+    let elsewhere = site.path("elsewhere");
+    fs::rename(&here, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &here).unwrap();
+    assert_eq!(restore(&site, &["--document", "1"], 1)["failed"], 1);
+    assert!(here.is_symlink());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_made_while_its_copy_is_asked_for_stays() {
+    let mut site = synced().await;
+    let here = site.path("uploads").join("a.pdf");
+    fs::remove_file(&here).unwrap();
+    site.wrap_rsync(&format!("printf precious >'{}'\nexec rsync \"$@\"", here.display()));
+    let report = restore(&site, &["--document", "1"], 1);
+    assert!(report["errors"][0].as_str().unwrap().contains("stays"), "{report}");
+    assert_eq!(fs::read_to_string(&here).unwrap(), "precious");
+    assert_eq!(fs::read_dir(here.parent().unwrap()).unwrap().count(), 2, "the file and the folder, nothing half made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_without_a_database_fetches_over_nothing_either() {
+    let site = synced().await;
+    let folder = site.path("drill");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("here"), "precious").unwrap();
+    let client = Client::connect(&site.service().client_config().unwrap()).await.unwrap();
+    let wanted =
+        |id: i64, name: &str| WantedDocument::new(id, RemoteName::new(&b"a.pdf"[..]).unwrap(), folder.join(name));
+    let nas = site.path("nas").to_str().unwrap().to_owned();
+    fs::write(folder.join("same"), noise(300_000, 0)).unwrap();
+    let same = time(&folder.join("same"));
+    // Nothing is recorded with which they could be compared here.
+    for (id, name) in [(1, "here"), (2, "free"), (3, "same")] {
+        let request = FetchDocuments::new(nas.clone(), vec![wanted(id, name)]);
+        let outcomes = client.fetch_documents(request, Arc::new(Silent)).await.unwrap();
+        let result = outcomes[0].result.as_ref().map_err(NasSyncError::kind);
+        assert_eq!(result, if id == 1 { Err(ErrorKind::NewerHere) } else { Ok(&Fetched::FromNas) }, "{name}");
+    }
+    assert_eq!(time(&folder.join("same")), same, "it is the one that was here");
+    assert_eq!(fs::read_to_string(folder.join("here")).unwrap(), "precious");
+    assert!(fs::read(folder.join("free")).unwrap() == noise(300_000, 0));
+    client.disconnect().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,7 +154,15 @@ async fn a_drill_puts_everything_into_a_folder_of_its_own() {
     assert!(fs::read(drill.join("2024/b $(x).pdf")).unwrap() == noise(300_000, 1));
     // A second drill finds everything there.
     let report = restore(&site, &["--to", drill.to_str().unwrap()], 0);
-    assert_eq!(report["restored"], 3, "{report}");
+    assert_eq!((&report["restored"], &report["were_here"]), (&3.into(), &3.into()), "{report}");
+    let again = Cli::new(&site).run(&["restore", "--to", drill.to_str().unwrap()]);
+    assert_eq!(again.ends(0).stdout, "3 of 3 documents restored; 3 of them were here already\n");
+    // What somebody put there is theirs.
+    fs::write(drill.join("a.pdf"), "precious").unwrap();
+    set_age(&drill.join("a.pdf"), 7200);
+    let report = restore(&site, &["--to", drill.to_str().unwrap()], 1);
+    assert_eq!((&report["restored"], &report["failed"]), (&2.into(), &1.into()), "{report}");
+    assert_eq!(fs::read_to_string(drill.join("a.pdf")).unwrap(), "precious");
     let report = restore(&site, &["--document", "77"], 1);
     assert!(report["errors"][0].as_str().unwrap().starts_with("Document 77: "), "{report}");
 }

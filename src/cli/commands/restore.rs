@@ -26,7 +26,7 @@ pub struct Restore {
     /// Put them all into this folder, under their names on the NAS, instead of where their rows say
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
-    /// Replace files here that are newer, too
+    /// Replace what is here, too, where it is not what was recorded
     #[arg(long)]
     overwrite: bool,
     /// How to show how far it is
@@ -46,7 +46,11 @@ impl Restore {
             console.err(&failed.to_string());
         }
         let documents = counted(report.total as u64, "document", "documents");
-        console.words(&format!("{} of {documents} restored", report.restored));
+        let were_here = match report.were_here {
+            0 => String::new(),
+            count => format!("; {count} of them {} here already", if count == 1 { "was" } else { "were" }),
+        };
+        console.words(&format!("{} of {documents} restored{were_here}", report.restored));
         console.object(&json::restore(&report));
         Ok(if report.errors.is_empty() { 0 } else { NOT_ALL })
     }

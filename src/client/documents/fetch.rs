@@ -16,7 +16,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::DocumentId;
 use crate::role::event::{Event, Monitor};
 use crate::role::incoming::{Expected, Scope};
-use crate::role::pull::{Findings, Gate, PullJob, QuickCheck, To};
+use crate::role::pull::{Findings, Gate, PullJob, QuickCheck, To, stays_here};
 use crate::session::Pull;
 use crate::tree::RemoteName;
 use crate::tree::apply::Keep;
@@ -63,7 +63,7 @@ pub struct FetchDocuments {
     pub folder: Vec<u8>,
     /// The documents. One whose name or path another one has before it fails.
     pub documents: Vec<WantedDocument>,
-    /// Whether files here that are newer are replaced.
+    /// Whether what is here is replaced where it is not what is expected.
     pub overwrite: bool,
     /// The folder on this machine that relative paths are below, and outside which nothing is written.
     pub within: Option<PathBuf>,
@@ -72,10 +72,19 @@ pub struct FetchDocuments {
 }
 
 impl FetchDocuments {
-    /// These documents; files here that are newer stay.
+    /// These documents; what is here stays.
     pub fn new(folder: impl Into<Vec<u8>>, documents: Vec<WantedDocument>) -> Self {
         Self { folder: folder.into(), documents, overwrite: false, within: None, offer: Offer::default() }
     }
+}
+
+/// How it is known that a document is here as expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetched {
+    /// It came from the NAS.
+    FromNas,
+    /// It was here already, with the expected sum.
+    WasHere,
 }
 
 /// What became of a document that was to be fetched.
@@ -86,14 +95,15 @@ pub struct FetchedDocument {
     pub id: DocumentId,
     /// Where it is now.
     pub path: PathBuf,
-    /// Why it is not.
-    pub result: Result<()>,
+    /// How that is known, or why it is not here.
+    pub result: Result<Fetched>,
 }
 
 impl Client {
     /// Fetches documents from the NAS. Each takes its place only when it is whole and has the SHA-256 that is expected; one
-    /// that has another is kept beside it, as `NAME.from-nas`, and told as failed. What is here already is not fetched. Times
-    /// are those on the NAS.
+    /// that has another is kept beside it, as `NAME.from-nas`, and told as failed. What is here already is not fetched; where
+    /// something else is here, whatever its time, it stays, which is told with [`ErrorKind::NewerHere`], unless `overwrite` is
+    /// set. Times are those on the NAS.
     ///
     /// Gives an outcome for every document, in their order; fails only where nothing could be tried.
     pub async fn fetch_documents(
@@ -102,7 +112,7 @@ impl Client {
         monitor: Arc<dyn Monitor>,
     ) -> Result<Vec<FetchedDocument>> {
         let FetchDocuments { folder, documents, overwrite, within, offer } = request;
-        let (mut outcomes, asked) = blocking::run(move || prepare(documents, within.as_deref())).await?;
+        let (mut outcomes, asked) = blocking::run(move || prepare(documents, within.as_deref(), overwrite)).await?;
         if asked.is_empty() {
             return Ok(outcomes);
         }
@@ -124,7 +134,7 @@ impl Client {
                 numeric_ids: true,
                 check: QuickCheck::Nothing,
                 whole_file: false,
-                keep_newer: !overwrite,
+                keep_present: !overwrite,
                 names: asked.iter().map(|asked| asked.name.as_bytes().into()).collect(),
                 dry_run: false,
                 fsync: true,
@@ -165,7 +175,11 @@ struct Asked {
 }
 
 /// Makes folders, and looks what is here already.
-fn prepare(documents: Vec<WantedDocument>, within: Option<&Path>) -> Result<(Vec<FetchedDocument>, Vec<Asked>)> {
+fn prepare(
+    documents: Vec<WantedDocument>,
+    within: Option<&Path>,
+    overwrite: bool,
+) -> Result<(Vec<FetchedDocument>, Vec<Asked>)> {
     let unusable =
         |folder: &Path, error| NasSyncError::at_path(ErrorKind::LocalFile, "Cannot write below", folder, error);
     let within = within.map(|folder| folder.canonicalize().map_err(|error| unusable(folder, error))).transpose()?;
@@ -181,12 +195,19 @@ fn prepare(documents: Vec<WantedDocument>, within: Option<&Path>) -> Result<(Vec
             Err(NasSyncError::new(ErrorKind::Usage, message))
         });
         let is_here = sha256.is_some_and(|expected| sha256_of(&path) == Some(expected));
-        let result = real.map(|real| {
-            if !is_here {
-                let local = real.as_os_str().as_bytes();
-                let local = local.strip_prefix(b"/").unwrap_or(local).into();
-                asked.push(Asked { at, name, local, sha256 });
+        let result = real.and_then(|real| {
+            if is_here {
+                return Ok(Fetched::WasHere);
             }
+            // Without a sum only the NAS can tell whether it is the same.
+            let here = real.symlink_metadata();
+            if !overwrite && here.is_ok_and(|here| sha256.is_some() || !here.is_file()) {
+                return Err(stays_here());
+            }
+            let local = real.as_os_str().as_bytes();
+            let local = local.strip_prefix(b"/").unwrap_or(local).into();
+            asked.push(Asked { at, name, local, sha256 });
+            Ok(Fetched::FromNas)
         });
         outcomes.push(FetchedDocument { id, path, result });
     }
@@ -247,7 +268,7 @@ impl Gate for Recorded {
 /// Keeps what a session tells about each document, and passes it on.
 struct Told {
     documents: usize,
-    outcomes: Mutex<HashMap<Box<[u8]>, Result<()>>>,
+    outcomes: Mutex<HashMap<Box<[u8]>, Result<Fetched>>>,
     monitor: Arc<dyn Monitor>,
 }
 
@@ -255,7 +276,7 @@ impl Monitor for Told {
     fn event(&self, event: Event<'_>) {
         match &event {
             Event::FileReceived { entry, .. } => {
-                blocking::lock(&self.outcomes).insert(entry.name.into(), Ok(()));
+                blocking::lock(&self.outcomes).insert(entry.name.into(), Ok(Fetched::FromNas));
             }
             Event::FileFailed { entry, error } => {
                 blocking::lock(&self.outcomes).insert(entry.name.into(), Err((*error).clone()));
@@ -284,9 +305,9 @@ mod tests {
         let place = |path: &str| {
             let name = RemoteName::new("a.pdf").unwrap();
             let wanted = vec![WantedDocument::new(1, name, path.replace("AROUND", around.to_str().unwrap()))];
-            let (mut outcomes, _) = prepare(wanted, Some(&within)).unwrap();
+            let (mut outcomes, _) = prepare(wanted, Some(&within), false).unwrap();
             let FetchedDocument { path, result, .. } = outcomes.remove(0);
-            result.map(|()| path).map_err(|error| error.kind())
+            result.map(|_| path).map_err(|error| error.kind())
         };
         for inside in ["a.pdf", "here/a.pdf", "new/er/a.pdf", "here/../new/a.pdf", "AROUND/uploads/a.pdf"] {
             assert!(place(inside).unwrap().starts_with(&within), "{inside}");

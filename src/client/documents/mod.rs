@@ -28,7 +28,7 @@ mod side_by_side;
 mod tried;
 
 pub use self::events::{DocumentEvent, DocumentMonitor, RecordedEvent, RecordingMonitor, Unmonitored};
-pub use self::fetch::{FetchDocuments, FetchedDocument, WantedDocument};
+pub use self::fetch::{FetchDocuments, Fetched, FetchedDocument, WantedDocument};
 pub use self::layout::DocumentFacts;
 pub use self::meanwhile::Settled;
 pub use self::names::refuse_clashes;

@@ -142,7 +142,7 @@ fn the_routes_of_the_backend_answer_about_their_documents() {
 }
 
 #[test]
-fn documents_come_back_to_their_places_and_a_newer_file_stays() {
+fn documents_come_back_to_their_places_and_another_file_stays() {
     let mut site = Site::new();
     site.set("UPLOAD_DIR", site.path("uploads"));
     let cli = Cli::new(&site);
@@ -157,10 +157,10 @@ fn documents_come_back_to_their_places_and_a_newer_file_stays() {
     let report = serve.object("POST", "/sync/restore?user_id=7");
     assert_eq!((&report["total"], &report["restored"], &report["failed"]), (&2.into(), &1.into(), &1.into()));
     let why = report["errors"][0].as_str().unwrap();
-    assert!(why.starts_with(&format!("Document {}: ", ids[1])) && why.contains("newer"), "{report}");
+    assert!(why.starts_with(&format!("Document {}: ", ids[1])) && why.contains("stays"), "{report}");
     assert_eq!((fs::read(&lost).unwrap(), fs::read(&newer).unwrap()), (b"lost".to_vec(), b"newer".to_vec()));
     let report = serve.object("POST", &format!("/sync/restore?document={}&overwrite=true", ids[1]));
-    assert_eq!(report, json!({ "total": 1, "restored": 1, "failed": 0, "errors": [] }));
+    assert_eq!(report, json!({ "total": 1, "restored": 1, "were_here": 0, "failed": 0, "errors": [] }));
     assert_eq!(fs::read(&newer).unwrap(), b"older");
     let report = serve.object("POST", "/sync/restore?document=99");
     assert_eq!((&report["total"], &report["failed"]), (&1.into(), &1.into()), "{report}");
