@@ -105,6 +105,10 @@
 //! [`Mtime`], with [`ItemFlags`], [`FileStats`], [`Stability`] and texts of a [`Severity`]. A [`TransferReport`] has [`TransferStats`], and a [`WalkWarning`] with [`Reason`] and
 //! [`Effect`] for whatever was left out. [`push_over`] does the same over a stream of the caller's.
 //!
+//! [`Rules`] (each with a [`Verdict`], or a [`FilterError`]) say which files take part. What is the receiver's business is in
+//! [`ReceiverOptions`]: [`Writing`], what becomes of a [`Partial`] file, an [`AlternateUse`] of other folders, and [`Deletion`] at a
+//! [`DeleteTime`].
+//!
 //! [`Client::pull`] goes the other way: a [`PullRequest`] has sources on the NAS, a destination here and [`PullOptions`], and
 //! ends with a [`TransferReport`], too.
 //!
@@ -150,7 +154,7 @@
 //! | 4 | `config` | settings: one table, one row a setting |
 //! | 3 | `role` | sender, generator and receiver: straight-line blocking code that reads like the protocol |
 //! | 2 | `tree`, `transport`, `store` | local files; where bytes come from; what is remembered |
-//! | 1 | `wire` | pure: bytes to values and back |
+//! | 1 | `wire`, `filter` | pure: bytes to values and back; rules and names |
 //! | 0 | `delta`, `database`, `error`, `folding`, `id`, `jobs`, `text`, `secret`, `proof`, `blocking`, `process`, `small_file`, `system_roots` | what everybody uses |
 
 #[cfg(feature = "api")]
@@ -163,6 +167,7 @@ mod config;
 mod database;
 mod delta;
 mod error;
+mod filter;
 mod folding;
 mod id;
 mod jobs;
@@ -200,6 +205,7 @@ pub use config::{ConfigStatus, Environment, Flags, KeySource, Listen, LogFormat,
 pub use database::{Database, PostgresUrl, TableName};
 pub use delta::StrongAlgorithm;
 pub use error::{ErrorKind, Healing, NasSyncError, Party, Result};
+pub use filter::{FilterError, Rules, Verdict};
 pub use id::{DocumentId, UserId};
 pub use jobs::Jobs;
 #[cfg(feature = "serde")]
@@ -231,6 +237,7 @@ pub use wire::flist::{Content, EntryKind, FileEntry, FileMeta, Mtime};
 pub use wire::iflags::ItemFlags;
 pub use wire::offer::{ChecksumChoice, CompressionChoice, Offer, Protocol};
 pub use wire::pull_args::PullOptions;
+pub use wire::receiver_args::{AlternateUse, DeleteTime, Deletion, Partial, ReceiverOptions, Writing};
 pub use wire::server_args::PushOptions;
 pub use wire::token::TokenCoding;
 
@@ -247,6 +254,9 @@ pub mod internal {
     #[cfg(feature = "service")]
     pub mod process {
         pub use crate::process::{Holder, Life};
+    }
+    pub mod filter {
+        pub use crate::filter::*;
     }
     pub mod role {
         pub use crate::role::*;

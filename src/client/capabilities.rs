@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::proof::{Capability, DurableBy, Level, Refusal};
 use crate::wire::offer::Protocol;
+use crate::wire::receiver_args::ReceiverOptions;
 use crate::wire::server_args::PushOptions;
 
 /// Whether folders travel with the documents.
@@ -199,7 +200,10 @@ impl Capabilities {
             acknowledge: self.acknowledges(),
             fsync: shape.durable_by == DurableBy::File && self.durable_by(DurableBy::File),
             partial_dir: self.has(Capability::Partial),
-            delay_updates: shape.together && self.has(Capability::Partial),
+            receiver: ReceiverOptions {
+                delay_updates: shape.together && self.has(Capability::Partial),
+                ..ReceiverOptions::default()
+            },
             ..PushOptions::default()
         }
     }

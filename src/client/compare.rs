@@ -19,7 +19,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::event::{Monitor, Silent};
 use crate::role::ledger::{FileReport, Ledger};
 use crate::role::list::{SendList, Sources};
-use crate::role::sender::{ChangedFile, Mode};
+use crate::role::sender::{ChangedFile, Duties, Mode};
 use crate::session::{Contents, Outcome, Push, Receipts, RemoteText, kind_of_text, names_file};
 use crate::transport::ExitStatus;
 use crate::tree::{HeldFolder, RemoteName, SourceFile};
@@ -207,6 +207,7 @@ async fn ask(
         receipts: Receipts::NotAsked,
         changed: ChangedFile::Invalidate,
         mode: Mode::DryRun,
+        duties: Duties::default(),
         idle_limit: patience(client, &reading.items),
         monitor: Arc::clone(&ledger) as Arc<dyn Monitor>,
     };

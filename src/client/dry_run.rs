@@ -16,7 +16,7 @@ use crate::proof::{Capability, Refusal};
 use crate::role::event::{Monitor, Silent};
 use crate::role::ledger::Ledger;
 use crate::role::list::{SendList, Sources};
-use crate::role::sender::{ChangedFile, Mode};
+use crate::role::sender::{ChangedFile, Duties, Mode};
 use crate::session::{Contents, Outcome, Push, Receipts};
 use crate::text;
 use crate::transport::ExitStatus;
@@ -141,6 +141,7 @@ fn push(client: &Client, entries: Entries, ledger: &Arc<Ledger>) -> Push {
         receipts: Receipts::NotAsked,
         changed: ChangedFile::Invalidate,
         mode: Mode::DryRun,
+        duties: Duties::default(),
         idle_limit: client.idle_limit(),
         monitor: Arc::clone(ledger) as Arc<dyn Monitor>,
     }

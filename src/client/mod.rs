@@ -17,6 +17,7 @@ mod prepare;
 mod pull;
 mod push;
 pub(crate) mod rehearse;
+mod removal;
 pub(crate) mod space;
 mod stats;
 #[cfg(feature = "cli")]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::file_list;
 use crate::error::{NasSyncError, Result};
+use crate::filter::Rules;
 use crate::role::list::{IdNames, SendList, Sources};
 use crate::tree::{self, Depth, Effect, Links, Operand, RemoteName, SourceFile, WalkOptions, WalkWarning};
 use crate::wire::flist::idlist::NamedId;
@@ -45,35 +46,36 @@ impl Prepared {
         }
     }
 
-    /// The same, as bits for the receiver.
+    /// What the receiver has to know of it, as bits.
     fn errors(&self) -> i32 {
-        match self.worst() {
-            Effect::None => 0,
-            Effect::Vanished => io_error::VANISHED,
-            Effect::Failed => io_error::GENERAL,
-        }
+        let vanished = self.warnings.iter().any(|warning| warning.effect() == Effect::Vanished);
+        let hidden = self.warnings.iter().any(WalkWarning::may_hide_something) || !self.failures.is_empty();
+        let bit = |is_set, bit| if is_set { bit } else { 0 };
+        bit(vanished, io_error::VANISHED) | bit(hidden, io_error::GENERAL)
     }
 }
 
 /// Lists the files.
-pub(super) fn prepare(files: Files, options: PushOptions) -> Result<Prepared> {
+pub(super) fn prepare(files: Files, options: PushOptions, rules: &Rules) -> Result<Prepared> {
     let mut prepared = match files {
-        Files::Operands(operands) => prepare_operands(&operands, options)?,
+        Files::Operands(operands) => prepare_operands(&operands, options, rules)?,
         Files::Named(pairs) => prepare_named(pairs, options),
     };
-    prepared.list.errors = prepared.errors();
+    // The receiver is not to mind them then.
+    prepared.list.errors = if prepared.options.receiver.ignore_errors { 0 } else { prepared.errors() };
     Ok(prepared)
 }
 
-fn prepare_operands(operands: &[PathBuf], options: PushOptions) -> Result<Prepared> {
+fn prepare_operands(operands: &[PathBuf], options: PushOptions, rules: &Rules) -> Result<Prepared> {
     let operands: Vec<Operand> = operands.iter().map(|operand| Operand::parse(operand)).collect::<Result<_>>()?;
     let walk_options = WalkOptions {
         links: if options.links { Links::Keep } else { Links::Skip },
         depth: if options.recursive { Depth::Recursive } else { Depth::FilesOnly },
-        one_file_system: false,
+        one_file_system: options.one_file_system,
+        lists_skipped: options.receiver.deletion.is_some(),
     };
     let mut warnings = Vec::new();
-    let listing = tree::walk(&operands, walk_options, &mut |_, _| true, &mut |warning| warnings.push(warning));
+    let listing = tree::walk(&operands, walk_options, rules, &mut |warning| warnings.push(warning))?;
     let mut list = send_list(listing.entries, &options);
     // The order of all but the oldest protocols. To sort once more what is sorted costs next to nothing.
     list.entries.sort(ListOrder::FilesFirst);
@@ -123,6 +125,10 @@ fn send_list(entries: Entries, options: &PushOptions) -> SendList {
 impl Sources for tree::Sources {
     fn open(&self, entry: &FileEntry<'_>) -> Result<SourceFile> {
         self.open(entry)
+    }
+
+    fn remove(&self, entry: &FileEntry<'_>) -> Result<()> {
+        self.remove(entry)
     }
 }
 

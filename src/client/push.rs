@@ -9,17 +9,24 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::config::ClientConfig;
 use super::login::Client;
 use super::prepare::{Files, Prepared, named_options, prepare};
+use super::removal;
 use super::stats::{TransferReport, TransferStats};
 use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::filter::Rules;
 use crate::role::event::Monitor;
 use crate::role::ledger::{Account, Ledger};
-use crate::role::sender::{ChangedFile, Mode};
+use crate::role::sender::{ChangedFile, Duties, Mode};
 use crate::session::{self, Contents, Outcome, Push, Receipts};
 use crate::transport::{ExitStatus, stream};
 use crate::tree::Effect;
 use crate::wire::offer::Offer;
+use crate::wire::receiver_args::{Partial, ReceiverOptions};
+use crate::wire::rules::RuleText;
 use crate::wire::server_args::PushOptions;
+
+/// Where a receiver that puts files in place at the end keeps them until then.
+const DELAYED_DIR: &[u8] = b".~tmp~";
 
 /// How long a session over a stream may go without progress.
 const IDLE_LIMIT: Duration = Duration::from_secs(300);
@@ -36,13 +43,15 @@ pub struct PushRequest {
     pub options: PushOptions,
     /// Protocol, sums and compression.
     pub offer: Offer,
+    /// Which files take part, and which of those there may be deleted.
+    pub rules: Rules,
 }
 
 impl PushRequest {
     /// These files to a destination as a person writes it behind the colon of `HOST:DEST`, with the newest protocol and
     /// no compression.
     pub fn new(files: Files, destination: impl Into<Vec<u8>>, options: PushOptions) -> Self {
-        Self { files, destination: destination.into(), options, offer: Offer::default() }
+        Self { files, destination: destination.into(), options, offer: Offer::default(), rules: Rules::default() }
     }
 }
 
@@ -64,14 +73,50 @@ struct Listed {
     prepared: Prepared,
     destination: Vec<u8>,
     offer: Offer,
+    duties: Duties,
 }
 
 impl PushRequest {
     async fn list(self) -> Result<Listed> {
         let started = Instant::now();
-        let Self { files, destination, options, offer } = self;
-        let prepared = blocking::run(move || prepare(files, options)).await?;
-        Ok(Listed { started, prepared, destination, offer })
+        let Self { files, destination, options, offer, rules } = self;
+        let rules = with_own_rules(rules, &options.receiver);
+        let duties = duties(&options, &rules);
+        let prepared = blocking::run(move || prepare(files, options, &rules)).await?;
+        Ok(Listed { started, prepared, destination, offer, duties })
+    }
+}
+
+/// With the rules that options imply: what they keep on the NAS is neither sent nor deleted.
+fn with_own_rules(mut rules: Rules, receiver: &ReceiverOptions) -> Rules {
+    let partial = match &receiver.partial {
+        Partial::Aside(folder) => Some(&**folder),
+        _ if receiver.delay_updates => Some(DELAYED_DIR),
+        Partial::Dropped | Partial::Kept => None,
+    };
+    if let Some(folder) = partial.filter(|folder| !folder.starts_with(b"/")) {
+        rules.add_perishable_exclude(&[folder.strip_suffix(b"/").unwrap_or(folder), b"/"].concat());
+    }
+    let excluded_too = receiver.deletion.is_some_and(|deletion| deletion.excluded);
+    if receiver.backup && receiver.backup_dir.is_none() && receiver.deletion.is_some() && !excluded_too {
+        rules.add_protect(&[b"*", receiver.suffix.as_deref().unwrap_or(b"~")].concat());
+    }
+    if excluded_too {
+        rules.keep_nothing_excluded();
+    }
+    rules
+}
+
+/// What the receiver's options ask of the sender.
+fn duties(options: &PushOptions, rules: &Rules) -> Duties {
+    let receiver = &options.receiver;
+    let texts = || rules.for_receiver().map(|(prefix, pattern)| RuleText { prefix, pattern }).collect();
+    Duties {
+        writing: receiver.writing,
+        backup: receiver.backup,
+        has_late_work: receiver.deletion.is_some() || receiver.delay_updates,
+        rules: receiver.reads_rules().then(texts),
+        deletes_excluded: receiver.deletion.is_some_and(|deletion| deletion.excluded),
     }
 }
 
@@ -128,23 +173,34 @@ async fn push(
     monitor: Arc<dyn Monitor>,
     session: impl AsyncFnOnce(PushOptions, Push) -> Result<Outcome>,
 ) -> Result<TransferReport> {
-    let Listed { started, prepared, offer, .. } = listed;
+    let Listed { started, prepared, offer, duties, .. } = listed;
     let listed = prepared.worst();
     let options = prepared.options;
     let stats = TransferStats::of_list(prepared.list.entries.count());
     let ledger = Arc::new(Ledger::new(monitor, 0));
+    let mut monitor = Arc::clone(&ledger) as Arc<dyn Monitor>;
+    let mut removal = None;
+    if options.remove_source_files && !options.dry_run {
+        let (remover, end) = removal::start(Arc::clone(&prepared.sources), monitor)?;
+        (monitor, removal) = (remover, Some(end));
+    }
     let push = Push {
         offer,
         list: prepared.list,
         sources: prepared.sources,
         contents: if options.checksum { Contents::Summed } else { Contents::Unsummed },
-        receipts: if options.acknowledge { Receipts::Asked } else { Receipts::NotAsked },
+        receipts: if options.has_receipts() { Receipts::Asked } else { Receipts::NotAsked },
         changed: ChangedFile::Keep,
         mode: if options.dry_run { Mode::DryRun } else { Mode::Transfer },
+        duties,
         idle_limit,
-        monitor: Arc::clone(&ledger) as Arc<dyn Monitor>,
+        monitor,
     };
-    let outcome = session(options, push).await?;
+    let outcome = session(options, push).await;
+    if let Some(removal) = removal {
+        removal.finish().await;
+    }
+    let outcome = outcome?;
     let Account { totals, failures, .. } = ledger.take();
     Ok(TransferReport {
         stats: TransferStats { sent: outcome.sent, received: outcome.received, ..stats.with(&totals) },

@@ -13,7 +13,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::event::{Monitor, Silent};
 use crate::role::ledger::Ledger;
 use crate::role::list::SendList;
-use crate::role::sender::{ChangedFile, Mode};
+use crate::role::sender::{ChangedFile, Duties, Mode};
 use crate::session::{Contents, Outcome, Push, Receipts, RemoteText, kind_of_text};
 use crate::wire::flist::{EntryKind, FileEntry, FileMeta};
 use crate::wire::offer::{Offer, Protocol};
@@ -54,6 +54,7 @@ pub(crate) async fn rehearse(client: &Client, folder: &str, capabilities: &Capab
         receipts: Receipts::NotAsked,
         changed: ChangedFile::Invalidate,
         mode: Mode::Rehearsal,
+        duties: Duties::default(),
         idle_limit: client.idle_limit(),
         monitor: Arc::clone(&ledger) as Arc<dyn Monitor>,
     };

@@ -19,6 +19,14 @@ pub struct TransferStats {
     pub directories: u64,
     /// Symlinks among them.
     pub symlinks: u64,
+    /// Entries that the NAS has deleted.
+    pub deleted: u64,
+    /// Regular files among those, as far as it says.
+    pub deleted_files: u64,
+    /// Folders among those.
+    pub deleted_directories: u64,
+    /// Symlinks among those.
+    pub deleted_symlinks: u64,
     /// Entries that the receiving side did not have.
     pub created: u64,
     /// Regular files among those.
@@ -53,7 +61,16 @@ impl TransferStats {
     /// The same, with what the session told.
     #[must_use]
     pub(super) fn with(self, totals: &Totals) -> Self {
+        let kinds = totals.deleted_kinds;
+        let [files, directories, symlinks, devices, specials] =
+            [kinds.files, kinds.directories, kinds.symlinks, kinds.devices, kinds.specials]
+                .map(|count| u64::try_from(count).unwrap_or(0));
         Self {
+            // Some servers tell of each, some count, and some do both.
+            deleted: totals.deleted.max(files + directories + symlinks + devices + specials),
+            deleted_files: files,
+            deleted_directories: directories,
+            deleted_symlinks: symlinks,
             created: totals.created_files + totals.created_directories + totals.created_symlinks,
             created_files: totals.created_files,
             created_directories: totals.created_directories,

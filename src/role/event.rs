@@ -8,6 +8,7 @@ use super::waits::Waits;
 use crate::error::NasSyncError;
 use crate::wire::flist::FileEntry;
 use crate::wire::iflags::ItemFlags;
+use crate::wire::stats::DeleteStats;
 
 /// How one file was transferred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -109,6 +110,18 @@ pub enum Event<'a> {
     Acknowledged {
         /// Its entry.
         entry: &'a FileEntry<'a>,
+    },
+    /// The receiver has deleted something that the list lacks.
+    Deleted {
+        /// Its name, as the receiver says it.
+        name: &'a [u8],
+        /// Whether it was a folder.
+        is_dir: bool,
+    },
+    /// How much the receiver has deleted.
+    DeletedCounts {
+        /// How many of each kind.
+        counts: &'a DeleteStats,
     },
     /// A text from the other side, not yet escaped.
     Text {

@@ -11,6 +11,7 @@ use crate::blocking;
 use crate::error::NasSyncError;
 use crate::wire::flist::{EntryKind, FileEntry};
 use crate::wire::iflags::ItemFlags;
+use crate::wire::stats::DeleteStats;
 
 /// What a session told about one file.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +55,10 @@ pub struct Totals {
     pub matched: u64,
     /// Bytes of files that were read and handed on.
     pub read: u64,
+    /// Entries that the receiver has deleted, as it said one by one.
+    pub deleted: u64,
+    /// The same by kind, as it counted them at the end; some do not.
+    pub deleted_kinds: DeleteStats,
 }
 
 /// All that a session told.
@@ -181,6 +186,8 @@ impl Account {
                     file.ended = Some(Instant::now());
                 });
             }
+            Event::Deleted { .. } => self.totals.deleted += 1,
+            Event::DeletedCounts { counts } => self.totals.deleted_kinds = **counts,
             Event::Begun { waits } => self.waits = Some(Arc::clone(waits)),
             Event::Listed { .. } | Event::Asked { .. } | Event::Text { .. } => {}
         }

@@ -17,6 +17,13 @@ pub trait Sources: Send + Sync {
     /// Opens one file for reading.
     fn open(&self, entry: &FileEntry<'_>) -> Result<SourceFile>;
 
+    /// Removes a file or a symlink that the receiver has, unless it is another one than was listed. One that is gone already
+    /// is no failure.
+    fn remove(&self, entry: &FileEntry<'_>) -> Result<()> {
+        let message = format!("{} is not to be removed", String::from_utf8_lossy(entry.name));
+        Err(NasSyncError::new(ErrorKind::Internal, message))
+    }
+
     /// Told when a file has been read for its digest in the list, or could not be.
     fn summed(&self, _entry: &FileEntry<'_>, _file: Result<&SourceFile, &NasSyncError>) {}
 }

@@ -5,23 +5,27 @@
 //! cannot match, so the receiver throws it away; that a request outside the list, of the wrong kind or phase, or for
 //! the third time ends the session; and that it never opens a path that a peer named.
 
+mod content;
+
 use std::sync::Arc;
 
+use self::content::Basis;
 use super::agreement::Agreement;
-use super::event::{Event, FileStats, Monitor, Stability};
+use super::event::{Event, Monitor};
 use super::list::{FileList, Sources};
 use super::port::Port;
-use crate::delta::{BasisUse, BlockIndex, BlockSums, Op, Search, StrongHasher, SumHead};
+use crate::delta::{BlockSums, SumHead};
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::tree::source::SourceFile;
-use crate::wire::flist::{EntryKind, FileEntry, io_error};
-use crate::wire::iflags::{Item, ItemFlags};
+use crate::wire::flist::{EntryKind, io_error};
+use crate::wire::iflags::{Item, ItemCoding, ItemFlags};
 use crate::wire::mux::{Framing, Message};
 use crate::wire::ndx::{self, NdxCoder};
 use crate::wire::negotiated::{Goodbye, IdleSign, Negotiated, Unsendable};
+use crate::wire::receiver_args::Writing;
+use crate::wire::rules::{self, RuleCoding, RuleText};
 use crate::wire::stats::DeleteStats;
 use crate::wire::sums::{self, HeadLimits};
-use crate::wire::token::{TokenCoding, TokenEncoder, TokenError, plain};
+use crate::wire::token::{TokenEncoder, TokenError};
 
 /// How much of a file is read at once when it is searched or compressed.
 const READ_LEN: usize = 256 * 1024;
@@ -54,6 +58,21 @@ pub enum Mode {
     Rehearsal,
 }
 
+/// What the receiver's options ask of the sender.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Duties {
+    /// How the receiver writes.
+    pub writing: Writing,
+    /// Whether it keeps what it replaces.
+    pub backup: bool,
+    /// Whether it has more to do at the end than to take files, so that each phase is waited for.
+    pub has_late_work: bool,
+    /// The rules that it reads before the list, where it reads any.
+    pub rules: Option<Vec<RuleText>>,
+    /// Whether it deletes also what they exclude: old receivers read none then.
+    pub deletes_excluded: bool,
+}
+
 /// What a sender needs to know beside what was negotiated.
 pub struct SendJob {
     /// What is sent, numbered as the session's protocol numbers it.
@@ -64,6 +83,8 @@ pub struct SendJob {
     pub changed: ChangedFile,
     /// Whether anything is transferred.
     pub mode: Mode,
+    /// What follows from the receiver's options.
+    pub duties: Duties,
 }
 
 /// Runs the sender from the file list to the goodbye. On an error the other side may still have something to say, so
@@ -72,7 +93,13 @@ pub fn run(job: SendJob, agreement: Agreement, mut port: Port, monitor: &dyn Mon
     let list = job.list;
     monitor.event(Event::Begun { waits: &port.waits });
     monitor.event(Event::Listed { entries: list.len(), bytes: list.bytes() });
-    list.send(agreement.list_terms().coding, &mut port.outbox)?;
+    let terms = agreement.list_terms();
+    let reads_none = job.duties.deletes_excluded && terms.rules == RuleCoding::Patterns;
+    if let Some(rules) = job.duties.rules.as_ref().filter(|_| !reads_none) {
+        rules::put(rules, terms.rules, port.outbox.frame())
+            .map_err(|error| NasSyncError::new(ErrorKind::OptionRefused, error.to_string()).with_source(error))?;
+    }
+    list.send(terms.coding, &mut port.outbox)?;
     let negotiated = agreement.whole(|| port.outbox.flush())?;
     let tokens = TokenEncoder::new(negotiated.tokens, negotiated.zlib_history).map_err(internal)?;
     let mut sender = Sender {
@@ -88,6 +115,7 @@ pub fn run(job: SendJob, agreement: Agreement, mut port: Port, monitor: &dyn Mon
         sources: job.sources,
         changed: job.changed,
         mode: job.mode,
+        duties: job.duties,
         negotiated,
         tokens,
         port,
@@ -101,8 +129,10 @@ pub fn run(job: SendJob, agreement: Agreement, mut port: Port, monitor: &dyn Mon
 /// The first phases answer requests; after the second DONE, data may no longer be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Requests, and second tries.
-    Data,
+    /// Requests.
+    First,
+    /// Second tries.
+    Redo,
     /// Only attributes and renames are reported.
     Attributes,
 }
@@ -113,6 +143,7 @@ struct Sender<'m> {
     sources: Arc<dyn Sources>,
     changed: ChangedFile,
     mode: Mode,
+    duties: Duties,
     port: Port,
     monitor: &'m dyn Monitor,
     requests: NdxCoder,
@@ -135,7 +166,11 @@ struct Sender<'m> {
 impl Sender<'_> {
     fn transfer(&mut self) -> Result<()> {
         for answered in 0..=self.negotiated.answered_phases {
-            let phase = if answered < 2 { Phase::Data } else { Phase::Attributes };
+            let phase = match answered {
+                0 => Phase::First,
+                1 => Phase::Redo,
+                _ => Phase::Attributes,
+            };
             while let Some(ndx) = self.next_request()? {
                 self.answer(ndx, phase)?;
             }
@@ -161,6 +196,7 @@ impl Sender<'_> {
     fn nothing_can_follow(&self) -> bool {
         self.negotiated.goodbye == Goodbye::Exchange
             && self.mode != Mode::Rehearsal
+            && !self.duties.has_late_work
             && !self.doubtful
             && self.errors == self.reported_errors
     }
@@ -211,7 +247,8 @@ impl Sender<'_> {
             self.records_left = left.ok_or_else(|| protocol(String::from("the NAS sent records without end")))?;
             match ndx {
                 ndx::DELETE_STATS => {
-                    self.port.take(DeleteStats::decode)?;
+                    let counts = self.port.take(DeleteStats::decode)?;
+                    self.monitor.event(Event::DeletedCounts { counts: &counts });
                 }
                 ndx => return Ok(Some(ndx)),
             }
@@ -243,13 +280,13 @@ impl Sender<'_> {
         }
         let times = usize::try_from(ndx).ok().and_then(|ndx| self.sent.get_mut(ndx));
         match (entry.kind, phase, times) {
-            (EntryKind::File, Phase::Data, Some(times)) if *times < 2 => *times += 1,
+            (EntryKind::File, Phase::First | Phase::Redo, Some(times)) if *times < 2 => *times += 1,
             _ => return Err(protocol(format!("the data of entry {ndx} was asked for when it may not be"))),
         }
         if self.mode == Mode::DryRun {
             return self.echo(ndx, &item);
         }
-        let sums = self.take_sums()?;
+        let basis = self.take_basis(&item, phase)?;
         if self.said_all {
             let message = "what arrived on the NAS is not what was sent, and it goes again another time";
             let error = NasSyncError::new(ErrorKind::NotAcknowledged, message);
@@ -262,9 +299,16 @@ impl Sender<'_> {
             return self.send_rehearsed(entry);
         }
         match self.sources.open(entry) {
+            // It cannot be added to what is longer than itself.
+            Ok(source) if basis.appended_len() > source.stamp().size => {
+                let error =
+                    NasSyncError::new(ErrorKind::SourceChanged, format!("{} became shorter", source.path().display()));
+                self.monitor.event(Event::FileFailed { entry, error: &error });
+                self.decline(ndx)
+            }
             Ok(source) => {
                 self.echo(ndx, &item)?;
-                self.send_file(entry, source, sums.as_ref())
+                self.send_file(entry, source, &basis)
             }
             Err(error) => {
                 self.errors |=
@@ -289,18 +333,23 @@ impl Sender<'_> {
         self.port.outbox.settle()
     }
 
-    /// Reads the sums of the receiver's old file. `None` when there is none, or when its sums are too many to keep.
-    fn take_sums(&mut self) -> Result<Option<BlockSums>> {
+    /// Reads what the receiver says about its old file.
+    fn take_basis(&mut self, item: &Item, phase: Phase) -> Result<Basis> {
         let digest_len = self.negotiated.block_sum.algorithm.digest_len();
         let limits =
             HeadLimits { block_len: self.negotiated.max_block_len, strong_len: digest_len.max(REDO_STRONG_LEN) };
         let head = self.port.take(|reader| sums::decode_head(reader, limits))?;
         if head.count == 0 {
-            return Ok(None);
+            return Ok(Basis::None);
         }
         self.doubtful = true;
         let strong_len = head.strong_len.min(u8::try_from(digest_len).unwrap_or(u8::MAX));
         let head = SumHead { strong_len, ..head };
+        if phase == Phase::First
+            && let Writing::Append | Writing::AppendVerify = self.duties.writing
+        {
+            return Ok(Basis::Start(head));
+        }
         // Sums that cannot tell blocks apart, or that would not fit, are read and forgotten.
         let mut kept =
             (strong_len > 0 && head.sums_len() <= sums::MAX_SUM_BYTES).then(|| BlockSums::with_capacity(head));
@@ -313,166 +362,17 @@ impl Sender<'_> {
                 Ok(())
             })?;
         }
-        Ok(kept)
+        Ok(kept.map_or(Basis::None, |sums| Basis::Blocks { sums, is_overwritten: self.overwrites(item) }))
     }
 
-    fn send_file(&mut self, entry: &FileEntry<'_>, mut source: SourceFile, sums: Option<&BlockSums>) -> Result<()> {
-        let head = sums.map_or(SumHead::EMPTY, BlockSums::head);
-        sums::encode_head(&head, self.port.outbox.frame());
-        let mut hasher = self.negotiated.file_sum.hasher();
-        let read = match sums {
-            Some(sums) => self.send_delta(&mut source, sums, &mut hasher)?,
-            None if self.negotiated.tokens == TokenCoding::Plain => self.send_plain(&mut source, &mut hasher)?,
-            None => self.send_literals(&mut source, &mut hasher)?,
+    /// Whether the receiver writes over the file whose sums it sent.
+    fn overwrites(&self, item: &Item) -> bool {
+        let keeps_another = match self.negotiated.items {
+            ItemCoding::Flagged => item.basis_type.is_some(),
+            // Such a receiver does not say which file it is.
+            ItemCoding::Bare => self.duties.backup,
         };
-        self.tokens.end(self.port.outbox.frame()).map_err(internal)?;
-        let stability = if source.unchanged() { Stability::Unchanged } else { Stability::Changed };
-        let invalid = read.failure.is_some()
-            || (stability == Stability::Changed && self.changed == ChangedFile::Invalidate)
-            || read.stats.literal + read.stats.matched < source.stamp().size;
-        self.doubtful |= invalid;
-        self.put_whole_sum(hasher, if invalid { WholeSum::Invalid } else { WholeSum::Valid });
-        // Told before the frame can leave, so that no acknowledgement overtakes it.
-        match read.failure {
-            None => {
-                let (stats, sha256) = (read.stats, source.sha256());
-                self.monitor.event(Event::FileSent { entry, stats, stability, sha256 });
-            }
-            Some(error) => {
-                self.errors |= io_error::GENERAL;
-                self.monitor.event(Event::FileFailed { entry, error: &error });
-            }
-        }
-        self.port.outbox.settle()
-    }
-
-    fn send_rehearsed(&mut self, entry: &FileEntry<'_>) -> Result<()> {
-        sums::encode_head(&SumHead::EMPTY, self.port.outbox.frame());
-        self.tokens.end(self.port.outbox.frame()).map_err(internal)?;
-        self.put_whole_sum(self.negotiated.file_sum.hasher(), WholeSum::Invalid);
-        let (stats, stability) = (FileStats::default(), Stability::Unchanged);
-        self.monitor.event(Event::FileSent { entry, stats, stability, sha256: None });
-        self.port.outbox.settle()
-    }
-
-    fn put_whole_sum(&mut self, hasher: StrongHasher, validity: WholeSum) {
-        let digest = hasher.finish();
-        let flip = if validity == WholeSum::Invalid { 0xff } else { 0 };
-        self.port.outbox.frame().extend(digest.as_bytes().iter().map(|byte| byte ^ flip));
-    }
-
-    /// Whole file, nothing compressed: read straight into the frame, one token for each read.
-    fn send_plain(&mut self, source: &mut SourceFile, hasher: &mut StrongHasher) -> Result<FileRead> {
-        let mut read = FileRead::default();
-        let size = source.stamp().size;
-        loop {
-            let most = literal_len(size.saturating_sub(read.stats.literal), self.port.outbox.room());
-            let frame = self.port.outbox.frame();
-            let token = frame.len();
-            let data = token + size_of::<i32>();
-            frame.resize(data + most, 0);
-            let len = match source.read(&mut frame[data..]) {
-                Ok(len) => len,
-                Err(error) => {
-                    read.failure = Some(error);
-                    0
-                }
-            };
-            if len == 0 {
-                frame.truncate(token);
-                return Ok(read);
-            }
-            frame[token..data].copy_from_slice(&plain::literal_header(len));
-            frame.truncate(data + len);
-            hasher.update(&frame[data..]);
-            read.stats.literal += len as u64;
-            self.monitor.event(Event::Progress { bytes: len as u64 });
-            self.port.outbox.settle()?;
-        }
-    }
-
-    /// Whole file through the token coder.
-    fn send_literals(&mut self, source: &mut SourceFile, hasher: &mut StrongHasher) -> Result<FileRead> {
-        let mut read = FileRead::default();
-        while let Some(len) = read.next(source, &mut self.buffer) {
-            let data = &self.buffer[..len];
-            hasher.update(data);
-            read.stats.literal += len as u64;
-            self.tokens.literal(data, self.port.outbox.frame()).map_err(internal)?;
-            self.monitor.event(Event::Progress { bytes: len as u64 });
-            self.port.outbox.settle()?;
-        }
-        Ok(read)
-    }
-
-    /// What differs from the receiver's old file.
-    fn send_delta(&mut self, source: &mut SourceFile, sums: &BlockSums, hasher: &mut StrongHasher) -> Result<FileRead> {
-        let mut read = FileRead::default();
-        let mut stats = FileStats::default();
-        let index = BlockIndex::new(sums, self.negotiated.block_sum);
-        let mut search = Search::new(&index, BasisUse::Kept);
-        let (tokens, out) = (&mut self.tokens, &mut self.port.outbox);
-        let mut put = |op: Op<'_>| {
-            match op {
-                Op::Literal(data) => {
-                    stats.literal += data.len() as u64;
-                    tokens.literal(data, out.frame())
-                }
-                Op::Copy { block, data } => {
-                    stats.matched += data.len() as u64;
-                    tokens.copy(block, data, out.frame())
-                }
-            }
-            .map_err(internal)?;
-            out.settle()
-        };
-        while let Some(len) = read.next(source, &mut self.buffer) {
-            let data = &self.buffer[..len];
-            hasher.update(data);
-            search.feed(data, &mut put)?;
-            self.monitor.event(Event::Progress { bytes: len as u64 });
-        }
-        search.finish(&mut put)?;
-        read.stats = stats;
-        Ok(read)
-    }
-}
-
-/// How much to read as one literal when `left` bytes are expected: what fills the frame exactly, and no more than is
-/// there, since the space must be cleared before. At the end of a file it is enough to see that it is the end.
-fn literal_len(left: u64, room: usize) -> usize {
-    const LEAST: usize = 512;
-    let len = usize::try_from(left).unwrap_or(usize::MAX).clamp(LEAST, plain::MAX_LITERAL);
-    let room = room.saturating_sub(size_of::<i32>());
-    if room < LEAST { len } else { len.min(room) }
-}
-
-/// Whether the sum behind a file can match.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum WholeSum {
-    /// It is that of the bytes sent.
-    Valid,
-    /// It cannot match, so the receiver throws the file away and may ask once more.
-    Invalid,
-}
-
-/// How far a file could be read.
-#[derive(Default)]
-struct FileRead {
-    stats: FileStats,
-    failure: Option<NasSyncError>,
-}
-
-impl FileRead {
-    /// Reads the next piece; `None` at the end, or after a failure, which is kept.
-    fn next(&mut self, source: &mut SourceFile, buffer: &mut [u8]) -> Option<usize> {
-        match source.read(buffer) {
-            Ok(len) => (len > 0).then_some(len),
-            Err(error) => {
-                self.failure = Some(error);
-                None
-            }
-        }
+        self.duties.writing != Writing::Aside && !keeps_another
     }
 }
 

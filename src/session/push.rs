@@ -9,7 +9,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::agreement::Agreement;
 use crate::role::event::{Event, Monitor};
 use crate::role::list::{FileList, SendList, Sources};
-use crate::role::sender::{self, ChangedFile, Mode, SendJob};
+use crate::role::sender::{self, ChangedFile, Duties, Mode, SendJob};
 use crate::transport::Exec;
 use crate::wire::flist::{Content, EntryKind};
 use crate::wire::mux::Message;
@@ -32,6 +32,8 @@ pub struct Push {
     pub changed: ChangedFile,
     /// Whether anything is transferred.
     pub mode: Mode,
+    /// What follows from the receiver's options.
+    pub duties: Duties,
     /// How long the session may go without progress in either direction.
     pub idle_limit: Duration,
     /// Who listens.
@@ -54,7 +56,7 @@ pub async fn push(exec: Exec, push: Push) -> Outcome {
 
 /// Runs one push to its end, from an opening that saves what round trips it can.
 pub async fn push_by(exec: Exec, opening: Opening, push: Push) -> Outcome {
-    let Push { offer, mut list, sources, contents, receipts, changed, mode, idle_limit, monitor } = push;
+    let Push { offer, mut list, sources, contents, receipts, changed, mode, duties, idle_limit, monitor } = push;
     let needed = match contents {
         Contents::Unsummed => Needed::ListTerms,
         Contents::Summed => Needed::Everything,
@@ -70,7 +72,7 @@ pub async fn push_by(exec: Exec, opening: Opening, push: Push) -> Outcome {
         }
         let list = Arc::new(list.number(list_terms.order)?);
         let mut acknowledgements = Acknowledgements::new(Arc::clone(&list), Arc::clone(&monitor));
-        let job = SendJob { list, sources, changed, mode };
+        let job = SendJob { list, sources, changed, mode, duties };
         Ok(Side {
             intake: Intake::Bounded,
             role: Box::new(move |port| sender::run(job, agreement, port, &*monitor)),
@@ -94,7 +96,16 @@ impl Acknowledgements {
 
     /// A receiving server has no use for other messages; they change nothing here.
     fn note(&mut self, message: &Message, timer: &ProgressTimer) -> Result<()> {
-        let Message::Success(ndx) = *message else { return Ok(()) };
+        let ndx = match message {
+            Message::Success(ndx) => *ndx,
+            Message::Deleted(name) => {
+                // The name of a folder ends with a zero.
+                let (name, is_dir) = name.strip_suffix(b"\0").map_or((&**name, false), |name| (name, true));
+                self.monitor.event(Event::Deleted { name, is_dir });
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
         // Servers acknowledge symlinks as well as files, and never a folder.
         let entry = self.list.get(ndx).filter(|entry| !entry.kind.is_dir()).ok_or_else(|| {
             let message = format!("the NAS acknowledged entry {ndx}, which is no file of the list");

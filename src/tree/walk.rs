@@ -6,28 +6,30 @@
 //! without following symlinks, unless links are to be followed. One descriptor is open per folder being read, however
 //! deep the tree. The order of the entries means nothing; sorting is the file list's affair.
 
+mod sources;
+mod warning;
+
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Mutex;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::attrs::meta_of;
 use super::beneath::{self, is_symlink};
-use super::path::{NameFault, Operand, RemoteName, local_path};
-use super::refusal::{cannot_enter, cannot_open};
-use super::source::{SourceFile, split};
-use crate::blocking;
-use crate::error::Result;
-use crate::text;
+use super::path::{Operand, RemoteName, local_path};
+use super::refusal::cannot_open;
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::filter::{FilterError, Name, Rules, Scope};
+use crate::small_file;
 use crate::wire::flist::{Content, Entries, EntryKind, FileEntry};
+pub use sources::Sources;
+pub use warning::{Effect, Reason, WalkWarning};
 
 /// What to do with a symlink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -53,6 +55,9 @@ pub enum Depth {
     Recursive,
 }
 
+/// The longest file of rules.
+const MAX_RULES: usize = 1 << 20;
+
 /// How to walk.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WalkOptions {
@@ -62,6 +67,9 @@ pub struct WalkOptions {
     pub depth: Depth,
     /// Whether a folder on another file system than its operand is listed but not entered (`-x`).
     pub one_file_system: bool,
+    /// Whether symlinks and special files that are not sent are listed all the same, so that nothing there is deleted for
+    /// having their names.
+    pub lists_skipped: bool,
 }
 
 /// What a walk found.
@@ -73,145 +81,24 @@ pub struct Listing {
     pub entries: Entries,
 }
 
-/// The folders that the names are relative to. It stays when the entries have been moved elsewhere.
-#[derive(Debug)]
-pub struct Sources {
-    bases: Vec<PathBuf>,
-    links: Links,
-    /// The folder in which a file was opened last: the next one mostly lies there, too.
-    last: Mutex<Option<Opened>>,
-}
-
-/// A folder that is held open.
-#[derive(Debug)]
-struct Opened {
-    base: PathBuf,
-    folder: Box<[u8]>,
-    handle: OwnedFd,
-}
-
-impl Sources {
-    /// The local path of an entry of the same listing, for opening by others and for messages.
-    pub fn local_path(&self, entry: &FileEntry<'_>) -> PathBuf {
-        local_path(self.base(entry), entry.name)
-    }
-
-    fn base(&self, entry: &FileEntry<'_>) -> &Path {
-        let base = entry.tag.and_then(|base| self.bases.get(base as usize));
-        base.map_or(Path::new("."), PathBuf::as_path)
-    }
-
-    /// Opens an entry of the same listing that is a file. Unless links are followed, a symlink that has appeared since
-    /// the walk is refused, at the end of the name (`SourceNotRegular`) and on the way (`SourceOutside`); a folder that is
-    /// replaced while its files are sent goes on to be read.
-    /// Else fails like [`SourceFile::open`].
-    pub fn open(&self, entry: &FileEntry<'_>) -> Result<SourceFile> {
-        let path = self.local_path(entry);
-        if self.links == Links::Follow {
-            return SourceFile::open_following(&path);
-        }
-        let (folder, name) = split(entry.name);
-        let base = self.base(entry);
-        let mut last = blocking::lock(&self.last);
-        let opened = match last.take() {
-            Some(opened) if opened.base == base && *opened.folder == *folder => opened,
-            _ => {
-                let root = open_base(base).map_err(|errno| cannot_open(&path, errno))?;
-                let handle = beneath::open_folder(root.as_fd(), folder).map_err(|errno| cannot_enter(&path, errno))?;
-                Opened { base: base.to_owned(), folder: folder.into(), handle }
-            }
-        };
-        SourceFile::open_seen(last.insert(opened).handle.as_fd(), name, path)
-    }
-}
-
-/// What a warning means for the session's result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
-    /// Left out as asked.
-    None,
-    /// Gone since it was listed: rsync's exit status 24.
-    Vanished,
-    /// Something that was asked for is missing: rsync's exit status 23, and nothing may be deleted.
-    Failed,
-}
-
-/// Why something was left out.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Reason {
-    /// It cannot be looked at or listed.
-    Unreadable(io::Error),
-    /// It was there a moment ago.
-    Vanished,
-    /// A device, pipe or socket.
-    Special,
-    /// A symlink, and links are not sent.
-    Symlink,
-    /// A folder, and folders are not sent.
-    Folder,
-    /// A name that no file list can carry.
-    Name(NameFault),
-    /// Following links leads from this folder back to itself.
-    Loop,
-    /// This other path has the same name on the NAS and is sent instead.
-    SameNameAs(PathBuf),
-}
-
-/// Something that was left out.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct WalkWarning {
-    /// Its local path.
-    pub path: PathBuf,
-    /// Why.
-    pub reason: Reason,
-}
-
-impl WalkWarning {
-    fn new(path: PathBuf, reason: Reason) -> Self {
-        Self { path, reason }
-    }
-
-    /// What it means for the result.
-    pub fn effect(&self) -> Effect {
-        match self.reason {
-            Reason::Unreadable(_) | Reason::Name(_) | Reason::Loop => Effect::Failed,
-            Reason::Vanished => Effect::Vanished,
-            // Laying one tree over another is an idiom of rsync, which ends well there.
-            Reason::Special | Reason::Symlink | Reason::Folder | Reason::SameNameAs(_) => Effect::None,
-        }
-    }
-}
-
-/// Escaped, for people.
-impl fmt::Display for WalkWarning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let show = |path: &Path| text::escape_bytes(path.as_os_str().as_bytes());
-        let path = show(&self.path);
-        match &self.reason {
-            Reason::Unreadable(error) => write!(f, "{path} cannot be read: {error}"),
-            Reason::Vanished => write!(f, "{path} vanished while it was listed"),
-            Reason::Special => write!(f, "{path} is a device, pipe or socket and is skipped"),
-            Reason::Symlink => write!(f, "{path} is a symlink and is skipped"),
-            Reason::Folder => write!(f, "{path} is a folder and is skipped"),
-            Reason::Name(fault) => write!(f, "the name of {path} cannot be sent: {fault}"),
-            Reason::Loop => write!(f, "{path} leads back to a folder above it"),
-            Reason::SameNameAs(other) => write!(f, "{path} has the same name on the NAS as {}", show(other)),
-        }
-    }
-}
-
-/// Lists what the operands stand for. `keep` decides on each name but `.` (a folder that is not kept is not entered);
+/// Lists what the operands stand for. `rules` decide on each name but `.` (a folder that does not take part is not entered);
 /// `warn` hears of everything else that is left out.
+///
+/// Fails when a file of rules makes no sense or cannot be read: what it would leave out must not be sent.
 pub fn walk(
     operands: &[Operand],
     options: WalkOptions,
-    keep: &mut dyn FnMut(&[u8], EntryKind<'_>) -> bool,
+    rules: &Rules,
     warn: &mut dyn FnMut(WalkWarning),
-) -> Listing {
-    let mut walker =
-        Walker { options, keep, warn, bases: Vec::new(), entries: Entries::default(), pending: Vec::new() };
+) -> Result<Listing> {
+    let mut walker = Walker {
+        options,
+        scope: Scope::new(rules),
+        warn,
+        bases: Vec::new(),
+        entries: Entries::default(),
+        pending: Vec::new(),
+    };
     let mut known: HashMap<&Path, u32> = HashMap::new();
     let mut overlap = false;
     for operand in operands {
@@ -221,16 +108,13 @@ pub fn walk(
             u32::try_from(walker.bases.len() - 1).unwrap_or(u32::MAX)
         });
         overlap |= !walker.entries.is_empty();
-        walker.operand(operand, base);
+        walker.operand(operand, base)?;
     }
     if overlap {
         walker.drop_repeated_names();
     }
     walker.entries.shrink_to_fit();
-    Listing {
-        sources: Sources { bases: walker.bases, links: options.links, last: Mutex::new(None) },
-        entries: walker.entries,
-    }
+    Ok(Listing { sources: Sources::new(walker.bases, options.links), entries: walker.entries })
 }
 
 fn open_base(path: &Path) -> Result<OwnedFd, Errno> {
@@ -238,10 +122,21 @@ fn open_base(path: &Path) -> Result<OwnedFd, Errno> {
     retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
 }
 
-/// A folder that is still to be read: the position of its entry, and its identity when links are followed.
+/// A folder that is still to be read: the position of its entry, its identity when links are followed, and the rules in force
+/// above it.
 struct Pending {
     entry: usize,
     trail: Option<Rc<Trail>>,
+    scope: Scope,
+}
+
+/// What the entries of one folder have in common.
+struct Around<'a> {
+    /// The rules in force there.
+    scope: &'a Scope,
+    /// Those that the folders among them are read by.
+    below: &'a Scope,
+    trail: Option<&'a Rc<Trail>>,
 }
 
 /// A folder and the folders above it, by identity: where following links would go round in circles.
@@ -256,6 +151,8 @@ struct Ground {
     base: u32,
     folder: OwnedFd,
     dev: u64,
+    /// The absolute path of the base, without the slash in front.
+    root: Vec<u8>,
 }
 
 /// A file that was looked at, in the folder that was being read.
@@ -268,7 +165,8 @@ struct Seen<'a> {
 
 struct Walker<'a> {
     options: WalkOptions,
-    keep: &'a mut dyn FnMut(&[u8], EntryKind<'_>) -> bool,
+    /// The rules above all folders.
+    scope: Scope,
     warn: &'a mut dyn FnMut(WalkWarning),
     bases: Vec<PathBuf>,
     entries: Entries,
@@ -276,7 +174,7 @@ struct Walker<'a> {
 }
 
 impl Walker<'_> {
-    fn operand(&mut self, operand: &Operand, base: u32) {
+    fn operand(&mut self, operand: &Operand, base: u32) -> Result<()> {
         let name = operand.name().unwrap_or(b".");
         let file_name = OsStr::from_bytes(name);
         let look = || {
@@ -287,14 +185,37 @@ impl Walker<'_> {
         let (folder, stat) = match look() {
             Ok(seen) => seen,
             // It was asked for by name: not being there is a failure, not a file that vanished meanwhile.
-            Err(errno) => return (self.warn)(WalkWarning::new(operand.path(), Reason::Unreadable(errno.into()))),
+            Err(errno) => {
+                let reason = if errno == Errno::NOENT { Reason::Missing } else { Reason::Unreadable };
+                (self.warn)(WalkWarning::new(operand.path(), reason(errno.into())));
+                return Ok(());
+            }
         };
-        let ground = Ground { base, folder, dev: stat.st_dev };
+        let ground = Ground { base, folder, dev: stat.st_dev, root: absolute(operand.base())? };
         let seen = Seen { folder: ground.folder.as_fd(), file_name, stat, operand: true };
-        self.add(&ground, name, &seen, None);
+        let (scope, below) = (self.scope.clone(), self.scope_below(&ground, name)?);
+        self.add(&ground, name, &seen, &Around { scope: &scope, below: &below, trail: None });
         while let Some(folder) = self.pending.pop() {
-            self.read_folder(&ground, &folder);
+            self.read_folder(&ground, &folder)?;
         }
+        Ok(())
+    }
+
+    /// The rules in force in an operand, from the folders above it on.
+    fn scope_below(&self, ground: &Ground, name: &[u8]) -> Result<Scope> {
+        let mut scope = self.scope.clone();
+        if !scope.looks_above() {
+            return Ok(scope);
+        }
+        let root = Path::new("/").join(OsStr::from_bytes(&ground.root));
+        let folders: Vec<&Path> = root.ancestors().skip(usize::from(name == b".")).collect();
+        for folder in folders.into_iter().rev() {
+            let opened = open_base(folder).map_err(|errno| cannot_open(folder, errno))?;
+            let path = folder.as_os_str().as_bytes();
+            let mut read = |name: &[u8]| read_rules(opened.as_fd(), name);
+            scope = scope.enter_above(path.strip_prefix(b"/").unwrap_or(path), &mut read).map_err(bad_rules)?;
+        }
+        Ok(scope)
     }
 
     fn stat_flags(&self) -> AtFlags {
@@ -305,8 +226,8 @@ impl Walker<'_> {
         (self.warn)(WalkWarning::new(local_path(&self.bases[ground.base as usize], name), reason));
     }
 
-    fn read_folder(&mut self, ground: &Ground, pending: &Pending) {
-        let Some(FileEntry { name, .. }) = self.entries.get(pending.entry) else { return };
+    fn read_folder(&mut self, ground: &Ground, pending: &Pending) -> Result<()> {
+        let Some(FileEntry { name, .. }) = self.entries.get(pending.entry) else { return Ok(()) };
         let shown = name.to_vec();
         let prefix = if shown == b"." { &b""[..] } else { &shown };
         let opened = match self.options.links {
@@ -316,8 +237,17 @@ impl Walker<'_> {
         let listing = opened.and_then(|folder| Ok((Dir::read_from(&folder)?, folder)));
         let (listing, folder) = match listing {
             Ok(listing) => listing,
-            Err(errno) => return self.warn_of(ground, &shown, gone_or_unreadable(errno)),
+            Err(errno) => {
+                self.warn_of(ground, &shown, gone_or_unreadable(errno));
+                return Ok(());
+            }
         };
+        let scope = {
+            let path = ground.absolute(prefix);
+            let mut read = |name: &[u8]| read_rules(folder.as_fd(), name);
+            pending.scope.enter(&path, &mut read).map_err(bad_rules)?
+        };
+        let around = Around { scope: &scope, below: &scope, trail: pending.trail.as_ref() };
         let mut name = prefix.to_vec();
         if !name.is_empty() {
             name.push(b'/');
@@ -326,7 +256,10 @@ impl Walker<'_> {
         for next in listing {
             let item = match next {
                 Ok(item) => item,
-                Err(errno) => return self.warn_of(ground, &shown, Reason::Unreadable(errno.into())),
+                Err(errno) => {
+                    self.warn_of(ground, &shown, Reason::Unreadable(errno.into()));
+                    return Ok(());
+                }
             };
             let file_name = item.file_name().to_bytes();
             if matches!(file_name, b"." | b"..") {
@@ -334,16 +267,22 @@ impl Walker<'_> {
             }
             name.truncate(start);
             name.extend_from_slice(file_name);
+            // Of what does not take part, whatever it is, nothing is said.
+            let takes_part = |is_dir| scope.sends(Name { name: &name, is_dir, root: &ground.root });
+            let may_warn = takes_part(false) && takes_part(true);
             if let Err(fault) = RemoteName::check(&name) {
-                self.warn_of(ground, &name, Reason::Name(fault));
+                if may_warn {
+                    self.warn_of(ground, &name, Reason::Name(fault));
+                }
                 continue;
             }
             let file_name = OsStr::from_bytes(file_name);
             match rustix::fs::statat(&folder, file_name, self.stat_flags()) {
                 Ok(status) => {
                     let seen = Seen { folder: folder.as_fd(), file_name, stat: status, operand: false };
-                    self.add(ground, &name, &seen, pending.trail.as_ref());
+                    self.add(ground, &name, &seen, &around);
                 }
+                Err(_) if !may_warn => {}
                 // A link that leads nowhere has not vanished.
                 Err(errno) if is_symlink(folder.as_fd(), file_name) => {
                     self.warn_of(ground, &name, Reason::Unreadable(errno.into()));
@@ -351,9 +290,15 @@ impl Walker<'_> {
                 Err(errno) => self.warn_of(ground, &name, gone_or_unreadable(errno)),
             }
         }
+        Ok(())
     }
 
-    fn add(&mut self, ground: &Ground, name: &[u8], seen: &Seen<'_>, above: Option<&Rc<Trail>>) {
+    fn add(&mut self, ground: &Ground, name: &[u8], seen: &Seen<'_>, around: &Around<'_>) {
+        let is_dir = FileType::from_raw_mode(seen.stat.st_mode).is_dir();
+        if name != b"." && !around.scope.sends(Name { name, is_dir, root: &ground.root }) {
+            return;
+        }
+        let above = around.trail;
         let mut meta = meta_of(&seen.stat);
         let mut trail = None;
         let target;
@@ -376,7 +321,7 @@ impl Walker<'_> {
                     true => Content::Listed,
                 })
             }
-            FileType::Symlink if self.options.links == Links::Skip => {
+            FileType::Symlink if self.options.links == Links::Skip && !self.options.lists_skipped => {
                 return self.warn_of(ground, name, Reason::Symlink);
             }
             FileType::Symlink => match rustix::fs::readlinkat(seen.folder, seen.file_name, Vec::new()) {
@@ -388,13 +333,14 @@ impl Walker<'_> {
                 }
                 Err(errno) => return self.warn_of(ground, name, gone_or_unreadable(errno)),
             },
+            _ if self.options.lists_skipped => {
+                meta.size = 0;
+                EntryKind::Special
+            }
             _ => return self.warn_of(ground, name, Reason::Special),
         };
-        if name != b"." && !(self.keep)(name, kind) {
-            return;
-        }
         if matches!(kind, EntryKind::Directory(Content::Argument | Content::Listed)) {
-            self.pending.push(Pending { entry: self.entries.len(), trail });
+            self.pending.push(Pending { entry: self.entries.len(), trail, scope: around.below.clone() });
         }
         self.entries.push(&FileEntry { tag: Some(ground.base), ..FileEntry::new(name, kind, meta) });
     }
@@ -417,6 +363,38 @@ impl Walker<'_> {
             }
         });
     }
+}
+
+impl Ground {
+    /// The absolute path of a name below the base, without the slash in front.
+    fn absolute(&self, name: &[u8]) -> Vec<u8> {
+        let slash: &[u8] = if self.root.is_empty() || name.is_empty() { b"" } else { b"/" };
+        [&self.root, slash, name].concat()
+    }
+}
+
+/// The absolute path of a folder, without the slash in front.
+fn absolute(folder: &Path) -> Result<Vec<u8>> {
+    let path = std::path::absolute(folder).map_err(|error| {
+        NasSyncError::at_path(ErrorKind::SourceUnreadable, "Cannot tell the path of", folder, error)
+    })?;
+    let path = path.as_os_str().as_bytes();
+    let path = path.strip_prefix(b"/").unwrap_or(path);
+    Ok(path.strip_suffix(b"/").unwrap_or(path).to_vec())
+}
+
+/// The content of a file of rules in a folder, if there is one.
+fn read_rules(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    match retry_on_intr(|| rustix::fs::openat(folder, OsStr::from_bytes(name), flags, Mode::empty())) {
+        Ok(file) => small_file::read_open(&file.into(), MAX_RULES).map(|content| Some(content.to_vec())),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn bad_rules(error: FilterError) -> NasSyncError {
+    NasSyncError::new(ErrorKind::Usage, error.to_string()).with_source(error)
 }
 
 impl Trail {

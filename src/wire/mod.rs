@@ -15,6 +15,8 @@ pub mod offer;
 pub mod pattern;
 pub mod pull_args;
 pub mod reader;
+pub mod receiver_args;
+pub mod rules;
 pub mod server_args;
 pub mod stats;
 pub mod sums;

@@ -9,6 +9,7 @@ use super::mux::Framing;
 use super::ndx::NdxCoding;
 use super::offer::{ChecksumChoice, CompatFlags, CompressionChoice, Offer, Protocol};
 use super::reader::{Decode, DecodeError};
+use super::rules::RuleCoding;
 use super::stats::SenderTimes;
 use super::token::{TokenCoding, ZlibHistory};
 use crate::delta::strong::{SeedPlacement, StrongAlgorithm, StrongSum};
@@ -58,6 +59,8 @@ pub struct ListTerms {
     pub order: ListOrder,
     /// How the pushing client's direction is framed; the server's always is multiplexed.
     pub client_framing: Framing,
+    /// How rules travel, before the list.
+    pub rules: RuleCoding,
 }
 
 impl ListTerms {
@@ -67,6 +70,11 @@ impl ListTerms {
             coding: list_coding(version, flags),
             order: if version >= 29 { ListOrder::FilesFirst } else { ListOrder::Bytewise },
             client_framing: if version >= 30 { Framing::Multiplexed } else { Framing::Raw },
+            rules: match version {
+                ..29 => RuleCoding::Patterns,
+                29 => RuleCoding::Rules,
+                _ => RuleCoding::PerishableRules,
+            },
         }
     }
 }
@@ -90,6 +98,8 @@ pub struct Negotiated {
     pub goodbye: Goodbye,
     /// What replaces the reply for a file that cannot be sent.
     pub unsendable: Unsendable,
+    /// Whether the sum of a file to which something was added without a look counts all of it.
+    pub sums_what_is_appended_to: bool,
     /// What a sending server counts at the end.
     pub sender_times: SenderTimes,
     /// How names of wanted files travel.
@@ -137,6 +147,7 @@ impl Negotiated {
             answered_phases: if version >= 29 { 2 } else { 1 },
             goodbye: if version >= 31 { Goodbye::Exchange } else { Goodbye::Single },
             unsendable: if modern { Unsendable::Message } else { Unsendable::Omitted },
+            sums_what_is_appended_to: !modern,
             names: if version >= 31 { NamesFraming::Data } else { NamesFraming::Raw },
             sender_times: if version >= 29 { SenderTimes::Said } else { SenderTimes::NotSaid },
             idle: if version == 29 { IdleSign::Record } else { IdleSign::Frame },

@@ -5,6 +5,7 @@
 
 use super::flist::ListFields;
 use super::offer::{ChecksumChoice, CompressionChoice, Offer};
+use super::receiver_args::ReceiverOptions;
 use super::token::TokenCoding;
 
 /// The capabilities a client of protocol 30 and later announces: errors in the end of the list (`f`), seed-first MD5 sums
@@ -60,9 +61,12 @@ pub struct PushOptions {
     /// `--partial-dir`: what has come of a file when the connection is cut waits in [`PARTIAL_DIR`] beside it, and the
     /// next session goes on from there. Servers know it from 2.6.3 on.
     pub partial_dir: bool,
-    /// `--delay-updates`: each file waits in [`PARTIAL_DIR`] until all are there, and only then gets its name. Servers know
-    /// it from 2.6.4 on.
-    pub delay_updates: bool,
+    /// `-x`: stays on the file systems of the sources.
+    pub one_file_system: bool,
+    /// `--remove-source-files`: files that are stored or up to date there are removed here.
+    pub remove_source_files: bool,
+    /// What is the receiver's business.
+    pub receiver: ReceiverOptions,
 }
 
 impl PushOptions {
@@ -85,33 +89,46 @@ impl PushOptions {
         arguments.extend(self.timeout.map(|seconds| format!("--timeout={seconds}")));
         arguments.extend(self.numeric_ids.then(|| String::from("--numeric-ids")));
         arguments.extend(self.no_implied_dirs.then(|| String::from("--no-implied-dirs")));
-        arguments.extend(self.acknowledge.then(|| String::from("--remove-source-files")));
+        arguments.extend(self.has_receipts().then(|| String::from("--remove-source-files")));
         if self.partial_dir {
             arguments.extend(["--partial-dir", PARTIAL_DIR].map(String::from));
         }
-        arguments.extend(self.delay_updates.then(|| String::from("--delay-updates")));
         arguments.extend(self.fsync.then(|| String::from("--fsync")));
-        arguments.push(String::from("."));
         let mut arguments: Vec<Vec<u8>> = arguments.into_iter().map(String::into_bytes).collect();
+        arguments.extend(self.receiver.arguments());
+        arguments.push(b".".to_vec());
         arguments.push(safe_path(destination));
         arguments
     }
 
+    /// Whether the server says of every file that it is stored.
+    pub fn has_receipts(&self) -> bool {
+        self.acknowledge || self.remove_source_files
+    }
+
     fn letters(&self, offer: &Offer) -> String {
+        let receiver = &self.receiver;
         let letters = [
+            (receiver.backup, 'b'),
+            (receiver.update, 'u'),
             (self.dry_run, 'n'),
             (self.links, 'l'),
             (self.keep_dirlinks, 'K'),
+            (receiver.prune_empty_directories, 'm'),
             (self.omit_directory_times, 'O'),
+            (receiver.omit_link_times, 'J'),
+            (receiver.fuzzy, 'y'),
             (self.whole_file, 'W'),
             (self.owner, 'o'),
             (self.group, 'g'),
             (self.times, 't'),
             (self.permissions, 'p'),
+            (receiver.executability && !self.permissions, 'E'),
             (self.recursive, 'r'),
             (self.checksum, 'c'),
             (self.ignore_times, 'I'),
             (self.no_implied_dirs, 'R'),
+            (self.one_file_system, 'x'),
             (self.sparse, 'S'),
         ];
         letter_word(&letters, offer)
@@ -223,7 +240,8 @@ fn words(program: &str, arguments: &[Vec<u8>]) -> Result<Vec<u8>, Unquotable> {
     let mut line = program.as_bytes().to_vec();
     for argument in arguments {
         line.push(b' ');
-        quote(argument, &mut line)?;
+        // Values of two-word options may begin with a home folder, too.
+        quote_path(argument, &mut line)?;
     }
     Ok(line)
 }
@@ -327,10 +345,11 @@ mod tests {
         assert_eq!(text(&partial, &offer, "d"), "rsync --server -te.fCvu --partial-dir .rsync-partial . d");
         let bare = PushOptions { recursive: true, no_implied_dirs: true, sparse: true, ..PushOptions::default() };
         assert_eq!(text(&bare, &offer, "d"), "rsync --server -rRSe.fCvu --no-implied-dirs . d");
-        let all = PushOptions { acknowledge: true, fsync: true, delay_updates: true, ..partial };
+        let receiver = ReceiverOptions { delay_updates: true, ..ReceiverOptions::default() };
+        let all = PushOptions { acknowledge: true, fsync: true, receiver, ..partial };
         assert_eq!(
             text(&all, &offer, "~/d"),
-            "rsync --server -te.fCvu --remove-source-files --partial-dir .rsync-partial --delay-updates --fsync . ~/d"
+            "rsync --server -te.fCvu --remove-source-files --partial-dir .rsync-partial --fsync --delay-updates . ~/d"
         );
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use nas_sync::internal::role::list::Sources;
 use nas_sync::internal::role::port::Port;
-use nas_sync::internal::role::sender::{self, ChangedFile, SendJob};
+use nas_sync::internal::role::sender::{self, ChangedFile, Duties, SendJob};
 use nas_sync::internal::session::{self, Contents, Outcome, Push, Receipts};
 use nas_sync::internal::transport::local;
 use nas_sync::internal::wire::handshake::Handshake;
@@ -90,6 +90,7 @@ impl Mock {
             sources: Arc::new(Files::of(&case)),
             changed: ChangedFile::Invalidate,
             mode: case.mode(),
+            duties: Duties::default(),
         };
         std::thread::scope(|scope| {
             scope.spawn(move || while frames.blocking_recv().is_some() {});
@@ -278,6 +279,7 @@ async fn push_to(
         receipts: Receipts::NotAsked,
         changed: ChangedFile::Invalidate,
         mode: case.mode(),
+        duties: Duties::default(),
         idle_limit,
         monitor: Arc::new(Tally::default()) as Arc<dyn Monitor>,
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nas_sync::NasSyncError;
 use nas_sync::internal::role::list::{SendList, Sources};
-use nas_sync::internal::role::sender::{ChangedFile, Mode};
+use nas_sync::internal::role::sender::{ChangedFile, Duties, Mode};
 use nas_sync::internal::session::{self, Contents, Outcome, Push, Receipts};
 use nas_sync::internal::transport::local;
 use nas_sync::internal::tree::SourceFile;
@@ -80,6 +80,7 @@ fn prepare(files: &[PathBuf], offer: Offer, options: &PushOptions) -> (Push, Arc
         receipts: Receipts::NotAsked,
         changed: ChangedFile::Invalidate,
         mode: Mode::Transfer,
+        duties: Duties::default(),
         idle_limit: Duration::from_secs(20),
         monitor: Arc::clone(&record) as Arc<dyn Monitor>,
     };

@@ -1,6 +1,7 @@
 //! `push`, and the program under the name `rsync`: every protocol, every way to log in, and the ends that only a server
 //! of its own kind leads to. What stock rsync would do is in [`stock`].
 
+mod options;
 mod progress_lines;
 pub mod stock;
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nas_sync::Monitor;
-use nas_sync::internal::role::sender::ChangedFile;
+use nas_sync::internal::role::sender::{ChangedFile, Duties};
 use nas_sync::internal::session::{self, Contents, Push, Receipts};
 use nas_sync::internal::transport::local;
 use nas_sync::internal::wire::flist::EntryKind;
@@ -53,6 +53,7 @@ async fn record(case: &Case) {
         receipts: Receipts::NotAsked,
         changed: ChangedFile::Invalidate,
         mode: case.mode(),
+        duties: Duties::default(),
         idle_limit: Duration::from_secs(20),
         monitor: Arc::clone(&tally) as Arc<dyn Monitor>,
     };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use nas_sync::internal::role::list::Sources;
 use nas_sync::internal::role::port::Port;
-use nas_sync::internal::role::sender::{self, ChangedFile, SendJob};
+use nas_sync::internal::role::sender::{self, ChangedFile, Duties, SendJob};
 use nas_sync::internal::wire::flist::{EndOfList, EntryKind, FileEntry};
 use nas_sync::internal::wire::handshake::Handshake;
 use nas_sync::internal::wire::mux::{Demultiplexer, Frame, Framing, Message};
@@ -109,6 +109,7 @@ fn replay<'a>(case: &Case, files: &Arc<Files>, pieces: impl IntoIterator<Item = 
         sources: Arc::clone(files) as Arc<dyn Sources>,
         changed: ChangedFile::Invalidate,
         mode: case.mode(),
+        duties: Duties::default(),
     };
     let sent = std::thread::scope(|scope| {
         let collector = scope.spawn(move || {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nas_sync::internal::role::list::{SendList, Sources};
-use nas_sync::internal::role::sender::{ChangedFile, Mode};
+use nas_sync::internal::role::sender::{ChangedFile, Duties, Mode};
 use nas_sync::internal::session::{self, Contents, Outcome, Push, Receipts};
 use nas_sync::internal::transport::local;
 use nas_sync::internal::tree::SourceFile;
@@ -90,6 +90,7 @@ impl Place {
             receipts: Receipts::NotAsked,
             changed: ChangedFile::Invalidate,
             mode: Mode::Transfer,
+            duties: Duties::default(),
             idle_limit: WAIT,
             monitor: Arc::clone(&heard) as Arc<dyn Monitor>,
         };

@@ -18,7 +18,7 @@ Usage: nas-sync push [OPTIONS] SRC… [USER@]HOST:DEST
 ";
 
 const TAIL: &str = "
---no-OPTION undoes an option, such as --no-owner or --no-o.
+--no-OPTION undoes an option, such as --no-owner or --no-o. What is marked [push] is not there for a pull yet.
 Other options of rsync are refused by name. ~/.ssh/config is not read.
 Exit status: rsync's own.
 ";
@@ -29,6 +29,7 @@ pub fn help() -> String {
     let groups = [
         ("What is sent", Some(Group::Sent)),
         ("How it is sent", Some(Group::Transfer)),
+        ("What is done there, and to what is there", Some(Group::There)),
         ("The login", Some(Group::Login)),
         ("What is shown", Some(Group::Shown)),
         ("Accepted, and without effect here", None),
@@ -50,7 +51,10 @@ pub fn help() -> String {
 /// The options for completions and manual pages.
 pub fn arguments() -> impl Iterator<Item = Arg> {
     TABLE.iter().filter(|row| row.is_accepted()).map(|row| {
-        let mut argument = Arg::new(row.name).long(row.name).help(description(row));
+        let mut argument = Arg::new(if row.name.is_empty() { "folder-rules" } else { row.name }).help(description(row));
+        if !row.name.is_empty() {
+            argument = argument.long(row.name);
+        }
         if let Some(letter) = row.letter.filter(|letter| !GLOBAL_LETTERS.contains(letter)) {
             argument = argument.short(letter);
         }
@@ -68,12 +72,16 @@ const GLOBAL_LETTERS: [char; 3] = ['q', 'v', 'V'];
 fn names(row: &Row) -> String {
     let letter = row.letter.map_or_else(|| "    ".to_owned(), |letter| format!("-{letter}, "));
     let value = row.metavar.map(|metavar| format!("={metavar}")).unwrap_or_default();
-    format!("  {letter}--{}{value} ", row.name)
+    match row.name {
+        "" => format!("  {} ", letter.trim_end_matches(", ")),
+        name => format!("  {letter}--{name}{value} "),
+    }
 }
 
 fn description(row: &Row) -> String {
     match row.effect {
         Effect::Harmless(reason) => format!("{}: {reason}", row.help),
+        _ if row.push_only => format!("{} [push]", row.help),
         _ => row.help.to_owned(),
     }
 }
@@ -95,6 +103,7 @@ mod tests {
             let names: Vec<_> = letter.into_iter().chain(names).collect();
             let effect = match row.effect {
                 Effect::Harmless(reason) => format!("{}: no effect, because {reason}", row.help),
+                _ if row.push_only => format!("{} (push only)", row.help),
                 _ => row.help.to_owned(),
             };
             format!("| {} | {effect} |\n", names.join(", "))

@@ -1,5 +1,6 @@
 //! rsync's own command line, for `push` and for the name `rsync`: its option language in, its output and exit status out.
 
+mod combined;
 mod help;
 pub mod numbers;
 mod operand;

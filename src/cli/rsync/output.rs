@@ -90,10 +90,11 @@ pub fn stats(stats: &TransferStats, numbers: Numbers) -> String {
     };
     let files = [("reg", stats.files), ("dir", stats.directories), ("link", stats.symlinks)];
     let created = [("reg", stats.created_files), ("dir", stats.created_directories), ("link", stats.created_symlinks)];
+    let deleted = [("reg", stats.deleted_files), ("dir", stats.deleted_directories), ("link", stats.deleted_symlinks)];
     [
         format!("Number of files: {}", kinds(stats.entries, files)),
         format!("Number of created files: {}", kinds(stats.created, created)),
-        format!("Number of deleted files: {}", number(0)),
+        format!("Number of deleted files: {}", kinds(stats.deleted, deleted)),
         format!("Number of regular files transferred: {}", number(stats.transferred)),
         format!("Total file size: {} bytes", number(stats.total_size)),
         format!("Total transferred file size: {} bytes", number(stats.transferred_size)),

@@ -11,10 +11,11 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
+use super::combined;
 use super::operand::{self, Operand, Remote};
 use super::remote_shell::RemoteShell;
 use super::request::{Refusal, Request, SYNTAX, TransferCommand, UNSUPPORTED, Way};
-use super::table::{self, Effect, Place, SetValue, TABLE};
+use super::table::{self, Effect, Place, Row, SetValue, TABLE};
 use super::typed::{NotAccepted, TypedOptions};
 use crate::delta::strong::StrongAlgorithm;
 use crate::text;
@@ -37,20 +38,26 @@ pub fn parse(arguments: Vec<OsString>, rsync_rsh: Option<OsString>) -> Result<Re
             parser.operands.push(argument);
         }
     }
-    let Parser { options, operands } = parser;
+    let Parser { options, operands, for_push } = parser;
     if options.help || help_alone {
         return Ok(Request::Help);
     }
     if options.version {
         return Ok(Request::Version);
     }
-    finish(options, operands, rsync_rsh).map(|command| Request::Transfer(Box::new(command)))
+    let command = finish(options, operands, rsync_rsh)?;
+    match (&command.way, for_push) {
+        (Way::Pull { .. }, Some(typed)) => Err(Refusal::of_push_option(&typed)),
+        _ => Ok(Request::Transfer(Box::new(command))),
+    }
 }
 
 #[derive(Default)]
 struct Parser {
     options: TypedOptions,
     operands: Vec<OsString>,
+    /// The first option that is for a push alone, as it was typed.
+    for_push: Option<String>,
 }
 
 impl Parser {
@@ -63,6 +70,7 @@ impl Parser {
         let name = String::from_utf8_lossy(name);
         let typed = format!("--{name}");
         let Some((row, on)) = table::long(&name) else { return Err(unknown(&typed)) };
+        self.note_push(row, on, &typed);
         match (row.effect, value) {
             (_, Some(value)) if row.name == "progress" && on => {
                 self.set(TypedOptions::progress_as, &typed, Some(value))
@@ -85,6 +93,7 @@ impl Parser {
         for (at, &letter) in letters.iter().enumerate() {
             let typed = format!("-{}", text::escape_bytes(&[letter]));
             let Some(row) = table::short(char::from(letter)) else { return Err(unknown(&typed)) };
+            self.note_push(row, true, &typed);
             let mut value = || match letters[at + 1..].strip_prefix(b"=").unwrap_or(&letters[at + 1..]) {
                 [] => rest.next(),
                 attached => Some(OsString::from_vec(attached.to_vec())),
@@ -98,6 +107,12 @@ impl Parser {
             }
         }
         Ok(())
+    }
+
+    fn note_push(&mut self, row: &Row, on: bool, typed: &str) {
+        if row.push_only && on {
+            self.for_push.get_or_insert_with(|| typed.to_owned());
+        }
     }
 
     fn set(&mut self, set: SetValue, typed: &str, value: Option<OsString>) -> Result<(), Refusal> {
@@ -144,15 +159,18 @@ fn finish(
         // Without a checksum nothing would notice a block that is wrongly taken from the old file.
         typed.push.whole_file |= transfer == StrongAlgorithm::None;
     }
-    if typed.partial {
+    let is_pull = matches!(way, Way::Pull { .. });
+    if typed.partial && is_pull {
         notes.push("--partial is not supported yet: a file that is interrupted starts again next time".into());
     }
+    combined::combine(&mut typed)?;
+    let rules = combined::rules(&mut typed)?;
     let shell = remote_shell(typed.remote_shell.take(), rsync_rsh)?;
     notes.extend_from_slice(&shell.warnings);
     let protocol = typed.protocol.unwrap_or(Protocol::NEWEST);
     let offer = Offer { protocol, checksum, compression: typed.compression() };
     let TypedOptions { push: options, flags, show, .. } = typed;
-    Ok(TransferCommand { way, remote, options, offer, flags, shell, show, notes })
+    Ok(TransferCommand { way, remote, options, rules, offer, flags, shell, show, notes })
 }
 
 /// What `-e` or else `RSYNC_RSH` says.

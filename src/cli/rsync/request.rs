@@ -9,6 +9,7 @@ use super::remote_shell::RemoteShell;
 use crate::cli::progress;
 use crate::config::Flags;
 use crate::error::{ErrorKind, NasSyncError};
+use crate::filter::Rules;
 use crate::wire::offer::Offer;
 use crate::wire::server_args::PushOptions;
 
@@ -49,6 +50,13 @@ impl Refusal {
         let message = format!("the option {typed} of rsync is not supported yet");
         let error = NasSyncError::new(ErrorKind::Usage, message);
         Self { exit: SYNTAX, error: error.with_solution(format!("{instead} {SEE_HELP}")) }
+    }
+
+    /// An option that a push has and a pull has not yet.
+    pub fn of_push_option(typed: &str) -> Self {
+        let message = format!("the option {typed} of rsync is not supported for a pull yet");
+        let error = NasSyncError::new(ErrorKind::Usage, message);
+        Self { exit: SYNTAX, error: error.with_solution(format!("Leave it out. {SEE_HELP}")) }
     }
 }
 
@@ -124,6 +132,8 @@ pub struct TransferCommand {
     pub remote: Remote,
     /// rsync's options, as a push has them.
     pub options: PushOptions,
+    /// Filter rules.
+    pub rules: Rules,
     /// What the handshake offers.
     pub offer: Offer,
     /// The settings that were given as options, `--port` and the like, and nothing of `-e`.

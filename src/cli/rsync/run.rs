@@ -87,6 +87,7 @@ async fn transfer(command: &TransferCommand, console: &Console) -> Result<Transf
                 destination: command.remote.path.clone(),
                 options: command.options.clone(),
                 offer: command.offer,
+                rules: command.rules.clone(),
             };
             Box::pin(login_and_push(&config, request, monitor)).await
         }
@@ -253,6 +254,16 @@ impl Teller {
         names && self.lines.is_some() && self.options.recursive
     }
 
+    /// As rsync does: with `-i` in its letters, else where names are shown.
+    fn deleted(&self, name: &[u8], is_dir: bool) {
+        let name = crate::text::escape_bytes(name) + if is_dir { "/" } else { "" };
+        if self.show.itemize {
+            self.line(&format!("*deleting   {name}"));
+        } else if self.show.verbose > 0 || self.show.progress == Progress::Lines(About::Each) {
+            self.line(&format!("deleting {name}"));
+        }
+    }
+
     fn line(&self, line: &str) {
         if let Some(lines) = &self.lines {
             lines.make_way();
@@ -280,6 +291,7 @@ impl Monitor for Teller {
                     "sending incremental file list"
                 });
             }
+            Event::Deleted { name, is_dir } if !self.show.quiet => self.deleted(name, *is_dir),
             Event::Text { severity, text } => progress::show_remote_text(&self.console, *severity, text),
             _ => {}
         }

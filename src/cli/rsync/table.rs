@@ -3,13 +3,22 @@
 //! Guarantees: every option that rsync's own help names has a row, which says its effect, or why it has none here, or
 //! what to use instead. Never: an option that would change what arrives counts as one without effect.
 
+mod instead;
 #[cfg(test)]
 mod tests;
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 
-use self::Group::{Login, Sent, Shown, Transfer};
-use super::typed::{NotAccepted, TypedOptions};
+use self::Group::{Login, Sent, Shown, There, Transfer};
+use self::instead::{
+    ADDRESS, AFTERWARDS, BLOCKS, CHECKED, COMPRESSED, DAEMON, DEADLINE, DELETION, DEVICES, FOLDERS, FORMAT, HARD_LINKS,
+    LOG, LOG_LEVEL, LOGIN_AS, MEMORY, MOUNT, NAMES, NO_LINKS, ONE_PATH, ONE_TIME, OTHER_SIDE, OWN_FOLDERS, PATHS, PULL,
+    RATE, RAW_NAMES, SEED, SELECTION, SEPARATELY, SERVER, SKIPPED_ANYWAY, STREAMS, STREAMS_TEXT, TARGETS, THREADS,
+};
+use super::typed::{NotAccepted, RuleWord, TypedOptions};
+use crate::filter::Verdict;
+use crate::wire::receiver_args::{AlternateUse, DeleteTime, Writing};
 
 /// An option.
 #[derive(Debug)]
@@ -24,6 +33,8 @@ pub struct Row {
     pub negates: bool,
     /// What its value is called in the help, when it takes one.
     pub metavar: Option<&'static str>,
+    /// Whether it is for a push alone.
+    pub push_only: bool,
     /// What it does, in one line.
     pub help: &'static str,
     /// What becomes of it here.
@@ -59,6 +70,8 @@ pub enum Group {
     Sent,
     /// The transfer.
     Transfer,
+    /// What the NAS does with what is there.
+    There,
     /// How the NAS is reached.
     Login,
     /// What the user is told.
@@ -68,7 +81,7 @@ pub enum Group {
 impl Row {
     const fn new(letter: char, name: &'static str, effect: Effect) -> Self {
         let letter = if letter == ' ' { None } else { Some(letter) };
-        Self { letter, name, aliases: &[], negates: false, metavar: None, help: "", effect }
+        Self { letter, name, aliases: &[], negates: false, metavar: None, push_only: false, help: "", effect }
     }
 
     const fn also(self, aliases: &'static [&'static str]) -> Self {
@@ -77,6 +90,10 @@ impl Row {
 
     const fn negates(self) -> Self {
         Self { negates: true, ..self }
+    }
+
+    const fn push_only(self) -> Self {
+        Self { push_only: true, ..self }
     }
 
     const fn help(self, help: &'static str) -> Self {
@@ -144,59 +161,10 @@ pub fn short(letter: char) -> Option<&'static Row> {
 
 const SKIPPED: &str = "these are skipped in any case";
 
-// What to use instead of options that are refused.
-const DAEMON: &str = "Leave it out: only SSH is spoken, never with an rsync daemon.";
-const DELETION: &str = "Leave it out, and delete on the NAS itself what is no longer wanted.";
-const SELECTION: &str = "Leave it out, and name as sources only what is to be sent.";
-const NAMES: &str = "Leave it out, and name the files as sources, for example with xargs.";
-const TARGETS: &str = "Leave it out, and name as sources what the symlinks lead to.";
-const NO_LINKS: &str = "Leave it out, or send no symlinks at all with --no-links.";
-const OWN_FOLDERS: &str = "Leave it out, and name no source below a folder that others can write to.";
-const ONE_TIME: &str = "Leave it out: of the times only that of the last change can be sent (--times).";
-const AFTERWARDS: &str = "Leave it out, and set it on the NAS afterwards.";
-const PERMISSIONS: &str = "Use --perms, which sends all permissions.";
-const SNAPSHOTS: &str = "Leave it out, and let snapshots of the NAS keep old versions.";
-const LOCATION: &str = "Leave it out: files are compared with those of their name in the destination alone.";
-const FOLDERS: &str = "Leave it out, and make such folders on the NAS, or send them with --recursive.";
-const PATHS: &str = "Leave it out, and name the folder in the destination, with one push for each.";
-const MAKE_FOLDER: &str = "Leave it out, and make the folder on the NAS before.";
-const REAL_FOLDER: &str = "Leave it out, and name the real folder in the destination.";
-const DEVICES: &str = "Leave it out, and copy between device and file with dd.";
-const SKIPPED_ANYWAY: &str = "Leave it out: devices and pipes are skipped in any case.";
-const HARD_LINKS: &str = "Leave it out: each name is sent as a file of its own.";
-const GROWN: &str = "Leave it out: of a file that has grown only the new part travels anyway.";
-const WHOLE: &str = "Leave it out: each file takes its place on the NAS by itself, once it is complete.";
-const PARTIAL: &str = "Leave it out: a file that is interrupted starts again next time.";
-const BESIDE: &str = "Leave it out: what is not complete is kept beside its place, under a hidden name.";
-const DURABLE: &str = "Leave it out, and run sync on the NAS afterwards; `nas-sync sync` does so for documents.";
-const ALLOCATION: &str = "Leave it out: how files lie on its disks is left to the NAS.";
-const BLOCKS: &str = "Leave it out: the NAS chooses it by the size of each file.";
-const SEED: &str = "Leave it out: the NAS draws one for each session.";
-const THREADS: &str = "Leave it out: one thread compresses.";
-const COMPRESSED: &str = "Leave it out, and push such files without --compress.";
-const MEMORY: &str = "Leave it out: memory is bounded in any case.";
-const RATE: &str = "Leave it out, and limit the rate in the network.";
-const COARSE_TIMES: &str = "Leave it out, or compare contents with --checksum where times are coarse.";
-const KEEP_TIMES: &str = "Use --times, so that equal files are known by size and time, or --checksum.";
-const REMOVE: &str = "Leave it out, and delete the sources when the push has ended with 0.";
-const SEPARATELY: &str = "Leave it out, and push to each NAS by itself.";
-const DEADLINE: &str = "Leave it out, and end it with timeout(1): timeout 10m rsync ….";
-const STREAMS: &str = "Leave it out: results go to stdout line by line, messages to stderr.";
-const STREAMS_TEXT: &str =
-    "Leave it out: letters of all languages are shown, and only what no terminal should get is escaped.";
-const LOG: &str = "Leave it out, and send the output to a file: rsync … > FILE 2>&1.";
-const LOG_LEVEL: &str = "Use -vv or -vvv.";
-const FORMAT: &str = "Use -i for people or --json for programs.";
-const CHECKED: &str = "Leave it out: the list of a pull is always checked.";
-const PULL: &str = "Leave it out: a pull does without it so far.";
-const ADDRESS: &str = "Leave it out, and name the NAS by such an address.";
-const LOGIN_AS: &str = "Leave it out, and log in as that user: USER@HOST:DEST.";
-const ROOT: &str = "Leave it out, and log in as root where the NAS allows it.";
-const RAW_NAMES: &str = "Leave it out: names are sent as they are, byte for byte.";
-const ONE_PATH: &str = "Leave it out, and name one path; it is quoted for the NAS.";
-const OTHER_SIDE: &str = "Leave it out: what the other side needs to know is told to it.";
-const MOUNT: &str = "Leave it out, or mount the file system with noatime.";
-const SERVER: &str = "Leave it out: it is for the rsync that is started on the other side.";
+/// A value as bytes.
+fn word(value: &OsStr) -> Vec<u8> {
+    value.as_bytes().to_vec()
+}
 
 /// Every option, in the order of the help; what is refused stands last.
 pub const TABLE: &[Row] = &[
@@ -219,6 +187,59 @@ pub const TABLE: &[Row] = &[
     switch(Sent, 'c', "checksum", |o, on| o.push.checksum = on)
         .negates()
         .help("compare contents instead of size and time"),
+    switch(Sent, 'u', "update", |o, _| o.push.receiver.update = true).push_only().help("no files that are newer there"),
+    switch(Sent, ' ', "existing", |o, _| o.push.receiver.existing = true)
+        .also(&["ignore-non-existing"])
+        .push_only()
+        .help("no files that are new there"),
+    switch(Sent, ' ', "ignore-existing", |o, _| o.push.receiver.ignore_existing = true)
+        .push_only()
+        .help("no files that are there already"),
+    switch(Sent, ' ', "size-only", |o, _| o.push.receiver.size_only = true)
+        .push_only()
+        .help("files of equal size are equal"),
+    value(Sent, '@', "modify-window", "SECONDS", TypedOptions::modify_window)
+        .push_only()
+        .help("times that differ by no more are equal; -1 counts nanoseconds"),
+    value(Sent, ' ', "min-size", "SIZE", |o, value| TypedOptions::size(&mut o.push.receiver.min_size, value))
+        .push_only()
+        .help("no files that are smaller"),
+    value(Sent, ' ', "max-size", "SIZE", |o, value| TypedOptions::size(&mut o.push.receiver.max_size, value))
+        .push_only()
+        .help("no files that are larger"),
+    switch(Sent, 'm', "prune-empty-dirs", |o, on| o.push.receiver.prune_empty_directories = on)
+        .negates()
+        .push_only()
+        .help("no folders in which nothing would be"),
+    switch(Sent, 'x', "one-file-system", |o, on| o.push.one_file_system = on)
+        .negates()
+        .push_only()
+        .help("nothing that is mounted below the sources"),
+    value(Sent, ' ', "exclude", "PATTERN", |o, value| o.rule(RuleWord::Pattern(Verdict::Exclude, word(value))))
+        .push_only()
+        .help("leave out what fits"),
+    value(Sent, ' ', "include", "PATTERN", |o, value| o.rule(RuleWord::Pattern(Verdict::Include, word(value))))
+        .push_only()
+        .help("do not leave out what fits"),
+    value(Sent, ' ', "exclude-from", "FILE", |o, value| o.rule(RuleWord::File(Verdict::Exclude, value.into())))
+        .push_only()
+        .help("--exclude with patterns from a file"),
+    value(Sent, ' ', "include-from", "FILE", |o, value| o.rule(RuleWord::File(Verdict::Include, value.into())))
+        .push_only()
+        .help("--include with patterns from a file"),
+    value(Sent, 'f', "filter", "RULE", |o, value| o.rule(RuleWord::Filter(word(value))))
+        .push_only()
+        .help("a rule: exclude, include, hide, show, protect, risk, merge, dir-merge or clear"),
+    switch(Sent, 'F', "", |o, _| o.rules_of_folders())
+        .push_only()
+        .help("rules from files named .rsync-filter in the folders; twice leaves those out"),
+    switch(Sent, 'C', "cvs-exclude", |o, _| o.cvs_exclude = true)
+        .push_only()
+        .help("leave out what CVS does, and what files named .cvsignore say"),
+    switch(Sent, '0', "from0", |o, on| o.zero_ended = on)
+        .negates()
+        .push_only()
+        .help("patterns in files end with a zero byte"),
     switch(Sent, 'W', "whole-file", |o, on| o.push.whole_file = on).negates().help("no comparison of blocks"),
     switch(Sent, 'n', "dry-run", |o, on| o.push.dry_run = on).help("change nothing"),
     switch(Transfer, 'z', "compress", TypedOptions::compress)
@@ -239,12 +260,104 @@ pub const TABLE: &[Row] = &[
         .help("xxh128, xxh3, xxh64, md5, md4, sha1 or auto; NAME,NAME for files and -c"),
     switch(Transfer, ' ', "partial", |o, on| o.partial = on)
         .negates()
-        .help("accepted, but partial files are not kept yet"),
+        .help("keep what came of a file (of a pull it is not kept yet)"),
+    text(Transfer, ' ', "partial-dir", "DIR", |o| &mut o.partial_dir)
+        .push_only()
+        .help("keep it in this folder, and go on from there"),
+    text(Transfer, 'T', "temp-dir", "DIR", |o| &mut o.temp_dir).push_only().help("folder for files on their way"),
+    switch(Transfer, ' ', "inplace", |o, on| o.writing(Writing::InPlace, on))
+        .negates()
+        .push_only()
+        .help("write into the files that are there"),
+    switch(Transfer, ' ', "append", |o, on| o.writing(Writing::Append, on))
+        .negates()
+        .push_only()
+        .help("add what is missing at the end of files, and trust the rest"),
+    switch(Transfer, ' ', "append-verify", |o, _| o.writing(Writing::AppendVerify, true))
+        .push_only()
+        .help("--append, and compare the whole"),
+    switch(Transfer, ' ', "delay-updates", |o, on| o.push.receiver.delay_updates = on)
+        .negates()
+        .push_only()
+        .help("put files in place at the end, together"),
+    switch(Transfer, 'S', "sparse", |o, on| o.push.sparse = on).negates().push_only().help("holes instead of zeros"),
+    switch(Transfer, ' ', "preallocate", |o, _| o.push.receiver.preallocate = true)
+        .push_only()
+        .help("take the room on the disk at first"),
+    switch(Transfer, ' ', "fsync", |o, _| o.push.fsync = true)
+        .push_only()
+        .help("write each file through to the disk (rsync 3.2.4 there)"),
+    switch(Transfer, 'y', "fuzzy", |o, on| o.push.receiver.fuzzy = on)
+        .negates()
+        .push_only()
+        .help("compare with files of similar names, too"),
     value(Transfer, ' ', "protocol", "N", TypedOptions::protocol).help("speak an older protocol, 27 to 32"),
     value(Transfer, ' ', "timeout", "SECONDS", TypedOptions::timeout)
         .help("end a transfer without progress [default: 3600 s]"),
     text(Transfer, ' ', "rsync-path", "PROGRAM", |o| &mut o.flags.rsync_path)
         .help("program started on the NAS [env: NAS_RSYNC_PATH]"),
+    switch(There, ' ', "delete", |o, _| o.delete(None)).push_only().help("delete there what the sources lack"),
+    switch(There, ' ', "delete-before", |o, _| o.delete(Some(DeleteTime::Before))).push_only().help("at first"),
+    switch(There, ' ', "delete-during", |o, _| o.delete(Some(DeleteTime::During)))
+        .also(&["del"])
+        .push_only()
+        .help("folder by folder"),
+    switch(There, ' ', "delete-delay", |o, _| o.delete(Some(DeleteTime::Delay)))
+        .push_only()
+        .help("found folder by folder, and done at the end"),
+    switch(There, ' ', "delete-after", |o, _| o.delete(Some(DeleteTime::After))).push_only().help("at the end"),
+    switch(There, ' ', "delete-excluded", |o, _| o.delete_excluded = true).push_only().help("also what is excluded"),
+    value(There, ' ', "max-delete", "N", TypedOptions::max_delete).push_only().help("no more than N"),
+    switch(There, ' ', "ignore-errors", |o, on| o.push.receiver.ignore_errors = on)
+        .negates()
+        .push_only()
+        .help("although something could not be listed here"),
+    switch(There, ' ', "force", |o, on| o.push.receiver.force = on)
+        .negates()
+        .push_only()
+        .help("delete folders in whose places files come"),
+    switch(There, 'b', "backup", |o, on| o.push.receiver.backup = on)
+        .negates()
+        .push_only()
+        .help("keep what is replaced or deleted"),
+    text(There, ' ', "backup-dir", "DIR", |o| &mut o.backup_dir).push_only().help("in this folder"),
+    text(There, ' ', "suffix", "SUFFIX", |o| &mut o.suffix).push_only().help("with this ending [default: ~]"),
+    value(There, ' ', "link-dest", "DIR", |o, value| o.alternate(AlternateUse::Link, value))
+        .push_only()
+        .help("hard links to equal files in another folder there"),
+    value(There, ' ', "copy-dest", "DIR", |o, value| o.alternate(AlternateUse::Copy, value))
+        .push_only()
+        .help("copies of equal files in another folder there"),
+    value(There, ' ', "compare-dest", "DIR", |o, value| o.alternate(AlternateUse::Compare, value))
+        .push_only()
+        .help("no files that are equal in another folder there"),
+    switch(There, ' ', "mkpath", |o, on| o.push.receiver.make_path = on)
+        .negates()
+        .push_only()
+        .help("make the folders above the destination (rsync 3.2.3 there)"),
+    switch(There, 'K', "keep-dirlinks", |o, on| o.push.keep_dirlinks = on)
+        .push_only()
+        .help("symlinks to folders there are folders"),
+    value(There, ' ', "chown", "USER:GROUP", TypedOptions::chown)
+        .push_only()
+        .help("another owner than here, with --owner and --group"),
+    text(There, ' ', "usermap", "MAP", |o| &mut o.user_map).push_only().help("other owners than here"),
+    text(There, ' ', "groupmap", "MAP", |o| &mut o.group_map).push_only().help("other groups than here"),
+    switch(There, 'E', "executability", |o, _| o.push.receiver.executability = true)
+        .push_only()
+        .help("whether files are programs, without --perms"),
+    switch(There, 'J', "omit-link-times", |o, on| o.push.receiver.omit_link_times = on)
+        .negates()
+        .push_only()
+        .help("leave the times of symlinks alone"),
+    switch(There, ' ', "super", |o, on| o.push.receiver.as_super = on)
+        .negates()
+        .push_only()
+        .help("do there what only root may"),
+    switch(There, ' ', "remove-source-files", |o, _| o.push.remove_source_files = true)
+        .also(&["remove-sent-files"])
+        .push_only()
+        .help("delete here what has come there"),
     text(Login, 'e', "rsh", "\"ssh OPTIONS\"", |o| &mut o.remote_shell)
         .help("read, not run: -p -i -l -c -J -F -o … [env: RSYNC_RSH]"),
     text(Login, ' ', "port", "PORT", |o| &mut o.flags.port).help("SSH port [default: 22]"),
@@ -273,7 +386,7 @@ pub const TABLE: &[Row] = &[
         o.partial = true;
         o.progress(true);
     })
-    .help("--partial --progress (partial files are not kept yet)"),
+    .help("--partial --progress"),
     value(Shown, ' ', "info", "FLAGS", TypedOptions::info)
         .help("progress2 (how far all is) or stats, or both parted by a comma"),
     switch(Shown, ' ', "stats", |o, on| o.show.stats = on).help("numbers at the end"),
@@ -295,113 +408,61 @@ pub const TABLE: &[Row] = &[
     refused('8', "8-bit-output", "names without escapes", STREAMS_TEXT).negates(),
     refused('A', "acls", "access control lists", AFTERWARDS).negates(),
     refused(' ', "address", "local address towards a daemon", DAEMON),
-    refused(' ', "append", "add what is missing at the end of files", GROWN).negates(),
-    refused(' ', "append-verify", "--append that sums what is there", GROWN),
     refused('U', "atimes", "times of the last access", ONE_TIME).negates(),
-    refused('b', "backup", "keep what is replaced", SNAPSHOTS).negates(),
-    refused(' ', "backup-dir", "folder for what is replaced", SNAPSHOTS),
     refused('B', "block-size", "length of the blocks that are compared", BLOCKS),
     refused(' ', "bwlimit", "bound of the rate", RATE).negates(),
     refused(' ', "checksum-seed", "number that all sums start from", SEED),
     refused(' ', "chmod", "other permissions than here", AFTERWARDS),
-    refused(' ', "chown", "another owner than here", AFTERWARDS),
-    refused(' ', "compare-dest", "another folder to compare with", LOCATION),
     refused(' ', "compress-threads", "threads that compress", THREADS).also(&["zt"]),
     refused(' ', "config", "configuration of a daemon", DAEMON),
     refused(' ', "confine-root", "folder that no path may leave", OWN_FOLDERS),
     refused(' ', "copy-as", "user who writes", LOGIN_AS),
-    refused(' ', "copy-dest", "another folder to copy from", LOCATION),
     refused(' ', "copy-devices", "contents of devices", DEVICES),
     refused('k', "copy-dirlinks", "folders instead of symlinks to them", TARGETS),
     refused('L', "copy-links", "files and folders instead of symlinks to them", TARGETS),
     refused(' ', "copy-unsafe-links", "--copy-links for what lies outside", TARGETS),
     refused('N', "crtimes", "times of creation", ONE_TIME).negates(),
-    refused('C', "cvs-exclude", "leave out what CVS leaves out", SELECTION),
     refused(' ', "daemon", "be a daemon", DAEMON),
     refused(' ', "debug", "details for developers", LOG_LEVEL),
-    refused(' ', "del", "the same as --delete-during", DELETION),
-    refused(' ', "delay-updates", "put files in place at the end, together", WHOLE).negates(),
-    refused(' ', "delete", "delete what the sources lack", DELETION),
-    refused(' ', "delete-after", "--delete, at the end", DELETION),
-    refused(' ', "delete-before", "--delete, at first", DELETION),
-    refused(' ', "delete-delay", "--delete, found early and done at the end", DELETION),
-    refused(' ', "delete-during", "--delete, folder by folder", DELETION),
-    refused(' ', "delete-excluded", "--delete also of what is excluded", DELETION),
     refused(' ', "delete-missing-args", "delete what sources name that are gone", DELETION),
     refused('d', "dirs", "folders without what is in them", FOLDERS).negates(),
     refused(' ', "dparam", "setting of a daemon", DAEMON),
     refused(' ', "drop-D", "make no devices and pipes", SKIPPED_ANYWAY).negates(),
     refused(' ', "early-input", "input for a daemon", DAEMON),
-    refused(' ', "exclude", "leave out what fits a pattern", SELECTION),
-    refused(' ', "exclude-from", "--exclude with patterns from a file", SELECTION),
-    refused('E', "executability", "whether files are programs", PERMISSIONS),
-    refused(' ', "existing", "no files that are new there", SELECTION).also(&["ignore-non-existing"]),
     refused(' ', "fake-super", "owners and devices in extended attributes", AFTERWARDS),
     refused(' ', "files-from", "names of sources from a file", NAMES),
-    refused('f', "filter", "leave files out by rules", SELECTION),
-    refused('F', "", "rules from files named .rsync-filter", SELECTION),
-    refused(' ', "force", "delete folders where files come", DELETION).negates(),
-    refused('0', "from0", "lists whose names end with a zero byte", NAMES).negates(),
-    refused(' ', "fsync", "write each file through to the disk", DURABLE),
-    refused('y', "fuzzy", "compare with files of similar names", LOCATION).negates(),
-    refused(' ', "groupmap", "other groups than here", AFTERWARDS),
     refused('H', "hard-links", "names of one file as names of one file", HARD_LINKS).negates(),
     refused(' ', "iconv", "names in another character set", RAW_NAMES).negates(),
-    refused(' ', "ignore-errors", "--delete in spite of errors", DELETION).negates(),
-    refused(' ', "ignore-existing", "no files that are there already", SELECTION),
     refused(' ', "ignore-missing-args", "no error for sources that are gone", SELECTION),
     refused(' ', "implied-dirs", "folders above the sources, with --relative", PATHS).negates(),
-    refused(' ', "include", "do not leave out what fits a pattern", SELECTION),
-    refused(' ', "include-from", "--include with patterns from a file", SELECTION),
-    refused(' ', "inplace", "write into the files that are there", WHOLE).negates(),
     refused(' ', "insecure-links", "follow symlinks of other users", OWN_FOLDERS).negates(),
     refused('4', "ipv4", "only IPv4", ADDRESS),
     refused('6', "ipv6", "only IPv6", ADDRESS),
-    refused('K', "keep-dirlinks", "symlinks to folders there are folders", REAL_FOLDER),
-    refused(' ', "link-dest", "hard links to equal files in another folder", SNAPSHOTS),
     refused(' ', "list-only", "names only", PULL),
     refused(' ', "log-file", "file for messages", LOG),
     refused(' ', "log-file-format", "form of the lines in --log-file", LOG),
     refused(' ', "max-alloc", "bound of the memory", MEMORY),
-    refused(' ', "max-delete", "bound of --delete", DELETION),
-    refused(' ', "max-size", "no files that are larger", SELECTION),
-    refused(' ', "min-size", "no files that are smaller", SELECTION),
-    refused(' ', "mkpath", "make the folders above the destination", MAKE_FOLDER).negates(),
-    refused('@', "modify-window", "difference of times that counts as none", COARSE_TIMES),
     refused(' ', "msgs2stderr", "messages on stderr", STREAMS).negates(),
     refused(' ', "munge-links", "make symlinks unusable", NO_LINKS).negates(),
     refused(' ', "old-args", "paths that the shell there splits", ONE_PATH).negates(),
     refused(' ', "old-dirs", "--dirs for an old rsync", FOLDERS).also(&["old-d"]),
-    refused('J', "omit-link-times", "leave the times of symlinks alone", NO_LINKS).negates(),
-    refused('x', "one-file-system", "leave out what is mounted below", SELECTION).negates(),
     refused(' ', "only-write-batch", "--write-batch without a push", SEPARATELY),
     refused(' ', "open-noatime", "leave the times of access alone", MOUNT).negates(),
     refused(' ', "out-format", "form of the lines about files", FORMAT).also(&["log-format"]),
     refused(' ', "outbuf", "when output is written", STREAMS),
-    refused(' ', "partial-dir", "folder for partial files", PARTIAL),
     refused(' ', "password-file", "password for a daemon", DAEMON),
-    refused(' ', "preallocate", "take the room on the disk at first", ALLOCATION),
-    refused('m', "prune-empty-dirs", "leave out empty folders", SELECTION).negates(),
     refused(' ', "read-batch", "repeat what a file recorded", SEPARATELY),
     refused('R', "relative", "whole paths of the sources", PATHS).negates(),
     refused('M', "remote-option", "option for the other side alone", OTHER_SIDE),
-    refused(' ', "remove-source-files", "delete sources that have been sent", REMOVE).also(&["remove-sent-files"]),
     refused(' ', "safe-links", "leave out symlinks that lead outside", NO_LINKS),
     refused(' ', "sender", "be the sending side", SERVER),
     refused(' ', "server", "be the other side", SERVER),
-    refused(' ', "size-only", "leave out files of equal size", KEEP_TIMES),
     refused(' ', "skip-compress", "endings of files that are not compressed", COMPRESSED),
     refused(' ', "sockopts", "settings of sockets to a daemon", DAEMON),
-    refused('S', "sparse", "holes instead of zeros", ALLOCATION).negates(),
     refused(' ', "stderr", "where messages go", STREAMS),
     refused(' ', "stop-after", "end after some minutes", DEADLINE).also(&["time-limit"]),
     refused(' ', "stop-at", "end at a time", DEADLINE),
-    refused(' ', "suffix", "ending for what is replaced", SNAPSHOTS),
-    refused(' ', "super", "do there what only root may", ROOT).negates(),
-    refused('T', "temp-dir", "folder for files that are not complete", BESIDE),
     refused(' ', "trust-sender", "do not check the list that comes", CHECKED),
-    refused('u', "update", "leave out files that are newer there", SELECTION),
-    refused(' ', "usermap", "other owners than here", AFTERWARDS),
     refused(' ', "write-batch", "record a push in a file", SEPARATELY),
     refused(' ', "write-devices", "write into devices", DEVICES).negates(),
     refused('X', "xattrs", "extended attributes", AFTERWARDS).negates(),

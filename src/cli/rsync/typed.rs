@@ -3,16 +3,19 @@
 //! Guarantees: each option is checked by itself, and what it accepts is said when it is refused.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 
 use clap::ValueEnum;
 
-use super::numbers::Numbers;
+use super::numbers::{self, Numbers};
 use super::progress_lines::About;
 use super::request::{PROTOCOL, Progress, SYNTAX, Show};
 use crate::cli::progress;
 use crate::config::Flags;
 use crate::delta::strong::StrongAlgorithm;
+use crate::filter::Verdict;
 use crate::wire::offer::{ChecksumChoice, CompressionChoice, Protocol};
+use crate::wire::receiver_args::{AlternateUse, DeleteTime, Writing};
 use crate::wire::server_args::PushOptions;
 use crate::wire::token::TokenCoding;
 
@@ -40,10 +43,49 @@ pub struct TypedOptions {
     pub remote_shell: Option<OsString>,
     /// `--partial`.
     pub partial: bool,
+    /// `--partial-dir`.
+    pub partial_dir: Option<OsString>,
+    /// `--temp-dir`.
+    pub temp_dir: Option<OsString>,
+    /// `--backup-dir`.
+    pub backup_dir: Option<OsString>,
+    /// `--suffix`.
+    pub suffix: Option<OsString>,
+    /// `--usermap`.
+    pub user_map: Option<OsString>,
+    /// `--groupmap`.
+    pub group_map: Option<OsString>,
+    /// `--chown`, in its two parts.
+    pub chown: Option<(Vec<u8>, Vec<u8>)>,
+    /// When to delete, each time that it was said.
+    pub deletions: Vec<Option<DeleteTime>>,
+    /// `--delete-excluded`.
+    pub delete_excluded: bool,
+    /// `--link-dest` and its kin.
+    pub alternates: Vec<(AlternateUse, Vec<u8>)>,
+    /// Filter rules.
+    pub rules: Vec<RuleWord>,
+    /// How often `-F` was said.
+    pub folder_rules: u8,
+    /// `--cvs-exclude`.
+    pub cvs_exclude: bool,
+    /// `--from0`.
+    pub zero_ended: bool,
     /// `--help`.
     pub help: bool,
     /// `--version`.
     pub version: bool,
+}
+
+/// An option that adds filter rules.
+#[derive(Debug)]
+pub enum RuleWord {
+    /// `--filter`.
+    Filter(Vec<u8>),
+    /// `--exclude` and `--include`.
+    Pattern(Verdict, Vec<u8>),
+    /// `--exclude-from` and `--include-from`.
+    File(Verdict, OsString),
 }
 
 /// A value that an option does not take.
@@ -67,6 +109,70 @@ impl TypedOptions {
         let push = &mut self.push;
         (push.recursive, push.links, push.permissions) = (true, true, true);
         (push.times, push.owner, push.group) = (true, true, true);
+    }
+
+    /// `--inplace` and `--append`, or none of them.
+    pub fn writing(&mut self, writing: Writing, on: bool) {
+        self.push.receiver.writing = if on { writing } else { Writing::Aside };
+    }
+
+    /// `--delete` and its kin.
+    pub fn delete(&mut self, when: Option<DeleteTime>) {
+        self.deletions.push(when);
+    }
+
+    /// `--max-delete`; below 0 it says none either, as rsync has it.
+    pub fn max_delete(&mut self, value: &OsStr) -> Result<(), NotAccepted> {
+        let most: i32 = text(value).parse().map_err(|_| NotAccepted::but("a whole number"))?;
+        self.push.receiver.max_delete = Some(u32::try_from(most).unwrap_or(0));
+        Ok(())
+    }
+
+    /// `--modify-window`.
+    pub fn modify_window(&mut self, value: &OsStr) -> Result<(), NotAccepted> {
+        let window = text(value).parse().map_err(|_| NotAccepted::but("a whole number of seconds"))?;
+        self.push.receiver.modify_window = Some(window);
+        Ok(())
+    }
+
+    /// `--min-size` and `--max-size`.
+    pub fn size(place: &mut Option<u64>, value: &OsStr) -> Result<(), NotAccepted> {
+        let size = numbers::size(text(value)).ok_or_else(|| NotAccepted::but("a size such as 700, 1.5M or 2GB"))?;
+        *place = Some(size);
+        Ok(())
+    }
+
+    /// `--chown`.
+    #[expect(clippy::unnecessary_wraps, reason = "it has the shape of all that set a value")]
+    pub fn chown(&mut self, value: &OsStr) -> Result<(), NotAccepted> {
+        let mut parts = value.as_bytes().splitn(2, |&byte| byte == b':');
+        let mut next = || parts.next().unwrap_or_default().to_vec();
+        self.chown = Some((next(), next()));
+        Ok(())
+    }
+
+    /// `--link-dest` and its kin.
+    #[expect(clippy::unnecessary_wraps, reason = "it has the shape of all that set a value")]
+    pub fn alternate(&mut self, way: AlternateUse, value: &OsStr) -> Result<(), NotAccepted> {
+        self.alternates.push((way, value.as_bytes().to_vec()));
+        Ok(())
+    }
+
+    /// An option that adds rules. What they say is looked at later, with all options.
+    #[expect(clippy::unnecessary_wraps, reason = "it has the shape of all that set a value")]
+    pub fn rule(&mut self, rule: RuleWord) -> Result<(), NotAccepted> {
+        self.rules.push(rule);
+        Ok(())
+    }
+
+    /// `-F`: files of rules in the folders; said twice it leaves them out.
+    pub fn rules_of_folders(&mut self) {
+        self.folder_rules = self.folder_rules.saturating_add(1);
+        match self.folder_rules {
+            1 => self.rules.push(RuleWord::Filter(b": /.rsync-filter".to_vec())),
+            2 => self.rules.push(RuleWord::Filter(b"- .rsync-filter".to_vec())),
+            _ => {}
+        }
     }
 
     /// `-v`, which counts, and `--no-v`.

@@ -41,7 +41,7 @@ fn a_key_that_is_held_to_a_folder_runs_what_a_sync_needs() {
     assert!(runs(&push(&options, FOLDER)));
     (options.timeout, options.acknowledge, options.fsync, options.partial_dir) = (Some(60), true, true, true);
     (options.dry_run, options.checksum, options.sparse, options.keep_dirlinks) = (true, true, true, true);
-    options.delay_updates = true;
+    options.receiver.delay_updates = true;
     assert!(runs(&push(&options.with_implied_folders(), FOLDER)));
     for line in harmless_lines(FOLDER).unwrap() {
         assert!(runs(&String::from_utf8(line).unwrap()));

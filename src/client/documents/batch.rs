@@ -15,7 +15,7 @@ use crate::proof::DurableBy;
 use crate::role::event::{Event, Monitor};
 use crate::role::ledger::Ledger;
 use crate::role::list::{SendList, Sources};
-use crate::role::sender::{ChangedFile, Mode};
+use crate::role::sender::{ChangedFile, Duties, Mode};
 use crate::session::{Contents, Push, Receipts};
 use crate::tree::{HeldFolder, RemoteName, SourceFile, Stamp};
 use crate::wire::flist::{FileEntry, FileMeta};
@@ -79,6 +79,7 @@ impl Batch {
             },
             changed: ChangedFile::Invalidate,
             mode: Mode::Transfer,
+            duties: Duties::default(),
             idle_limit,
             monitor: Arc::clone(&self.ledger) as Arc<dyn Monitor>,
         }

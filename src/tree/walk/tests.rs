@@ -1,12 +1,23 @@
 use super::*;
-use crate::error::ErrorKind;
+use crate::text;
+use crate::tree::path::NameFault;
+use crate::tree::source::SourceFile;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use tempfile::TempDir;
 
-const RECURSIVE: WalkOptions = WalkOptions { links: Links::Keep, depth: Depth::Recursive, one_file_system: false };
+const RECURSIVE: WalkOptions =
+    WalkOptions { links: Links::Keep, depth: Depth::Recursive, one_file_system: false, lists_skipped: false };
+
+fn rules(filters: &[&str]) -> Rules {
+    let mut rules = Rules::default();
+    for filter in filters {
+        rules.add_filter(filter.as_bytes(), &mut |_| unreachable!()).unwrap();
+    }
+    rules
+}
 
 fn tree(files: &[&str]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -25,7 +36,7 @@ fn tree(files: &[&str]) -> TempDir {
 fn walk_all(operands: &[PathBuf], options: WalkOptions) -> (Listing, Vec<WalkWarning>) {
     let operands: Vec<_> = operands.iter().map(|path| Operand::parse(path).unwrap()).collect();
     let mut warnings = Vec::new();
-    let listing = walk(&operands, options, &mut |_, _| true, &mut |warning| warnings.push(warning));
+    let listing = walk(&operands, options, &Rules::default(), &mut |warning| warnings.push(warning)).unwrap();
     (listing, warnings)
 }
 
@@ -206,16 +217,44 @@ fn a_name_comes_once_and_a_folder_beats_a_file() {
 fn what_is_not_kept_is_not_entered() {
     let dir = tree(&["src/keep/a", "src/drop/b", "src/drop/keep/c", "src/x.o"]);
     let operands = [Operand::parse(&dir.path().join("src/")).unwrap()];
-    let mut asked = Vec::new();
-    let mut keep = |name: &[u8], kind: EntryKind<'_>| {
-        asked.push((name.to_vec(), kind.is_dir()));
-        name != b"drop" && !name.ends_with(b".o")
-    };
-    let listing = walk(&operands, RECURSIVE, &mut keep, &mut |warning| panic!("{warning}"));
+    let rules = rules(&["- drop", "- *.o"]);
+    let listing = walk(&operands, RECURSIVE, &rules, &mut |warning| panic!("{warning}")).unwrap();
     assert_eq!(names(&listing), ["D .", "d keep", "f keep/a"]);
-    asked.sort();
-    let expected = [(&b"drop"[..], true), (b"keep", true), (b"keep/a", false), (b"x.o", false)];
-    assert!(asked.iter().map(|(name, dir)| (&name[..], *dir)).eq(expected));
+}
+
+#[test]
+fn folders_hold_rules_of_their_own() {
+    let dir = tree(&["src/a", "src/d/a", "src/d/b", "src/d/e/b", "src/b", "other/b"]);
+    fs::write(dir.path().join("src/d/.rules"), "- /b\n- a").unwrap();
+    fs::write(dir.path().join(".rules"), "- /other").unwrap();
+    let listed = |filters: &[&str], sources: &[&str]| {
+        let paths = sources.iter().map(|source| dir.path().join(source));
+        let operands: Vec<_> = paths.map(|path| Operand::parse(&path).unwrap()).collect();
+        walk(&operands, RECURSIVE, &rules(filters), &mut |warning| panic!("{warning}")).map(|listing| names(&listing))
+    };
+    let without = ["D .", "f a", "f b", "d d", "f d/.rules", "d d/e", "f d/e/b"];
+    assert_eq!(listed(&[": .rules"], &["src/"]).unwrap(), without);
+    assert_eq!(listed(&[":e .rules"], &["src/"]).unwrap(), ["D .", "f a", "f b", "d d", "d d/e", "f d/e/b"]);
+    // A file in the folder above the operands is of the other kind.
+    assert_eq!(listed(&[": .rules"], &["other"]).unwrap(), ["D other", "f other/b"]);
+    assert_eq!(listed(&["H /src", "- x"], &["src", "other"]).unwrap(), ["D other", "f other/b"]);
+    fs::write(dir.path().join(".rules"), "- b").unwrap();
+    assert_eq!(listed(&[": /.rules"], &["other"]).unwrap(), ["D other"]);
+    assert_eq!(listed(&[": /.rules"], &["other/"]).unwrap(), ["D ."]);
+    fs::write(dir.path().join("src/d/.rules"), "frob").unwrap();
+    assert_eq!(listed(&[": .rules"], &["src/"]).unwrap_err().kind(), ErrorKind::Usage);
+}
+
+#[test]
+fn what_is_skipped_is_listed_where_names_matter() {
+    let dir = tree(&["src/a"]);
+    symlink("a", dir.path().join("src/link")).unwrap();
+    let pipe = dir.path().join("src/pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    let options = WalkOptions { links: Links::Skip, lists_skipped: true, ..RECURSIVE };
+    let (listing, warnings) = walk_all(&[dir.path().join("src/")], options);
+    assert_eq!(names(&listing), ["D .", "f a", "l link", "s pipe"]);
+    assert!(warnings.is_empty());
 }
 
 #[test]
@@ -227,8 +266,7 @@ fn another_file_system_is_listed_but_not_entered() {
     }
     let operands = [Operand::parse(Path::new("/")).unwrap()];
     let options = WalkOptions { one_file_system: true, ..RECURSIVE };
-    let mut keep = |name: &[u8], _: EntryKind<'_>| name == b"proc" || name.starts_with(b"proc/");
-    let listing = walk(&operands, options, &mut keep, &mut |_| ());
+    let listing = walk(&operands, options, &rules(&["+ /proc/***", "- *"]), &mut |_| ()).unwrap();
     assert_eq!(names(&listing), ["D .", "e proc"]);
 }
 

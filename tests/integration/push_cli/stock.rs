@@ -290,12 +290,12 @@ fn a_resent_file_costs_what_it_costs_stock_rsync() {
     }
 }
 
-fn figure(text: &str, label: &str) -> u64 {
+pub fn figure(text: &str, label: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(label)).unwrap_or_else(|| panic!("{label}: {text}"));
     line.trim_end_matches(" bytes").replace(',', "").parse().unwrap_or_else(|_| panic!("{line}"))
 }
 
-fn close(one: u64, other: u64, percent: u64) -> bool {
+pub fn close(one: u64, other: u64, percent: u64) -> bool {
     one.abs_diff(other) * 100 <= percent * other
 }
 

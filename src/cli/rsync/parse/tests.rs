@@ -76,7 +76,7 @@ fn values_are_attached_or_apart_and_options_may_follow_operands() {
         assert_eq!(command.flags.port.as_deref(), Some(OsStr::new("2222")), "{line}");
         assert!(command.options.times && command.way == Way::Push(vec!["a".into()]), "{line}");
     }
-    assert_eq!(push("-- -x --delete h:d").way, Way::Push(vec!["-x".into(), "--delete".into()]));
+    assert_eq!(push("-- -x --frob h:d").way, Way::Push(vec!["-x".into(), "--frob".into()]));
 }
 
 #[test]
@@ -118,9 +118,87 @@ fn help_and_version() {
     assert!(matches!(parse(words("-v --version"), None), Ok(Request::Version)));
 }
 
+/// The server's arguments, apart from what is always there.
+fn server_words(line: &str) -> String {
+    let command = push(&format!("{line} a h:d"));
+    let words = command.options.arguments(&command.offer, b"d");
+    let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+    words[1..words.len() - 2].join(" ").replace("e.fCvu", "")
+}
+
 #[test]
-fn partial_is_said_not_to_be_kept() {
-    let command = push("-P a h:");
+fn what_the_server_is_told() {
+    for (line, expected) in [
+        ("-rltub", "-bultr"),
+        ("-r --delete", "-r --delete"),
+        ("-r --delete --del", "-r --delete-during"),
+        ("-r --delete-excluded", "-r --delete-excluded"),
+        ("-r --delete-excluded --delete-after", "-r --delete-after --delete-excluded"),
+        ("-r --delete-during --delete-delay", "-r --delete-delay"),
+        ("-r --delete --max-delete=0", "-r --delete --max-delete=-1"),
+        ("-r --max-delete=-3", "-r --max-delete=-1"),
+        ("-t --append-verify", "-t --append --append"),
+        ("-t --partial --inplace", "-t --inplace"),
+        ("-t --partial", "-t --partial"),
+        ("-t --partial-dir=.p", "-t --partial-dir .p"),
+        ("-t --partial --delay-updates", "-t --delay-updates"),
+        ("-tb --suffix=~", "-bt"),
+        ("-t --backup-dir=old --suffix=~", "-bt --backup-dir old --suffix=~"),
+        ("-t --link-dest=x --link-dest=y", "-t --link-dest x --link-dest y"),
+        ("-t --chown=a:b", "-t --usermap=*:a --groupmap=*:b"),
+        ("-t --chown=:b", "-t --groupmap=*:b"),
+        ("-t --modify-window=2 -@-1", "-t -@-1"),
+        ("-t --min-size=1.5k --max-size=2MB", "-t --min-size=1536 --max-size=2000000"),
+        ("-tE", "-tE"),
+        ("-tpE", "-tp"),
+        ("-rmxSyKJ", "-KmJyrxS"),
+        ("-r --remove-source-files", "-r --remove-source-files"),
+    ] {
+        assert_eq!(server_words(line), expected, "{line}");
+    }
+}
+
+#[test]
+fn filter_rules_stand_in_their_order() {
+    let command = push("--exclude=a --filter=!_ -f+_b -FF --include=c -C a h:");
+    let told: Vec<_> = command.rules.for_receiver().collect();
+    let word = |prefix: &str, text: &str| (prefix.to_owned(), text.as_bytes().to_vec());
+    let expected = [
+        word("+", "b"),
+        word(":", "/.rsync-filter"),
+        word("-", ".rsync-filter"),
+        word("+", "c"),
+        word(":C", ".cvsignore"),
+    ];
+    assert_eq!(told[..5], expected);
+    assert!(told[5..].len() >= 36 && told[5..].iter().all(|(prefix, _)| prefix == "-p"));
+}
+
+#[test]
+fn sizes() {
+    for (text, expected) in [
+        ("700", Some(700)),
+        ("1.5K", Some(1536)),
+        ("1kb", Some(1000)),
+        ("2MiB", Some(2 << 20)),
+        ("1K-1", Some(1023)),
+        ("5+1", Some(6)),
+        (".5k", Some(512)),
+        ("", None),
+        ("K", None),
+        ("-1", None),
+        ("1Q", None),
+        ("1e3", None),
+        ("99999999999P", None),
+    ] {
+        assert_eq!(crate::cli::rsync::numbers::size(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn of_a_pull_partial_is_said_not_to_be_kept() {
+    assert!(push("-P a h:").notes.is_empty());
+    let command = push("-P h:a .");
     assert_eq!(command.show.progress, Progress::Lines(About::Each));
     assert!(command.notes[0].contains("--partial"));
 }
@@ -141,8 +219,22 @@ fn mistakes_are_named_with_rsyncs_exit_status() {
     for (line, exit, named) in [
         ("", 1, "source and a destination"),
         ("h:d", 1, "source and a destination"),
-        ("--delete a h:d", 1, "--delete of rsync is not supported yet"),
-        ("--exclude=*.o a h:d", 1, "--exclude of rsync is not supported yet"),
+        ("--iconv=. a h:d", 1, "--iconv of rsync is not supported yet"),
+        ("-a --delete h:d a", 1, "--delete of rsync is not supported for a pull yet"),
+        ("-au h:d a", 1, "-u of rsync is not supported for a pull yet"),
+        ("--delete a h:d", 1, "without --recursive"),
+        ("-a --delete-before --delete-after a h:d", 1, "only one of"),
+        ("-a --link-dest=x --copy-dest=y a h:d", 1, "--copy-dest cannot be used with --link-dest"),
+        ("-a --inplace --partial-dir=x a h:d", 1, "--inplace cannot be used with --partial-dir"),
+        ("-a --append --delay-updates a h:d", 1, "--append cannot be used with --delay-updates"),
+        ("-a --append -W a h:d", 1, "--append cannot be used with --whole-file"),
+        ("-ab --suffix=a/b a h:d", 1, "cannot hold a slash"),
+        ("-ab --suffix= a h:d", 1, "cannot be empty"),
+        ("--max-delete=x a h:d", 1, "--max-delete"),
+        ("--max-size=1Q a h:d", 1, "--max-size"),
+        ("--chown=a:b --usermap=*:c a h:d", 1, "--chown cannot be used with --usermap"),
+        ("--filter=frob a h:d", 1, "the filter rule"),
+        ("--exclude-from=/no/such/file a h:d", 11, "/no/such/file cannot be read"),
         ("-aH a h:d", 1, "-H of rsync is not supported yet"),
         ("--frob a h:d", 1, "--frob: unknown option"),
         ("-aQ a h:d", 1, "-Q: unknown option"),
@@ -193,16 +285,16 @@ fn what_is_accepted_is_accepted_under_all_its_names() {
     for row in table::TABLE.iter().filter(|row| row.is_accepted()) {
         let is_switch = row.metavar.is_none();
         for name in row.names() {
-            let refused = parse(words(&format!("--{name}=\u{1} a h:d")), None).err().map(|refusal| refusal.error);
+            let refused = parse(words(&format!("-r --{name}=\u{1} a h:d")), None).err().map(|refusal| refusal.error);
             let takes_value = refused.is_none_or(|error| !error.message().ends_with(" takes no value"));
             // `--progress` is rsync's without a value, and ours with one.
             assert_eq!(takes_value, !is_switch || name == "progress", "--{name}");
             let negated = parse(words(&format!("--no-{name} a h:d")), None);
             assert_eq!(negated.is_ok(), row.negates, "--no-{name}");
-            assert!(!is_switch || parse(words(&format!("--{name} a h:d")), None).is_ok(), "--{name}");
+            assert!(!is_switch || parse(words(&format!("-r --{name} a h:d")), None).is_ok(), "--{name}");
         }
         if let Some(letter) = row.letter.filter(|_| is_switch) {
-            assert!(parse(words(&format!("-t{letter}l a h:d")), None).is_ok(), "-{letter}");
+            assert!(parse(words(&format!("-rt{letter}l a h:d")), None).is_ok(), "-{letter}");
         }
     }
 }

@@ -1,0 +1,415 @@
+//! A list of rules, as options and files give them, and what of it is in force in a folder.
+
+use std::sync::Arc;
+
+use super::parse::{BadRule, Origin, Parsed, lines};
+use super::pattern::{Name, Pattern};
+use super::rule::{FolderRules, NameRule, Reading, Rule, Side, Verdict};
+
+/// How deep files of rules may name one another.
+const MOST_NESTED: usize = 16;
+
+/// What CVS leaves out, in rsync's reading of it.
+const LEFT_OUT_BY_CVS: [&str; 36] = [
+    "RCS",
+    "SCCS",
+    "CVS",
+    "CVS.adm",
+    "RCSLOG",
+    "cvslog.*",
+    "tags",
+    "TAGS",
+    ".make.state",
+    ".nse_depinfo",
+    "*~",
+    "#*",
+    ".#*",
+    ",*",
+    "_$*",
+    "*$",
+    "*.old",
+    "*.bak",
+    "*.BAK",
+    "*.orig",
+    "*.rej",
+    ".del-*",
+    "*.a",
+    "*.olb",
+    "*.o",
+    "*.obj",
+    "*.so",
+    "*.exe",
+    "*.Z",
+    "*.elc",
+    "*.ln",
+    "core",
+    ".svn/",
+    ".git/",
+    ".hg/",
+    ".bzr/",
+];
+
+/// Why rules cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// One makes no sense.
+    #[error(transparent)]
+    Rule(#[from] BadRule),
+    /// A file of rules cannot be read.
+    #[error("the filter file {path} cannot be read: {source}")]
+    File {
+        /// Its path, escaped.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Files of rules that name one another go too deep.
+    #[error("filter files name one another more than {MOST_NESTED} deep")]
+    TooDeep,
+}
+
+/// Gives the content of a file of rules that a rule names; `None` where there is none and need not be.
+pub type ReadFile<'a> = dyn FnMut(&[u8]) -> std::io::Result<Vec<u8>> + 'a;
+
+/// Rules in their order: the first that matches a name decides, and what none matches takes part.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rules(Vec<Rule>);
+
+impl Rules {
+    /// Adds the value of `--filter`.
+    pub fn add_filter(&mut self, rule: &[u8], read: &mut ReadFile<'_>) -> Result<(), FilterError> {
+        let origin = Origin { reading: Reading::RULES, folder: None };
+        // Spaces in front of a rule mean nothing.
+        self.add(origin.rule(rule.trim_ascii_start())?, origin, read, 0)
+    }
+
+    /// Adds the value of `--exclude` or `--include`.
+    pub fn add_pattern(&mut self, pattern: &[u8], verdict: Verdict) -> Result<(), FilterError> {
+        let origin = Origin { reading: Reading::RULES, folder: None };
+        self.add(origin.pattern(pattern, verdict)?, origin, &mut no_file, 0)
+    }
+
+    /// Adds the content of a file of `--exclude-from` or `--include-from`.
+    pub fn add_patterns(&mut self, content: &[u8], zero_ended: bool, verdict: Verdict) -> Result<(), FilterError> {
+        lines(content, false, zero_ended).try_for_each(|pattern| self.add_pattern(pattern, verdict))
+    }
+
+    /// Adds what keeps a folder of this name, below the destination, out of the transfer, as long as its folder stays.
+    pub fn add_perishable_exclude(&mut self, pattern: &[u8]) {
+        self.0.push(exclude(pattern, Side::Both, true));
+    }
+
+    /// Adds what keeps files there from being deleted whose names match.
+    pub fn add_protect(&mut self, pattern: &[u8]) {
+        self.0.push(exclude(pattern, Side::Receiver, false));
+    }
+
+    /// `--cvs-exclude`: leaves out what CVS does, by files named `.cvsignore` and by names of its own.
+    pub fn add_cvs(&mut self, more: &[u8]) {
+        self.0.push(Rule::Folders(FolderRules {
+            file: b".cvsignore".to_vec(),
+            from_above: false,
+            reading: Reading { only: Some(Verdict::Exclude), words: true, ..Reading::RULES },
+            not_inherited: true,
+            like_cvs: true,
+        }));
+        self.add_names_of_cvs(Side::Both, more);
+    }
+
+    /// `--delete-excluded`: what is left out is not kept there for that. A receiver that knows the option reads the files in
+    /// folders so by itself.
+    pub fn keep_nothing_excluded(&mut self) {
+        for rule in &mut self.0 {
+            if let Rule::Names(NameRule { side: side @ Side::Both, .. }) = rule {
+                *side = Side::Sender;
+            }
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What concerns the receiver: for each rule what stands before its pattern, and the pattern.
+    pub fn for_receiver(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
+        self.0.iter().filter_map(|rule| match rule {
+            Rule::Names(rule) => (rule.side != Side::Sender).then(|| (rule.prefix(), rule.written.clone())),
+            Rule::Folders(rule) => (rule.reading.side != Side::Sender).then(|| (rule.prefix(), rule.written())),
+        })
+    }
+
+    fn add_names_of_cvs(&mut self, side: Side, more: &[u8]) {
+        let more = more.split(u8::is_ascii_whitespace).filter(|pattern| !pattern.is_empty());
+        let names = LEFT_OUT_BY_CVS.iter().map(|pattern| pattern.as_bytes()).chain(more);
+        self.0.extend(names.map(|pattern| exclude(pattern, side, true)));
+    }
+
+    fn add(
+        &mut self,
+        parsed: Parsed,
+        origin: Origin<'_>,
+        read: &mut ReadFile<'_>,
+        nested: usize,
+    ) -> Result<(), FilterError> {
+        match parsed {
+            Parsed::Rule(rule) => self.0.push(rule),
+            Parsed::Clear => self.0.clear(),
+            Parsed::Cvs { side } => self.add_names_of_cvs(side, b""),
+            Parsed::FolderRules { rule, exclude_itself } => {
+                if exclude_itself {
+                    self.0.push(exclude(&rule.file, rule.reading.side, false));
+                }
+                self.0.push(Rule::Folders(rule));
+            }
+            Parsed::File { path, reading, exclude_itself } => {
+                if nested == MOST_NESTED {
+                    return Err(FilterError::TooDeep);
+                }
+                if exclude_itself {
+                    let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(&path);
+                    self.0.push(exclude(name, reading.side, false));
+                }
+                let content = read(&path).map_err(|source| {
+                    let path = crate::text::escape_bytes(&path);
+                    FilterError::File { path, source }
+                })?;
+                let origin = Origin { reading, ..origin };
+                for line in lines(&content, reading.words, false) {
+                    self.add(origin.rule(line)?, origin, read, nested + 1)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn no_file(_path: &[u8]) -> std::io::Result<Vec<u8>> {
+    Err(std::io::ErrorKind::NotFound.into())
+}
+
+fn exclude(pattern: &[u8], side: Side, perishable: bool) -> Rule {
+    Rule::Names(NameRule {
+        verdict: Verdict::Exclude,
+        side,
+        written: pattern.to_vec(),
+        pattern: Pattern::new(pattern, None, false),
+        negated: false,
+        from_system: false,
+        perishable,
+    })
+}
+
+/// The rules that are in force in a folder.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    rules: Arc<[InForce]>,
+    /// Whether any of them is about files in folders.
+    changes: bool,
+}
+
+#[derive(Debug, Clone)]
+enum InForce {
+    Names(Arc<NameRule>),
+    /// With those that the files of this folder and the folders above it hold.
+    Folders(Arc<FolderRules>, Scope),
+}
+
+impl Scope {
+    /// Those that hold above all folders.
+    pub fn new(rules: &Rules) -> Self {
+        Self::of(rules.0.iter().map(|rule| match rule {
+            Rule::Names(rule) => InForce::Names(Arc::new(rule.clone())),
+            Rule::Folders(rule) => InForce::Folders(Arc::new(rule.clone()), Self::of([])),
+        }))
+    }
+
+    fn of(rules: impl IntoIterator<Item = InForce>) -> Self {
+        let rules: Arc<[InForce]> = rules.into_iter().collect();
+        let changes = rules.iter().any(|rule| matches!(rule, InForce::Folders(..)));
+        Self { rules, changes }
+    }
+
+    /// Whether a name takes part in what is sent.
+    pub fn sends(&self, name: Name<'_>) -> bool {
+        self.verdict(name) != Some(Verdict::Exclude)
+    }
+
+    fn verdict(&self, name: Name<'_>) -> Option<Verdict> {
+        self.rules.iter().find_map(|rule| match rule {
+            InForce::Names(rule) => (rule.side != Side::Receiver && rule.matches(name)).then_some(rule.verdict),
+            InForce::Folders(_, inner) => inner.verdict(name),
+        })
+    }
+
+    /// Whether rules may lie in the folders above the transfer.
+    pub fn looks_above(&self) -> bool {
+        self.rules.iter().any(|rule| matches!(rule, InForce::Folders(rule, _) if rule.from_above))
+    }
+
+    /// Those in force in a folder below, whose absolute path has no slash in front here. `read` gives the content of a file
+    /// in that folder.
+    pub fn enter(&self, folder: &[u8], read: &mut ReadFolder<'_>) -> Result<Self, FilterError> {
+        self.entered(folder, &|_| true, read)
+    }
+
+    /// Those in force below a folder that lies above the transfer.
+    pub fn enter_above(&self, folder: &[u8], read: &mut ReadFolder<'_>) -> Result<Self, FilterError> {
+        self.entered(folder, &|rule| rule.from_above, read)
+    }
+
+    fn entered(
+        &self,
+        folder: &[u8],
+        applies: &dyn Fn(&FolderRules) -> bool,
+        read: &mut ReadFolder<'_>,
+    ) -> Result<Self, FilterError> {
+        if !self.changes {
+            return Ok(self.clone());
+        }
+        let rules: Result<Vec<_>, FilterError> = self
+            .rules
+            .iter()
+            .map(|rule| match rule {
+                InForce::Folders(rule, above) if applies(rule) => {
+                    let inner = inner(rule, above, folder, read, 0)?;
+                    Ok(InForce::Folders(Arc::clone(rule), inner))
+                }
+                other => Ok(other.clone()),
+            })
+            .collect();
+        Ok(Self::of(rules?))
+    }
+}
+
+/// Gives the content of a file in a folder; `None` where there is no such file.
+pub type ReadFolder<'a> = dyn FnMut(&[u8]) -> std::io::Result<Option<Vec<u8>>> + 'a;
+
+/// What the files of a folder and of those above it hold: its own rules come first.
+fn inner(
+    rule: &FolderRules,
+    above: &Scope,
+    folder: &[u8],
+    read: &mut ReadFolder<'_>,
+    nested: usize,
+) -> Result<Scope, FilterError> {
+    if nested == MOST_NESTED {
+        return Err(FilterError::TooDeep);
+    }
+    let failed = |source| FilterError::File { path: crate::text::escape_bytes(&rule.file), source };
+    let content = read(&rule.file).map_err(failed)?;
+    let inherited = if rule.not_inherited { Scope::of([]) } else { above.entered(folder, &|_| true, read)? };
+    let Some(content) = content else { return Ok(inherited) };
+    let origin = Origin { reading: rule.reading, folder: Some(folder) };
+    let mut own = Rules::default();
+    let mut cleared = false;
+    for line in lines(&content, rule.reading.words, false) {
+        let parsed = origin.rule(line)?;
+        cleared |= parsed == Parsed::Clear;
+        let mut beside = |path: &[u8]| read(path)?.ok_or_else(|| std::io::ErrorKind::NotFound.into());
+        own.add(parsed, origin, &mut beside, nested)?;
+    }
+    let mut rules = Vec::new();
+    for rule in own.0 {
+        rules.push(match rule {
+            Rule::Names(rule) => InForce::Names(Arc::new(rule)),
+            Rule::Folders(rule) => {
+                let content = inner(&rule, &Scope::of([]), folder, read, nested + 1)?;
+                InForce::Folders(Arc::new(rule), content)
+            }
+        });
+    }
+    let inherited = inherited.rules.iter().filter(|_| !cleared).cloned();
+    Ok(Scope::of(rules.into_iter().chain(inherited)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn rules(filters: &[&str]) -> Rules {
+        let mut rules = Rules::default();
+        for filter in filters {
+            rules.add_filter(filter.as_bytes(), &mut no_file).unwrap();
+        }
+        rules
+    }
+
+    fn sends(scope: &Scope, name: &str) -> bool {
+        let (name, is_dir) = name.strip_suffix('/').map_or((name, false), |name| (name, true));
+        scope.sends(Name { name: name.as_bytes(), is_dir, root: b"r" })
+    }
+
+    fn enter(scope: &Scope, folder: &str, files: &BTreeMap<&str, &str>) -> Scope {
+        let mut read = |name: &[u8]| {
+            let path = format!("{folder}/{}", String::from_utf8_lossy(name));
+            Ok(files.get(&*path).map(|content| content.as_bytes().to_vec()))
+        };
+        scope.enter(folder.as_bytes(), &mut read).unwrap()
+    }
+
+    #[test]
+    fn the_first_that_matches_decides() {
+        let scope = Scope::new(&rules(&["+ keep.o", "- *.o", "P *.c", "H *.h", "- x", "!", "- y"]));
+        assert!(sends(&scope, "keep.o") && sends(&scope, "a.o") && sends(&scope, "x") && !sends(&scope, "y"));
+        let scope = Scope::new(&rules(&["+ keep.o", "- *.o", "P *.c", "H *.h"]));
+        assert!(sends(&scope, "d/keep.o") && !sends(&scope, "d/a.o") && sends(&scope, "a.c") && !sends(&scope, "a.h"));
+    }
+
+    #[test]
+    fn folders_have_rules_of_their_own_and_pass_them_on() {
+        let files = BTreeMap::from([
+            ("r/.rules", "- /a\n- deep"),
+            ("r/d/.rules", "+ deep\n: .more"),
+            ("r/d/.more", "- m"),
+            ("r/d/e/.rules", "!\n- z"),
+        ]);
+        let top = Scope::new(&rules(&[": .rules", "- y"]));
+        let root = enter(&top, "r", &files);
+        assert!(!sends(&root, "a") && !sends(&root, "deep") && sends(&root, "m") && !sends(&root, "y"));
+        let below = enter(&root, "r/d", &files);
+        assert!(sends(&below, "d/a") && sends(&below, "d/deep") && !sends(&below, "d/m"));
+        let deepest = enter(&below, "r/d/e", &files);
+        assert!(sends(&deepest, "d/e/deep") && sends(&deepest, "d/e/m") && !sends(&deepest, "d/e/z"));
+        // Beside it nothing of that holds.
+        let other = enter(&root, "r/f", &files);
+        assert!(!sends(&other, "f/deep") && sends(&other, "f/m"));
+    }
+
+    #[test]
+    fn some_rules_are_for_one_folder() {
+        let files = BTreeMap::from([("r/.rules", "a"), ("r/.cvsignore", "b c*")]);
+        let root = enter(&Scope::new(&rules(&[":n- .rules", ":C"])), "r", &files);
+        assert!(!sends(&root, "a") && !sends(&root, "b") && !sends(&root, "cc"));
+        let below = enter(&root, "r/d", &files);
+        assert!(sends(&below, "d/a") && sends(&below, "d/b"));
+    }
+
+    #[test]
+    fn files_that_name_one_another_end() {
+        let files = BTreeMap::from([("r/.rules", ": .rules")]);
+        let top = Scope::new(&rules(&[": .rules"]));
+        let mut read = |_: &[u8]| Ok(Some(files["r/.rules"].as_bytes().to_vec()));
+        assert!(matches!(top.enter(b"r", &mut read), Err(FilterError::TooDeep)));
+        let mut itself = |_: &[u8]| Ok(b". again".to_vec());
+        let endless = Rules::default().add_filter(b". again", &mut itself);
+        assert!(matches!(endless, Err(FilterError::TooDeep)));
+    }
+
+    #[test]
+    fn what_the_receiver_is_told() {
+        let all = rules(&["- *.o", "H x", "P y", "S z", ":e .rules"]);
+        let told = |rules: &Rules| -> Vec<String> {
+            rules.for_receiver().map(|(prefix, text)| format!("{prefix} {}", String::from_utf8_lossy(&text))).collect()
+        };
+        assert_eq!(told(&all), ["- *.o", "-r y", "- .rules", ": .rules"]);
+        let mut alone = all;
+        alone.keep_nothing_excluded();
+        assert_eq!(told(&alone), ["-r y", ": .rules"]);
+        let mut cvs = Rules::default();
+        cvs.add_cvs(b" mine ");
+        let told = told(&cvs);
+        assert_eq!((&*told[0], &*told[1], told.last().unwrap().as_str()), (":C .cvsignore", "-p RCS", "-p mine"));
+    }
+}
