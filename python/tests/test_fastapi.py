@@ -1,17 +1,17 @@
-"""A FastAPI backend with the five routes of the original, as such backends are written."""
+"""A FastAPI backend with the five routes of the original: those of the package's README."""
 
 import asyncio
+from pathlib import Path
 from typing import Iterator
 
 import httpx
 import pytest
-from fastapi import Depends, FastAPI, HTTPException
+from fastapi import FastAPI
 from models import Document
-from nas_sync import NASSyncError, NASSyncService, get_nas_sync_service
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-USER = 1
+README = Path(__file__).parent.parent / "README.md"
 
 
 @pytest.fixture
@@ -24,37 +24,9 @@ def app(nas, backend):
         with Session(engine) as db:
             yield db
 
-    def get_service(db: Session = Depends(get_db)) -> NASSyncService:
-        return get_nas_sync_service(db)
-
-    @app.get("/sync/status")
-    def status(service: NASSyncService = Depends(get_service)) -> dict:
-        return service.get_sync_stats(USER)
-
-    @app.get("/sync/config")
-    def config(service: NASSyncService = Depends(get_service)) -> dict:
-        return service.get_config_status()
-
-    @app.post("/sync/test")
-    def test(service: NASSyncService = Depends(get_service)) -> dict:
-        success, message = service.test_connection()
-        return {"success": success, "message": message}
-
-    @app.post("/sync/run")
-    def run(service: NASSyncService = Depends(get_service)) -> dict:
-        try:
-            return service.sync_all_pending(USER)
-        except NASSyncError as error:
-            raise HTTPException(status_code=500, detail=error.message) from error
-
-    @app.post("/sync/document/{key}")
-    def document(key: int, db: Session = Depends(get_db), service: NASSyncService = Depends(get_service)) -> dict:
-        found = db.get(Document, key)
-        if found is None:
-            raise HTTPException(status_code=404)
-        success, message = service.sync_file(found)
-        return {"success": success, "message": message}
-
+    _, section = README.read_text().split("### In FastAPI\n")
+    routes = section.split("```python\n")[1].split("```")[0]
+    exec(routes, {"app": app, "get_db": get_db, "Document": Document})
     yield app
     engine.dispose()
 
@@ -81,10 +53,10 @@ def test_the_five_routes(app, nas, backend):
     ((code, answer),) = ask(app, ("POST", f"/sync/document/{one}"))
     assert (code, answer) == (200, {"success": True, "message": f"Document {one} is on the NAS (stored)"})
     assert backend.synced() == [one]
-    ((code, answer),) = ask(app, ("POST", "/sync/run"))
+    ((code, answer),) = ask(app, ("POST", "/sync/run?user_id=1"))
     assert (code, answer["total"], answer["synced"], answer["failed"]) == (200, 2, 1, 1)
     assert answer["errors"][0].startswith(f"Document {three}: ")
-    ((code, answer),) = ask(app, ("GET", "/sync/status"))
+    ((code, answer),) = ask(app, ("GET", "/sync/status?user_id=1"))
     assert answer["total_documents"] == 3 and (answer["synced"], answer["pending"]) == (2, 1)
     assert answer["sync_percentage"] == 66.7 and answer["last_sync"] and answer["nas_configured"] is True
     assert ask(app, ("POST", "/sync/document/999"))[0][0] == 404
@@ -93,7 +65,7 @@ def test_the_five_routes(app, nas, backend):
 
 def test_requests_at_once(app, nas, backend):
     keys = backend.add(*(f"{number}.pdf" for number in range(6)))
-    answers = ask(app, *(("POST", f"/sync/document/{key}") for key in keys), ("GET", "/sync/status"))
+    answers = ask(app, *(("POST", f"/sync/document/{key}") for key in keys), ("GET", "/sync/status?user_id=1"))
     assert all(code == 200 for code, _ in answers), answers
     assert all(answer["success"] for _, answer in answers[:-1]), answers
     assert backend.synced() == keys
@@ -102,7 +74,7 @@ def test_requests_at_once(app, nas, backend):
 def test_a_nas_that_is_not_configured(app, nas, backend, monkeypatch):
     (key,) = backend.add("one.pdf")
     monkeypatch.delenv("NAS_USER")
-    answers = ask(app, ("POST", "/sync/test"), ("POST", "/sync/run"), ("POST", f"/sync/document/{key}"), ("GET", "/sync/status"))
+    answers = ask(app, ("POST", "/sync/test"), ("POST", "/sync/run?user_id=1"), ("POST", f"/sync/document/{key}"), ("GET", "/sync/status?user_id=1"))
     assert [code for code, _ in answers] == [200, 500, 200, 200]
     assert answers[0][1]["success"] is answers[2][1]["success"] is answers[3][1]["nas_configured"] is False
     assert answers[1][1]["detail"] == "not configured, missing: NAS_USER"
