@@ -155,7 +155,7 @@
 //! | 3 | `role` | sender, generator and receiver: straight-line blocking code that reads like the protocol |
 //! | 2 | `tree`, `transport`, `store` | local files; where bytes come from; what is remembered |
 //! | 1 | `wire`, `filter` | pure: bytes to values and back; rules and names |
-//! | 0 | `delta`, `database`, `error`, `folding`, `id`, `jobs`, `text`, `secret`, `proof`, `blocking`, `process`, `small_file`, `system_roots` | what everybody uses |
+//! | 0 | `delta`, `database`, `error`, `folding`, `id`, `jobs`, `own_tables`, `text`, `secret`, `proof`, `blocking`, `process`, `small_file`, `system_roots` | what everybody uses |
 
 #[cfg(feature = "api")]
 mod api;
@@ -173,6 +173,7 @@ mod id;
 mod jobs;
 #[cfg(feature = "serde")]
 mod json;
+mod own_tables;
 #[cfg(feature = "service")]
 mod process;
 mod proof;
@@ -241,7 +242,7 @@ pub use wire::receiver_args::{AlternateUse, DeleteTime, Deletion, Partial, Recei
 pub use wire::server_args::PushOptions;
 pub use wire::token::TokenCoding;
 
-/// What the tests, benchmarks and fuzz targets of this repository take apart. No part of the interface: any of it may change
+/// What the tests, benchmarks, fuzz targets and the Python package of this repository take apart. No part of the interface: any of it may change
 /// with any version.
 #[doc(hidden)]
 pub mod internal {
@@ -250,6 +251,12 @@ pub mod internal {
     }
     pub mod delta {
         pub use crate::delta::*;
+    }
+    pub mod folding {
+        pub use crate::folding::folded;
+    }
+    pub mod own_tables {
+        pub use crate::own_tables::*;
     }
     #[cfg(feature = "service")]
     pub mod process {

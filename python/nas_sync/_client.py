@@ -144,7 +144,7 @@ class Client:
 
 
 class Sending:
-    """One transfer. ``outcomes`` is there even when it was ended by an exception."""
+    """One transfer. ``outcomes`` is there even when it was ended by an exception, and so are the times of the files that went."""
 
     def __init__(
         self, client: _native.Client, documents: Iterable[tuple[Key, AnyPath, AnyPath]], progress: _native.Progress
@@ -154,6 +154,7 @@ class Sending:
         self._keys: dict[int | str, Key] = {}
         self._documents = [self._prepare(document) for document in documents]
         self.outcomes: list[Outcome] = []
+        self.mtimes: dict[int | str, tuple[int, int]] = {}
 
     def _prepare(self, document: tuple[Key, AnyPath, AnyPath]) -> tuple[int | str, bytes, bytes]:
         try:
@@ -167,8 +168,9 @@ class Sending:
         told, failure = self._client.send(self._documents, self._progress, on_progress, stop or _native.Stop())
         found = {
             key: Outcome(self._keys[key], level, sha256, length, cast(Optional[NASSyncError], error))
-            for key, level, sha256, length, error in told
+            for key, level, sha256, length, _, error in told
         }
+        self.mtimes = {key: mtime for key, *_, mtime, _ in told if mtime is not None}
         self.outcomes = [found[key] for key, _, _ in self._documents]
         if failure is not None:
             raise failure

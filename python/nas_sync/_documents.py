@@ -62,6 +62,11 @@ class Documents:
         self.model = self.mapper.class_
         self.optional = [name for name in OPTIONAL if name in attributes]
 
+    @property
+    def dialect(self) -> str:
+        """The kind of database."""
+        return str(self.session.get_bind(mapper=self.mapper).dialect.name)
+
     # Conditions.
 
     def synced(self) -> Any:
@@ -139,8 +144,7 @@ class Documents:
         raise NASSyncError(f"the database has no document {document.id}", kind="document_not_found")
 
     def _held(self, rows: Any) -> Any:
-        dialect = self.session.get_bind(mapper=self.mapper).dialect.name
-        if dialect not in SKIPPING:
+        if self.dialect not in SKIPPING:
             return rows
         # Others may go on referring to the rows (`FOR NO KEY UPDATE` in PostgreSQL).
         return rows.with_for_update(skip_locked=True, key_share=True, of=self.model)
@@ -214,11 +218,10 @@ class Documents:
         from sqlalchemy import func, or_
 
         path = func.replace(column, other_separator, "/") if other_separator else column
-        dialect = self.session.get_bind(mapper=self.mapper).dialect.name
-        if dialect in ("postgresql", "sqlite"):
+        if self.dialect in ("postgresql", "sqlite"):
             folder = func.rtrim(path, func.replace(path, "/", ""))
             return func.substr(path, func.length(folder) + 1).in_(bases)
-        if dialect in ("mysql", "mariadb"):
+        if self.dialect in ("mysql", "mariadb"):
             return func.substring_index(path, "/", -1).in_(bases)
         return or_(*(condition for base in bases for condition in (path == base, path.endswith("/" + base, autoescape=True))))
 

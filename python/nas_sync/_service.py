@@ -13,6 +13,7 @@ from . import _native
 from ._client import Fetched, Fetching, OnProgress, Outcome, Sending, beside, plain_key
 from ._documents import Documents, find_model
 from ._errors import NASSyncError
+from ._records import Copy, Records, open_records
 from ._session import await_in_event_loop, is_callers, is_in_event_loop, session_of
 from ._settings import native_client
 
@@ -91,8 +92,7 @@ class NASSyncService:
                 return False, f"{error.message}. {error.solution}"
             raise
         with _database():
-            callers = is_callers(self._session, documents.mapper)
-            self._session.flush()
+            callers = run.begin()
             is_synced = documents.lease_one(document)
         if is_synced is None:
             return False, f"Document {document.id}: another worker is sending it"
@@ -118,8 +118,7 @@ class NASSyncService:
         with _database():
             documents = Documents(self._session, self._model or find_model(self._session, *self._table))
             run = _Run(self, documents, on_progress)
-            callers = is_callers(self._session, documents.mapper)
-            self._session.flush()
+            callers = run.begin()
             up_to = documents.last_pending(user_id)
             plan = run.plan(user_id, up_to)
         run.progress = _native.Progress(plan)
@@ -149,9 +148,9 @@ class NASSyncService:
         """Fetches synced documents of the session back from the NAS, each to its ``file_path``, and gives
         ``{"total", "restored", "failed", "errors"}``, each error with its document.
 
-        They are found under the names that the layout gives them, and taken as they are there: what is not in the table, such as
-        their sums, this method does not know (``nas-sync restore`` does, and :meth:`nas_sync.Client.fetch` can be told). What is here
-        and differs, older or newer, stays, unless ``overwrite``. Progress, exceptions and ``KeyboardInterrupt`` as with :meth:`nas_sync.Client.fetch`. Nothing
+        They are found under the names that were recorded, and held against the recorded sums. Where nothing was recorded, they are
+        found under the names that the layout gives them, and taken as they are there. What is here and differs, older or newer, stays,
+        unless ``overwrite``. Progress, exceptions and ``KeyboardInterrupt`` as with :meth:`nas_sync.Client.fetch`. Nothing
         changes in the database. Raises :class:`NASSyncError` where nothing could be tried.
         """
         wanted = list(documents)
@@ -165,10 +164,14 @@ class NASSyncService:
             run = _Run(self, Documents(self._session, type(wanted[0])), on_progress)
             with _database():
                 ids = {plain_key(document.id): document for document in wanted}
-                names, refused = run.names({key: document for key, document in ids.items() if document.synced_to_nas})
-            errors = [f"Document {key}: it is not on the NAS yet" for key in ids if key not in names and key not in refused]
+                synced = [key for key, document in ids.items() if document.synced_to_nas]
+                records = open_records(run.documents, create=False)
+                copies = {} if records is None else records.copies(synced)
+                names, refused = run.names({key: ids[key] for key in synced if key not in copies})
+            copies.update((key, (name, None)) for key, name in names.items())
+            errors = [f"Document {key}: it is not on the NAS yet" for key in ids if key not in synced]
             errors += [f"Document {key}: {error.message}" for key, error in refused.items()]
-            files = [(key, name, os.fsencode(ids[key].file_path), None) for key, name in names.items()]
+            files = [(key, name, os.fsencode(ids[key].file_path), sha256) for key, (name, sha256) in copies.items()]
             fetching = Fetching(self._native, files, overwrite)
             if is_in_event_loop():
                 await_in_event_loop(fetching.run_async(on_progress))
@@ -221,6 +224,7 @@ class _Run:
     failed: int = 0
     errors: list[str] = field(default_factory=list)
     level: str | None = None
+    records: Records | None = None
 
     def __post_init__(self) -> None:
         self.native = self.service._native
@@ -229,6 +233,13 @@ class _Run:
             raise NASSyncError(f"not configured, missing: {missing}", kind="not_configured")
         self.naming = self.native.naming()
         self.progress = _native.Progress()
+
+    def begin(self) -> bool:
+        """Gives whether the transaction is the caller's. What is remembered beside the documents is ready then."""
+        callers = is_callers(self.documents.session, self.documents.mapper)
+        self.documents.session.flush()
+        self.records = open_records(self.documents, create=not callers)
+        return callers
 
     def plan(self, user_id: Any, up_to: Any) -> tuple[int, int]:
         """How many documents and bytes there are to send, where somebody wants to know."""
@@ -276,15 +287,16 @@ class _Run:
             ended_by = error
         stored = []
         for outcome in sending.outcomes:
+            key = plain_key(outcome.key)
             if outcome.error is None:
                 self.level = outcome.level
-                stored.append(ids[plain_key(outcome.key)])
+                mtime = sending.mtimes[key]
+                stored.append(Copy(key, sendable[key], outcome.bytes, mtime, outcome.level, outcome.sha256))
             else:
-                self._fail(plain_key(outcome.key), outcome.error)
+                self._fail(key, outcome.error)
                 if outcome.error.concerns_nas:
                     unusable = outcome.error
-        self._record(stored, callers)
-        self.synced += len(stored)
+        self.synced += self._record(stored, ids, callers)
         if ended_by is not None:
             raise ended_by
         return None if stored else unusable
@@ -310,23 +322,36 @@ class _Run:
             elif isinstance(name, bytes):
                 names[key] = name
                 wanted.setdefault(name, document)
-        for name, other in self.documents.clashes(wanted, self.native.layout, self.naming).items():
-            for key in [key for key, wanted_name in names.items() if wanted_name == name]:
-                del names[key]
-                shown = os.fsdecode(name)
-                refused[key] = NASSyncError(
-                    f"its name on the NAS, {shown!r}, belongs to document {other}", kind="name_clash"
-                )
+        taken = self.documents.clashes(wanted, self.native.layout, self.naming)
+        for key, clash in self._clashes(names, taken).items():
+            del names[key]
+            refused[key] = clash
         return names, refused
+
+    def _clashes(self, names: Mapping[int | str, bytes], taken: Mapping[bytes, Any]) -> dict[int | str, NASSyncError]:
+        """The documents whose names are another's, by what is recorded or by ``taken``."""
+        owners = {**({} if self.records is None else self.records.owners(names.values())), **taken}
+        return {
+            key: NASSyncError(f"its name on the NAS, {os.fsdecode(name)!r}, belongs to document {owner}", kind="name_clash")
+            for key, name in names.items()
+            if (owner := owners.get(name)) is not None and plain_key(owner) != key
+        }
 
     def _fail(self, key: int | str, error: NASSyncError) -> None:
         self.failed += 1
         self.errors.append(f"Document {key}: {error.message}")
 
-    def _record(self, stored: list[Any], callers: bool) -> None:
+    def _record(self, stored: list[Copy], ids: Mapping[int | str, Any], callers: bool) -> int:
+        """Marks and records what is stored; gives how many."""
         try:
             with _database():
-                self.documents.mark(stored)
+                # The program may have sent another document under a name since.
+                lost = self._clashes({copy.key: copy.name for copy in stored}, {})
+                kept = [copy for copy in stored if copy.key not in lost]
+                self.documents.mark([ids[copy.key] for copy in kept])
+                if self.records is not None:
+                    self.documents.session.flush()
+                    self.records.write(kept)
                 _end(self.documents.session, callers)
         except NASSyncError as error:
             if not callers:
@@ -337,6 +362,9 @@ class _Run:
             message = f"{len(stored)} documents are on the NAS and could not be marked: {error.message}"
             solution = "Look at the database. They go again with the next run; nothing was lost."
             raise NASSyncError(message, error.details, kind=error.kind, solution=solution) from error.__cause__
+        for key, clash in lost.items():
+            self._fail(key, clash)
+        return len(kept)
 
     def leave(self, count: int, error: NASSyncError) -> None:
         """Documents that are not tried, because the NAS cannot be used."""

@@ -50,15 +50,16 @@ pub fn key<'py>(py: Python<'py>, id: &DocumentId) -> PyResult<Bound<'py, PyAny>>
     }
 }
 
-/// An outcome as `(key, level, sha256, bytes, error)`.
+/// An outcome as `(key, level, sha256, bytes, mtime, error)`, the time as seconds and nanoseconds.
 fn outcome<'py>(py: Python<'py>, (id, result): &Outcome) -> PyResult<Bound<'py, PyTuple>> {
     let id = key(py, id)?;
     match result {
         Ok(stored) => {
             let hex = stored.sha256.map(|sum| sum.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}")));
-            (id, stored.level.as_str(), hex, stored.bytes, py.None()).into_pyobject(py)
+            let mtime = (stored.mtime.seconds, stored.mtime.nanoseconds);
+            (id, stored.level.as_str(), hex, stored.bytes, mtime, py.None()).into_pyobject(py)
         }
-        Err(error) => (id, py.None(), py.None(), py.None(), instance(py, error)?).into_pyobject(py),
+        Err(error) => (id, py.None(), py.None(), py.None(), py.None(), instance(py, error)?).into_pyobject(py),
     }
 }
 
@@ -211,7 +212,7 @@ impl Client {
         Ok(object)
     }
 
-    /// Sends documents, given as `(key, path, name)`. Gives `(key, level, sha256, bytes, error)` for each, and the exception of a
+    /// Sends documents, given as `(key, path, name)`. Gives `(key, level, sha256, bytes, mtime, error)` for each, and the exception of a
     /// signal or of `sink`, which is told the progress, that ended it early.
     fn send<'py>(
         &self,

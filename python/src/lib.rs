@@ -13,6 +13,7 @@ mod naming;
 mod pool;
 mod process;
 mod progress;
+mod tables;
 mod transfer;
 mod waiting;
 
@@ -26,6 +27,8 @@ mod _native {
     use super::naming::Naming;
     #[pymodule_export]
     use super::progress::Progress;
+    #[pymodule_export]
+    use super::tables::{folded, own_tables};
     #[pymodule_export]
     use super::waiting::Stop;
 }

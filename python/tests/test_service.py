@@ -540,18 +540,18 @@ def test_documents_come_back_to_their_places(nas, backend):
         for name in ("a.pdf", "twin.pdf"):
             (backend.uploads / name).unlink()
         backend.file("newer.pdf", b"newer than there")
-        # A row of another program whose name is that of a document.
+        # A row that was marked before, whose name would be that of a document.
         db.add(Document(user_id=1, file_path="/elsewhere/twin.pdf", synced_to_nas=True, synced_at=utcnow()))
         db.commit()
         documents = db.scalars(select(Document).order_by(Document.id)).unique().all()
-        report = service.restore(documents[:4])
+        report = service.restore(documents)
         errors = dict(error.removeprefix("Document ").split(": ", 1) for error in report.pop("errors"))
-        assert report == {"total": 4, "restored": 1, "failed": 3}
-        assert "stays" in errors[str(newer)] and "belongs to document" in errors[str(twin)]
+        assert report == {"total": 5, "restored": 2, "failed": 3}
+        assert "stays" in errors[str(newer)] and f"belongs to document {twin}" in errors[str(pending + 1)]
         assert errors[str(pending)] == "it is not on the NAS yet"
         assert (backend.uploads / "a.pdf").read_bytes() == b"a.pdf"
         assert (backend.uploads / "newer.pdf").read_bytes() == b"newer than there"
-        assert not (backend.uploads / "twin.pdf").exists()
+        assert (backend.uploads / "twin.pdf").read_bytes() == b"twin.pdf"
         assert service.restore([documents[1]], overwrite=True)["restored"] == 1
         assert (backend.uploads / "newer.pdf").read_bytes() == b"newer.pdf"
         assert service.restore([]) == {"total": 0, "restored": 0, "failed": 0, "errors": []}

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use crate::support::cli::PROGRAM;
 use crate::support::python::interpreter_with;
 use crate::support::{Postgres, Site, Sshd, skip};
 
@@ -57,5 +58,6 @@ fn the_wheel_does_in_a_fresh_environment_what_its_tests_ask() {
     pytest.arg(root.join("python/pyproject.toml")).arg(root.join("python/tests"));
     // Elsewhere, so that what is installed is imported, not its source.
     pytest.current_dir(site.path("uploads")).envs(site.variables.iter().filter(|(name, _)| **name != "NAS_DB"));
-    run(pytest.env("NAS_SYNC_TEST_POSTGRES", url).env("PYTHONDONTWRITEBYTECODE", "1"));
+    pytest.env("NAS_SYNC_TEST_POSTGRES", url).env("NAS_SYNC_TEST_PROGRAM", PROGRAM);
+    run(pytest.env("PYTHONDONTWRITEBYTECODE", "1"));
 }

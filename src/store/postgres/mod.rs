@@ -27,7 +27,6 @@ mod pending_index;
 mod queue;
 mod rights;
 mod schema;
-mod tables;
 mod targets;
 mod tls;
 mod values;

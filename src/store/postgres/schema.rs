@@ -6,11 +6,11 @@
 use super::fault::Fault;
 use super::link::{Link, Mode, Tx};
 use super::login::Login;
-use super::tables::VERSION;
 use super::values::{Value, micros};
-use super::{pending_index, rights, tables};
+use super::{pending_index, rights};
 use crate::database::{PostgresUrl, TableName, quoted};
 use crate::error::Result;
+use crate::own_tables::postgres::{self as tables, VERSION};
 use crate::store::model::Access;
 
 /// The columns without which nothing works.

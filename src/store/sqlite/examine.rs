@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::{fault, pending_index, schema};
 use crate::database::TableName;
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::own_tables::sqlite::MIGRATIONS;
 use crate::store::examination::{Examination, Journal, OwnTables};
 
 /// How long the lock for writing is waited for: longer than any commit in good order.
@@ -49,7 +50,7 @@ fn look(conn: &Connection, table: &schema::Table, version: usize) -> rusqlite::R
     let bytes = number("page_count")?.saturating_mul(number("page_size")?);
     let own_tables = match version {
         0 => OwnTables::None,
-        version if version < schema::MIGRATIONS.len() => OwnTables::Old(version),
+        version if version < MIGRATIONS.len() => OwnTables::Old(version),
         _ => OwnTables::Current,
     };
     Ok((journal, pending_index::exists(conn, table)?, u64::try_from(bytes).unwrap_or(0), own_tables))

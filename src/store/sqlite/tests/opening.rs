@@ -4,6 +4,7 @@ use std::process::Command;
 use std::sync::Barrier;
 
 use super::*;
+use crate::own_tables::sqlite::MIGRATIONS;
 
 #[test]
 fn a_store_can_move_to_another_thread() {
@@ -301,7 +302,7 @@ fn tables_of_the_first_version_are_brought_up_to_date() {
          CREATE TABLE nas_sync_meta (key TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
          INSERT INTO nas_sync_meta VALUES ('schema_version', 1);",
     );
-    db.raw().execute_batch(&schema::MIGRATIONS[0].replace("{schema}", "main")).unwrap();
+    db.raw().execute_batch(&MIGRATIONS[0].replace("{schema}", "main")).unwrap();
     db.raw()
         .execute_batch(
             "INSERT INTO nas_sync_documents

@@ -1,4 +1,4 @@
-//! The tables that are nas-sync's own, in the schema of `documents`.
+//! The tables in PostgreSQL, in the schema of `documents`.
 
 /// A column: name, type, and what else is said about it. `{T}` is the type of the documents' ids.
 type Column = (&'static str, &'static str, &'static str);
@@ -9,7 +9,7 @@ type Column = (&'static str, &'static str, &'static str);
 /// are; `added_as` is what the row held when nas-sync itself registered it. `nas_sync_names` says whose each name on the NAS
 /// is, by the SHA-256 of the name, because an index holds no long ones; `folded` is that of its folded form, by which names
 /// are found that may be one file there. The primary key of `nas_sync_leased` keeps two workers off one document.
-pub(super) const TABLES: [(&str, &[Column]); 8] = [
+const TABLES: [(&str, &[Column]); 8] = [
     ("nas_sync_meta", &[("key", "text", "PRIMARY KEY"), ("value", "text", "NOT NULL")]),
     (
         "nas_sync_documents",
@@ -112,10 +112,10 @@ const ADDED: [(u32, &str, Column); 4] = [
 ];
 
 /// The version of the tables that this program knows.
-pub(super) const VERSION: u32 = 4;
+pub const VERSION: u32 = 4;
 
 /// What leads from a version to the newest, or makes the tables where there are none.
-pub(super) fn steps_from(version: u32) -> String {
+pub fn steps_from(version: u32) -> String {
     let add = |(_, table, (name, kind, more)): (u32, &str, Column)| {
         format!("ALTER TABLE {{{table}}} ADD COLUMN {name} {kind} {more};")
     };
@@ -133,7 +133,7 @@ fn create() -> String {
 }
 
 /// What stands in for a table that is not there, in a database that must not change.
-pub(super) fn empty(name: &str) -> Option<String> {
+pub fn empty(name: &str) -> Option<String> {
     let (_, columns) = TABLES.iter().find(|(known, _)| *known == name)?;
     let added = ADDED.iter().filter(|(_, table, _)| *table == name).map(|(.., column)| column);
     let columns = columns.iter().chain(added).map(|(name, kind, _)| format!("NULL::{kind} AS {name}"));
