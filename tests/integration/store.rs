@@ -1,6 +1,7 @@
 //! What the rest of the program relies on a database for, whichever it is: each case is tried on an SQLite file and in a
 //! PostgreSQL database of its own. What only one of them has (values of any type; the clock of a server) is tested beside it.
 
+mod costs;
 mod documents;
 mod leasing;
 mod naming;

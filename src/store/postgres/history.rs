@@ -31,14 +31,8 @@ impl PostgresStore {
     pub fn forget_failures(&mut self, selection: &Selection) -> Result<usize> {
         self.write("forget failures in", |tx, schema| {
             let mut values = Vec::new();
-            let condition = documents::condition(schema, selection, &mut values);
-            let sql = format!(
-                "UPDATE {{nas_sync_documents}} SET attempts = 0, last_error_kind = NULL, last_error_text = NULL,
-                     last_error_solution = NULL, next_attempt_at = NULL, failed_for_good = FALSE
-                 WHERE (attempts > 0 OR last_error_kind IS NOT NULL) AND document_id IN
-                     (SELECT d.id FROM {{documents}} d WHERE {condition} AND {{pending}})"
-            );
-            Ok(usize::try_from(tx.execute(&sql, &values)?).unwrap_or(usize::MAX))
+            let condition = documents::condition(schema, selection, &mut values) + " AND {pending}";
+            forget_failures(tx, &condition, &values)
         })
     }
 
@@ -114,17 +108,10 @@ impl PostgresStore {
     pub fn resend(&mut self, selection: &Selection) -> Result<usize> {
         self.write("make documents pending again in", |tx, schema| {
             let mut values = Vec::new();
-            let condition = documents::condition(schema, selection, &mut values);
-            let sql = format!(
-                "UPDATE {{nas_sync_documents}} SET attempts = 0, last_error_kind = NULL, last_error_text = NULL,
-                     last_error_solution = NULL, next_attempt_at = NULL, failed_for_good = FALSE
-                 WHERE (attempts > 0 OR last_error_kind IS NOT NULL) AND document_id IN
-                     (SELECT d.id FROM {{documents}} d WHERE {condition} AND {{synced}})"
-            );
-            tx.execute(&sql, &values)?;
-            let sql = format!(
-                "UPDATE {{documents}} AS d SET synced_to_nas = FALSE, synced_at = NULL WHERE {condition} AND {{synced}}"
-            );
+            let condition = documents::condition(schema, selection, &mut values) + " AND {synced}";
+            forget_failures(tx, &condition, &values)?;
+            let sql =
+                format!("UPDATE {{documents}} AS d SET synced_to_nas = FALSE, synced_at = NULL WHERE {condition}");
             Ok(usize::try_from(tx.execute(&sql, &values)?).unwrap_or(usize::MAX))
         })
     }
@@ -140,6 +127,17 @@ impl PostgresStore {
             Ok(usize::try_from(tx.execute(&sql, &parameters(schema, copies))?).unwrap_or(usize::MAX))
         })
     }
+}
+
+/// Forgets the failures of the documents of which a condition on row `d` holds, and says of how many.
+fn forget_failures(tx: &Tx<'_>, condition: &str, values: &[Value]) -> Result<usize, Fault> {
+    let sql = format!(
+        "UPDATE {{nas_sync_documents}} SET attempts = 0, last_error_kind = NULL, last_error_text = NULL,
+             last_error_solution = NULL, next_attempt_at = NULL, failed_for_good = FALSE
+         WHERE (attempts > 0 OR last_error_kind IS NOT NULL) AND document_id IN
+             (SELECT d.id FROM {{documents}} d WHERE {condition})"
+    );
+    Ok(usize::try_from(tx.execute(&sql, values)?).unwrap_or(usize::MAX))
 }
 
 /// Copies as the parameters of [`COPIES`].

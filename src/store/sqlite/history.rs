@@ -20,16 +20,9 @@ impl SqliteStore {
     pub fn forget_failures(&mut self, selection: &Selection) -> Result<usize> {
         let (condition, values) = documents::condition(selection);
         self.write("forget failures in", |tx, table| {
-            tx.execute(
-                &format!(
-                    "UPDATE nas_sync_documents SET attempts = 0, last_error_kind = NULL, last_error_text = NULL,
-                         last_error_solution = NULL, next_attempt_at = NULL, failed_for_good = 0
-                     WHERE (attempts > 0 OR last_error_kind IS NOT NULL) AND document_id IN
-                         (SELECT d.id FROM {} WHERE {condition} AND NOT {IS_SYNCED})",
-                    pending_rows(tx, table)?
-                ),
-                params_from_iter(&values),
-            )
+            let pending = pending_rows(tx, table)?;
+            let sql = format!("{FORGET_FAILURES} (SELECT d.id FROM {pending} WHERE {condition} AND NOT {IS_SYNCED})");
+            tx.execute(&sql, params_from_iter(&values))
         })
     }
 
@@ -69,6 +62,11 @@ impl SqliteStore {
         copy.map(Option::flatten)
     }
 }
+
+/// Forgets the failures of the documents that stand behind it.
+pub(super) const FORGET_FAILURES: &str = "UPDATE nas_sync_documents SET attempts = 0, last_error_kind = NULL,
+    last_error_text = NULL, last_error_solution = NULL, next_attempt_at = NULL, failed_for_good = 0
+    WHERE (attempts > 0 OR last_error_kind IS NOT NULL) AND document_id IN";
 
 /// The tables that remember documents.
 pub(super) const REMEMBERING: [&str; 2] = ["nas_sync_documents", "nas_sync_names"];

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::{params, params_from_iter};
 
 use super::connection::SqliteStore;
+use super::history::FORGET_FAILURES;
 use super::pending_index::IS_SYNCED;
 use super::{documents, history};
 use crate::error::Result;
@@ -64,15 +65,8 @@ impl SqliteStore {
     pub fn resend(&mut self, selection: &Selection) -> Result<usize> {
         let (condition, values) = documents::condition(selection);
         self.write("make documents pending again in", |tx, table| {
-            tx.execute(
-                &format!(
-                    "UPDATE nas_sync_documents SET attempts = 0, last_error_kind = NULL, last_error_text = NULL,
-                         last_error_solution = NULL, next_attempt_at = NULL, failed_for_good = 0
-                     WHERE (attempts > 0 OR last_error_kind IS NOT NULL) AND document_id IN
-                         (SELECT d.id FROM {table} d WHERE {condition} AND {IS_SYNCED})"
-                ),
-                params_from_iter(&values),
-            )?;
+            let sql = format!("{FORGET_FAILURES} (SELECT d.id FROM {table} d WHERE {condition} AND {IS_SYNCED})");
+            tx.execute(&sql, params_from_iter(&values))?;
             let sql = format!(
                 "UPDATE {table} AS d SET synced_to_nas = 0, synced_at = NULL WHERE {condition} AND {IS_SYNCED}"
             );

@@ -6,9 +6,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::{documents, half_marked, site};
+use super::{all_sent_once, documents, half_marked, site};
 use crate::support::cli::{PROGRAM, Running};
 use crate::support::database::POSTGRES_WITNESS;
+use crate::support::random::long;
 use crate::support::trial::strangers;
 use crate::support::{Cli, Postgres, Site, is_root_or_skipped, noise, until};
 
@@ -171,4 +172,32 @@ fn end(worker: Worker) {
     assert!(memory < MOST_MEMORY, "{memory} KB");
     worker.signal("TERM");
     worker.running.wait().ends(143);
+}
+
+/// Sends so many documents with so many workers of machines of their own, and says how long that took.
+fn together(workers: usize, count: usize) -> Duration {
+    let Some(server) = Postgres::start() else { return Duration::ZERO };
+    let site = site(&server);
+    let cli = Cli::new(&site);
+    documents(&site, &cli, count);
+    let began = Instant::now();
+    let running: Vec<Running> = (0..workers).map(|_| cli.start_apart(&["sync", "--json"])).collect();
+    let runs: Vec<_> = running.into_iter().map(Running::wait).collect();
+    let took = began.elapsed();
+    let synced: Vec<u64> = runs.iter().map(|run| run.ends(0).json()["synced"].as_u64().unwrap()).collect();
+    assert_eq!(synced.iter().sum::<u64>(), count as u64, "{synced:?}");
+    all_sent_once(&site, &server, count);
+    println!("{workers} workers, {count} documents: {took:.2?}, shares {synced:?}");
+    took
+}
+
+#[test]
+fn one_two_four_and_eight_workers_send_each_document_once() {
+    if !is_root_or_skipped() {
+        return;
+    }
+    let count = if long() { 5_000 } else { 1_000 };
+    for workers in [1, 2, 4, 8] {
+        together(workers, count);
+    }
 }
