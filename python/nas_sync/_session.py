@@ -79,7 +79,11 @@ def is_in_event_loop() -> bool:
     except RuntimeError:
         return False
     in_greenlet: Callable[[], bool] | None = getattr(concurrency, "in_greenlet", None)
-    return in_greenlet is not None and in_greenlet()
+    try:
+        return in_greenlet is not None and in_greenlet()
+    except ImportError:
+        # Without greenlet, which need not be installed, no session is asynchronous.
+        return False
 
 
 def await_in_event_loop(work: Awaitable[_T]) -> _T:

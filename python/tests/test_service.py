@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 import uuid
 from contextlib import contextmanager
 from datetime import date, datetime, timezone
@@ -497,6 +499,28 @@ def test_an_asynchronous_session(nas, backend):
     assert results == {"total": 20, "synced": 20, "failed": 0, "errors": []}
     assert events[0]["event"] == "started" and events[-1]["event"] == "finished"
     assert len(backend.synced()) == 21
+
+
+def test_a_plain_session_in_an_event_loop_needs_no_greenlet(nas, backend):
+    keys = backend.add("a")
+    script = f"""
+import asyncio, sys
+sys.modules["greenlet"] = None
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+from models import Document
+from nas_sync import get_nas_sync_service
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+
+async def run():
+    with Session(create_engine({backend.url!r})) as db:
+        assert get_nas_sync_service(db).sync_all_pending(1)["synced"] == 1
+
+asyncio.run(run())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120, text=True)
+    assert done.returncode == 0, done.stderr
+    assert backend.synced() == keys
 
 
 def test_an_asynchronous_run_that_is_cancelled_marks_what_was_stored(nas, backend):
