@@ -32,13 +32,13 @@ struct Serve {
 
 /// Where it listens.
 #[derive(Debug, Clone)]
-enum Place {
+pub enum Place {
     Address(String),
     Socket(PathBuf),
 }
 
 /// A connection to either.
-trait Peer: Read + Write + Send {}
+pub trait Peer: Read + Write + Send {}
 impl<T: Read + Write + Send> Peer for T {}
 
 impl Place {
@@ -49,7 +49,7 @@ impl Place {
         Self::Address(format!("127.{}.{high}.{low}:8730", number % 250))
     }
 
-    fn connect(&self) -> io::Result<Box<dyn Peer>> {
+    pub fn connect(&self) -> io::Result<Box<dyn Peer>> {
         Ok(match self {
             Self::Address(address) => {
                 let stream = TcpStream::connect(address)?;
@@ -73,7 +73,7 @@ impl Place {
     }
 
     /// Sends bytes and gives back what is answered until the other side closes.
-    fn exchange(&self, bytes: &[u8]) -> Reply {
+    pub fn exchange(&self, bytes: &[u8]) -> Reply {
         let mut peer = self.connect().unwrap();
         // What is refused early may be closed before all of it is written.
         let _ = peer.write_all(bytes);
@@ -87,7 +87,7 @@ impl Place {
 
 /// An answer.
 #[derive(Debug)]
-struct Reply {
+pub struct Reply {
     status: u16,
     /// In lower case.
     head: String,
@@ -104,7 +104,7 @@ impl Reply {
     }
 
     #[track_caller]
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 

@@ -1,5 +1,6 @@
 //! The static binary in a root folder of its own: no libraries, no /dev, no /proc, no name service but /etc/hosts.
 
+mod serve;
 mod setup;
 mod threads;
 
@@ -89,23 +90,27 @@ impl Cell {
     }
 
     /// The same, by a program that is given what it is to start.
-    fn run_by(&self, mut starter: Command, host: &str, arguments: &[&str]) -> Value {
-        let output = starter
+    fn run_by(&self, starter: Command, host: &str, arguments: &[&str]) -> Value {
+        let mut command = self.command(starter, host);
+        let output = command.arg("--json").args(arguments).output().expect("the program to enter the root folder runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {}: {said}{:?}", output.status, output.stdout);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {output:?}"))
+    }
+
+    /// The binary inside, without arguments.
+    fn command(&self, mut starter: Command, host: &str) -> Command {
+        starter
             .args(&self.enter)
             .arg(&self.root)
-            .args(["/nas-sync", "--json"])
-            .args(arguments)
+            .arg("/nas-sync")
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .envs([("NAS_HOST", host), ("NAS_USER", &user()), ("NAS_PORT", &self.site.sshd.port().to_string())])
             .env("NAS_PATH", self.site.path("nas"))
             .envs([("NAS_KEY_FILE", "/data/key"), ("NAS_KNOWN_HOSTS", "/data/known_hosts")])
-            .envs([("NAS_DB", "/data/documents.db"), ("UPLOAD_DIR", "/uploads"), ("NAS_LAYOUT", "tree")])
-            .output()
-            .expect("the program to enter the root folder runs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {}: {said}{:?}", output.status, output.stdout);
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {output:?}"))
+            .envs([("NAS_DB", "/data/documents.db"), ("UPLOAD_DIR", "/uploads"), ("NAS_LAYOUT", "tree")]);
+        starter
     }
 }
 
