@@ -22,7 +22,7 @@ for file in .ssh "$keys"; do
     esac
 done
 if [ -n "$locked" ]; then
-    printf '%s\n' "$locked" >.ssh/nas-sync-only.new && mv -f .ssh/nas-sync-only.new .ssh/nas-sync-only || fail "~/.ssh/nas-sync-only cannot be written"
+    printf '%s\n' "$locked" >".ssh/$only.new" && mv -f ".ssh/$only.new" ".ssh/$only" || fail "~/.ssh/$only cannot be written"
 fi
 if [ -f "$keys" ] && grep -qxF -e "$line" "$keys"; then
     say there

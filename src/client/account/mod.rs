@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use sha2::{Digest as _, Sha256};
+
 use super::destination::destination_of;
 use super::login::Client;
 use super::nas::{Script, harmless_lines, quoted, run_script};
@@ -18,8 +20,6 @@ const ONLY: &str = include_str!("only.sh");
 const FOLDERS: &str = include_str!("folders.sh");
 /// What begins each line of the scripts.
 const MARK: &str = "nas-sync-setup ";
-/// The command that a key is held to.
-const FORCED: &str = "exec sh .ssh/nas-sync-only";
 /// The most folders that are listed.
 const MAX_FOLDERS: usize = 40;
 
@@ -37,9 +37,23 @@ impl Permit<'_> {
     pub fn line(self, public_key: &str) -> String {
         match self {
             Self::Commands => format!("restrict {public_key}"),
-            Self::Folder { .. } => format!("command=\"{FORCED}\",restrict {public_key}"),
+            Self::Folder { .. } => {
+                format!("command=\"exec sh .ssh/{}\",restrict {public_key}", script_of(public_key))
+            }
         }
     }
+}
+
+/// The script that a key is held to: each has one of its own, because another one may be held to another folder.
+fn script_of(public_key: &str) -> String {
+    let digest = Sha256::digest(blob_of(public_key).as_bytes());
+    let word = digest.iter().take(8).fold(String::new(), |word, byte| format!("{word}{byte:02x}"));
+    format!("nas-sync-only-{word}")
+}
+
+/// A public key without its comment.
+fn blob_of(public_key: &str) -> String {
+    public_key.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
 }
 
 /// What became of a key.
@@ -69,9 +83,9 @@ pub(crate) struct ModeFault {
 /// Puts the public half of a key into `~/.ssh/authorized_keys`, once. Fails with `ExecRefused` where the user may run no
 /// commands, and with `KeyNotInstalled`.
 pub(crate) async fn install(client: &Client, public_key: &str, permit: Permit<'_>) -> Result<Installed> {
-    let words: Vec<&str> = public_key.split_whitespace().take(2).collect();
+    let (blob, only_this) = (blob_of(public_key), script_of(public_key));
     let line = permit.line(public_key);
-    let mut script = format!("key={}\nline={}\nlocked=\nfolder=\n", quoted(&words.join(" ")), quoted(&line));
+    let mut script = format!("key={}\nline={}\nonly={only_this}\nlocked=\nfolder=\n", quoted(&blob), quoted(&line));
     if let Permit::Folder { path, rsync_path } = permit {
         script.extend(["locked=", &quoted(&only(path, rsync_path)?), "\nfolder=", &word(path)?, "\n"]);
     }

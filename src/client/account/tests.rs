@@ -105,5 +105,7 @@ fn what_sshd_refuses_is_seen_in_modes() {
 fn lines_of_authorized_keys() {
     assert_eq!(Permit::Commands.line("ssh-ed25519 AAAA nas-sync"), "restrict ssh-ed25519 AAAA nas-sync");
     let held = Permit::Folder { path: "/srv", rsync_path: "rsync" }.line("ssh-ed25519 AAAA nas-sync");
-    assert_eq!(held, "command=\"exec sh .ssh/nas-sync-only\",restrict ssh-ed25519 AAAA nas-sync");
+    let script = script_of("ssh-ed25519 AAAA");
+    assert_eq!(held, format!("command=\"exec sh .ssh/{script}\",restrict ssh-ed25519 AAAA nas-sync"));
+    assert_ne!(script, script_of("ssh-ed25519 BBBB"), "another key may be held to another folder");
 }

@@ -14,7 +14,7 @@ async fn a_key_that_is_held_to_a_folder_syncs_and_can_do_nothing_else() {
     let run = place.setup(&["--lock-down"]);
     assert!(run.ends(0).stdout.contains("held to the folder"), "{}", run.all());
     assert!(run.stdout.contains("best level durable"), "{}", run.all());
-    assert!(place.authorized_keys().starts_with("command=\"exec sh .ssh/nas-sync-only\",restrict "));
+    assert!(place.authorized_keys().starts_with("command=\"exec sh .ssh/nas-sync-only-"));
     place.cli.line("test").ends(0);
     place.a_document_arrives();
     // A name that is taken, a file that changed, and many at once.
@@ -60,4 +60,27 @@ fn a_key_is_not_held_to_the_folder_in_which_its_own_bonds_lie() {
     place.setup(&["--lock-down", "--password-file=/nonexistent"]).ends(0);
     assert!(place.authorized_keys().starts_with("command=") && place.authorized_keys().lines().count() == 1);
     place.a_document_arrives();
+}
+
+#[test]
+fn two_keys_of_one_user_are_held_to_a_folder_each() {
+    let Some(mut place) = Place::new(Account::sshd_with_passwords) else { return };
+    place.setup(&["--lock-down"]).ends(0);
+    place.a_document_arrives();
+    let first = place.site.path("clean");
+    // A second set-up, with its own key and folder.
+    let (second, other) = (place.site.path("second"), place.account.make_folder("Other"));
+    fs::create_dir(&second).unwrap();
+    place.cli.set("HOME", &second).working_in(&second);
+    let path = format!("--nas-path={}", other.display());
+    place.setup(&["--lock-down", &path]).ends(0);
+    place.a_document_arrives();
+    assert_eq!((files(&place.folder).len(), files(&other).len()), (1, 1));
+    assert_eq!(place.authorized_keys().lines().count(), 2);
+    // Neither reaches the other's, and the first still reaches its own.
+    let run = place.cli.run(&["test", &format!("--nas-path={}", place.folder.display())]);
+    assert_eq!(run.code, Some(3), "{}", run.all());
+    place.cli.set("HOME", &first).working_in(&first);
+    place.cli.line("test").ends(0);
+    place.cli.run(&["test", &path]).ends(3);
 }
