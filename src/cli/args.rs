@@ -176,6 +176,11 @@ impl SelectionArgs {
         (self.user.as_ref(), &self.document)
     }
 
+    /// Whether nothing narrows it down.
+    pub fn is_everything(&self) -> bool {
+        self.user.is_none() && self.document.is_empty()
+    }
+
     /// All of them, unless some are named.
     pub fn selection(&self) -> Selection {
         let selection = self.user.clone().map_or_else(Selection::all, Selection::of_user);

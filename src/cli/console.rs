@@ -103,6 +103,16 @@ impl Console {
         self.say("warn", line);
     }
 
+    /// Lines on stderr that are always shown: the first few, and how many more there are.
+    pub fn some(&self, lines: impl ExactSizeIterator<Item = String>) {
+        const SHOWN: usize = 20;
+        let more = lines.len().saturating_sub(SHOWN);
+        lines.take(SHOWN).for_each(|line| self.err(&line));
+        if more > 0 {
+            self.err(&format!("… and {more} more like these; --json lists all"));
+        }
+    }
+
     fn say(&self, level: &str, line: &str) {
         if self.objects.load(Ordering::Relaxed) {
             self.event(&Value::Object(log::object(level, line)));

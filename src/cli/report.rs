@@ -26,12 +26,11 @@ pub fn sync(
         console.note(&format!("warning: {warning}"));
     }
     let is_old = |failed: &DocumentError| failed.id.as_ref().is_some_and(|id| summary.failed_earlier.contains(id));
-    for failed in summary.errors.iter().filter(|failed| !is_old(failed)) {
-        console.err(&format!("error: {failed}"));
-        if verbose > 0 {
-            console.err(&format!("    cause: {}\n    solution: {}", failed.error.cause(), failed.error.solution()));
-        }
-    }
+    let news: Vec<_> = summary.errors.iter().filter(|failed| !is_old(failed)).collect();
+    console.some(news.iter().map(|failed| match verbose {
+        0 => format!("error: {failed}"),
+        _ => format!("error: {failed}\n    cause: {}\n    solution: {}", failed.error.cause(), failed.error.solution()),
+    }));
     if let Some(error) = &summary.stopped {
         console.error(error);
     }

@@ -54,7 +54,7 @@ fn a_bar_is_one_line_at_any_width_and_keeps_both_ends_of_a_name() {
         (0..12).map(|number| site.upload(&format!("{number} {LONG}"), &noise(500_000, number))).collect();
     cli.add(1, &paths);
     for columns in WIDTHS {
-        cli.line("resend").ends(0);
+        cli.line("resend --all").ends(0);
         // What is there would be compared and not sent.
         for name in site.stored_names() {
             fs::remove_file(site.path("nas").join(name)).unwrap();

@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::cli::args::SelectionArgs;
 use crate::cli::console::Console;
-use crate::error::Result;
+use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::json;
 use crate::service::NasSyncService;
 
@@ -13,11 +13,18 @@ use crate::service::NasSyncService;
 pub struct Resend {
     #[command(flatten)]
     pub(super) selection: SelectionArgs,
+    /// All synced documents
+    #[arg(long, conflicts_with_all = ["user", "document"])]
+    all: bool,
 }
 
 impl Resend {
     /// Makes them pending, and says how many documents that concerns.
     pub async fn run(self, service: &NasSyncService, console: &Console) -> Result<u8> {
+        if !self.all && self.selection.is_everything() {
+            let message = "which documents are to go again is not said: --document ID, --user ID or --all";
+            return Err(NasSyncError::new(ErrorKind::Usage, message));
+        }
         let documents = service.resend(self.selection.selection()).await?;
         console.report(&match documents {
             0 => "no document was synced".to_owned(),

@@ -42,9 +42,7 @@ impl Restore {
         let display = Arc::new(Display::begin(self.progress, console, talk.verbose));
         let report = service.restore(request, Arc::clone(&display) as Arc<dyn Monitor>).await?;
         display.finish(report.restored, report.errors.len());
-        for failed in &report.errors {
-            console.err(&failed.to_string());
-        }
+        console.some(report.errors.iter().map(ToString::to_string));
         let documents = counted(report.total as u64, "document", "documents");
         let were_here = match report.were_here {
             0 => String::new(),

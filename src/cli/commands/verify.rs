@@ -55,13 +55,9 @@ impl Verify {
             (&report.changed_here, "its file here is no longer what was synced; `nas-sync resend` sends it again"),
         ];
         for (ids, what) in lists {
-            for id in ids {
-                console.err(&format!("Document {id}: {what}"));
-            }
+            console.some(ids.iter().map(|id| format!("Document {id}: {what}")));
         }
-        for unknown in &report.unknown {
-            console.err(&unknown.to_string());
-        }
+        console.some(report.unknown.iter().map(ToString::to_string));
         if let Some(error) = &report.stopped {
             console.error(error);
         }
@@ -90,6 +86,9 @@ fn line(report: &VerifyReport) -> String {
         (report.requeued, "pending again"),
     ];
     let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(", {count} {what}"));
+    if report.total == 0 {
+        return "nothing to compare: no document counts as synced (`nas-sync status` says how they stand)".to_owned();
+    }
     let documents = counted(report.total as u64, "document", "documents");
     format!("{} of {documents} equal{}", report.equal, counts.collect::<String>())
 }
@@ -109,6 +108,7 @@ mod tests {
             (exit_code(&missing), line(&missing).as_str()),
             (1, "2 of 3 documents equal, 1 missing, 1 pending again")
         );
+        assert!(line(&VerifyReport::default()).starts_with("nothing to compare: "));
         let stopped = Some(NasSyncError::new(ErrorKind::ConnectionLost, "x"));
         let cut = VerifyReport { checked: 1, equal: 1, stopped, ..clean };
         assert_eq!((exit_code(&cut), line(&cut).as_str()), (3, "1 of 3 documents equal, 2 not reached"));
