@@ -107,7 +107,8 @@ async fn counts(api: &Api, user: Option<UserId>) -> Result<Value, Problem> {
     let stats = api.service.stats(user.clone()).await?;
     let queue = api.service.queue(user.clone().map_or_else(Selection::all, Selection::of_user)).await?;
     let pause = api.service.pause().await?;
-    let mut object = json::status(&stats, &queue, pause.as_ref(), api.service.is_configured());
+    let moved = api.service.moved().await?;
+    let mut object = json::status(&stats, &queue, pause.as_ref(), moved.as_ref(), api.service.is_configured());
     // There may be very many; `documents` gives them.
     if let Some(keys) = object.as_object_mut() {
         keys.remove("failures");

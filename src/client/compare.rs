@@ -180,8 +180,7 @@ async fn dry_run(
     };
     match about_unheard_of {
         None => by_other_means(client, path, items, found).await,
-        Some(flags) if flags.has(ItemFlags::UNSAID) => tell_missing(client, path, items, found).await,
-        Some(_) => Ok(found),
+        Some(_) => look_closer(client, path, items, found).await,
     }
 }
 
@@ -215,9 +214,9 @@ async fn ask(
     Ok((ledger.take().files, outcome))
 }
 
-/// Old rsyncs ask for a copy that differs as they ask for one that is missing: which of the two it is, as far as `sha256sum`
-/// on the NAS tells.
-async fn tell_missing(
+/// rsync asks for a copy that it cannot read as it asks for one that differs, and an old one asks for a missing copy so, too.
+/// Which it is: what `sha256sum` says, where the NAS runs it.
+async fn look_closer(
     client: &Client,
     path: &str,
     items: &[Item],
@@ -230,7 +229,8 @@ async fn tell_missing(
         said => said?,
     };
     for (at, comparison) in differing.into_iter().zip(said) {
-        if matches!(comparison, Comparison::Missing) {
+        // What was not recorded was compared all the same.
+        if items[at].sha256.is_some() || matches!(comparison, Comparison::Missing) {
             found[at] = comparison;
         }
     }

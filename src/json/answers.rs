@@ -10,7 +10,7 @@ use crate::config::Settings;
 use crate::error::NasSyncError;
 use crate::service::SyncSummary;
 use crate::service::restore::RestoreReport;
-use crate::store::{Deferred, NextTry, Pause, Queue, SyncStats};
+use crate::store::{Deferred, Moved, NextTry, Pause, Queue, SyncStats};
 
 /// `config`
 pub fn config(settings: &Settings, fault: Option<&NasSyncError>) -> Value {
@@ -68,7 +68,13 @@ pub fn restore_failed(cause: &NasSyncError) -> Value {
 }
 
 /// `status`; `failures` holds every pending document whose last try failed.
-pub fn status(figures: &SyncStats, queue: &Queue, pause: Option<&Pause>, configured: bool) -> Value {
+pub fn status(
+    figures: &SyncStats,
+    queue: &Queue,
+    pause: Option<&Pause>,
+    moved: Option<&Moved>,
+    configured: bool,
+) -> Value {
     let waiting = queue.deferred.iter().filter(|deferred| deferred.next != NextTry::Never).count();
     let mut object = stats(figures);
     object["due"] = json!(queue.due);
@@ -81,6 +87,12 @@ pub fn status(figures: &SyncStats, queue: &Queue, pause: Option<&Pause>, configu
         "kind": pause.failure.kind,
         "message": pause.failure.text,
         "solution": pause.failure.solution(),
+    })));
+    object["moved"] = json!(moved.map(|moved| json!({
+        "from": moved.from,
+        "documents": moved.documents,
+        "message": moved.message(),
+        "solution": Moved::SOLUTION,
     })));
     object["nas_configured"] = json!(configured);
     object
@@ -111,9 +123,9 @@ mod tests {
     fn status_writes_times_in_utc_and_one_decimal() {
         let last_sync = Utc.with_ymd_and_hms(2024, 1, 15, 14, 30, 0).single();
         let stats = SyncStats { sync_percentage: 94.7, last_sync, ..SyncStats::default() };
-        let object = status(&stats, &Queue::default(), None, true);
+        let object = status(&stats, &Queue::default(), None, None, true);
         assert_eq!(object["last_sync"], "2024-01-15T14:30:00Z");
         assert!(object.to_string().contains("\"sync_percentage\":94.7"));
-        assert_eq!(status(&SyncStats::default(), &Queue::default(), None, false)["last_sync"], Value::Null);
+        assert_eq!(status(&SyncStats::default(), &Queue::default(), None, None, false)["last_sync"], Value::Null);
     }
 }

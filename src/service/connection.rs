@@ -39,10 +39,29 @@ impl NasConnection {
                 (None, Err(_)) => String::from("-"),
             },
         };
-        // Behind another host the same name may be another NAS.
-        let way: Vec<String> = ssh.jumps.iter().map(|jump| format!("{}:{} ", jump.host, jump.port)).collect();
-        let way = way.concat();
+        let way = self.way();
         format!("{way}{}@{}:{} {} {key} {}", ssh.user, ssh.host, ssh.port, self.config.rsync_path, self.folder)
+    }
+
+    /// Behind another host the same name may be another NAS.
+    fn way(&self) -> String {
+        let way: Vec<String> =
+            self.config.ssh.jumps.iter().map(|jump| format!("{}:{} ", jump.host, jump.port)).collect();
+        way.concat()
+    }
+
+    /// Where documents are sent to: whoever sends them, and however, they are at the same place. Foreign text.
+    pub fn place(&self) -> String {
+        let ssh = &self.config.ssh;
+        let way = self.way();
+        // Such a folder is below the user's own.
+        let user = if self.folder.starts_with('/') { String::new() } else { format!("{}@", ssh.user) };
+        let port = if ssh.port == 22 { String::new() } else { format!(":{}", ssh.port) };
+        let folder = match self.folder.trim_end_matches('/') {
+            "" => "/",
+            folder => folder,
+        };
+        format!("{way}{user}{}{port}:{folder}", ssh.host)
     }
 
     /// Whether there is a login that lives.

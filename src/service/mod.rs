@@ -39,6 +39,8 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
 use crate::proof::Level;
 use crate::role::event::Monitor;
+#[cfg(any(feature = "cli", feature = "api"))]
+use crate::store::Moved;
 use crate::store::{
     Access, ListRequest, Listing, NewDocument, Pause, Queue, Registered, Retried, Selection, Store, SyncStats,
 };
@@ -298,8 +300,7 @@ impl NasSyncService {
         let (ask, stopping) = tokio::sync::watch::channel(Stopping::No);
         let request = Request { selection, others: Others::WaitFor };
         let summary = {
-            let run = sync::run(self, &mut connection, request, monitor, stopping);
-            tokio::pin!(run);
+            let mut run = Box::pin(sync::run(self, &mut connection, request, monitor, stopping));
             tokio::select! {
                 summary = &mut run => summary,
                 () = stop => {
@@ -374,6 +375,13 @@ impl NasSyncService {
         let pause =
             self.with_store(Access::ReadOnly, |store| async move { store.pause(connection.target()).await }).await?;
         Ok(pause.filter(|pause| pause.until.is_none_or(|until| until > Utc::now())))
+    }
+
+    /// Documents that count as synced, and may not be at the place that is set.
+    #[cfg(any(feature = "cli", feature = "api"))]
+    pub(crate) async fn moved(&self) -> Result<Option<Moved>> {
+        let Ok(connection) = self.connection() else { return Ok(None) };
+        self.with_store(Access::ReadOnly, |store| async move { store.moved(connection.place()).await }).await
     }
 
     /// The statistics of one user.

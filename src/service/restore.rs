@@ -19,7 +19,7 @@ use crate::tree::{HeldFolder, RemoteName};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RestoreRequest {
-    /// Which documents; of those only the synced ones are on the NAS.
+    /// Which documents; of those only the ones of which a copy was recorded are on the NAS, also when they are pending again.
     pub selection: Selection,
     /// The folder for all of them, under their names on the NAS; without it each goes where its row says.
     pub to: Option<PathBuf>,
@@ -28,7 +28,7 @@ pub struct RestoreRequest {
 }
 
 impl RestoreRequest {
-    /// All synced documents of a selection, each to its own place; what is here stays.
+    /// All documents of a selection that have a copy, each to its own place; what is here stays.
     pub fn new(selection: Selection) -> Self {
         Self { selection, to: None, overwrite: false }
     }
@@ -57,7 +57,7 @@ pub(super) async fn run(
     let config = service.client_config()?;
     let (folder, root) = (service.nas_path()?, service.root()?);
     let chosen = selection.clone();
-    let read = |store: Store| async move { store.synced_copies(chosen).await };
+    let read = |store: Store| async move { store.all_copies(chosen).await };
     let copies = service.with_store(Access::ReadOnly, read).await?;
     let mut report = RestoreReport { errors: absent(&selection, &copies), ..RestoreReport::default() };
     report.total = report.errors.len() + copies.len();
@@ -92,13 +92,13 @@ pub(super) async fn run(
     Ok(report)
 }
 
-/// Documents that were named, and that are not on the NAS.
+/// Documents that were named, and of which there is no copy on the NAS.
 fn absent(selection: &Selection, copies: &[SyncedCopy]) -> Vec<DocumentError> {
     let Some(named) = &selection.documents else { return Vec::new() };
     let known: BTreeSet<&DocumentId> = copies.iter().map(|copy| &copy.id).collect();
     let missing: BTreeSet<&DocumentId> = named.iter().filter(|id| !known.contains(id)).collect();
     let error = |id: &DocumentId| {
-        let message = "there is no synced document of this id, so there is nothing to restore";
+        let message = "no copy of a document with this id was recorded, so there is nothing to restore";
         DocumentError { id: Some(id.clone()), error: NasSyncError::new(ErrorKind::DocumentNotFound, message) }
     };
     missing.into_iter().map(error).collect()

@@ -143,6 +143,10 @@ pub(super) async fn run(service: &NasSyncService, request: VerifyRequest) -> Res
         }
     }
     client.disconnect().await;
+    if request.selection == Selection::all() && request.sample.is_none() && report.is_settled() {
+        let place = service.connection()?.place();
+        service.with_store(Access::Existing, |store| async move { store.set_place(place).await }).await?;
+    }
     Ok(report)
 }
 
@@ -201,6 +205,11 @@ fn recorded(copies: Vec<SyncedCopy>) -> (Vec<Recorded>, Vec<DocumentError>) {
 }
 
 impl VerifyReport {
+    /// Whether all that still counts as synced is there.
+    fn is_settled(&self) -> bool {
+        self.stopped.is_none() && self.equal + self.requeued == self.total
+    }
+
     /// Takes in what was found about a part, and records what follows.
     async fn take(
         &mut self,

@@ -17,6 +17,10 @@ pub struct Examination {
     pub bytes: u64,
     /// How many bytes of its log wait to be moved into it.
     pub log_bytes: u64,
+    /// The place at which all documents are that count as synced, where any was recorded. Foreign text.
+    pub place: Option<String>,
+    /// How many documents count as synced.
+    pub synced: u64,
     /// Whether the lock for writing can be had at the moment. Fails with `DatabaseLocked` or `DatabaseUnusable`.
     pub lock: Result<()>,
 }

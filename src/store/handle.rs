@@ -16,9 +16,9 @@ use chrono::{DateTime, Utc};
 #[cfg(feature = "cli")]
 use super::examination::Examination;
 use super::model::{
-    Access, BadRow, Beginning, Claim, Claimed, Document, Due, Fence, FoundFile, ListRequest, Listing, MarkOutcome,
-    NewDocument, NextTry, Pause, Queue, QueueView, Registered, Retried, Selection, Settlement, StoredCopy, SyncStats,
-    SyncedCopy, SyncedRecord, Version, Worker,
+    Access, BadRow, Beginning, Claim, Claimed, Copies, Document, Due, Fence, FoundFile, ListRequest, Listing,
+    MarkOutcome, Moved, NewDocument, NextTry, Pause, Queue, QueueView, Registered, Retried, Selection, Settlement,
+    StoredCopy, SyncStats, SyncedCopy, SyncedRecord, Version, Worker,
 };
 use super::policy;
 #[cfg(feature = "postgres")]
@@ -46,6 +46,9 @@ enum Arm {
     #[cfg(feature = "postgres")]
     Postgres(Box<PostgresStore>),
 }
+
+/// Stands between two places.
+const AND: &str = " and ";
 
 /// Works with whichever database it is, on a thread that may block.
 macro_rules! with {
@@ -157,6 +160,55 @@ impl Store {
                 pause: store.pause(&target)?,
             })
         })
+    }
+
+    /// Remembers that documents go to this place, unless others count as synced that were sent to another one: then it is
+    /// those.
+    pub async fn send_to(&self, place: String) -> Result<Option<Moved>> {
+        with!(self, |store| {
+            let known = store.place()?;
+            if known.as_ref() == Some(&place) {
+                return Ok(None);
+            }
+            let moved = match known {
+                Some(from) => policy::moved(&from, store.stats(None)?.synced),
+                None => None,
+            };
+            if moved.is_none() {
+                store.set_place(&place)?;
+            }
+            Ok(moved)
+        })
+    }
+
+    /// Documents went to this place, too, besides those that count as synced at another one.
+    pub async fn sent_to(&self, place: String) -> Result<()> {
+        with!(self, |store| {
+            let known = store.place()?.unwrap_or_default();
+            if known.split(AND).any(|known| known == place) {
+                return Ok(());
+            }
+            store.set_place(&format!("{known}{AND}{place}"))
+        })
+    }
+
+    /// The documents that count as synced, and may not be at this place.
+    #[cfg(any(feature = "cli", feature = "api"))]
+    pub async fn moved(&self, place: String) -> Result<Option<Moved>> {
+        with!(self, |store| match store.place()? {
+            Some(from) if from != place => Ok(policy::moved(&from, store.stats(None)?.synced)),
+            _ => Ok(None),
+        })
+    }
+
+    /// All documents that count as synced are at this place.
+    pub async fn set_place(&self, place: String) -> Result<()> {
+        with!(self, |store| store.set_place(&place))
+    }
+
+    /// Ends the waits of pending documents whose last try failed for this reason.
+    pub async fn end_waits(&self, selection: Selection, kind: ErrorKind) -> Result<()> {
+        with!(self, |store| store.end_waits(&selection, kind))
     }
 
     /// What can never be leased of a selection: ids without a row, and rows whose id makes no sense.
@@ -332,7 +384,12 @@ impl Store {
 
     /// The synced documents of a selection, each with its copy as it was recorded.
     pub async fn synced_copies(&self, selection: Selection) -> Result<Vec<SyncedCopy>> {
-        with!(self, |store| store.synced_copies(&selection))
+        with!(self, |store| store.copies(&selection, Copies::OfSynced))
+    }
+
+    /// The same, and the pending ones of which an earlier copy is recorded.
+    pub async fn all_copies(&self, selection: Selection) -> Result<Vec<SyncedCopy>> {
+        with!(self, |store| store.copies(&selection, Copies::OfPendingToo))
     }
 
     /// Records that copies were found equal at a time, and makes others pending; gives how many became so. Both only

@@ -14,6 +14,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
 use crate::process::{Holder, Life};
 use crate::proof::{DurableBy, Level, Refusal};
+use crate::text;
 use crate::wire::flist::Mtime;
 
 /// One document as its row describes it.
@@ -176,6 +177,29 @@ pub struct Beginning {
     pub pause: Option<Pause>,
 }
 
+/// The settings name another place than the one at which the synced documents are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// The place where they are, safe to print.
+    pub from: String,
+    /// How many there are.
+    pub documents: u64,
+}
+
+impl Moved {
+    /// What there is to do about it.
+    pub const SOLUTION: &'static str = "`nas-sync verify --requeue` compares them with what is at the new place, and has what is missing there sent again;          if the setting is wrong, correct NAS_HOST, NAS_PORT or NAS_PATH.";
+
+    /// What it means, for people.
+    pub fn message(&self) -> String {
+        let documents = text::counted(self.documents, "document counts", "documents count");
+        format!(
+            "{documents} as synced, to {}; whether they are at the place that is set now, nobody has looked",
+            self.from
+        )
+    }
+}
+
 /// How long a lease lasts without being renewed.
 pub const LEASE_TERM: Duration = Duration::from_secs(40);
 
@@ -261,6 +285,15 @@ pub struct StoredCopy {
     pub level: Level,
     /// SHA-256 of the bytes that were read when it was sent; `None` for copies of versions that kept none.
     pub sha256: Option<[u8; 32]>,
+}
+
+/// Of which documents the copies are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copies {
+    /// Of those that count as synced.
+    OfSynced,
+    /// Also of those that are pending again.
+    OfPendingToo,
 }
 
 /// A document to mark as synced.

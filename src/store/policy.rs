@@ -6,7 +6,7 @@ use std::path::Path;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::model::{
-    BadRow, Document, DocumentState, Failure, LONGEST_WAIT, ListRequest, ListedDocument, MOST_REFUSED_LOGINS,
+    BadRow, Document, DocumentState, Failure, LONGEST_WAIT, ListRequest, ListedDocument, MOST_REFUSED_LOGINS, Moved,
     NewDocument, NextTry, SyncStats,
 };
 use super::timestamp;
@@ -75,6 +75,11 @@ pub(super) fn stats(total: u64, synced: u64, failed: u64, last_sync: Option<Date
         sync_percentage: percentage(synced, total),
         last_sync,
     }
+}
+
+/// What there is to say where so many documents were sent to another place than the present one.
+pub(super) fn moved(from: &str, synced: u64) -> Option<Moved> {
+    (synced > 0).then(|| Moved { from: text::escape(from), documents: synced })
 }
 
 /// `part` of `total` in percent, rounded to one decimal; 0 of nothing is 0.

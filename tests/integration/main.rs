@@ -34,6 +34,7 @@ mod notes;
 mod one_flush;
 mod passing_failures;
 mod passwords;
+mod places;
 mod postgres;
 mod progress;
 mod pull_cli;

@@ -181,3 +181,22 @@ async fn it_tells_how_far_it_is() {
     assert_eq!(progress["bytes_total"], 900_000, "{told:?}");
     assert_eq!((&end["event"], &end["synced"], &end["failed"]), (&"finished".into(), &3.into(), &0.into()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_earlier_copy_of_what_is_pending_again_comes_back() {
+    let site = synced().await;
+    let cli = Cli::new(&site);
+    let here = site.path("uploads").join("a.pdf");
+    assert_eq!(cli.line("resend --document 1 --json").ends(0).json()["resent"], 1);
+    fs::remove_file(&here).unwrap();
+    // A failure does not make it forgotten.
+    cli.line("sync").ends(1);
+    let report = restore(&site, &["--document", "1"], 0);
+    assert_eq!((&report["restored"], &report["were_here"]), (&1.into(), &0.into()), "{report}");
+    assert!(fs::read(&here).unwrap() == noise(300_000, 0));
+    // Of what was never sent there is none.
+    let new = site.upload("new.pdf", b"new");
+    cli.add(1, &[new]);
+    let report = restore(&site, &["--document", "4"], 1);
+    assert!(report["errors"][0].as_str().unwrap().contains("no copy"), "{report}");
+}

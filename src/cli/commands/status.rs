@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::id::{DocumentId, UserId};
 use crate::json;
 use crate::service::NasSyncService;
-use crate::store::{Deferred, DocumentState, ListedDocument, NextTry, Pause, Queue, Selection, SyncStats};
+use crate::store::{Deferred, DocumentState, ListedDocument, Moved, NextTry, Pause, Queue, Selection, SyncStats};
 use crate::text;
 
 /// How many documents with failures are listed.
@@ -37,9 +37,12 @@ impl Status {
         let stats = service.stats(self.user.clone()).await?;
         let queue = service.queue(self.user.map_or_else(Selection::all, Selection::of_user)).await?;
         let pause = service.pause().await?;
-        let configured = service.is_configured();
+        let (configured, moved) = (service.is_configured(), service.moved().await?);
+        if let Some(moved) = &moved {
+            console.note(&format!("warning: {}; {}", moved.message(), Moved::SOLUTION));
+        }
         console.words(&render(&stats, &queue, pause.as_ref(), configured));
-        console.object(&json::status(&stats, &queue, pause.as_ref(), configured));
+        console.object(&json::status(&stats, &queue, pause.as_ref(), moved.as_ref(), configured));
         Ok(0)
     }
 

@@ -4,14 +4,15 @@ use super::{Diagnosis, Finding};
 use crate::config::Settings;
 use crate::database::Database;
 use crate::error::{ErrorKind, NasSyncError};
-use crate::store::{Examination, Journal, OwnTables, Store};
+use crate::service::NasSyncService;
+use crate::store::{Examination, Journal, Moved, OwnTables, Store};
 use crate::text;
 
 /// More than this in the log means that somebody keeps it from being moved into the database.
 const LARGE_LOG: u64 = 64 << 20;
 /// Without the index, looking for pending documents in more than this takes long.
 const LARGE: u64 = 16 << 20;
-const REST: [&str; 5] = ["schema", "journal", "index", "size", "locks"];
+const REST: [&str; 6] = ["schema", "journal", "index", "size", "locks", "copies"];
 
 pub(super) async fn examine(diagnosis: &mut Diagnosis, settings: &Settings) {
     let shown = settings.db.to_string();
@@ -32,6 +33,21 @@ pub(super) async fn examine(diagnosis: &mut Diagnosis, settings: &Settings) {
     diagnosis.note("index", index(&found));
     diagnosis.note("size", size(&found));
     diagnosis.note("locks", found.lock.map_or_else(Finding::Problem, |()| Finding::ok("nobody holds it")));
+    match NasSyncService::new(settings.clone()).connection() {
+        Ok(connection) => diagnosis.note("copies", copies(found.place, &connection.place(), found.synced)),
+        Err(_) => diagnosis.not_known("copies", "no NAS is configured"),
+    }
+}
+
+/// Whether what counts as synced was sent to the place that is set.
+fn copies(from: Option<String>, place: &str, synced: u64) -> Finding {
+    match from {
+        Some(from) if from != place && synced > 0 => {
+            let moved = Moved { from: text::escape(&from), documents: synced };
+            Finding::warning(moved.message(), Moved::SOLUTION)
+        }
+        _ => Finding::ok("nothing counts as synced that was sent to another place than the one that is set"),
+    }
 }
 
 /// A database that is still to be made needs a folder to lie in.

@@ -17,7 +17,7 @@ use crate::config::Settings;
 use crate::error::{NasSyncError, Result};
 
 /// Every check, in the order in which they are shown.
-pub const CHECKS: [&str; 29] = [
+pub const CHECKS: [&str; 30] = [
     "configuration",
     "environment",
     "name",
@@ -46,6 +46,7 @@ pub const CHECKS: [&str; 29] = [
     "index",
     "size",
     "locks",
+    "copies",
     "uploads",
 ];
 

@@ -75,6 +75,9 @@ pub(super) async fn record(context: &Context, state: &mut State, guard: &LeaseGu
         context.monitor.event(DocumentEvent::Failed { id: error.id.as_ref(), error: &error.error });
         state.fail(error);
     }
+    if state.summary.synced > 0 && std::mem::take(&mut state.moved) {
+        context.store.sent_to(context.place.clone()).await?;
+    }
     if state.summary.synced > 0 && state.pause.take().is_some() {
         context.store.end_pause(context.target.clone()).await?;
     }

@@ -19,10 +19,11 @@ use crate::client::documents::{
 use crate::client::login::Started;
 use crate::error::{ErrorKind, Healing, Result};
 use crate::id::DocumentId;
+use crate::proof::Capability;
 use crate::service::connection::NasConnection;
 use crate::service::lease::{self, LeaseGuard};
 use crate::service::{DocumentError, NasSyncService, SyncSummary, backoff};
-use crate::store::{Access, BadRow, Beginning, Document, Fence, Store};
+use crate::store::{Access, BadRow, Beginning, Document, Fence, Moved, Store};
 
 /// The most documents of one lease: each is looked at before it is sent, and held in memory.
 const MAX_CLAIM: usize = 2_000;
@@ -68,6 +69,13 @@ async fn begin(
     // It is bounded, so that the run ends although new documents come.
     let Beginning { selection, unusable, refusals, pause } =
         store.begin(request.selection, target.clone(), began).await?;
+    let place = connection.place();
+    let moved = store.send_to(place.clone()).await?;
+    // Whoever asks now may have made room, and where the NAS says how much there is, nothing is sent in vain.
+    let says_room = refusals.iter().all(|refusal| refusal.capability != Capability::Space);
+    if others == Others::WaitFor && says_room {
+        store.end_waits(selection.clone(), ErrorKind::DiskFull).await?;
+    }
     let asked = if is_named { Asked::of(&selection) } else { Asked::Due };
     let send = SendSettings {
         folder: service.nas_path()?.to_owned(),
@@ -77,17 +85,19 @@ async fn begin(
     };
     let sender = DocumentSender::new(send, refusals);
     let retries = settings.retries;
-    let context = Context { store, target, root, naming, retries, monitor, stopping, selection, others, began };
+    let context = Context { store, target, place, root, naming, retries, monitor, stopping, selection, others, began };
     let mut state = State {
         asked,
         done: Done::default(),
         awaited: Vec::new(),
         pause,
+        moved: moved.is_some(),
         connected: false,
         reconnects_without_progress: 0,
         connection_lost: None,
         summary: SyncSummary::default(),
     };
+    state.warn(moved.into_iter().map(|moved| format!("{}; {}", moved.message(), Moved::SOLUTION)).collect());
     state.summary.errors.extend(unusable.into_iter().map(|row| DocumentError { id: row.id, error: row.error }));
     Ok((context, state, sender))
 }

@@ -35,6 +35,8 @@ pub(super) struct Context {
     pub store: Store,
     /// The NAS, as the store knows it.
     pub target: String,
+    /// Where its documents are.
+    pub place: String,
     pub root: Option<Arc<HeldFolder>>,
     pub naming: Naming,
     /// Tries of one document after the first, and reconnections without progress.
@@ -55,6 +57,8 @@ pub(super) struct State {
     /// What another worker was sending when this run had nothing else to do.
     pub awaited: Vec<DocumentId>,
     pub pause: Option<Pause>,
+    /// Whether documents count as synced that were sent to another place, until this run sends some to its own.
+    pub moved: bool,
     /// Whether this run has had a login.
     pub connected: bool,
     /// Lost connections in a row without a document that was stored.

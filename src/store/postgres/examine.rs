@@ -31,7 +31,12 @@ fn look(tx: &Tx<'_>, schema: &Schema) -> Result<Examination, Fault> {
     let row = tx.one(sql, &[Value::text(schema.table())])?;
     let (version, flushes, bytes): (String, bool, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     let own_tables = if schema.has_own() { OwnTables::Current } else { OwnTables::None };
+    let place = "SELECT value FROM {nas_sync_meta} m WHERE key = 'place'";
+    let place = tx.first(&schema.expand(place), &[])?.map(|row| row.try_get(0)).transpose()?;
+    let synced = tx.one(&schema.expand("SELECT count(*) FROM {documents} d WHERE {synced}"), &[])?;
     Ok(Examination {
+        place,
+        synced: synced.try_get::<_, i64>(0)?.unsigned_abs(),
         server: format!("PostgreSQL {version}"),
         own_tables,
         journal: Journal::Server { flushes },

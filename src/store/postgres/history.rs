@@ -8,10 +8,10 @@ use super::fault::Fault;
 use super::link::Tx;
 use super::schema::{PostgresStore, Schema};
 use super::values::{Value, capped, number};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::id::DocumentId;
 use crate::proof::Level;
-use crate::store::model::{Selection, StoredCopy, SyncedCopy};
+use crate::store::model::{Copies, Selection, StoredCopy, SyncedCopy};
 use crate::store::policy::path_fault;
 use crate::wire::flist::Mtime;
 
@@ -33,6 +33,23 @@ impl PostgresStore {
             let mut values = Vec::new();
             let condition = documents::condition(schema, selection, &mut values) + " AND {pending}";
             forget_failures(tx, &condition, &values)
+        })
+    }
+
+    /// Ends the waits of a selection's pending documents whose last try failed for this reason; the tries stay counted.
+    pub fn end_waits(&mut self, selection: &Selection, kind: ErrorKind) -> Result<()> {
+        self.write("end waits in", |tx, schema| {
+            let mut values = Vec::new();
+            let condition = documents::condition(schema, selection, &mut values);
+            values.push(Value::text(kind.as_str()));
+            let sql = format!(
+                "UPDATE {{nas_sync_documents}} SET next_attempt_at = NULL
+                 WHERE next_attempt_at IS NOT NULL AND NOT failed_for_good AND last_error_kind = ${} AND document_id IN
+                     (SELECT d.id FROM {{documents}} d WHERE {condition} AND {{pending}})",
+                values.len()
+            );
+            tx.execute(&sql, &values)?;
+            Ok(())
         })
     }
 
@@ -61,8 +78,12 @@ impl PostgresStore {
         })
     }
 
-    /// The synced documents of a selection, by ascending id. Rows that make no sense are left out.
-    pub fn synced_copies(&mut self, selection: &Selection) -> Result<Vec<SyncedCopy>> {
+    /// The documents of a selection that have copies, by ascending id. Rows that make no sense are left out.
+    pub fn copies(&mut self, selection: &Selection, of: Copies) -> Result<Vec<SyncedCopy>> {
+        let has_copy = match of {
+            Copies::OfSynced => "{synced}",
+            Copies::OfPendingToo => "({synced} OR s.remote_name IS NOT NULL AND {same})",
+        };
         self.read("read the copies recorded in", |tx, schema| {
             let mut values = Vec::new();
             let condition = documents::condition(schema, selection, &mut values);
@@ -70,7 +91,7 @@ impl PostgresStore {
                 "SELECT {{copy}}, d.id::text, d.file_path::text
                  FROM {{documents}} d LEFT JOIN {{nas_sync_documents}} s
                       ON s.document_id = d.id AND s.file_path IS NOT DISTINCT FROM d.file_path::text
-                 WHERE {condition} AND {{synced}} AND d.id IS NOT NULL ORDER BY d.id"
+                 WHERE {condition} AND {has_copy} AND d.id IS NOT NULL ORDER BY d.id"
             );
             let mut copies = Vec::new();
             for row in tx.query(&sql, &values)? {

@@ -12,7 +12,7 @@ use super::fault::Fault;
 use super::leases;
 use super::link::Tx;
 use super::schema::{PostgresStore, Schema};
-use super::values::{Value, capped, count, number, time};
+use super::values::{Value, capped, count, micros, number, time};
 use crate::error::Result;
 use crate::id::{DocumentId, UserId};
 use crate::store::model::{
@@ -118,7 +118,14 @@ impl PostgresStore {
             );
             let row = tx.one(&sql, &values)?;
             let last: Option<String> = row.try_get(3)?;
-            let last = last.as_deref().and_then(timestamp::parse);
+            // A document that is pending again was synced all the same.
+            let sql = format!(
+                "SELECT {} FROM (SELECT max(a.started_at) AS at FROM {{nas_sync_attempts}} a JOIN {{documents}} d
+                     ON d.id = a.document_id WHERE {condition} AND a.outcome = 'synced') s",
+                micros("s.at")
+            );
+            let attempt = time(&tx.one(&sql, &values)?, 0)?;
+            let last = last.as_deref().and_then(timestamp::parse).max(attempt);
             Ok(policy::stats(count(&row, 0)?, count(&row, 1)?, count(&row, 2)?, last))
         })
     }

@@ -53,6 +53,24 @@ impl PostgresStore {
         })
     }
 
+    /// The place at which all documents are that count as synced; `None`: nothing was recorded yet.
+    pub fn place(&mut self) -> Result<Option<String>> {
+        self.read("read what is known about the NAS in", |tx, _| {
+            let row = tx.first("SELECT value FROM {nas_sync_meta} m WHERE key = 'place'", &[])?;
+            Ok(row.map(|row| row.try_get(0)).transpose()?)
+        })
+    }
+
+    /// Remembers that place.
+    pub fn set_place(&mut self, place: &str) -> Result<()> {
+        self.write("remember where the documents are in", |tx, _| {
+            let sql = "INSERT INTO {nas_sync_meta} (key, value) VALUES ('place', $1)
+                       ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+            tx.execute(sql, &[Value::text(place)])?;
+            Ok(())
+        })
+    }
+
     /// The pause of this NAS, also when it is over by now.
     pub fn pause(&mut self, target: &str) -> Result<Option<Pause>> {
         self.read("read what is known about the NAS in", |tx, _| {

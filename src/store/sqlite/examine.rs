@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
 use super::{fault, pending_index, schema};
 use crate::database::TableName;
@@ -29,6 +29,7 @@ pub fn examine(path: &Path, table: &TableName) -> Result<Examination> {
     let table = found.require_documents(name).map_err(refused)?;
     let look = || look(&conn, &table, found.version());
     let (journal, has_index, bytes, own_tables) = look().map_err(fault::of(&path, "look at"))?;
+    let (place, synced) = copies(&conn, &table, found.version()).map_err(fault::of(&path, "look at"))?;
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     Ok(Examination {
@@ -37,6 +38,8 @@ pub fn examine(path: &Path, table: &TableName) -> Result<Examination> {
         journal,
         has_index,
         bytes,
+        place,
+        synced,
         log_bytes: Path::new(&log).metadata().map_or(0, |meta| meta.len()),
         // Nothing is written until something is changed.
         lock: conn.execute_batch("BEGIN IMMEDIATE; ROLLBACK").map_err(fault::of(&path, "write to")),
@@ -54,6 +57,17 @@ fn look(conn: &Connection, table: &schema::Table, version: usize) -> rusqlite::R
         _ => OwnTables::Current,
     };
     Ok((journal, pending_index::exists(conn, table)?, u64::try_from(bytes).unwrap_or(0), own_tables))
+}
+
+fn copies(conn: &Connection, table: &schema::Table, version: usize) -> rusqlite::Result<(Option<String>, u64)> {
+    if version == 0 {
+        return Ok((None, 0));
+    }
+    let sql = "SELECT CAST(value AS TEXT) FROM nas_sync_meta WHERE key = 'place'";
+    let place = conn.query_row(sql, [], |row| row.get(0)).optional()?;
+    let synced = format!("SELECT count(*) FROM {table} d WHERE {}", pending_index::IS_SYNCED);
+    let synced: i64 = conn.query_row(&synced, [], |row| row.get(0))?;
+    Ok((place, synced.unsigned_abs()))
 }
 
 #[cfg(test)]

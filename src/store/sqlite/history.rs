@@ -1,6 +1,6 @@
 //! The copy that was recorded of a document, and forgetting.
 
-use rusqlite::types::ValueRef;
+use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params_from_iter};
 
 use super::connection::SqliteStore;
@@ -8,7 +8,7 @@ use super::documents;
 use super::pending_index::{IS_SYNCED, pending_rows};
 use super::schema::Table;
 use super::values;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::id::DocumentId;
 use crate::proof::Level;
 use crate::store::model::{Selection, StoredCopy};
@@ -23,6 +23,29 @@ impl SqliteStore {
             let pending = pending_rows(tx, table)?;
             let sql = format!("{FORGET_FAILURES} (SELECT d.id FROM {pending} WHERE {condition} AND NOT {IS_SYNCED})");
             tx.execute(&sql, params_from_iter(&values))
+        })
+    }
+
+    /// Ends the waits of a selection's pending documents whose last try failed for this reason; the tries stay counted.
+    pub fn end_waits(&mut self, selection: &Selection, kind: ErrorKind) -> Result<()> {
+        let (condition, mut values) = documents::condition(selection);
+        values.push(Value::Text(kind.as_str().to_owned()));
+        let waits = "next_attempt_at IS NOT NULL AND NOT failed_for_good AND last_error_kind = ?";
+        // The usual case takes no lock.
+        let any: bool = self.read("read what is recorded in", |tx, _| {
+            let any = format!("SELECT EXISTS (SELECT 1 FROM nas_sync_documents WHERE {waits})");
+            tx.query_row(&any, [kind.as_str()], |row| row.get(0))
+        })?;
+        if !any {
+            return Ok(());
+        }
+        self.write("end waits in", |tx, table| {
+            let chosen = format!(
+                "document_id IN (SELECT d.id FROM {} WHERE {condition} AND NOT {IS_SYNCED})",
+                pending_rows(tx, table)?
+            );
+            let sql = format!("UPDATE nas_sync_documents SET next_attempt_at = NULL WHERE {chosen} AND {waits}");
+            tx.execute(&sql, params_from_iter(&values)).map(drop)
         })
     }
 

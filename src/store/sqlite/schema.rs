@@ -18,9 +18,10 @@ use crate::own_tables::sqlite::{META, MIGRATIONS};
 /// The columns without which nothing works.
 const NEEDED: [&str; 5] = ["id", "user_id", "file_path", "synced_to_nas", "synced_at"];
 
-/// The columns of the table of documents as it is created where there is none.
+/// The columns of the table of documents as it is created where there is none. An id is given once: a layout may have put it
+/// into the name of a copy that the NAS still keeps.
 const DOCUMENTS: &str = "
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         user_id INTEGER NOT NULL,
         file_path TEXT NOT NULL,
         synced_to_nas BOOLEAN NOT NULL DEFAULT 0,

@@ -43,6 +43,13 @@ impl SqliteStore {
             };
             last_sync = last_sync.max(time);
         }
+        // A document that is pending again was synced all the same.
+        let sql = format!(
+            "SELECT max(a.started_at) FROM nas_sync_attempts a JOIN {table} d ON d.id = a.document_id
+             WHERE {condition} AND a.outcome = 'synced'"
+        );
+        let attempt: Option<String> = self.conn.query_row(&sql, params_from_iter(&values), |row| row.get(0))?;
+        last_sync = last_sync.max(attempt.as_deref().and_then(timestamp::parse));
         Ok(policy::stats(total, synced, failed, last_sync))
     }
 }

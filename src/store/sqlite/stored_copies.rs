@@ -10,7 +10,7 @@ use super::{documents, history};
 use crate::error::Result;
 use crate::id::DocumentId;
 use crate::proof::Level;
-use crate::store::model::{Selection, StoredCopy, SyncedCopy};
+use crate::store::model::{Copies, Selection, StoredCopy, SyncedCopy};
 use crate::store::timestamp;
 
 /// Whether row `s` still describes this copy of this document: id, name, size, seconds, nanoseconds, SHA-256.
@@ -18,16 +18,22 @@ const IS_RECORDED: &str = "s.document_id = ?1 AND s.remote_name IS ?2 AND s.byte
     AND s.mtime_nanoseconds IS ?5 AND s.sha256 IS ?6";
 
 impl SqliteStore {
-    /// The synced documents of a selection, by ascending id. Rows that make no sense are left out.
-    pub fn synced_copies(&self, selection: &Selection) -> Result<Vec<SyncedCopy>> {
+    /// The documents of a selection that have copies, by ascending id. Rows that make no sense are left out.
+    pub fn copies(&self, selection: &Selection, of: Copies) -> Result<Vec<SyncedCopy>> {
         self.read("read the copies recorded in", |tx, table| {
             let (condition, values) = documents::condition(selection);
+            let has_copy = match of {
+                Copies::OfSynced => IS_SYNCED.to_owned(),
+                Copies::OfPendingToo => {
+                    format!("({IS_SYNCED} OR s.remote_name IS NOT NULL AND {})", table.is_same_document())
+                }
+            };
             let mut statement = tx.prepare(&format!(
                 "SELECT d.id, d.file_path,
                         s.remote_name, s.bytes, s.mtime_seconds, s.mtime_nanoseconds, s.level, s.sha256
                  FROM {table} d LEFT JOIN nas_sync_documents s
                       ON s.document_id = d.id AND s.file_path IS d.file_path
-                 WHERE {condition} AND {IS_SYNCED} AND typeof(d.id) = 'integer' ORDER BY d.id"
+                 WHERE {condition} AND {has_copy} AND typeof(d.id) = 'integer' ORDER BY d.id"
             ))?;
             let mut rows = statement.query(params_from_iter(&values))?;
             let mut copies = Vec::new();

@@ -54,6 +54,27 @@ impl SqliteStore {
         })
     }
 
+    /// The place at which all documents are that count as synced; `None`: nothing was recorded yet.
+    pub fn place(&self) -> Result<Option<String>> {
+        let read = || {
+            let sql = "SELECT value FROM nas_sync_meta WHERE key = 'place'";
+            self.conn.query_row(sql, [], |row| values::text(row, 0)).optional().map(Option::flatten)
+        };
+        read().map_err(self.fault("read what is known about the NAS in"))
+    }
+
+    /// Remembers that place.
+    pub fn set_place(&mut self, place: &str) -> Result<()> {
+        self.write("remember where the documents are in", |tx, _| {
+            tx.execute(
+                "INSERT INTO nas_sync_meta (key, value) VALUES ('place', ?1)
+                 ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                [place],
+            )
+            .map(drop)
+        })
+    }
+
     /// The pause of this NAS, also when it is over by now.
     pub fn pause(&self, target: &str) -> Result<Option<Pause>> {
         let read = || {

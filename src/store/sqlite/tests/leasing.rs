@@ -249,7 +249,7 @@ fn copies_are_verified_and_requeued_as_they_were_recorded() {
     records[0].copy.level = Level::Durable;
     mark(&mut store, &records).unwrap();
     db.raw().execute("UPDATE documents SET synced_to_nas = 1 WHERE id = 3", []).unwrap();
-    let copies = store.synced_copies(&Selection::all()).unwrap();
+    let copies = store.copies(&Selection::all(), Copies::OfSynced).unwrap();
     let expected = [Some(records[0].copy.clone()), Some(records[1].copy.clone()), None];
     assert_eq!(copies.iter().map(|copy| copy.copy.clone()).collect::<Vec<_>>(), expected);
 

@@ -179,7 +179,7 @@ fn every_question_is_answered(db: &Db, added: &[DocumentId]) -> Result<()> {
     let store = &mut store;
     let (all, me) = (Selection::all(), holder(1));
     let worker = Worker { holder: &me, now: Duration::ZERO, life_of: &|_| Life::Possible };
-    let copies = store.synced_copies(&all)?;
+    let copies = store.copies(&all, Copies::OfSynced)?;
     assert_eq!(copies.len(), 2);
     assert!(copies[1].copy.is_some(), "the other document's");
     let (line, _) = store.queue(&all, noon(), &worker)?;
