@@ -85,6 +85,13 @@ impl BlockSums {
         self.strong.get(start..start + len).unwrap_or_default()
     }
 
+    /// Whether a block holds these bytes, as far as its sums tell.
+    pub fn is_block(&self, index: u32, data: &[u8], strong: StrongSum) -> bool {
+        let len = usize::from(self.head.strong_len);
+        self.weak(index) == Some(weak_sum(data))
+            && strong.digest(data).as_bytes().get(..len) == Some(self.strong(index))
+    }
+
     /// All weak sums in order.
     pub(super) fn all_weak(&self) -> &[u32] {
         &self.weak

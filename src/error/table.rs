@@ -229,7 +229,7 @@ kinds! {
         "It goes again after a wait; let it go when nobody writes to it any more.";
     /// Two documents would land on one name.
     NameClash = "name_clash", User, Documents, Permanent, 23,
-        "Another document already has this name on the NAS; one would overwrite the other.",
+        "Another document, or a file that was not sent from this database, has this name on the NAS; one would overwrite the other.",
         "Choose a layout that keeps them apart, for example NAS_LAYOUT='{id}_{name}', then run `nas-sync retry`.";
     /// The name cannot be used on the NAS.
     NameUnsendable = "name_unsendable", User, Documents, Permanent, 23,

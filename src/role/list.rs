@@ -24,6 +24,11 @@ pub trait Sources: Send + Sync {
         Err(NasSyncError::new(ErrorKind::Internal, message))
     }
 
+    /// Why a file is not sent where another content stands under its name; `None`: that is replaced.
+    fn keeps_what_is_there(&self, _entry: &FileEntry<'_>) -> Option<NasSyncError> {
+        None
+    }
+
     /// Told when a file has been read for its digest in the list, or could not be.
     fn summed(&self, _entry: &FileEntry<'_>, _file: Result<&SourceFile, &NasSyncError>) {}
 }

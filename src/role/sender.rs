@@ -307,6 +307,12 @@ impl Sender<'_> {
                 self.decline(ndx)
             }
             Ok(source) => {
+                if let Some(error) = self.sources.keeps_what_is_there(entry)
+                    && self.another_is_there(entry, item.flags, &basis)
+                {
+                    self.monitor.event(Event::FileFailed { entry, error: &error });
+                    return self.decline(ndx);
+                }
                 self.echo(ndx, &item)?;
                 self.send_file(entry, source, &basis)
             }

@@ -296,9 +296,28 @@ impl NasSyncService {
         monitor: Arc<dyn DocumentMonitor>,
         stop: impl Future<Output = ()>,
     ) -> Result<SyncSummary> {
+        self.run(Request { selection, others: Others::WaitFor, overwrite: false }, monitor, stop).await
+    }
+
+    /// As [`NasSyncService::sync`]; a file on the NAS that has the name of a document, and was not sent from this database, is
+    /// replaced, too.
+    pub async fn sync_over(
+        &self,
+        selection: Selection,
+        monitor: Arc<dyn DocumentMonitor>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<SyncSummary> {
+        self.run(Request { selection, others: Others::WaitFor, overwrite: true }, monitor, stop).await
+    }
+
+    async fn run(
+        &self,
+        request: Request,
+        monitor: Arc<dyn DocumentMonitor>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<SyncSummary> {
         let mut connection = self.connection()?;
         let (ask, stopping) = tokio::sync::watch::channel(Stopping::No);
-        let request = Request { selection, others: Others::WaitFor };
         let summary = {
             let mut run = Box::pin(sync::run(self, &mut connection, request, monitor, stopping));
             tokio::select! {

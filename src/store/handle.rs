@@ -6,7 +6,7 @@
 //! behind it, copies that were verified and others that go again, the end of a pause and of waits. Times are given, because
 //! a database has no clock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -239,6 +239,11 @@ impl Store {
     /// Claims a name on the NAS for each document; the answers are in the same order.
     pub async fn claim_names(&self, claims: Vec<(DocumentId, Vec<u8>)>) -> Result<Vec<Claim>> {
         with!(self, |store| store.claim_names(&claims))
+    }
+
+    /// Those of these documents that may have a copy under these names.
+    pub async fn sent_before(&self, names: Vec<(DocumentId, Vec<u8>)>) -> Result<HashSet<DocumentId>> {
+        with!(self, |store| store.sent_before(&names))
     }
 
     /// Whose these names on the NAS are, of those that are somebody's.

@@ -189,7 +189,7 @@ impl<'s> WatchLoop<'s> {
     pub async fn once(&mut self, stop: &mut (impl Future<Output = ()> + Unpin)) -> Result<SyncSummary> {
         self.look(Look::Close).await;
         self.told = self.tries();
-        let request = Request { selection: self.course.selection.clone(), others: Others::WaitFor };
+        let request = Request { selection: self.course.selection.clone(), others: Others::WaitFor, overwrite: false };
         let (summary, _) = self.run(request, stop).await;
         self.disconnect().await;
         self.look(Look::Close).await;
@@ -280,7 +280,7 @@ impl<'s> WatchLoop<'s> {
         }
         self.probe = Instant::now() + PROBE;
         self.ground.note().await;
-        let request = Request { selection: self.course.selection.clone(), others: Others::Leave };
+        let request = Request { selection: self.course.selection.clone(), others: Others::Leave, overwrite: false };
         let (result, went) = self.run(request, stop).await;
         self.worked = Instant::now();
         self.lifted = None;
@@ -323,7 +323,7 @@ impl<'s> WatchLoop<'s> {
         }
         self.status.set_state(State::Syncing);
         self.ground.note().await;
-        let (result, went) = self.run(Request { selection, others: Others::Leave }, stop).await;
+        let (result, went) = self.run(Request { selection, others: Others::Leave, overwrite: false }, stop).await;
         self.worked = Instant::now();
         self.look(Look::Close).await;
         let error = match result {

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::support::cli::Run;
-use crate::support::{Cli, Site};
+use crate::support::{Cli, Site, noise};
 
 /// Two documents, synced.
 fn synced() -> (Site, Cli) {
@@ -108,4 +108,52 @@ fn thousands_of_failures_are_not_thousands_of_lines() {
     assert!(run.ends(1).stderr.lines().count() < 30, "{}", run.all());
     assert!(run.stderr.contains("79 more like these"), "{}", run.all());
     assert_eq!(cli.line("sync --json").ends(1).json()["errors"].as_array().unwrap().len(), 99);
+}
+
+/// A second database, of another machine or made anew, that sends into the same folder.
+#[test]
+fn what_another_database_sent_is_not_replaced_by_a_document_that_was_never_sent() {
+    let mut site = Site::new();
+    site.set("NAS_LAYOUT", "{id}.pdf");
+    let cli = Cli::new(&site);
+    let same = site.upload("same.pdf", &noise(200_000, 3));
+    cli.add(1, &[site.upload("a.pdf", b"the first of the first"), same.clone(), site.upload("c.pdf", b"short")]);
+    cli.line("sync").ends(0);
+    site.set("NAS_DB", site.path("other.db"));
+    let other = Cli::new(&site);
+    // Another size, the same content, and another content of the same size; and a name that is free.
+    other.add(
+        1,
+        &[site.upload("x.pdf", b"of the second"), same, site.upload("z.pdf", b"other"), site.upload("4.pdf", b"4")],
+    );
+    let object = other.line("sync --json").ends(1).json();
+    assert_eq!((&object["synced"], &object["failed"]), (&2.into(), &2.into()), "{object}");
+    assert_eq!(object["failures"][0]["error"]["kind"], "name_clash", "{object}");
+    assert!(object["failures"][1]["error"]["solution"].as_str().unwrap().contains("--overwrite"), "{object}");
+    let stored = |name: &str| site.stored(name).unwrap();
+    assert_eq!((stored("1.pdf"), stored("3.pdf")), (b"the first of the first".to_vec(), b"short".to_vec()));
+    assert_eq!((stored("2.pdf") == noise(200_000, 3), stored("4.pdf")), (true, b"4".to_vec()));
+    // No try makes it its own, and whoever says so has it replaced.
+    other.line("retry").ends(0);
+    other.line("sync").ends(1);
+    assert_eq!(stored("1.pdf"), b"the first of the first");
+    other.line("sync --document 1 --overwrite").ends(0);
+    assert_eq!((stored("1.pdf"), stored("3.pdf")), (b"of the second".to_vec(), b"short".to_vec()));
+    // What was sent from here is sent anew as ever.
+    fs::write(site.path("uploads").join("4.pdf"), "changed").unwrap();
+    other.line("resend --document 4").ends(0);
+    other.line("sync --document 4").ends(0);
+    assert_eq!(stored("4.pdf"), b"changed");
+}
+
+/// What was stored and not recorded is no other document's.
+#[test]
+fn a_copy_that_was_not_recorded_is_known_by_its_content() {
+    let (site, cli) = synced();
+    for table in ["nas_sync_documents", "nas_sync_attempts", "nas_sync_names"] {
+        site.database().execute(&format!("DELETE FROM {table}"), []).unwrap();
+    }
+    site.database().execute("UPDATE documents SET synced_to_nas = 0, synced_at = NULL", []).unwrap();
+    cli.line("sync").ends(0);
+    cli.line("verify").ends(0);
 }

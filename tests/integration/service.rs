@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use nas_sync::Silent;
 use nas_sync::internal::wire::server_args::PushOptions;
-use nas_sync::{Client, ErrorKind, Files, PushRequest, RemoteName, UserId};
+use nas_sync::{Client, ErrorKind, Files, PushRequest, RemoteName, Selection, UserId};
 
 use crate::support::{Site, Sshd, is_root_or_skipped, with};
 
@@ -44,10 +44,12 @@ async fn a_same_size_same_time_copy_of_zeros_is_not_believed() {
     let site = Site::new();
     let path = site.upload("a.pdf", b"content");
     let there = site.path("nas/a.pdf");
-    fs::write(&there, [0; 7]).unwrap();
     let time = fs::metadata(&path).unwrap().modified().unwrap();
-    fs::File::options().write(true).open(&there).unwrap().set_modified(time).unwrap();
     site.service().add(UserId::from(1), vec![path]).await.unwrap();
+    assert_eq!(site.sync().await.synced, 1);
+    fs::write(&there, [0; 7]).unwrap();
+    fs::File::options().write(true).open(&there).unwrap().set_modified(time).unwrap();
+    assert_eq!(site.service().resend(Selection::all()).await.unwrap(), 1);
     assert_eq!(site.sync().await.synced, 1);
     assert_eq!(site.stored("a.pdf").unwrap(), b"content");
 }

@@ -106,10 +106,14 @@ fn goes_back(site: &Site, cli: &Cli, first: &std::path::Path, second: &std::path
     assert_eq!(removed["removed"].as_array().unwrap().len(), 2);
     assert_eq!(cli.line("status --json").json()["total_documents"], 0);
     assert_eq!(site.stored("facture.pdf").unwrap(), b"a", "the NAS keeps its copy");
-    // The name is free.
+    // The name is free, but what stands there goes only when it may.
     assert!(fs::exists(first).unwrap());
     assert_eq!(add(cli, &["--json"], second).json()["clashes"], json!([]));
-    cli.line("sync").ends(0);
+    let stays = cli.line("sync");
+    assert!(stays.ends(1).stderr.contains("and stays"), "{}", stays.all());
+    assert_eq!(site.stored("facture.pdf").unwrap(), b"a");
+    cli.line("retry").ends(0);
+    cli.line("sync --overwrite").ends(0);
     assert_eq!(site.stored("facture.pdf").unwrap(), b"b");
     let again = add(cli, &[], second);
     assert!(again.stderr.contains("nas-sync resend --document"), "{}", again.all());
@@ -143,7 +147,7 @@ fn rows_of_another_program_are_not_removed() {
     );
     assert_eq!(cli.line("status --json").json()["total_documents"], 2, "all of them or none");
     // One whose id another program's row has by now.
-    site.database().execute_batch("DELETE FROM documents").unwrap();
+    site.database().execute_batch("DELETE FROM documents; DELETE FROM sqlite_sequence").unwrap();
     assert_eq!(site.insert(&site.path("uploads/a.pdf")), 1);
     cli.line("remove --document 1").ends(2);
     // One that another program has pointed at another file.

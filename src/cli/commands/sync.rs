@@ -18,6 +18,9 @@ use crate::service::NasSyncService;
 pub struct Sync {
     #[command(flatten)]
     pub(super) selection: SelectionArgs,
+    /// Replace files on the NAS, too, that have the names of documents and were not sent from this database
+    #[arg(long)]
+    overwrite: bool,
     /// How to show how far it is
     #[arg(long, value_name = "HOW", value_enum, default_value_t)]
     progress: Show,
@@ -36,7 +39,12 @@ impl Sync {
         let display = Arc::new(Display::begin(self.progress, console, talk.verbose));
         let (stop, stopped) = signals.into_stop(console);
         let monitor = Arc::clone(&display) as Arc<dyn DocumentMonitor>;
-        let summary = service.sync(self.selection.selection(), monitor, stop).await?;
+        let selection = self.selection.selection();
+        let summary = if self.overwrite {
+            service.sync_over(selection, monitor, stop).await?
+        } else {
+            service.sync(selection, monitor, stop).await?
+        };
         display.finish(summary.synced, summary.failed);
         Ok(report::sync(&summary, display.tried(), stopped.get().copied(), talk.verbose, console))
     }

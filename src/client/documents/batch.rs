@@ -9,7 +9,7 @@ use super::prepared::Prepared;
 use crate::client::capabilities::{Capabilities, Folders, Proof, Shape};
 use crate::client::file_list;
 use crate::client::login::Client;
-use crate::error::Result;
+use crate::error::{NasSyncError, Result};
 use crate::id::DocumentId;
 use crate::proof::DurableBy;
 use crate::role::event::{Event, Monitor};
@@ -66,7 +66,7 @@ impl Batch {
 
     /// What the session is to do.
     pub fn push(&self, root: Option<&Arc<HeldFolder>>, idle_limit: Duration) -> Push {
-        let file = |document: &Prepared| (document.path.clone(), document.stamp);
+        let file = |document: &Prepared| (document.path.clone(), document.stamp, document.name_is_taken());
         let contents = DocumentContents { files: self.documents.iter().map(file).collect(), root: root.cloned() };
         Push {
             offer: Offer::default(),
@@ -118,14 +118,19 @@ fn together_pays(documents: usize, bytes: u64, round_trip: Duration) -> bool {
 
 /// The files of a session.
 struct DocumentContents {
-    files: Vec<(PathBuf, Stamp)>,
+    /// The path, what tells whether it is still the same, and what it means where another file has the name there.
+    files: Vec<(PathBuf, Stamp, Option<NasSyncError>)>,
     root: Option<Arc<HeldFolder>>,
 }
 
 impl Sources for DocumentContents {
     fn open(&self, entry: &FileEntry<'_>) -> Result<SourceFile> {
-        let (path, stamp) = file_list::tagged(&self.files, entry)?;
+        let (path, stamp, _) = file_list::tagged(&self.files, entry)?;
         Prepared::open(self.root.as_ref(), path, stamp)
+    }
+
+    fn keeps_what_is_there(&self, entry: &FileEntry<'_>) -> Option<NasSyncError> {
+        file_list::tagged(&self.files, entry).ok().and_then(|(.., taken)| taken.clone())
     }
 }
 

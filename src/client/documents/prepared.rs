@@ -48,6 +48,8 @@ pub struct Prepared {
     pub sparse: bool,
     /// What may be the same file on the NAS. None of them is there and the same, or this document is not sent.
     pub neighbours: Vec<Neighbour>,
+    /// Whether what stands under its name and has another content stays, because it cannot be an earlier copy of it.
+    pub is_new: bool,
 }
 
 /// Another document's copy, there or about to be, whose name differs from a document's own only in its spelling: in case,
@@ -83,6 +85,19 @@ impl Prepared {
             stamp: *file.stamp(),
             sparse: file.is_sparse(),
             neighbours: Vec::new(),
+            is_new: false,
+        })
+    }
+
+    /// Why it is not sent where a file with another content has its name.
+    pub(super) fn name_is_taken(&self) -> Option<NasSyncError> {
+        let message = "another file has its name on the NAS, which was not sent from this database, and stays";
+        let id = &self.id;
+        self.is_new.then(|| {
+            NasSyncError::new(ErrorKind::NameClash, message).with_solution(format!(
+                "Look at that file. `nas-sync sync --document {id} --overwrite` lets it be replaced; if it is to stay, change \
+                 NAS_LAYOUT or NAS_PATH. Two databases that send into one folder need a NAS_PATH each."
+            ))
         })
     }
 

@@ -7,9 +7,13 @@ use crate::role::event::{Event, FileStats, Stability};
 use crate::role::sender::ChangedFile;
 use crate::tree::source::SourceFile;
 use crate::wire::flist::{FileEntry, io_error};
+use crate::wire::iflags::ItemFlags;
 use crate::wire::receiver_args::Writing;
 use crate::wire::sums;
 use crate::wire::token::{TokenCoding, plain};
+
+/// Longer blocks are not compared with those of a file that must stay.
+const MOST_COMPARED: usize = 16 << 20;
 
 /// What the receiver has of a file.
 pub(super) enum Basis {
@@ -44,6 +48,37 @@ impl Basis {
 }
 
 impl Sender<'_> {
+    /// Whether something stands under the name there that is not known to be the same, block by block. What an rsync does not
+    /// say is not known.
+    pub(super) fn another_is_there(&self, entry: &FileEntry<'_>, flags: ItemFlags, basis: &Basis) -> bool {
+        if flags.has(ItemFlags::UNSAID) || flags.has(ItemFlags::NEW) {
+            return false;
+        }
+        let is_same = || match basis {
+            Basis::Blocks { sums, .. } => self.sources.open(entry).is_ok_and(|source| self.has_blocks(source, sums)),
+            _ => entry.meta.size == 0,
+        };
+        flags.has(ItemFlags::SIZE) || !is_same()
+    }
+
+    /// Whether a file has these blocks, one behind the other and nothing else.
+    fn has_blocks(&self, mut source: SourceFile, sums: &BlockSums) -> bool {
+        let head = sums.head();
+        let len = head.block_len as usize;
+        if len > MOST_COMPARED || !sums.is_complete() {
+            return false;
+        }
+        let (mut block, mut all) = (vec![0; len], source.stamp().size);
+        for index in 0..head.count {
+            let Some(len) = fill(&mut source, &mut block).filter(|len| *len > 0) else { return false };
+            if !sums.is_block(index, &block[..len], self.negotiated.block_sum) {
+                return false;
+            }
+            all = all.saturating_sub(len as u64);
+        }
+        all == 0
+    }
+
     pub(super) fn send_file(&mut self, entry: &FileEntry<'_>, mut source: SourceFile, basis: &Basis) -> Result<()> {
         sums::encode_head(&basis.head(), self.port.outbox.frame());
         let mut hasher = self.negotiated.file_sum.hasher();
@@ -207,6 +242,18 @@ fn literal_len(left: u64, room: usize) -> usize {
     let len = usize::try_from(left).unwrap_or(usize::MAX).clamp(LEAST, plain::MAX_LITERAL);
     let room = room.saturating_sub(size_of::<i32>());
     if room < LEAST { len } else { len.min(room) }
+}
+
+/// Reads as much as there is room for, or is left; `None` where that fails.
+fn fill(source: &mut SourceFile, block: &mut [u8]) -> Option<usize> {
+    let mut filled = 0;
+    while filled < block.len() {
+        match source.read(&mut block[filled..]).ok()? {
+            0 => break,
+            len => filled += len,
+        }
+    }
+    Some(filled)
 }
 
 /// Whether the sum behind a file can match.

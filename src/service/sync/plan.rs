@@ -32,6 +32,9 @@ pub(super) async fn make(context: &Context, rows: Vec<Result<Document, BadRow>>)
     plan.prepared = kept;
     plan.refused.extend(clashes.into_iter().map(DocumentError::from));
     plan.refuse_folders_that_are_names(&context.store).await?;
+    if !context.overwrite {
+        plan.tell_new_ones(&context.store).await?;
+    }
     Ok(plan)
 }
 
@@ -100,6 +103,17 @@ impl Plan {
                     self.refuse(Some(document.id), error);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// What has the name of a document that was never sent is not its earlier copy.
+    async fn tell_new_ones(&mut self, store: &Store) -> Result<()> {
+        let names =
+            self.prepared.iter().map(|document| (document.id.clone(), document.name.as_bytes().to_vec())).collect();
+        let sent = store.sent_before(names).await?;
+        for document in &mut self.prepared {
+            document.is_new = !sent.contains(&document.id);
         }
         Ok(())
     }

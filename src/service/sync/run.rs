@@ -63,7 +63,7 @@ async fn begin(
     let settings = service.settings();
     let naming = Naming::of(settings)?;
     let root = naming.root().cloned();
-    let (target, others) = (connection.target(), request.others);
+    let (target, others, overwrite) = (connection.target(), request.others, request.overwrite);
     let store = Store::open(&settings.db, Access::Existing).await?;
     let (began, is_named) = (Utc::now(), request.selection.documents.is_some());
     // It is bounded, so that the run ends although new documents come.
@@ -85,7 +85,8 @@ async fn begin(
     };
     let sender = DocumentSender::new(send, refusals);
     let retries = settings.retries;
-    let context = Context { store, target, place, root, naming, retries, monitor, stopping, selection, others, began };
+    let context =
+        Context { store, target, place, root, naming, retries, monitor, stopping, selection, others, overwrite, began };
     let mut state = State {
         asked,
         done: Done::default(),

@@ -19,6 +19,8 @@ use crate::tree::HeldFolder;
 pub(crate) struct Request {
     pub selection: Selection,
     pub others: Others,
+    /// Whether files of others under the names of documents are replaced.
+    pub overwrite: bool,
 }
 
 /// What a run does about documents that another worker is sending.
@@ -46,6 +48,8 @@ pub(super) struct Context {
     /// Bounded by what was there when the run began.
     pub selection: Selection,
     pub others: Others,
+    /// Whether files of others under the names of documents are replaced.
+    pub overwrite: bool,
     /// When the run began; what is due or waits is judged by that.
     pub began: DateTime<Utc>,
 }

@@ -6,7 +6,7 @@
 //! such names are told to whoever claims one, and two workers never send to such names at once: claims of names are made one
 //! worker after the other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::Row;
@@ -16,7 +16,7 @@ use super::fault::Fault;
 use super::link::Tx;
 use super::schema::{PostgresStore, Schema, one_at_a_time};
 use super::values::{Value, number};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::folding;
 use crate::id::DocumentId;
 use crate::store::model::{Claim, NeighbourCopy};
@@ -35,6 +35,25 @@ impl PostgresStore {
         let owners =
             self.read("read the names in", |tx, schema| owners(tx, schema, names.iter().map(Vec::as_slice)))?;
         Ok(names.iter().filter_map(|name| Some((name.clone(), owners.get(&hash(name))?.clone()))).collect())
+    }
+
+    /// Those of these documents that may have a copy under these names: one is recorded, or none is and it was tried to send one.
+    /// A try that the file of another ended proves that it is not theirs.
+    pub fn sent_before(&mut self, names: &[(DocumentId, Vec<u8>)]) -> Result<HashSet<DocumentId>> {
+        self.read("read the names in", |tx, schema| {
+            let sql = "SELECT r.id::text FROM unnest($1::text[]::{T}[], $2::bytea[]) AS r (id, name)
+                       JOIN {documents} d ON d.id = r.id
+                       LEFT JOIN {nas_sync_documents} s ON s.document_id = r.id AND s.remote_name IS NOT NULL AND {same}
+                       WHERE coalesce(s.remote_name = r.name, EXISTS (
+                           SELECT 1 FROM {nas_sync_attempts} a
+                           WHERE a.document_id = r.id AND a.error_kind IS DISTINCT FROM $3))";
+            let values = [
+                all_ids(schema, names.iter().map(|(id, _)| id)),
+                Value::blobs(names.iter().map(|(_, name)| name.clone())),
+                Value::text(ErrorKind::NameClash.as_str()),
+            ];
+            tx.query(sql, &values)?.iter().map(|row| id_in(schema, row, 0)).collect()
+        })
     }
 
     /// Claims a name for each document, in the given order and in one commit; the answers are in the same order.

@@ -218,7 +218,7 @@ fn of_user(
 
 /// Forgets all about a document.
 fn forget(tx: &Transaction<'_>, id: &DocumentId) -> rusqlite::Result<()> {
-    for table in REMEMBERING {
+    for table in REMEMBERING.into_iter().chain(["nas_sync_attempts"]) {
         tx.prepare_cached(&format!("DELETE FROM {table} WHERE document_id = ?1"))?.execute([id])?;
     }
     Ok(())

@@ -5,7 +5,7 @@
 //! NAS take names for one that differ in case or composition; whether this one does is not known here, so copies under
 //! such names are told to whoever claims one, and two workers never send to such names at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
@@ -13,7 +13,7 @@ use super::connection::SqliteStore;
 use super::pending_index::IS_SYNCED;
 use super::schema::Table;
 use super::values;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::folding;
 use crate::id::DocumentId;
 use crate::store::model::{Claim, NeighbourCopy};
@@ -30,6 +30,28 @@ impl SqliteStore {
                 }
             }
             Ok(owners)
+        })
+    }
+
+    /// Those of these documents that may have a copy under these names: one is recorded, or none is and it was tried to send one.
+    /// A try that the file of another ended proves that it is not theirs.
+    pub fn sent_before(&self, names: &[(DocumentId, Vec<u8>)]) -> Result<HashSet<DocumentId>> {
+        self.read("read the names in", |tx, table| {
+            let mut statement = tx.prepare_cached(&format!(
+                "SELECT coalesce(
+                     (SELECT s.remote_name = ?2 FROM nas_sync_documents s JOIN {table} d ON d.id = s.document_id
+                      WHERE s.document_id = ?1 AND s.remote_name IS NOT NULL AND {}),
+                     EXISTS (SELECT 1 FROM nas_sync_attempts a
+                             WHERE a.document_id = ?1 AND a.error_kind IS NOT ?3))",
+                table.is_same_document()
+            ))?;
+            let mut sent = HashSet::new();
+            for (document, name) in names {
+                if statement.query_row(params![document, name, ErrorKind::NameClash.as_str()], |row| row.get(0))? {
+                    sent.insert(document.clone());
+                }
+            }
+            Ok(sent)
         })
     }
 
