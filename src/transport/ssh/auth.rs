@@ -146,6 +146,10 @@ impl<'a> Login<'a> {
     /// `NoCommonAlgorithm` or `ConnectionLost`.
     pub(super) async fn run(mut self, credentials: &[Credential]) -> Result<()> {
         for credential in credentials {
+            if self.offered.is_empty() && matches!(self.link.end(), Some(End::Broken(_))) {
+                // Nothing was offered, and so nothing refused.
+                return Err(self.link.lost("during login"));
+            }
             let accepted = match credential {
                 Credential::Password(password) => self.offer_password(password).await,
                 _ if !self.may_offer_more() => continue,
