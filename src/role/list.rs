@@ -135,7 +135,10 @@ impl FileList {
     /// Writes the whole list, its id names and its errors.
     pub fn send(&self, coding: ListCoding, out: &mut Outbox) -> Result<()> {
         let mut coder = ListCoder::new(coding, self.fields);
-        for entry in self.entries.iter() {
+        // Receivers below protocol 30 delete only below a root that they have heard of by then, and some names sort before `.`.
+        let is_root = |entry: &FileEntry<'_>| entry.name == b".";
+        let roots = self.entries.iter().filter(is_root);
+        for entry in roots.chain(self.entries.iter().filter(|entry| !is_root(entry))) {
             coder.put(&entry, out.frame());
             out.settle()?;
         }

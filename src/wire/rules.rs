@@ -47,17 +47,17 @@ pub fn put(rules: &[RuleText], coding: RuleCoding, out: &mut Vec<u8>) -> Result<
 }
 
 fn text(RuleText { prefix, pattern }: &RuleText, coding: RuleCoding) -> Result<Vec<u8>, Unsayable> {
-    // Old receivers keep what is excluded in any case.
-    let lasting = prefix.replace('p', "");
-    let prefix = match coding {
-        RuleCoding::PerishableRules => prefix,
-        RuleCoding::Rules | RuleCoding::Patterns => &lasting,
+    // Old receivers keep what is excluded in any case, and the oldest know no sides: what they are told is for them.
+    let known = match coding {
+        RuleCoding::PerishableRules => prefix.clone(),
+        RuleCoding::Rules => prefix.replace('p', ""),
+        RuleCoding::Patterns => prefix.replace(['p', 'r'], ""),
     };
     let looks_prefixed = pattern.starts_with(b"- ") || pattern.starts_with(b"+ ");
-    match (coding, &**prefix) {
+    match (coding, &*known) {
         (RuleCoding::Patterns, "-") if !looks_prefixed => Ok(pattern.clone()),
         (RuleCoding::Patterns, "-" | "+") | (RuleCoding::Rules | RuleCoding::PerishableRules, _) => {
-            Ok([prefix.as_bytes(), b" ", pattern].concat())
+            Ok([known.as_bytes(), b" ", pattern].concat())
         }
         (RuleCoding::Patterns, _) => Err(Unsayable::TooOld),
     }
@@ -87,7 +87,7 @@ mod tests {
             ("-p", "*.o", Patterns, Ok("*.o")),
             ("-", "- x", Patterns, Ok("- - x")),
             ("+", "x", Patterns, Ok("+ x")),
-            ("-r", "x", Patterns, Err(Unsayable::TooOld)),
+            ("-r", "x", Patterns, Ok("x")),
             (":", ".x", Patterns, Err(Unsayable::TooOld)),
         ] {
             assert_eq!(
