@@ -1,5 +1,7 @@
 //! A person's own pull: one session, one report with rsync's exit status.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +15,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::event::Monitor;
 use crate::role::incoming::{Expected, Scope};
 use crate::role::ledger::{Account, Ledger};
-use crate::role::pull::{Findings, PullJob, QuickCheck, To};
+use crate::role::pull::{DeleteRules, Findings, PassedOver, PullJob, QuickCheck, To};
 use crate::session::{Outcome, Pull};
 use crate::transport::ExitStatus;
 use crate::tree::apply::Keep;
@@ -43,34 +45,49 @@ impl PullRequest {
 
     fn job(&self, findings: Arc<Findings>) -> PullJob {
         let options = &self.options;
+        let expected = Expected {
+            fields: options.list_fields(),
+            id_names: !options.numeric_ids,
+            scope: Scope::of_sources(&self.sources),
+            may_overlap: self.sources.len() > 1 || self.sources.iter().any(|source| has_wildcard(source)),
+        };
         PullJob {
-            expected: Expected {
-                fields: options.list_fields(),
-                id_names: !options.numeric_ids,
-                scope: Scope::of_sources(&self.sources),
-                may_overlap: self.sources.len() > 1 || self.sources.iter().any(|source| has_wildcard(source)),
-            },
-            to: To::Path(self.destination.clone()),
             keep: Keep {
                 permissions: options.permissions,
                 times: options.times,
-                omit_directory_times: options.omit_directory_times,
+                // A kept version changes its folder; rsync has it so.
+                omit_directory_times: options.omit_directory_times || options.backup.is_some(),
                 owner: options.owner,
                 group: options.group,
             },
             numeric_ids: options.numeric_ids,
+            // The one that stands first wins where several were given.
             check: match options {
-                PullOptions { ignore_times: true, .. } => QuickCheck::Nothing,
                 PullOptions { checksum: true, .. } => QuickCheck::Contents,
+                PullOptions { size_only: true, .. } => QuickCheck::Size,
+                PullOptions { ignore_times: true, .. } => QuickCheck::Nothing,
                 _ => QuickCheck::SizeAndTime,
             },
             whole_file: options.whole_file,
-            keep_present: false,
-            names: Vec::new(),
+            passed_over: PassedOver {
+                newer_here: options.update,
+                missing: options.existing,
+                present: options.ignore_existing,
+                above: options.max_size,
+                below: options.min_size,
+            },
+            deletion: options.delete.filter(|_| options.recursive).map(|when| DeleteRules {
+                when,
+                limit: options.max_delete,
+                in_spite_of_errors: options.ignore_errors,
+            }),
+            backup: options.backup.as_deref().map(|ending| OsStr::from_bytes(ending).into()),
+            tells_stored: options.remove_source_files,
+            makes_path: options.make_path,
             dry_run: options.dry_run,
             fsync: options.fsync,
-            gate: None,
             findings,
+            ..PullJob::new(expected, To::Path(self.destination.clone()))
         }
     }
 }
@@ -100,7 +117,8 @@ impl Client {
         let outcome = Box::pin(self.pull_session(&request.sources, &request.options, pull)).await?;
         let Account { totals, failures, .. } = ledger.take();
         let counts = findings.counts.get().copied().unwrap_or_default();
-        let stats = TransferStats::of_list(counts).with(&totals);
+        let kept_by_limit = findings.kept_by_limit.load(Ordering::Relaxed);
+        let stats = TransferStats { kept_by_limit, ..TransferStats::of_list(counts).with(&totals) };
         Ok(TransferReport {
             stats: TransferStats { sent: outcome.sent, received: outcome.received, ..stats },
             elapsed: started.elapsed(),
@@ -126,7 +144,7 @@ pub(crate) async fn login_and_pull(
     report
 }
 
-/// rsync's rule: a fatal error decides; else the larger of our own partial failure and the remote status.
+/// rsync's rule: the larger of both sides' findings.
 fn exit_code(outcome: &Outcome, errors: i32, has_failures: bool) -> u8 {
     let remote = match &outcome.exit {
         Some(ExitStatus::Code(status)) => u8::try_from(*status).unwrap_or(u8::MAX),
@@ -136,7 +154,8 @@ fn exit_code(outcome: &Outcome, errors: i32, has_failures: bool) -> u8 {
         // What this side has broken off the other side only sees end.
         let is_own =
             matches!(error.kind(), ErrorKind::LocalFile | ErrorKind::DestinationNotFolder | ErrorKind::Protocol);
-        return if is_own || matches!(remote, 0 | 23..=25) { error.kind().rsync_exit_code() } else { remote };
+        let own = error.kind().rsync_exit_code();
+        return if is_own { own } else { own.max(remote) };
     }
     let vanished = errors & io_error::VANISHED != 0;
     let own = match () {
@@ -144,6 +163,7 @@ fn exit_code(outcome: &Outcome, errors: i32, has_failures: bool) -> u8 {
         // What vanished there does not come, and that is all that is wrong.
         () if vanished => 24,
         () if has_failures => 23,
+        () if errors & io_error::DELETE_LIMIT != 0 => 25,
         () => 0,
     };
     if own == 23 || remote == 23 { 23 } else { own.max(remote) }

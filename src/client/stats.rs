@@ -49,6 +49,8 @@ pub struct TransferStats {
     pub sent: u64,
     /// Bytes read from the NAS, framing included.
     pub received: u64,
+    /// What a pull did not delete here, because of `--max-delete`.
+    pub kept_by_limit: u64,
 }
 
 impl TransferStats {

@@ -12,9 +12,10 @@ use std::sync::mpsc;
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
+use super::deletion::Deleter;
 use super::event::Event;
 use super::outbox::Outbox;
-use super::pull::{QuickCheck, Shared, state, stays_here};
+use super::pull::{PassedOver, QuickCheck, Shared, state, stays_here};
 use crate::delta::sum_head::MAX_BLOCK_LEN;
 use crate::delta::{SumHead, weak_sum};
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -22,8 +23,10 @@ use crate::tree::apply::Wanted;
 use crate::tree::place::{Place, Places};
 use crate::wire::flist::{EntryKind, FileEntry};
 use crate::wire::iflags::{Item, ItemFlags};
+use crate::wire::mux::Message;
 use crate::wire::ndx::{self, NdxCoder};
 use crate::wire::negotiated::Goodbye;
+use crate::wire::receiver_args::DeleteTime;
 use crate::wire::sums;
 
 /// How much of a file is read at once for its digest.
@@ -31,6 +34,23 @@ const SUM_READ_LEN: usize = 256 * 1024;
 
 /// Folders that get attributes when all that is in them has come, by number.
 pub(super) type RetouchedFolders = Vec<(i32, Wanted)>;
+
+/// What the receiver lets the generator say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    /// A file's data was wrong and is to be asked for once more.
+    Again(i32),
+    /// A file is stored.
+    Stored(i32),
+}
+
+/// What is left to do when everything has been said.
+pub(super) struct Rest {
+    pub folders: RetouchedFolders,
+    pub deleter: Option<Deleter>,
+    /// A sender whose input is closed before it has sent everything ends at once.
+    pub outbox: Outbox,
+}
 
 /// Which strong sums a request holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +67,11 @@ pub(super) struct Generator {
     requests: NdxCoder,
     places: Option<Places>,
     folders: RetouchedFolders,
-    /// The folder that could not be made, with a slash: nothing in it can be either.
-    broken: Option<Vec<u8>>,
+    /// The folder that was not made, with a slash: nothing in it is either.
+    left_out: Option<Vec<u8>>,
+    deleter: Option<Deleter>,
+    /// Files that came wrong before everything was asked for once.
+    wrong: Vec<i32>,
     buffer: Vec<u8>,
 }
 
@@ -58,7 +81,9 @@ impl Generator {
             requests: NdxCoder::new(shared.negotiated.ndx),
             places: shared.places(),
             folders: Vec::new(),
-            broken: None,
+            left_out: None,
+            deleter: Deleter::new(&shared),
+            wrong: Vec::new(),
             buffer: Vec::new(),
             shared,
             outbox,
@@ -66,24 +91,38 @@ impl Generator {
     }
 
     /// Asks for all that differs, then for what came wrong, then says every DONE that is left: nothing can follow.
-    /// Gives back the outbox: a sender whose input is closed before it has sent everything ends at once.
-    pub fn run(mut self, again: &mpsc::Receiver<i32>) -> Result<(RetouchedFolders, Outbox)> {
+    pub fn run(mut self, words: &mpsc::Receiver<Word>) -> Result<Rest> {
         let shared = Arc::clone(&self.shared);
+        if let Some(deleter) = self.deleter_at(DeleteTime::Before) {
+            deleter.sweep_all();
+        }
         for (ndx, entry) in shared.numbered() {
             if shared.over.load(Ordering::Acquire) {
-                return Ok((self.folders, self.outbox));
+                return Ok(self.rest());
+            }
+            while let Ok(word) = words.try_recv() {
+                match word {
+                    Word::Stored(ndx) => self.say_stored(ndx)?,
+                    Word::Again(ndx) => self.wrong.push(ndx),
+                }
             }
             self.visit(ndx, &entry)?;
         }
         shared.asked_all.store(true, Ordering::Release);
         self.done()?;
-        self.outbox.flush()?;
-        while let Ok(ndx) = again.recv() {
+        for ndx in std::mem::take(&mut self.wrong) {
             self.ask_again(ndx)?;
+        }
+        self.outbox.flush()?;
+        while let Ok(word) = words.recv() {
+            match word {
+                Word::Stored(ndx) => self.say_stored(ndx)?,
+                Word::Again(ndx) => self.ask_again(ndx)?,
+            }
             self.outbox.flush()?;
         }
         if shared.over.load(Ordering::Acquire) {
-            return Ok((self.folders, self.outbox));
+            return Ok(self.rest());
         }
         let goodbyes = match shared.negotiated.goodbye {
             Goodbye::Single => 1,
@@ -93,7 +132,21 @@ impl Generator {
             self.done()?;
         }
         self.outbox.flush()?;
-        Ok((self.folders, self.outbox))
+        Ok(self.rest())
+    }
+
+    fn rest(self) -> Rest {
+        Rest { folders: self.folders, deleter: self.deleter, outbox: self.outbox }
+    }
+
+    fn deleter_at(&mut self, time: DeleteTime) -> Option<&mut Deleter> {
+        self.deleter.as_mut().filter(|deleter| deleter.rules().when == time)
+    }
+
+    /// Lets the NAS remove a file that is here now.
+    fn say_stored(&mut self, ndx: i32) -> Result<()> {
+        let says = self.shared.job.tells_stored && !self.shared.job.dry_run;
+        if says { self.outbox.message(&Message::Success(ndx)) } else { Ok(()) }
     }
 
     fn done(&mut self) -> Result<()> {
@@ -102,14 +155,14 @@ impl Generator {
     }
 
     fn visit(&mut self, ndx: i32, entry: &FileEntry<'_>) -> Result<()> {
-        if self.broken.as_ref().is_some_and(|broken| entry.name.starts_with(broken)) {
+        if self.left_out.as_ref().is_some_and(|left_out| entry.name.starts_with(left_out)) {
             return Ok(());
         }
         let place = match self.places.as_mut().map(|places| places.find(entry.name)) {
             Some(Ok(Some(place))) => Some(place),
             Some(Ok(None)) => return Ok(()),
-            // In a dry run the folder may be one that would have been made.
-            Some(Err(Errno::NOENT)) if self.shared.job.dry_run => None,
+            // In a dry run the folder may be one that would have been made, and something else may still be in its way.
+            Some(Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) if self.shared.job.dry_run => None,
             Some(Err(errno)) => {
                 self.fail(entry, "Cannot reach", errno);
                 return Ok(());
@@ -123,16 +176,65 @@ impl Generator {
                 return Ok(());
             }
         };
+        if self.passes_over(entry, stat.as_ref()) {
+            // What is to lie in a file that stays fails by itself.
+            if entry.kind.is_dir() && stat.is_none() {
+                self.leave_out(entry);
+            }
+            return Ok(());
+        }
         match entry.kind {
             EntryKind::Directory(_) => self.visit_folder(ndx, entry, place.as_ref(), stat.as_ref()),
             EntryKind::Symlink(target) if self.shared.job.expected.fields.links => {
-                self.visit_symlink(entry, target, place.as_ref(), stat.as_ref());
+                return self.visit_symlink(ndx, entry, target, place.as_ref(), stat.as_ref());
             }
             EntryKind::File => return self.visit_file(ndx, entry, place.as_ref(), stat.as_ref()),
             // Not asked for: links without `-l`, devices, pipes, sockets.
             EntryKind::Symlink(_) | EntryKind::Special => {}
         }
         Ok(())
+    }
+
+    /// Whether this entry stays as it is here, or is not made.
+    fn passes_over(&self, entry: &FileEntry<'_>, stat: Option<&Stat>) -> bool {
+        let passed = self.shared.job.passed_over;
+        let Some(stat) = stat else { return passed.missing || self.is_out_of_size(entry) };
+        let is_same_folder = entry.kind.is_dir() && kind_of(stat) == FileType::Directory;
+        let is_file = entry.kind == EntryKind::File && kind_of(stat) == FileType::RegularFile;
+        let is_newer = is_file && stat.st_mtime > entry.meta.mtime.seconds;
+        passed.present && !is_same_folder || self.is_out_of_size(entry) || passed.newer_here && is_newer
+    }
+
+    fn is_out_of_size(&self, entry: &FileEntry<'_>) -> bool {
+        let PassedOver { above, below, .. } = self.shared.job.passed_over;
+        let size = entry.meta.size;
+        entry.kind == EntryKind::File
+            && (above.is_some_and(|most| size > most) || below.is_some_and(|least| size < least))
+    }
+
+    fn leave_out(&mut self, entry: &FileEntry<'_>) {
+        self.left_out = Some([entry.name, b"/"].concat());
+    }
+
+    /// Takes away what is in an entry's way; a folder with something in it only where things are deleted.
+    fn make_way(&mut self, entry: &FileEntry<'_>, place: &Place, stat: &Stat) -> Result<(), Errno> {
+        let dry_run = self.shared.job.dry_run;
+        if kind_of(stat) == FileType::Directory {
+            let is_empty = match &mut self.deleter {
+                Some(deleter) => deleter.clear(entry, place)?,
+                None => !dry_run || place.children()?.is_empty(),
+            };
+            if !is_empty {
+                return Err(Errno::NOTEMPTY);
+            }
+        }
+        if dry_run {
+            return Ok(());
+        }
+        if let Some(ending) = self.shared.job.backup.as_ref().filter(|_| kind_of(stat) != FileType::Directory) {
+            place.keep_as(ending)?;
+        }
+        place.remove(stat)
     }
 
     fn itemize(&self, entry: &FileEntry<'_>, flags: ItemFlags) {
@@ -151,18 +253,28 @@ impl Generator {
             let (wanted, flags) = self.shared.policy.for_existing(entry, stat);
             self.itemize(entry, flags);
             self.touch_folder(ndx, entry, place, wanted);
+            self.sweep(entry, place);
             return;
         }
-        self.itemize(entry, ItemFlags(ItemFlags::NEW | ItemFlags::LOCAL_CHANGE));
+        let way = place.zip(stat).map_or(Ok(()), |(place, stat)| self.make_way(entry, place, stat));
+        if way.is_ok() {
+            self.itemize(entry, ItemFlags(ItemFlags::NEW | ItemFlags::LOCAL_CHANGE));
+        }
         let Some(place) = place.filter(|_| !self.shared.job.dry_run) else { return };
         let (first, last) = self.shared.policy.for_new_folder(entry);
-        let made = stat.map_or(Ok(()), |stat| place.remove(stat)).and_then(|()| place.make_folder(first));
-        if let Err(errno) = made {
-            self.broken = Some([entry.name, b"/"].concat());
+        if let Err(errno) = way.and_then(|()| place.make_folder(first)) {
+            self.leave_out(entry);
             return self.fail(entry, "Cannot make the folder", errno);
         }
         let wanted = Wanted { mode: last, ..self.shared.policy.for_new(entry, None) };
         self.touch_folder(ndx, entry, Some(place), wanted);
+    }
+
+    fn sweep(&mut self, entry: &FileEntry<'_>, place: Option<&Place>) {
+        let deleter = self.deleter.as_mut().filter(|deleter| deleter.rules().when == DeleteTime::During);
+        if let (Some(deleter), Some(place), Some(places)) = (deleter, place, &self.places) {
+            deleter.sweep(entry, place, places);
+        }
     }
 
     /// Owners at once; permissions that would keep it from being filled, and times, when it is filled.
@@ -178,7 +290,14 @@ impl Generator {
         }
     }
 
-    fn visit_symlink(&mut self, entry: &FileEntry<'_>, target: &[u8], place: Option<&Place>, stat: Option<&Stat>) {
+    fn visit_symlink(
+        &mut self,
+        ndx: i32,
+        entry: &FileEntry<'_>,
+        target: &[u8],
+        place: Option<&Place>,
+        stat: Option<&Stat>,
+    ) -> Result<()> {
         let existing = stat.filter(|stat| kind_of(stat) == FileType::Symlink);
         let dry_run = self.shared.job.dry_run;
         if let (Some(stat), Some(place)) = (existing, place)
@@ -189,17 +308,25 @@ impl Generator {
             if !dry_run && let Err(errno) = place.apply(FileType::Symlink, &wanted) {
                 self.fail(entry, "Cannot set the attributes of", errno);
             }
-            return;
+            return self.say_stored(ndx);
+        }
+        // A symlink takes the place of another thing at once, but not that of a folder.
+        let in_the_way = stat.filter(|stat| kind_of(stat) == FileType::Directory || self.shared.job.backup.is_some());
+        let way = place.zip(in_the_way).map_or(Ok(()), |(place, stat)| self.make_way(entry, place, stat));
+        if let Err(errno) = way {
+            self.fail(entry, "Cannot make way for", errno);
+            return Ok(());
         }
         let flags = existing
             .map_or(ItemFlags::NEW, |stat| self.shared.policy.flags_of_change(entry, stat).0 | ItemFlags::CHANGED);
         self.itemize(entry, ItemFlags(flags | ItemFlags::LOCAL_CHANGE));
-        let Some(place) = place.filter(|_| !dry_run) else { return };
-        let way = stat.filter(|stat| kind_of(stat) == FileType::Directory);
-        let wanted = self.shared.policy.for_new(entry, None);
-        let put = way.map_or(Ok(()), |stat| place.remove(stat)).and_then(|()| place.put_symlink(target, &wanted));
-        if let Err(errno) = put {
-            self.fail(entry, "Cannot make the symlink", errno);
+        let Some(place) = place.filter(|_| !dry_run) else { return Ok(()) };
+        match place.put_symlink(target, &self.shared.policy.for_new(entry, None)) {
+            Ok(()) => self.say_stored(ndx),
+            Err(errno) => {
+                self.fail(entry, "Cannot make the symlink", errno);
+                Ok(())
+            }
         }
     }
 
@@ -216,9 +343,9 @@ impl Generator {
             return Ok(());
         }
         let Some((stat, place)) = existing else {
-            if let (Some(stat), Some(place), false) = (stat, place, self.shared.job.dry_run)
-                && kind_of(stat) == FileType::Directory
-                && let Err(errno) = place.remove(stat)
+            let folder = stat.filter(|stat| kind_of(stat) == FileType::Directory);
+            if let Some((stat, place)) = folder.zip(place)
+                && let Err(errno) = self.make_way(entry, place, stat)
             {
                 self.fail(entry, "Cannot make way for", errno);
                 return Ok(());
@@ -226,14 +353,17 @@ impl Generator {
             return self.ask(ndx, entry, ItemFlags(ItemFlags::TRANSFER | ItemFlags::NEW), None, Try::First);
         };
         if self.is_up_to_date(entry, place, stat) {
-            let (wanted, flags) = self.shared.policy.for_existing(entry, stat);
+            let (mut wanted, flags) = self.shared.policy.for_existing(entry, stat);
+            if self.shared.job.check == QuickCheck::Contents {
+                wanted.mtime = self.shared.policy.exact_time(entry, stat);
+            }
             self.itemize(entry, flags);
             if !self.shared.job.dry_run
                 && let Err(errno) = place.apply(FileType::RegularFile, &wanted)
             {
                 self.fail(entry, "Cannot set the attributes of", errno);
             }
-            return Ok(());
+            return self.say_stored(ndx);
         }
         let ItemFlags(flags) = self.shared.policy.flags_of_transfer(entry, stat);
         let compared = if self.shared.job.check == QuickCheck::Contents { ItemFlags::CHANGED } else { 0 };
@@ -250,6 +380,7 @@ impl Generator {
         match self.shared.job.check {
             QuickCheck::Nothing => false,
             QuickCheck::SizeAndTime => stat.st_mtime == entry.meta.mtime.seconds,
+            QuickCheck::Size => true,
             QuickCheck::Contents => self.digest(place).is_some_and(|digest| Some(&*digest) == entry.digest),
         }
     }

@@ -4,6 +4,7 @@
 //! a recorded session, or connects the port to a real server. Roles never see a socket, a clock or a database.
 
 pub mod agreement;
+mod deletion;
 pub mod event;
 mod generator;
 pub mod inbox;

@@ -4,22 +4,27 @@
 //! The generator owns the outbox and may wait for the other side to read. The receiver owns the inbox and waits for nothing
 //! but that and its disk, so the other side can always go on writing.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 
+use rustix::fs::{FileType, Stat};
+
 use super::event::{Event, Monitor};
-use super::generator::{Generator, RetouchedFolders};
+use super::generator::{Generator, Rest, RetouchedFolders, Word};
 use super::incoming::{Expected, Incoming};
 use super::port::Port;
 use super::receiver::Receiver;
 use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::tree::IdNames;
-use crate::tree::apply::{IdMap, Keep, Policy};
-use crate::tree::place::{Destination, Places, Shape};
+use crate::tree::apply::{IdMap, Keep, Policy, Wanted};
+use crate::tree::place::{Destination, Making, Places, Shape};
 use crate::wire::flist::{Counts, Entries, EntryKind, FileEntry};
+use crate::wire::mux::Framing;
 use crate::wire::negotiated::{NamesFraming, Negotiated};
+use crate::wire::receiver_args::DeleteTime;
 
 /// When a file that is here is asked for although size and time are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +35,34 @@ pub enum QuickCheck {
     Nothing,
     /// When its digest differs, whatever its time (`-c`).
     Contents,
+    /// When its size differs, whatever its time (`--size-only`).
+    Size,
+}
+
+/// Which entries stay as they are here, or are not made here: rsync's options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PassedOver {
+    /// Files that are newer here (`-u`).
+    pub newer_here: bool,
+    /// What is not here yet (`--existing`).
+    pub missing: bool,
+    /// What is here already, except folders (`--ignore-existing`).
+    pub present: bool,
+    /// Files of more bytes (`--max-size`).
+    pub above: Option<u64>,
+    /// Files of fewer bytes (`--min-size`).
+    pub below: Option<u64>,
+}
+
+/// Deletion of what the NAS does not have, in the folders whose content it listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeleteRules {
+    /// When.
+    pub when: DeleteTime,
+    /// How much at most.
+    pub limit: Option<u64>,
+    /// Also when the NAS could not list everything (`--ignore-errors`).
+    pub in_spite_of_errors: bool,
 }
 
 /// Where a pull goes.
@@ -54,6 +87,8 @@ pub struct Findings {
     pub errors: AtomicI32,
     /// What is in it.
     pub counts: OnceLock<Counts>,
+    /// How much was not deleted, because the limit was reached.
+    pub kept_by_limit: AtomicU64,
 }
 
 /// What to pull, and how.
@@ -75,6 +110,16 @@ pub struct PullJob {
     /// Whether what is here already stays. Where it has another content, that is the failure of the file that would have
     /// replaced it.
     pub keep_present: bool,
+    /// What is passed over without a word.
+    pub passed_over: PassedOver,
+    /// What is deleted here.
+    pub deletion: Option<DeleteRules>,
+    /// Under which ending what is replaced or deleted is kept beside its place.
+    pub backup: Option<Box<OsStr>>,
+    /// Whether the NAS is told which files are stored, so that it removes them there.
+    pub tells_stored: bool,
+    /// Whether folders above the destination are made.
+    pub makes_path: bool,
     /// The names of the wanted files, where the arguments say that they follow.
     pub names: Vec<Box<[u8]>>,
     /// Whether nothing is changed.
@@ -85,6 +130,31 @@ pub struct PullJob {
     pub gate: Option<Arc<dyn Gate>>,
     /// What the NAS says of its list.
     pub findings: Arc<Findings>,
+}
+
+impl PullJob {
+    /// A pull that keeps no attributes and has no options.
+    pub fn new(expected: Expected, to: To) -> Self {
+        Self {
+            expected,
+            to,
+            keep: Keep::default(),
+            numeric_ids: false,
+            check: QuickCheck::SizeAndTime,
+            whole_file: false,
+            keep_present: false,
+            passed_over: PassedOver::default(),
+            deletion: None,
+            backup: None,
+            tells_stored: false,
+            makes_path: false,
+            names: Vec::new(),
+            dry_run: false,
+            fsync: false,
+            gate: None,
+            findings: Arc::default(),
+        }
+    }
 }
 
 /// The failure of a file in whose place something else stays.
@@ -142,6 +212,11 @@ impl Shared {
         })
     }
 
+    /// Whether the list has this name.
+    pub fn has_name(&self, name: &[u8]) -> bool {
+        self.entries.has_name(name, self.negotiated.list_terms.order)
+    }
+
     pub fn fail(&self, entry: &FileEntry<'_>, error: &NasSyncError) {
         self.monitor.event(Event::FileFailed { entry, error });
     }
@@ -156,6 +231,10 @@ impl Shared {
 /// caller goes on reading.
 pub fn run(job: PullJob, negotiated: Negotiated, port: Port, monitor: Arc<dyn Monitor>) -> Result<()> {
     let Port { mut inbox, mut outbox, .. } = port;
+    if job.tells_stored && negotiated.list_terms.client_framing == Framing::Raw {
+        let message = "the NAS speaks a protocol in which it cannot be told which files are stored and may be removed";
+        return Err(NasSyncError::new(ErrorKind::OptionRefused, message));
+    }
     // The list of filters, which is empty.
     outbox.frame().extend_from_slice(&[0; 4]);
     if !job.names.is_empty() {
@@ -182,12 +261,12 @@ pub fn run(job: PullJob, negotiated: Negotiated, port: Port, monitor: Arc<dyn Mo
         return Ok(());
     }
     let shared = Arc::new(share(job, negotiated, list, monitor)?);
-    let (ask_again, asked_again) = mpsc::channel();
+    let (say, said) = mpsc::channel::<Word>();
     let (tell, told) = mpsc::channel();
     let generator = Generator::new(Arc::clone(&shared), outbox);
     // A thread of its own, which ends by itself when the session does.
-    blocking::start(move || drop(tell.send(generator.run(&asked_again))))?;
-    let received = Receiver::new(Arc::clone(&shared), inbox, ask_again)?.run();
+    blocking::start(move || drop(tell.send(generator.run(&said))))?;
+    let received = Receiver::new(Arc::clone(&shared), inbox, say)?.run();
     if let Err(error) = received {
         shared.over.store(true, Ordering::Release);
         // What this side could not do explains more than that the other side left.
@@ -196,17 +275,31 @@ pub fn run(job: PullJob, negotiated: Negotiated, port: Port, monitor: Arc<dyn Mo
             _ => Err(error),
         };
     }
-    let (folders, _outbox) =
+    let Rest { folders, deleter, outbox: _outbox } =
         told.recv().map_err(|_| NasSyncError::new(ErrorKind::Internal, "the generator stopped"))??;
+    if let Some(mut deleter) = deleter {
+        if matches!(deleter.rules().when, DeleteTime::Delay | DeleteTime::After) {
+            deleter.sweep_all();
+        }
+        deleter.tell_counts();
+    }
     finish_folders(&shared, folders);
     Ok(())
+}
+
+fn making(job: &PullJob) -> Making {
+    match job {
+        PullJob { dry_run: true, .. } => Making::Nothing,
+        PullJob { makes_path: true, .. } => Making::Path,
+        _ => Making::Last,
+    }
 }
 
 fn share(job: PullJob, negotiated: Negotiated, list: Incoming, monitor: Arc<dyn Monitor>) -> Result<Shared> {
     let is_one_file = list.entries.len() == 1 && list.entries.iter().all(|entry| !entry.kind.is_dir());
     let shape = if is_one_file { Shape::OneFile } else { Shape::Tree };
     let destination = match &job.to {
-        To::Path(path) => Destination::resolve(path, shape, job.dry_run)?.map(Arc::new),
+        To::Path(path) => Destination::resolve(path, shape, making(&job))?.map(Arc::new),
         To::Open(destination) => Some(Arc::clone(destination)),
     };
     let ids =
@@ -234,9 +327,12 @@ fn finish_folders(shared: &Shared, folders: RetouchedFolders) {
     for (ndx, wanted) in folders.into_iter().rev() {
         let entry = usize::try_from(ndx).ok().and_then(|ndx| shared.entries.get(ndx));
         let Some(entry) = entry else { continue };
-        let applied = places.find(entry.name).and_then(|place| match place {
-            Some(place) => place.apply(rustix::fs::FileType::Directory, &wanted),
-            None => Ok(()),
+        let applied = places.find(entry.name).and_then(|place| {
+            let Some(place) = place else { return Ok(()) };
+            // A time whose second is right stays as it is, as everywhere.
+            let is_right = |stat: &Stat| wanted.mtime.is_some_and(|mtime| mtime.seconds == stat.st_mtime);
+            let mtime = wanted.mtime.filter(|_| !place.look().is_ok_and(|stat| stat.as_ref().is_some_and(is_right)));
+            place.apply(FileType::Directory, &Wanted { mtime, ..wanted })
         });
         if let Err(errno) = applied {
             let path = places.shown(entry.name);

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use super::event::{Event, FileStats};
+use super::generator::Word;
 use super::inbox::Inbox;
 use super::pull::{Shared, state, stays_here};
 use crate::delta::sum_head::{MAX_BLOCK_LEN, MAX_STRONG_LEN};
@@ -45,14 +47,17 @@ pub(super) struct Receiver {
     replies: NdxCoder,
     tokens: TokenDecoder,
     places: Option<Places>,
-    ask_again: Option<mpsc::Sender<i32>>,
+    /// To the generator, until nothing more goes wrong for the first time.
+    words: Option<mpsc::Sender<Word>>,
     idle_left: usize,
 }
 
 /// How a file came.
 enum Arrival {
-    /// Whole and right.
-    Right,
+    /// Whole and right, and it has its place.
+    Stored,
+    /// It could not be stored, and why is told.
+    Failed,
     /// Not what its digest says.
     Wrong,
     /// More than the list said.
@@ -70,14 +75,14 @@ struct Incoming<'s> {
 }
 
 impl Receiver {
-    pub fn new(shared: Arc<Shared>, inbox: Inbox, ask_again: mpsc::Sender<i32>) -> Result<Self> {
+    pub fn new(shared: Arc<Shared>, inbox: Inbox, words: mpsc::Sender<Word>) -> Result<Self> {
         let negotiated = &shared.negotiated;
         let tokens = TokenDecoder::new(negotiated.tokens, negotiated.zlib_history).map_err(|error: TokenError| {
             NasSyncError::new(ErrorKind::Internal, format!("the token coder failed: {error}")).with_source(error)
         })?;
         let replies = NdxCoder::new(negotiated.ndx);
         let places = shared.places();
-        Ok(Self { replies, tokens, places, shared, inbox, ask_again: Some(ask_again), idle_left: MOST_IDLE })
+        Ok(Self { replies, tokens, places, shared, inbox, words: Some(words), idle_left: MOST_IDLE })
     }
 
     pub fn run(mut self) -> Result<()> {
@@ -91,8 +96,7 @@ impl Receiver {
                 }
                 0 => {
                     self.tell_missing(state::ASKED);
-                    // Nothing more goes wrong for the first time.
-                    self.ask_again = None;
+                    self.words = None;
                 }
                 1 => self.tell_missing(state::ASKED_AGAIN),
                 _ => {}
@@ -163,11 +167,11 @@ impl Receiver {
         }
         shared.monitor.event(Event::FileStarted { entry: &entry });
         match self.take_file(&entry)? {
-            Arrival::Right => {}
-            Arrival::Wrong if asked == state::ASKED && self.ask_again.is_some() => {
+            Arrival::Stored => self.say(Word::Stored(ndx)),
+            Arrival::Failed => {}
+            Arrival::Wrong if asked == state::ASKED && self.words.is_some() => {
                 state.store(state::WRONG, Ordering::Release);
-                // A generator that is gone has lost its connection, which shows here, too.
-                let _ = self.ask_again.as_ref().is_some_and(|again| again.send(ndx).is_err());
+                self.say(Word::Again(ndx));
             }
             Arrival::Wrong => {
                 let message = "what came does not match its checksum, twice, and was thrown away";
@@ -180,6 +184,14 @@ impl Receiver {
             }
         }
         Ok(())
+    }
+
+    /// What came at the second try is not told: nothing can follow the last DONE.
+    fn say(&self, word: Word) {
+        if let Some(words) = &self.words {
+            // A generator that is gone has lost its connection, which shows here, too.
+            let _ = words.send(word);
+        }
     }
 
     fn take_file(&mut self, entry: &FileEntry<'_>) -> Result<Arrival> {
@@ -213,7 +225,7 @@ impl Receiver {
             let path = self.places.as_ref().map(|places| places.shown(entry.name)).unwrap_or_default();
             let error = NasSyncError::at_path(ErrorKind::LocalFile, "Cannot write to", &path, errno.into());
             shared.fail(entry, &error);
-            return Ok(Arrival::Right);
+            return Ok(Arrival::Failed);
         }
         if is_too_long {
             return Ok(Arrival::TooLong);
@@ -222,37 +234,52 @@ impl Receiver {
             return Ok(Arrival::Wrong);
         }
         let sha256: Option<[u8; 32]> = sha256.map(|sha256| sha256.finalize().into());
-        let (Some(place), Some(staged)) = (place, staged) else { return Ok(Arrival::Right) };
+        let (Some(place), Some(staged)) = (place, staged) else { return Ok(Arrival::Failed) };
         if expected == sha256 {
-            self.keep(entry, staged, &place, stats, sha256);
-        } else {
-            let aside = place.beside(ASIDE);
-            if self.put(entry, staged, &aside, Place::take).is_ok() {
-                let path = self.places.as_ref().map(|places| places.shown(entry.name)).unwrap_or_default();
-                let message = format!(
-                    "what the NAS has is not what was recorded when it was sent; it is kept as {}{ASIDE}",
-                    text::escape_bytes(path.as_os_str().as_encoded_bytes())
-                );
-                shared.fail(entry, &NasSyncError::new(ErrorKind::NotReceived, message));
-            }
+            return Ok(self.keep(entry, staged, &place, stats, sha256));
         }
-        Ok(Arrival::Right)
+        self.keep_aside(entry, staged, &place);
+        Ok(Arrival::Failed)
     }
 
-    fn keep(&self, entry: &FileEntry<'_>, staged: Staged, place: &Place, stats: FileStats, sha256: Option<[u8; 32]>) {
+    /// Keeps a file that is not what was recorded beside its place.
+    fn keep_aside(&self, entry: &FileEntry<'_>, staged: Staged, place: &Place) {
+        let path = self.places.as_ref().map(|places| places.shown(entry.name)).unwrap_or_default();
+        let shown = text::escape_bytes(path.as_os_str().as_encoded_bytes());
+        let kept = match self.put(entry, staged, &place.beside(ASIDE), Place::take) {
+            Ok(()) => format!("it is kept as {shown}{ASIDE}"),
+            Err(error) => format!("it could not be kept as {shown}{ASIDE}: {error}"),
+        };
+        let message = format!("what the NAS has is not what was recorded when it was sent; {kept}");
+        self.shared.fail(entry, &NasSyncError::new(ErrorKind::NotReceived, message));
+    }
+
+    fn keep(
+        &self,
+        entry: &FileEntry<'_>,
+        staged: Staged,
+        place: &Place,
+        stats: FileStats,
+        sha256: Option<[u8; 32]>,
+    ) -> Arrival {
         let keep_present = self.shared.job.keep_present;
         let take = if keep_present { Place::take_if_free } else { Place::take };
         let is_here = keep_present && place.open().is_ok_and(|here| staged.has_content_of(here));
         let put = if is_here { Ok(()) } else { self.put(entry, staged, place, take) };
         match put {
-            Ok(()) => self.shared.monitor.event(Event::FileReceived { entry, stats, sha256 }),
             Err(error) if keep_present && error.kind() == io::ErrorKind::AlreadyExists => {
                 self.shared.fail(entry, &stays_here());
+                Arrival::Failed
+            }
+            Ok(()) => {
+                self.shared.monitor.event(Event::FileReceived { entry, stats, sha256 });
+                Arrival::Stored
             }
             Err(error) => {
                 let path = self.places.as_ref().map(|places| places.shown(entry.name)).unwrap_or_default();
                 let error = NasSyncError::at_path(ErrorKind::LocalFile, "Cannot store", &path, error);
                 self.shared.fail(entry, &error);
+                Arrival::Failed
             }
         }
     }
@@ -269,6 +296,10 @@ impl Receiver {
         staged.apply(&self.shared.policy.for_new(entry, replaced.as_ref()))?;
         if self.shared.job.fsync {
             staged.flush_to_disk()?;
+        }
+        let kept = replaced.filter(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory);
+        if let (Some(ending), Some(_)) = (&self.shared.job.backup, kept) {
+            place.keep_as(ending)?;
         }
         Ok(take(place, staged)?)
     }

@@ -156,6 +156,12 @@ impl Policy {
         (Wanted { mode, owner, group, mtime }, ItemFlags(flags))
     }
 
+    /// The time that a file gets whose content was compared: the exact one, also where only fractions of a second differ, which
+    /// is not told.
+    pub fn exact_time(&self, entry: &FileEntry<'_>, stat: &Stat) -> Option<Mtime> {
+        self.folder_time(entry).filter(|mtime| *mtime != mtime_of(stat))
+    }
+
     /// The time that a folder gets when it is filled.
     pub fn folder_time(&self, entry: &FileEntry<'_>) -> Option<Mtime> {
         self.keeps_time(entry.kind).then_some(entry.meta.mtime)

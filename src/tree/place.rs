@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
+use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::apply::Wanted;
@@ -56,10 +56,12 @@ pub struct Destination {
 
 impl Destination {
     /// Takes a path as `rsync` does: an existing folder is filled; under a name that is missing or a file's, one file goes
-    /// there itself; else the missing folder is made, but none above it. `None` in a dry run that would have to make it.
+    /// there itself; else the missing folder is made, and those above it if `making` says so. `None` in a dry run that would
+    /// have to make it.
     ///
-    /// Fails with `LocalFile`.
-    pub fn resolve(path: &Path, shape: Shape, dry_run: bool) -> Result<Option<Self>> {
+    /// Fails with `LocalFile`, and with `DestinationNotFolder`.
+    pub fn resolve(path: &Path, shape: Shape, making: Making) -> Result<Option<Self>> {
+        let dry_run = making == Making::Nothing;
         let failed = |what: &str, errno: Errno| NasSyncError::at_path(ErrorKind::LocalFile, what, path, errno.into());
         let is_folder_name = path.as_os_str().as_bytes().ends_with(b"/");
         match open_root(path) {
@@ -69,6 +71,9 @@ impl Destination {
                     return Err(failed("Cannot write to", Errno::NOENT));
                 };
                 let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+                if making == Making::Path {
+                    make_path(parent).map_err(|errno| failed("Cannot make the folders above", errno))?;
+                }
                 let root = match open_root(parent) {
                     Err(Errno::NOENT) if dry_run => return Ok(None),
                     Err(errno @ (Errno::NOENT | Errno::NOTDIR)) => {
@@ -88,7 +93,8 @@ impl Destination {
             }
             Err(errno) => return Err(failed("Cannot open", errno)),
         }
-        rustix::fs::mkdir(path, Mode::from_raw_mode(0o777)).map_err(|errno| failed("Cannot make the folder", errno))?;
+        let made = if making == Making::Path { make_path(path) } else { make_folder(path) };
+        made.map_err(|errno| failed("Cannot make the folder", errno))?;
         let root = open_root(path).map_err(|errno| failed("Cannot open", errno))?;
         Ok(Some(Self { root: Arc::new(root), shown: path.into(), names: Names::Listed }))
     }
@@ -106,6 +112,32 @@ impl Destination {
             Names::Only(only) => Some(only),
             Names::Chosen(names) => names.get(name).map(|name| &**name),
         }
+    }
+}
+
+/// What of a missing destination is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Making {
+    /// Nothing: it is a dry run.
+    Nothing,
+    /// One folder.
+    Last,
+    /// All of it (`--mkpath`).
+    Path,
+}
+
+fn make_folder(path: &Path) -> Result<(), Errno> {
+    rustix::fs::mkdir(path, Mode::from_raw_mode(0o777))
+}
+
+fn make_path(path: &Path) -> Result<(), Errno> {
+    match make_folder(path) {
+        Err(Errno::NOENT) => {
+            path.parent().map_or(Err(Errno::NOENT), make_path)?;
+            make_folder(path)
+        }
+        Err(Errno::EXIST) => Ok(()),
+        made => made,
     }
 }
 
@@ -188,6 +220,45 @@ impl Place {
             return Err(Errno::INVAL);
         }
         Ok(file.into())
+    }
+
+    /// Its name in its folder.
+    pub fn file_name(&self) -> &[u8] {
+        self.name.as_bytes()
+    }
+
+    /// The places of all that is in the folder that is there, in no order.
+    pub fn children(&self) -> Result<Vec<Self>, Errno> {
+        let relative = if self.name == "." { b"" } else { self.name.as_bytes() };
+        let listing = beneath::open_listing(self.folder(), relative)?;
+        let folder = Arc::new(beneath::open_folder(self.folder(), relative)?);
+        let mut children = Vec::new();
+        for entry in Dir::read_from(&listing)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if !matches!(name, b"." | b"..") {
+                children.push(Self { folder: Arc::clone(&folder), name: OsStr::from_bytes(name).into() });
+            }
+        }
+        Ok(children)
+    }
+
+    /// Keeps what is there, which is no folder, under its name with this ending as well. What had that name goes.
+    pub fn keep_as(&self, ending: &OsStr) -> Result<(), Errno> {
+        let mut kept = self.name.clone();
+        kept.push(ending);
+        let link = || rustix::fs::linkat(self.folder(), &self.name, self.folder(), &kept, AtFlags::empty());
+        match link() {
+            Err(Errno::EXIST) => {
+                rustix::fs::unlinkat(self.folder(), &kept, AtFlags::empty())?;
+                link()
+            }
+            // Not every file system has names of one file. Then there is nothing under the name for a moment.
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => {
+                rustix::fs::renameat(self.folder(), &self.name, self.folder(), &kept)
+            }
+            result => result,
+        }
     }
 
     /// The bytes of the symlink that is there.

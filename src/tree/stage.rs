@@ -129,10 +129,10 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::tree::place::{Destination, Place, Places, Shape};
+    use crate::tree::place::{Destination, Making, Place, Places, Shape};
 
     fn place(folder: &Path) -> Place {
-        let destination = Destination::resolve(folder, Shape::Tree, false).unwrap().unwrap();
+        let destination = Destination::resolve(folder, Shape::Tree, Making::Last).unwrap().unwrap();
         Places::new(Arc::new(destination)).find(b"a").unwrap().unwrap()
     }
 

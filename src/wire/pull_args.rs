@@ -2,6 +2,7 @@
 
 use super::flist::ListFields;
 use super::offer::Offer;
+use super::receiver_args::DeleteTime;
 use super::server_args::{checksum_arguments, compression_arguments, letter_word, safe_path};
 
 /// What a pulling client asks for. Each field is an rsync option; most of them are this side's own business, and the server
@@ -32,6 +33,31 @@ pub struct PullOptions {
     pub checksum: bool,
     /// `-I`: transfers every file, also those of equal size and time.
     pub ignore_times: bool,
+    /// `--size-only`: transfers a file only if its size differs.
+    pub size_only: bool,
+    /// `-u`: leaves files alone that are newer here.
+    pub update: bool,
+    /// `--existing`: makes nothing that is not here yet.
+    pub existing: bool,
+    /// `--ignore-existing`: leaves alone what is here already, except folders.
+    pub ignore_existing: bool,
+    /// `--max-size`: leaves out files of more bytes.
+    pub max_size: Option<u64>,
+    /// `--min-size`: leaves out files of fewer bytes.
+    pub min_size: Option<u64>,
+    /// `--delete`, and when: deletes here what the NAS does not have, in the folders whose content it lists. Never once the
+    /// NAS has said that it could not list or read something.
+    pub delete: Option<DeleteTime>,
+    /// `--max-delete`: deletes no more than this.
+    pub max_delete: Option<u64>,
+    /// `--ignore-errors`: deletes also when the NAS could not list everything.
+    pub ignore_errors: bool,
+    /// `-b`, and its `--suffix`: what is replaced or deleted is kept beside its place, under its name with this ending.
+    pub backup: Option<Vec<u8>>,
+    /// `--mkpath`: makes the folders above the destination.
+    pub make_path: bool,
+    /// `--remove-source-files`: the NAS removes each file that is here now, and each symlink. Protocol 30 at least.
+    pub remove_source_files: bool,
     /// `--numeric-ids`: takes no names of users and groups.
     pub numeric_ids: bool,
     /// `--timeout`: seconds after which the server gives up an idle connection.
@@ -60,6 +86,7 @@ impl PullOptions {
         if self.names_follow {
             arguments.extend(["--files-from=-", "--from0"].map(String::from));
         }
+        arguments.extend(self.remove_source_files.then(|| String::from("--remove-source-files")));
         arguments.push(String::from("."));
         arguments.into_iter().map(String::into_bytes).collect()
     }

@@ -11,12 +11,11 @@ use std::sync::{Arc, Mutex};
 use bytes::{Bytes, BytesMut};
 use nas_sync::internal::role::incoming::{Expected, Scope};
 use nas_sync::internal::role::port::Port;
-use nas_sync::internal::role::pull::{self, PullJob, QuickCheck, To};
-use nas_sync::internal::tree::apply::Keep;
+use nas_sync::internal::role::pull::{self, PullJob, To};
 use nas_sync::internal::wire::flist::{ListCoder, ListFields};
 use nas_sync::internal::wire::handshake::Handshake;
 use nas_sync::internal::wire::int::{put_varint, put_vstring};
-use nas_sync::internal::wire::mux::Framing;
+use nas_sync::internal::wire::mux::{Framing, data_header};
 use nas_sync::internal::wire::ndx::{DONE, NdxCoder};
 use nas_sync::internal::wire::negotiated::Negotiated;
 use nas_sync::internal::wire::offer::Offer;
@@ -27,10 +26,11 @@ use crate::support::{until, with};
 
 /// Data follows.
 const TRANSFER: u16 = 0x8000;
-const FOLDER: EntryKind<'static> = EntryKind::Directory(Content::Listed);
+pub const FOLDER: EntryKind<'static> = EntryKind::Directory(Content::Listed);
 
 /// A made-up sender of protocol 32 without negotiated names.
-struct Mock {
+pub struct Mock {
+    hello: Vec<u8>,
     negotiated: Negotiated,
     list: ListCoder,
     ndx: NdxCoder,
@@ -38,6 +38,8 @@ struct Mock {
     /// What it says once everything was asked for, and then each time that it has heard more.
     then: Vec<Vec<u8>>,
     scope: Scope,
+    /// What happens when everything was asked for.
+    meanwhile: Box<dyn FnOnce() + Send>,
 }
 
 /// Writes down what fails.
@@ -52,10 +54,10 @@ impl Monitor for Failures {
     }
 }
 
-const FIELDS: ListFields = ListFields { owner: false, group: false, links: true, digest: None };
+pub const FIELDS: ListFields = ListFields { owner: false, group: false, links: true, digest: None };
 
 impl Mock {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut handshake = Handshake::start(Offer::default(), &mut Vec::new());
         let mut hello = 32_i32.to_le_bytes().to_vec();
         put_varint(&mut hello, 0x1ae);
@@ -69,20 +71,37 @@ impl Mock {
             says: Vec::new(),
             then: vec![Vec::new()],
             scope: Scope::Anything,
+            meanwhile: Box::new(|| {}),
+            hello,
         }
+    }
+
+    pub fn scope(&self) -> Scope {
+        self.scope.clone()
+    }
+
+    /// Does something between the requests and the answers.
+    pub fn when_asked(self, meanwhile: impl FnOnce() + Send + 'static) -> Self {
+        Self { meanwhile: Box::new(meanwhile), ..self }
+    }
+
+    /// What it says as bytes of a whole session: up to the end of its list, and once everything was asked for.
+    pub fn session(self) -> [Vec<u8>; 2] {
+        let framed = |part: &[u8]| if part.is_empty() { Vec::new() } else { [&data_header(part.len()), part].concat() };
+        [[self.hello, framed(&self.says)].concat(), framed(&self.then.concat())]
     }
 
     fn asked_for(source: &str) -> Self {
         Self { scope: Scope::of_sources(&[source.into()]), ..Self::new() }
     }
 
-    fn lists(mut self, name: &[u8], kind: EntryKind<'_>) -> Self {
+    pub fn lists(mut self, name: &[u8], kind: EntryKind<'_>) -> Self {
         let meta = with!(FileMeta::default(), size: 5, permissions: 0o755);
         self.list.put(&FileEntry::new(name, kind, meta), &mut self.says);
         self
     }
 
-    fn ends_list(mut self) -> Self {
+    pub fn ends_list(mut self) -> Self {
         self.list.put_end(0, &mut self.says);
         self
     }
@@ -92,7 +111,7 @@ impl Mock {
         self
     }
 
-    fn raw(mut self, bytes: &[u8]) -> Self {
+    pub fn raw(mut self, bytes: &[u8]) -> Self {
         self.then.last_mut().unwrap().extend_from_slice(bytes);
         self
     }
@@ -103,16 +122,16 @@ impl Mock {
         self
     }
 
-    fn sends(self, ndx: i32, head: [i32; 4]) -> Self {
+    pub fn sends(self, ndx: i32, head: [i32; 4]) -> Self {
         self.ndx(ndx).raw(&TRANSFER.to_le_bytes()).raw(&head.map(i32::to_le_bytes).concat())
     }
 
-    fn literal(self, data: &[u8]) -> Self {
+    pub fn literal(self, data: &[u8]) -> Self {
         self.raw(&i32::try_from(data.len()).unwrap().to_le_bytes()).raw(data)
     }
 
     /// The end of a file, and its digest.
-    fn ends_file(self, content: &[u8]) -> Self {
+    pub fn ends_file(self, content: &[u8]) -> Self {
         let digest = self.negotiated.file_sum.digest(content);
         self.raw(&[0; 4]).raw(digest.as_bytes())
     }
@@ -122,32 +141,20 @@ impl Mock {
     }
 
     /// All DONEs and the statistics.
-    fn goodbye(self) -> Self {
+    pub fn goodbye(self) -> Self {
         self.done(3).raw(&[0; 15]).done(1)
     }
 
     /// How a pull into this folder ends that hears all this, and then the end of the stream; and which files failed.
-    fn end(self, to: &Path) -> (Result<(), NasSyncError>, Vec<String>) {
+    pub fn end(self, to: &Path) -> (Result<(), NasSyncError>, Vec<String>) {
         let (sink, mut frames) = mpsc::channel(8);
         let (port, feeder) = Port::new(Framing::Multiplexed, sink);
         feeder.push(Bytes::from(self.says)).unwrap();
-        let job = PullJob {
-            expected: Expected { fields: FIELDS, id_names: false, scope: self.scope, may_overlap: false },
-            to: To::Path(to.to_owned()),
-            keep: Keep::default(),
-            numeric_ids: true,
-            check: QuickCheck::SizeAndTime,
-            whole_file: false,
-            keep_present: false,
-            names: Vec::new(),
-            dry_run: false,
-            fsync: false,
-            gate: None,
-            findings: Arc::default(),
-        };
+        let expected = Expected { fields: FIELDS, id_names: false, scope: self.scope, may_overlap: false };
+        let job = PullJob { numeric_ids: true, ..PullJob::new(expected, To::Path(to.to_owned())) };
         let failures = Arc::new(Failures::default());
         let monitor = Arc::clone(&failures) as Arc<dyn Monitor>;
-        let (then, negotiated) = (self.then, self.negotiated);
+        let (then, negotiated, meanwhile) = (self.then, self.negotiated, self.meanwhile);
         let end = std::thread::scope(|scope| {
             scope.spawn(move || {
                 // The empty list of filters, then what is asked for, up to the first DONE.
@@ -158,6 +165,7 @@ impl Mock {
                         break;
                     }
                 }
+                meanwhile();
                 for (number, part) in then.into_iter().enumerate() {
                     if number > 0 {
                         frames.blocking_recv();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nas_sync::internal::role::incoming::{Expected, Scope};
-use nas_sync::internal::role::pull::{PullJob, QuickCheck, To};
+use nas_sync::internal::role::pull::{PullJob, To};
 use nas_sync::internal::session::{self, Opening, Outcome, Pull};
 use nas_sync::internal::transport::local;
 use nas_sync::internal::tree::apply::Keep;
@@ -44,31 +44,14 @@ impl Monitor for Record {
 }
 
 fn job(sources: &[Vec<u8>], to: &Path, options: &PullOptions) -> PullJob {
-    PullJob {
-        expected: Expected {
-            fields: options.list_fields(),
-            id_names: !options.numeric_ids,
-            scope: Scope::of_sources(sources),
-            may_overlap: sources.len() > 1,
-        },
-        to: To::Path(to.to_owned()),
-        keep: Keep {
-            permissions: options.permissions,
-            times: options.times,
-            omit_directory_times: options.omit_directory_times,
-            owner: options.owner,
-            group: options.group,
-        },
-        numeric_ids: options.numeric_ids,
-        check: if options.ignore_times { QuickCheck::Nothing } else { QuickCheck::SizeAndTime },
-        whole_file: options.whole_file,
-        keep_present: false,
-        names: Vec::new(),
-        dry_run: options.dry_run,
-        fsync: false,
-        gate: None,
-        findings: Arc::default(),
-    }
+    let expected = Expected {
+        fields: options.list_fields(),
+        id_names: !options.numeric_ids,
+        scope: Scope::of_sources(sources),
+        may_overlap: sources.len() > 1,
+    };
+    let keep = Keep { times: options.times, ..Keep::default() };
+    PullJob { keep, ..PullJob::new(expected, To::Path(to.to_owned())) }
 }
 
 async fn pull(sources: &[&Path], to: &Path, offer: Offer, options: &PullOptions) -> (Outcome, Arc<Record>) {

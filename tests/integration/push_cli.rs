@@ -51,7 +51,7 @@ fn ours_command(site: &Site, words: &[String]) -> Command {
 }
 
 /// Sets a file's own time, to the nanosecond; links are not followed.
-fn set_time(path: &Path, time: &str) {
+pub fn set_time(path: &Path, time: &str) {
     let status = Command::new("touch").args(["-h", "-d", time]).arg(path).status().unwrap();
     assert!(status.success());
 }

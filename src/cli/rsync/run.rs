@@ -19,6 +19,7 @@ use crate::json;
 use crate::role::event::{Event, Monitor};
 use crate::tree::Effect;
 use crate::wire::pull_args::PullOptions;
+use crate::wire::receiver_args::DeleteTime;
 use crate::wire::server_args::PushOptions;
 
 /// How long a push may go without progress when `--timeout` says nothing: the NAS may be busy summing large files.
@@ -107,6 +108,7 @@ async fn transfer(command: &TransferCommand, console: &Console) -> Result<Transf
 
 /// The options of a pull by those that a push would have.
 fn pull_options(options: &PushOptions) -> PullOptions {
+    let receiver = &options.receiver;
     PullOptions {
         recursive: options.recursive,
         links: options.links,
@@ -121,6 +123,20 @@ fn pull_options(options: &PushOptions) -> PullOptions {
         ignore_times: options.ignore_times,
         numeric_ids: options.numeric_ids,
         timeout: options.timeout,
+        fsync: options.fsync,
+        remove_source_files: options.remove_source_files,
+        size_only: receiver.size_only,
+        update: receiver.update,
+        existing: receiver.existing,
+        ignore_existing: receiver.ignore_existing,
+        max_size: receiver.max_size,
+        min_size: receiver.min_size,
+        // Where it is left to the receiver, this one does it on its way.
+        delete: receiver.deletion.map(|deletion| deletion.when.unwrap_or(DeleteTime::During)),
+        max_delete: receiver.max_delete.map(u64::from),
+        ignore_errors: receiver.ignore_errors,
+        backup: receiver.backup.then(|| receiver.suffix.clone().unwrap_or_else(|| b"~".to_vec())),
+        make_path: receiver.make_path,
         ..PullOptions::default()
     }
 }

@@ -187,25 +187,20 @@ pub const TABLE: &[Row] = &[
     switch(Sent, 'c', "checksum", |o, on| o.push.checksum = on)
         .negates()
         .help("compare contents instead of size and time"),
-    switch(Sent, 'u', "update", |o, _| o.push.receiver.update = true).push_only().help("no files that are newer there"),
+    switch(Sent, 'u', "update", |o, _| o.push.receiver.update = true)
+        .help("no files that are newer in the destination"),
     switch(Sent, ' ', "existing", |o, _| o.push.receiver.existing = true)
         .also(&["ignore-non-existing"])
-        .push_only()
         .help("no files that are new there"),
     switch(Sent, ' ', "ignore-existing", |o, _| o.push.receiver.ignore_existing = true)
-        .push_only()
         .help("no files that are there already"),
-    switch(Sent, ' ', "size-only", |o, _| o.push.receiver.size_only = true)
-        .push_only()
-        .help("files of equal size are equal"),
+    switch(Sent, ' ', "size-only", |o, _| o.push.receiver.size_only = true).help("files of equal size are equal"),
     value(Sent, '@', "modify-window", "SECONDS", TypedOptions::modify_window)
         .push_only()
         .help("times that differ by no more are equal; -1 counts nanoseconds"),
     value(Sent, ' ', "min-size", "SIZE", |o, value| TypedOptions::size(&mut o.push.receiver.min_size, value))
-        .push_only()
         .help("no files that are smaller"),
     value(Sent, ' ', "max-size", "SIZE", |o, value| TypedOptions::size(&mut o.push.receiver.max_size, value))
-        .push_only()
         .help("no files that are larger"),
     switch(Sent, 'm', "prune-empty-dirs", |o, on| o.push.receiver.prune_empty_directories = on)
         .negates()
@@ -285,8 +280,7 @@ pub const TABLE: &[Row] = &[
         .push_only()
         .help("take the room on the disk at first"),
     switch(Transfer, ' ', "fsync", |o, _| o.push.fsync = true)
-        .push_only()
-        .help("write each file through to the disk (rsync 3.2.4 there)"),
+        .help("write each file through to the disk (of a push by rsync 3.2.4 there)"),
     switch(Transfer, 'y', "fuzzy", |o, on| o.push.receiver.fuzzy = on)
         .negates()
         .push_only()
@@ -296,32 +290,28 @@ pub const TABLE: &[Row] = &[
         .help("end a transfer without progress [default: 3600 s]"),
     text(Transfer, ' ', "rsync-path", "PROGRAM", |o| &mut o.flags.rsync_path)
         .help("program started on the NAS [env: NAS_RSYNC_PATH]"),
-    switch(There, ' ', "delete", |o, _| o.delete(None)).push_only().help("delete there what the sources lack"),
-    switch(There, ' ', "delete-before", |o, _| o.delete(Some(DeleteTime::Before))).push_only().help("at first"),
+    switch(There, ' ', "delete", |o, _| o.delete(None)).help("delete in the destination what the sources lack"),
+    switch(There, ' ', "delete-before", |o, _| o.delete(Some(DeleteTime::Before))).help("at first"),
     switch(There, ' ', "delete-during", |o, _| o.delete(Some(DeleteTime::During)))
         .also(&["del"])
-        .push_only()
         .help("folder by folder"),
     switch(There, ' ', "delete-delay", |o, _| o.delete(Some(DeleteTime::Delay)))
-        .push_only()
         .help("found folder by folder, and done at the end"),
-    switch(There, ' ', "delete-after", |o, _| o.delete(Some(DeleteTime::After))).push_only().help("at the end"),
+    switch(There, ' ', "delete-after", |o, _| o.delete(Some(DeleteTime::After))).help("at the end"),
     switch(There, ' ', "delete-excluded", |o, _| o.delete_excluded = true).push_only().help("also what is excluded"),
-    value(There, ' ', "max-delete", "N", TypedOptions::max_delete).push_only().help("no more than N"),
+    value(There, ' ', "max-delete", "N", TypedOptions::max_delete).help("no more than N"),
     switch(There, ' ', "ignore-errors", |o, on| o.push.receiver.ignore_errors = on)
         .negates()
-        .push_only()
-        .help("although something could not be listed here"),
+        .help("although something of the sources could not be listed"),
     switch(There, ' ', "force", |o, on| o.push.receiver.force = on)
         .negates()
         .push_only()
         .help("delete folders in whose places files come"),
     switch(There, 'b', "backup", |o, on| o.push.receiver.backup = on)
         .negates()
-        .push_only()
         .help("keep what is replaced or deleted"),
     text(There, ' ', "backup-dir", "DIR", |o| &mut o.backup_dir).push_only().help("in this folder"),
-    text(There, ' ', "suffix", "SUFFIX", |o| &mut o.suffix).push_only().help("with this ending [default: ~]"),
+    text(There, ' ', "suffix", "SUFFIX", |o| &mut o.suffix).help("with this ending [default: ~]"),
     value(There, ' ', "link-dest", "DIR", |o, value| o.alternate(AlternateUse::Link, value))
         .push_only()
         .help("hard links to equal files in another folder there"),
@@ -333,8 +323,7 @@ pub const TABLE: &[Row] = &[
         .help("no files that are equal in another folder there"),
     switch(There, ' ', "mkpath", |o, on| o.push.receiver.make_path = on)
         .negates()
-        .push_only()
-        .help("make the folders above the destination (rsync 3.2.3 there)"),
+        .help("make the folders above the destination (of a push by rsync 3.2.3 there)"),
     switch(There, 'K', "keep-dirlinks", |o, on| o.push.keep_dirlinks = on)
         .push_only()
         .help("symlinks to folders there are folders"),
@@ -356,8 +345,7 @@ pub const TABLE: &[Row] = &[
         .help("do there what only root may"),
     switch(There, ' ', "remove-source-files", |o, _| o.push.remove_source_files = true)
         .also(&["remove-sent-files"])
-        .push_only()
-        .help("delete here what has come there"),
+        .help("delete the sources of what has come"),
     text(Login, 'e', "rsh", "\"ssh OPTIONS\"", |o| &mut o.remote_shell)
         .help("read, not run: -p -i -l -c -J -F -o … [env: RSYNC_RSH]"),
     text(Login, ' ', "port", "PORT", |o| &mut o.flags.port).help("SSH port [default: 22]"),

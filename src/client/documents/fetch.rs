@@ -16,7 +16,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::DocumentId;
 use crate::role::event::{Event, Monitor};
 use crate::role::incoming::{Expected, Scope};
-use crate::role::pull::{Findings, Gate, PullJob, QuickCheck, To, stays_here};
+use crate::role::pull::{Gate, PullJob, QuickCheck, To, stays_here};
 use crate::session::Pull;
 use crate::tree::RemoteName;
 use crate::tree::apply::Keep;
@@ -120,26 +120,23 @@ impl Client {
         let destination = Destination::chosen(Path::new("/"), names)?;
         let listener = Arc::new(Told { documents: asked.len(), outcomes: Mutex::default(), monitor });
         let options = PullOptions { times: true, ignore_times: true, names_follow: true, ..PullOptions::default() };
+        let expected = Expected {
+            fields: options.list_fields(),
+            id_names: true,
+            scope: Scope::exactly(asked.iter().map(|asked| &asked.name)),
+            may_overlap: false,
+        };
         let pull = Pull {
             offer,
             job: PullJob {
-                expected: Expected {
-                    fields: options.list_fields(),
-                    id_names: true,
-                    scope: Scope::exactly(asked.iter().map(|asked| &asked.name)),
-                    may_overlap: false,
-                },
-                to: To::Open(Arc::new(destination)),
                 keep: Keep { times: true, ..Keep::default() },
                 numeric_ids: true,
                 check: QuickCheck::Nothing,
-                whole_file: false,
                 keep_present: !overwrite,
                 names: asked.iter().map(|asked| asked.name.as_bytes().into()).collect(),
-                dry_run: false,
                 fsync: true,
                 gate: Some(Arc::new(Recorded::of(&asked))),
-                findings: Arc::new(Findings::default()),
+                ..PullJob::new(expected, To::Open(Arc::new(destination)))
             },
             idle_limit: self.idle_limit(),
             monitor: Arc::clone(&listener) as Arc<dyn Monitor>,

@@ -299,6 +299,8 @@ pub mod io_error {
     pub const GENERAL: i32 = 1;
     /// Something vanished between listing and reading.
     pub const VANISHED: i32 = 2;
+    /// Not everything was deleted, because there was a limit.
+    pub const DELETE_LIMIT: i32 = 4;
     /// All bits that have a meaning.
     pub const KNOWN: i32 = 7;
 }

@@ -138,6 +138,15 @@ impl Entries {
         self.records.sort_unstable_by(|a, b| order.compare(key(a), key(b)).then(a.start.cmp(&b.start)));
     }
 
+    /// Whether there is an entry of this name, of whatever kind. They must stand in this order.
+    pub fn has_name(&self, name: &[u8], order: ListOrder) -> bool {
+        let has = |is_dir: bool| {
+            let key = |record: &Record| order.compare((record.name(&self.bytes), record.is_dir()), (name, is_dir));
+            self.records.binary_search_by(key).is_ok()
+        };
+        has(false) || has(true)
+    }
+
     /// The memory that they hold, in bytes.
     pub fn byte_len(&self) -> usize {
         self.records.len() * size_of::<Record>() + self.bytes.len()

@@ -19,7 +19,7 @@ fn stock(site: &Site, options: &str, sources: &[&Path], to: &Path) -> (i32, Stri
 }
 
 /// Everything that `-a` carries, by path: mode, owner, content, time.
-fn snapshot(folder: &Path) -> BTreeMap<PathBuf, Vec<String>> {
+pub fn snapshot(folder: &Path) -> BTreeMap<PathBuf, Vec<String>> {
     let mut seen = BTreeMap::new();
     let mut open = vec![folder.to_owned()];
     while let Some(path) = open.pop() {
@@ -45,7 +45,7 @@ fn snapshot(folder: &Path) -> BTreeMap<PathBuf, Vec<String>> {
 }
 
 #[track_caller]
-fn same_trees(one: &Path, other: &Path, what: &str) {
+pub fn same_trees(one: &Path, other: &Path, what: &str) {
     let (one, other) = (snapshot(one), snapshot(other));
     for (path, facts) in &one {
         assert_eq!(Some(facts), other.get(path), "{what}: {}", path.display());
