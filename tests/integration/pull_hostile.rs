@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use bytes::{Bytes, BytesMut};
 use nas_sync::internal::role::incoming::{Expected, Scope};
 use nas_sync::internal::role::port::Port;
-use nas_sync::internal::role::pull::{self, PullJob, To};
+use nas_sync::internal::role::pull::{self, DeleteRules, PullJob, To};
 use nas_sync::internal::wire::flist::{ListCoder, ListFields};
 use nas_sync::internal::wire::handshake::Handshake;
 use nas_sync::internal::wire::int::{put_varint, put_vstring};
@@ -19,7 +19,11 @@ use nas_sync::internal::wire::mux::{Framing, data_header};
 use nas_sync::internal::wire::ndx::{DONE, NdxCoder};
 use nas_sync::internal::wire::negotiated::Negotiated;
 use nas_sync::internal::wire::offer::Offer;
-use nas_sync::{Content, EntryKind, ErrorKind, Event, FileEntry, FileMeta, Monitor, NasSyncError};
+use nas_sync::internal::wire::token::TokenEncoder;
+use nas_sync::{
+    CompressionChoice, Content, DeleteTime, EntryKind, ErrorKind, Event, FileEntry, FileMeta, Monitor, NasSyncError,
+    TokenCoding,
+};
 use tokio::sync::mpsc;
 
 use crate::support::{until, with};
@@ -40,6 +44,8 @@ pub struct Mock {
     scope: Scope,
     /// What happens when everything was asked for.
     meanwhile: Box<dyn FnOnce() + Send>,
+    /// Whether the pull deletes what is not listed.
+    deletes: bool,
 }
 
 /// Writes down what fails.
@@ -58,7 +64,11 @@ pub const FIELDS: ListFields = ListFields { owner: false, group: false, links: t
 
 impl Mock {
     pub fn new() -> Self {
-        let mut handshake = Handshake::start(Offer::default(), &mut Vec::new());
+        Self::offered(Offer::default())
+    }
+
+    fn offered(offer: Offer) -> Self {
+        let mut handshake = Handshake::start(offer, &mut Vec::new());
         let mut hello = 32_i32.to_le_bytes().to_vec();
         put_varint(&mut hello, 0x1ae);
         put_vstring(&mut hello, b"md5");
@@ -72,12 +82,18 @@ impl Mock {
             then: vec![Vec::new()],
             scope: Scope::Anything,
             meanwhile: Box::new(|| {}),
+            deletes: false,
             hello,
         }
     }
 
     pub fn scope(&self) -> Scope {
         self.scope.clone()
+    }
+
+    /// Greets in another way.
+    pub fn greets(self, hello: Vec<u8>) -> Self {
+        Self { hello, ..self }
     }
 
     /// Does something between the requests and the answers.
@@ -101,8 +117,13 @@ impl Mock {
         self
     }
 
-    pub fn ends_list(mut self) -> Self {
-        self.list.put_end(0, &mut self.says);
+    pub fn ends_list(self) -> Self {
+        self.ends_list_with(0)
+    }
+
+    /// Ends it with error bits.
+    fn ends_list_with(mut self, errors: i32) -> Self {
+        self.list.put_end(errors, &mut self.says);
         self
     }
 
@@ -151,7 +172,9 @@ impl Mock {
         let (port, feeder) = Port::new(Framing::Multiplexed, sink);
         feeder.push(Bytes::from(self.says)).unwrap();
         let expected = Expected { fields: FIELDS, id_names: false, scope: self.scope, may_overlap: false };
-        let job = PullJob { numeric_ids: true, ..PullJob::new(expected, To::Path(to.to_owned())) };
+        let rules = DeleteRules { when: DeleteTime::During, limit: None, in_spite_of_errors: false };
+        let deletion = self.deletes.then_some(rules);
+        let job = PullJob { numeric_ids: true, deletion, ..PullJob::new(expected, To::Path(to.to_owned())) };
         let failures = Arc::new(Failures::default());
         let monitor = Arc::clone(&failures) as Arc<dyn Monitor>;
         let (then, negotiated, meanwhile) = (self.then, self.negotiated, self.meanwhile);
@@ -348,4 +371,69 @@ fn devices_and_pipes_are_not_made() {
     let mock = Mock::new().lists(b"pipe", EntryKind::Special).ends_list().goodbye();
     mock.end(&to.path().join("")).0.unwrap();
     assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn sizes_are_not_negative() {
+    let mut mock = Mock::new();
+    let meta = with!(FileMeta::default(), size: u64::MAX, permissions: 0o644);
+    mock.list.put(&FileEntry::new(b"file", EntryKind::File, meta), &mut mock.says);
+    // The largest number; with its first bit it is a negative one.
+    let at = mock.says.windows(8).position(|bytes| *bytes == i64::MAX.to_le_bytes()).unwrap();
+    mock.says[at + 7] = 0xff;
+    mock.ends_list().assert_refused("negative");
+}
+
+#[test]
+fn what_unpacks_without_end_is_thrown_away_as_it_comes() {
+    for method in ["zlib", "zlibx", "zstd", "lz4"] {
+        let coding = TokenCoding::from_name(method, None).unwrap();
+        let mock = Mock::offered(with!(Offer::default(), compression: CompressionChoice::Fixed(coding)));
+        // A few hundred bytes for each MiB of zeros.
+        let mut encoder = TokenEncoder::new(coding, mock.negotiated.zlib_history).unwrap();
+        let mut data = Vec::new();
+        for _ in 0..80 {
+            encoder.literal(&vec![0; 1 << 20], &mut data).unwrap();
+        }
+        encoder.end(&mut data).unwrap();
+        assert!(data.len() < 1 << 20, "{method}: {} bytes", data.len());
+        let bomb = mock.lists(b"file", EntryKind::File).ends_list().sends(0, [0; 4]).raw(&data);
+        bomb.assert_refused("sends file file without end");
+    }
+}
+
+/// A folder that is to be filled, in which links lead out of it, to a folder with something in it.
+fn with_links_out() -> [tempfile::TempDir; 2] {
+    let [to, outside] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    fs::create_dir(outside.path().join("folder")).unwrap();
+    fs::write(outside.path().join("folder/file"), "mine").unwrap();
+    fs::create_dir(to.path().join("sub")).unwrap();
+    fs::write(to.path().join("sub/file"), "old").unwrap();
+    for name in ["link", "sub/link", "listed"] {
+        symlink(outside.path(), to.path().join(name)).unwrap();
+    }
+    [to, outside]
+}
+
+#[test]
+fn nothing_is_deleted_through_a_symlink() {
+    let [to, outside] = with_links_out();
+    let mock = Mock { deletes: true, ..Mock::new() }.lists(b".", EntryKind::Directory(Content::Argument));
+    let (end, failed) = mock.lists(b"listed", FOLDER).ends_list().goodbye().end(to.path());
+    end.unwrap();
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(fs::read_to_string(outside.path().join("folder/file")).unwrap(), "mine");
+    let names: Vec<_> = fs::read_dir(to.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["listed"]);
+    assert!(to.path().join("listed").symlink_metadata().unwrap().is_dir());
+}
+
+#[test]
+fn nothing_is_deleted_when_not_everything_could_be_listed() {
+    let [to, _outside] = with_links_out();
+    let mock = Mock { deletes: true, ..Mock::new() }.lists(b".", EntryKind::Directory(Content::Argument));
+    let (end, failed) = mock.ends_list_with(1).goodbye().end(to.path());
+    end.unwrap();
+    assert!(failed.len() == 1 && failed[0].contains("nothing is deleted"), "{failed:?}");
+    assert_eq!(fs::read_dir(to.path()).unwrap().count(), 3);
 }

@@ -17,6 +17,7 @@ use nas_sync::internal::role::pull::{PullJob, To};
 use nas_sync::internal::session::{self, Opening, Outcome, Pull};
 use nas_sync::internal::transport::stream;
 use nas_sync::internal::tree::apply::Keep;
+use nas_sync::internal::wire::int::{put_varint, put_vstring};
 use nas_sync::internal::wire::mux::Message;
 use nas_sync::internal::wire::offer::Offer;
 use nas_sync::internal::wire::pull_args::{PullOptions, source_paths};
@@ -361,8 +362,43 @@ async fn messages_that_no_server_sends_end_a_pull() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn greetings_that_no_server_sends_end_a_pull() {
+    let greeting = |version: i32, names: &[u8]| {
+        let mut hello = version.to_le_bytes().to_vec();
+        put_varint(&mut hello, 0x1ae);
+        put_vstring(&mut hello, names);
+        [hello, vec![7, 0, 0, 0]].concat()
+    };
+    for (hello, kind, says) in [
+        (greeting(32, &[b'x'; 300]), ErrorKind::Protocol, "checksum names"),
+        (greeting(32, b"one two"), ErrorKind::Protocol, "checksum"),
+        (greeting(19, b"md5"), ErrorKind::StrayOutput, ""),
+        (greeting(26, b"md5"), ErrorKind::Protocol, "26"),
+    ] {
+        let to = tempfile::tempdir().unwrap();
+        let error = end_of(one().greets(hello), &[], to.path(), LONG).await.expect_err(says);
+        assert_eq!(error.kind(), kind, "{says}: {error}");
+        assert!(error.message().contains(says), "{error}, and not: {says}");
+        assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_progress_does_not_keep_a_pull() {
-    for again in [vec![0, 0, 0, 7], message(&Message::Info(b"soon".as_slice().into())), message(&Message::IoError(1))] {
+    let text = || b"soon".as_slice().into();
+    let messages = [
+        Message::Info(text()),
+        Message::IoError(2),
+        Message::Noop,
+        // It may only shorten the time.
+        Message::IoTimeout(3600),
+        Message::IoTimeout(-1),
+        // What only a receiver says.
+        Message::Success(0),
+        Message::Deleted(text()),
+        Message::NoSend(0),
+    ];
+    for again in messages.iter().map(message).chain([vec![0, 0, 0, 7]]) {
         let to = tempfile::tempdir().unwrap();
         let error = end_of(one(), &again, to.path(), SHORT).await.expect_err("it says nothing");
         assert_eq!(error.kind(), ErrorKind::Stalled, "{again:?}: {error}");
