@@ -22,6 +22,7 @@ use crate::tree::apply::Keep;
 use crate::wire::flist::io_error;
 use crate::wire::offer::Offer;
 use crate::wire::pull_args::PullOptions;
+use crate::wire::receiver_args::Deletion;
 
 /// What to fetch and how.
 #[derive(Debug, Clone)]
@@ -76,7 +77,7 @@ impl PullRequest {
                 above: options.max_size,
                 below: options.min_size,
             },
-            deletion: options.delete.filter(|_| options.recursive).map(|when| DeleteRules {
+            deletion: options.delete.filter(|_| options.recursive).map(|Deletion { when, .. }| DeleteRules {
                 when,
                 limit: options.max_delete,
                 in_spite_of_errors: options.ignore_errors,

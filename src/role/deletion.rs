@@ -22,6 +22,7 @@ use crate::wire::stats::DeleteStats;
 pub(super) struct Deleter {
     shared: Arc<Shared>,
     rules: DeleteRules,
+    when: DeleteTime,
     left: Option<u64>,
     has_said_why_not: bool,
     counts: DeleteStats,
@@ -30,15 +31,20 @@ pub(super) struct Deleter {
 impl Deleter {
     /// `None` where nothing is to be deleted.
     pub fn new(shared: &Arc<Shared>) -> Option<Self> {
-        let mut rules = shared.job.deletion?;
-        if rules.when == DeleteTime::During && shared.negotiated.list_terms.order == ListOrder::Bytewise {
+        let rules = shared.job.deletion?;
+        let terms = &shared.negotiated.list_terms;
+        // As rsync does where it is not told.
+        let usual = if terms.coding.content_flags { DeleteTime::During } else { DeleteTime::Before };
+        let mut when = rules.when.unwrap_or(usual);
+        if when == DeleteTime::During && terms.order == ListOrder::Bytewise {
             // In this order not all that is in a folder comes behind it, and what is being received must not be taken for
             // something that was there before.
-            rules.when = DeleteTime::Before;
+            when = DeleteTime::Before;
         }
         Some(Self {
             shared: Arc::clone(shared),
             rules,
+            when,
             left: rules.limit,
             has_said_why_not: false,
             counts: DeleteStats::default(),
@@ -50,8 +56,9 @@ impl Deleter {
         self.shared.monitor.event(Event::DeletedCounts { counts: &self.counts });
     }
 
-    pub fn rules(&self) -> DeleteRules {
-        self.rules
+    /// When it is to be done.
+    pub fn when(&self) -> DeleteTime {
+        self.when
     }
 
     /// Goes through all folders of the list.

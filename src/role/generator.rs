@@ -140,7 +140,7 @@ impl Generator {
     }
 
     fn deleter_at(&mut self, time: DeleteTime) -> Option<&mut Deleter> {
-        self.deleter.as_mut().filter(|deleter| deleter.rules().when == time)
+        self.deleter.as_mut().filter(|deleter| deleter.when() == time)
     }
 
     /// Lets the NAS remove a file that is here now.
@@ -271,7 +271,7 @@ impl Generator {
     }
 
     fn sweep(&mut self, entry: &FileEntry<'_>, place: Option<&Place>) {
-        let deleter = self.deleter.as_mut().filter(|deleter| deleter.rules().when == DeleteTime::During);
+        let deleter = self.deleter.as_mut().filter(|deleter| deleter.when() == DeleteTime::During);
         if let (Some(deleter), Some(place), Some(places)) = (deleter, place, &self.places) {
             deleter.sweep(entry, place, places);
         }

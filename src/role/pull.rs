@@ -57,8 +57,8 @@ pub struct PassedOver {
 /// Deletion of what the NAS does not have, in the folders whose content it listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeleteRules {
-    /// When.
-    pub when: DeleteTime,
+    /// When; `None`: when rsync does in this protocol.
+    pub when: Option<DeleteTime>,
     /// How much at most.
     pub limit: Option<u64>,
     /// Also when the NAS could not list everything (`--ignore-errors`).
@@ -278,7 +278,7 @@ pub fn run(job: PullJob, negotiated: Negotiated, port: Port, monitor: Arc<dyn Mo
     let Rest { folders, deleter, outbox: _outbox } =
         told.recv().map_err(|_| NasSyncError::new(ErrorKind::Internal, "the generator stopped"))??;
     if let Some(mut deleter) = deleter {
-        if matches!(deleter.rules().when, DeleteTime::Delay | DeleteTime::After) {
+        if matches!(deleter.when(), DeleteTime::Delay | DeleteTime::After) {
             deleter.sweep_all();
         }
         deleter.tell_counts();

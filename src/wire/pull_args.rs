@@ -2,7 +2,7 @@
 
 use super::flist::ListFields;
 use super::offer::Offer;
-use super::receiver_args::DeleteTime;
+use super::receiver_args::Deletion;
 use super::server_args::{checksum_arguments, compression_arguments, letter_word, safe_path};
 
 /// What a pulling client asks for. Each field is an rsync option; most of them are this side's own business, and the server
@@ -47,7 +47,7 @@ pub struct PullOptions {
     pub min_size: Option<u64>,
     /// `--delete`, and when: deletes here what the NAS does not have, in the folders whose content it lists. Never once the
     /// NAS has said that it could not list or read something.
-    pub delete: Option<DeleteTime>,
+    pub delete: Option<Deletion>,
     /// `--max-delete`: deletes no more than this.
     pub max_delete: Option<u64>,
     /// `--ignore-errors`: deletes also when the NAS could not list everything.

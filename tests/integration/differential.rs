@@ -143,7 +143,7 @@ impl Case {
             numeric_ids: push.numeric_ids, update: receiver.update, existing: receiver.existing,
             ignore_existing: receiver.ignore_existing, size_only: receiver.size_only, max_size: receiver.max_size,
             min_size: receiver.min_size, max_delete: receiver.max_delete.map(u64::from),
-            delete: receiver.deletion.map(|deletion| deletion.when.unwrap_or(DeleteTime::During)),
+            delete: receiver.deletion,
             backup: receiver.backup.then_some(ending), remove_source_files: push.remove_source_files,
         )
     }

@@ -21,8 +21,7 @@ use nas_sync::internal::wire::negotiated::Negotiated;
 use nas_sync::internal::wire::offer::Offer;
 use nas_sync::internal::wire::token::TokenEncoder;
 use nas_sync::{
-    CompressionChoice, Content, DeleteTime, EntryKind, ErrorKind, Event, FileEntry, FileMeta, Monitor, NasSyncError,
-    TokenCoding,
+    CompressionChoice, Content, EntryKind, ErrorKind, Event, FileEntry, FileMeta, Monitor, NasSyncError, TokenCoding,
 };
 use tokio::sync::mpsc;
 
@@ -172,7 +171,7 @@ impl Mock {
         let (port, feeder) = Port::new(Framing::Multiplexed, sink);
         feeder.push(Bytes::from(self.says)).unwrap();
         let expected = Expected { fields: FIELDS, id_names: false, scope: self.scope, may_overlap: false };
-        let rules = DeleteRules { when: DeleteTime::During, limit: None, in_spite_of_errors: false };
+        let rules = DeleteRules { when: None, limit: None, in_spite_of_errors: false };
         let deletion = self.deletes.then_some(rules);
         let job = PullJob { numeric_ids: true, deletion, ..PullJob::new(expected, To::Path(to.to_owned())) };
         let failures = Arc::new(Failures::default());

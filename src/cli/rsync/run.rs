@@ -19,7 +19,6 @@ use crate::json;
 use crate::role::event::{Event, Monitor};
 use crate::tree::Effect;
 use crate::wire::pull_args::PullOptions;
-use crate::wire::receiver_args::DeleteTime;
 use crate::wire::server_args::PushOptions;
 
 /// How long a push may go without progress when `--timeout` says nothing: the NAS may be busy summing large files.
@@ -131,8 +130,7 @@ fn pull_options(options: &PushOptions) -> PullOptions {
         ignore_existing: receiver.ignore_existing,
         max_size: receiver.max_size,
         min_size: receiver.min_size,
-        // Where it is left to the receiver, this one does it on its way.
-        delete: receiver.deletion.map(|deletion| deletion.when.unwrap_or(DeleteTime::During)),
+        delete: receiver.deletion,
         max_delete: receiver.max_delete.map(u64::from),
         ignore_errors: receiver.ignore_errors,
         backup: receiver.backup.then(|| receiver.suffix.clone().unwrap_or_else(|| b"~".to_vec())),
