@@ -95,7 +95,9 @@ def shape(url):
     columns = {name: [(one["name"], str(one["type"]), one["nullable"]) for one in found.get_columns(name)] for name in tables}
     indexes = {name: sorted(tuple(one["column_names"]) for one in found.get_indexes(name)) for name in tables}
     with engine.connect() as connection:
-        meta = sorted(connection.execute(text("SELECT key, value FROM nas_sync_meta WHERE key <> 'last_fence'")).tuples()) if tables else []
+        # The program also writes down where its documents go.
+        rows = text("SELECT key, value FROM nas_sync_meta WHERE key NOT IN ('last_fence', 'place')")
+        meta = sorted(connection.execute(rows).tuples()) if tables else []
     engine.dispose()
     return columns, indexes, meta
 
