@@ -60,6 +60,12 @@ impl Api {
         Arc::new(Self { service, status, orders, events, testing, restoring, counted: Mutex::default() })
     }
 
+    /// Fails for a user or a document that no row can have: that is a slip, and nobody with no documents.
+    pub fn check(&self, query: &Query) -> Result<(), Problem> {
+        let document = query.document();
+        Ok(self.service.check_ids(query.user().as_ref(), document.as_slice())?)
+    }
+
     /// Something was changed on request, and whoever asked wants to see it.
     fn count_anew(&self) {
         lock(&self.counted).take();
@@ -149,8 +155,18 @@ pub async fn test(call: Call) -> Answer {
 
 /// `POST /sync/run`
 pub async fn run(call: Call) -> Answer {
-    Ok(ok(&match run_for(&call.api, call.query.selection()).await? {
-        Ok(report) => json::sync_of(&report.summary, Some(&report.tried)),
+    let selection = call.query.selection();
+    Ok(ok(&match run_for(&call.api, selection.clone()).await? {
+        Ok(report) => {
+            let mut object = json::sync_of(&report.summary, Some(&report.tried));
+            let others = call.api.service.queue(selection).await?.leased;
+            if let (1.., Some(warnings)) = (others, object["warnings"].as_array_mut()) {
+                let documents = text::counted(others, "document is", "documents are");
+                warnings
+                    .push(json!(format!("{documents} being sent by another worker, and not counted as synced here")));
+            }
+            object
+        }
         Err(refused) => json::sync_of(&SyncSummary { stopped: Some(refused), ..SyncSummary::default() }, None),
     }))
 }

@@ -24,6 +24,9 @@ use crate::secret::aside;
 /// Ends of names that nobody can have in the public name system.
 const OWN_ENDS: [&str; 3] = [".local", ".internal", ".home.arpa"];
 
+/// A token of fewer bytes than this may be guessed.
+const SHORT: usize = 16;
+
 /// Decides.
 #[derive(Debug)]
 pub struct Guard {
@@ -112,6 +115,9 @@ fn digest_of(secret: &crate::secret::Secret) -> Result<[u8; 32]> {
     let token = text.trim();
     if token.is_empty() {
         return Err(NasSyncError::new(ErrorKind::Usage, "the token of the API is empty"));
+    }
+    if token.len() < SHORT {
+        tracing::warn!("NAS_API_TOKEN is short enough to be guessed: `openssl rand -hex 32` makes one that is not");
     }
     Ok(aside(|| Sha256::digest(token.as_bytes()).into()))
 }

@@ -51,6 +51,7 @@ impl Listener {
         };
         opened.map_err(|error| {
             NasSyncError::new(ErrorKind::Usage, format!("cannot listen on {listen}: {error}"))
+                .with_cause("Another program listens there already, this machine has no such address, or the port or folder is closed to this user.")
                 .with_solution(format!("Correct {setting}, or end what listens there."))
                 .with_source(error)
         })

@@ -48,11 +48,16 @@ impl Query {
         Some(number(user).map_or_else(|| UserId::from(user), UserId::from))
     }
 
+    /// The document that is named, where one is.
+    pub fn document(&self) -> Option<DocumentId> {
+        self.get("document").map(document)
+    }
+
     /// Those of the user, and of these the one document, as far as they are named.
     pub fn selection(&self) -> Selection {
         let selection = self.user().map_or_else(Selection::all, Selection::of_user);
-        match self.get("document") {
-            Some(id) => selection.only([document(id)]),
+        match self.document() {
+            Some(id) => selection.only([id]),
             None => selection,
         }
     }

@@ -256,6 +256,7 @@ async fn answer(
     } else {
         Query::default()
     };
+    api.check(&query)?;
     (route.handler)(Call { api, id, query }).await
 }
 

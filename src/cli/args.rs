@@ -8,8 +8,6 @@ use std::ffi::OsString;
 use clap::Args;
 
 use crate::config::{Flags, whole_seconds};
-use crate::database::Database;
-use crate::error::{ErrorKind, NasSyncError};
 use crate::id::{DocumentId, UserId};
 use crate::store::Selection;
 
@@ -145,18 +143,6 @@ pub fn user(text: &str) -> Result<UserId, String> {
 pub fn document(text: &str) -> Result<DocumentId, String> {
     let text = text.trim();
     Ok(text.parse::<i64>().map_or_else(|_| DocumentId::from(text), DocumentId::from))
-}
-
-/// Fails with `Usage` for ids that the documents of a database cannot have: those in SQLite have whole numbers.
-pub fn check_ids(database: &Database, user: Option<&UserId>, documents: &[DocumentId]) -> Result<(), NasSyncError> {
-    let text = user.and_then(UserId::as_text).or_else(|| documents.iter().find_map(DocumentId::as_text));
-    match text {
-        Some(text) if database.file().is_some() => {
-            let message = format!("{text:?} is no id of an SQLite database: it must be a whole number");
-            Err(NasSyncError::new(ErrorKind::Usage, message))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The documents that a command is about.

@@ -142,7 +142,9 @@ async fn sums(client: &Client, path: &str, items: &[Item]) -> Result<Vec<Compari
 /// The error of a copy about which too little was kept.
 pub(crate) fn unrecorded() -> NasSyncError {
     NasSyncError::new(ErrorKind::DocumentNotFound, "too little was recorded about its copy when it was synced")
-        .with_solution("Set the document pending, so that the next sync sends and records it again.")
+        .with_solution(
+            "`nas-sync resend` with its id makes it pending, so that the next sync sends and records it again.",
+        )
 }
 
 async fn dry_run(

@@ -58,6 +58,11 @@ impl Environment {
             name.to_string_lossy().into_owned()
         });
         environment.warn_of_names(names, "");
+        if file.is_dir() {
+            environment.warnings.push(String::from(
+                ".env is a folder, so nothing is read from it (Docker makes one where a file that is to be mounted is missing)",
+            ));
+        }
         if let Some((_, meta)) = &content {
             environment.judge_dot_env(Access::of(meta), rustix::process::geteuid().as_raw());
         }
@@ -259,7 +264,9 @@ impl Access {
 
 fn unreadable(path: &Path, origin: &str, reason: &dyn fmt::Display) -> NasSyncError {
     let message = format!("{origin}: cannot read {}: {reason}", path.display());
-    NasSyncError::new(ErrorKind::Usage, message).with_solution("Correct the path, or the permissions of the file.")
+    NasSyncError::new(ErrorKind::Usage, message)
+        .with_cause("The file is not there, is none, is too long, or this user may not read it.")
+        .with_solution("Correct the path, or the permissions of the file.")
 }
 
 fn read_file(path: &Path, origin: &str, limit: usize) -> Result<(Zeroizing<Vec<u8>>, std::fs::Metadata)> {

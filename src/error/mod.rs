@@ -25,6 +25,7 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     details: Option<String>,
+    cause: Option<String>,
     solution: Option<String>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
@@ -43,7 +44,7 @@ impl NasSyncError {
     /// sentence of ours is cut.
     pub fn new(kind: ErrorKind, message: impl AsRef<str>) -> Self {
         let message = text::escape_start(message.as_ref(), MAX_MESSAGE);
-        Self { inner: Box::new(Inner { kind, message, details: None, solution: None, source: None }) }
+        Self { inner: Box::new(Inner { kind, message, details: None, cause: None, solution: None, source: None }) }
     }
 
     /// An error about a local path, with the operating system's reason.
@@ -57,6 +58,13 @@ impl NasSyncError {
     pub fn with_details(mut self, details: impl AsRef<[u8]>) -> Self {
         let details = text::escape_lines_start(details.as_ref(), MAX_LINE, MAX_DETAILS);
         self.inner.details = (!details.is_empty()).then_some(details);
+        self
+    }
+
+    /// Replaces the table's cause by what is known of this case.
+    #[must_use]
+    pub(crate) fn with_cause(mut self, cause: impl AsRef<str>) -> Self {
+        self.inner.cause = Some(text::escape(cause.as_ref()));
         self
     }
 
@@ -91,7 +99,7 @@ impl NasSyncError {
 
     /// What this usually means.
     pub fn cause(&self) -> &str {
-        self.inner.kind.cause()
+        self.inner.cause.as_deref().unwrap_or(self.inner.kind.cause())
     }
 
     /// What to do about it.

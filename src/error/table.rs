@@ -86,7 +86,7 @@ kinds! {
     /// Something required is not configured.
     NotConfigured = "not_configured", User, Usage, Permanent, 1,
         "A required setting is missing or empty.",
-        "Set NAS_HOST, NAS_USER and NAS_PATH in the environment or in a .env file, then run `nas-sync config`.";
+        "Run `nas-sync setup`, which asks for what is needed; or set NAS_HOST, NAS_USER and NAS_PATH in the environment or in a .env file.";
     /// The private key cannot be used.
     KeyUnusable = "key_unusable", User, Usage, Permanent, 5,
         "The private key file is missing, not readable, open to others, of an unknown form, or its passphrase is wrong.",
@@ -138,7 +138,7 @@ kinds! {
     /// The server did not accept the key.
     LoginRefused = "login_refused", Nas, Nas, Permanent, 5,
         "The NAS did not accept the key, or the password, of this user. Often the public key is not in ~/.ssh/authorized_keys there, or the home folder is writable by others.",
-        "Add the public key to the user's authorized_keys on the NAS (`ssh-copy-id` does it), and check NAS_USER; the folders ~ and ~/.ssh must not be writable by others.";
+        "Run `nas-sync setup`, which lets a key in with the password, or put the public key into the user's authorized_keys on the NAS; and check NAS_USER. The folders ~ and ~/.ssh must not be writable by others.";
     /// A login works, but no key can be let in.
     KeyNotInstalled = "key_not_installed", Nas, Nas, Permanent, 5,
         "The NAS does not take a key for this user: there is no home folder to put it in, or others can write where it lies.",

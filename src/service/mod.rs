@@ -204,15 +204,11 @@ impl NasSyncService {
         user: UserId,
         paths: Vec<PathBuf>,
     ) -> Result<(Vec<Registered>, Vec<DocumentError>)> {
+        let naming = Naming::of(&self.settings)?;
         let documents = self.registrable(paths).await?;
-        // Where no names can be given a sync says why.
-        let naming = Naming::of(&self.settings).ok();
         self.with_store(Access::Create, |store| async move {
             let registered = store.add(user, documents, Utc::now()).await?;
-            let clashes = match naming {
-                Some(naming) => sync::claim_early(&store, &naming, &registered).await?,
-                None => Vec::new(),
-            };
+            let clashes = sync::claim_early(&store, &naming, &registered).await?;
             Ok((registered, clashes))
         })
         .await
@@ -425,6 +421,21 @@ impl NasSyncService {
     /// is something; `false`: they are there already. Fails with `Usage` where the database is another one.
     pub async fn add_notify(&self) -> Result<bool> {
         self.with_store(Access::Existing, |store| async move { store.add_notify().await }).await
+    }
+
+    /// Fails with `Usage` for ids that the documents of this database cannot have: those in SQLite have whole numbers.
+    #[cfg(feature = "api")]
+    pub(crate) fn check_ids(&self, user: Option<&UserId>, documents: &[DocumentId]) -> Result<()> {
+        let text = user.and_then(UserId::as_text).or_else(|| documents.iter().find_map(DocumentId::as_text));
+        match text {
+            Some(text) if self.settings.db.file().is_some() => {
+                let text = text::escape_start(text, 100);
+                let message = format!("\"{text}\" is no id of an SQLite database: it must be a whole number");
+                Err(NasSyncError::new(ErrorKind::Usage, message)
+                    .with_solution("Give the number that stands in the table."))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What a [`Client`](crate::Client) for this NAS needs. Fails with `NotConfigured`, naming what is missing.

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use super::barrier::needs_a_person;
 use crate::blocking;
 use crate::database::Database;
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -282,7 +283,9 @@ fn fault(process: &Holder, written: Duration, now: Duration, max_age: Duration, 
     }
     let kind = beat.blocked_by.as_ref()?;
     let message = beat.error_message.as_deref().unwrap_or("see its log");
-    Some(format!("somebody has to see to it ({kind}): {message}"))
+    let passes = ErrorKind::from_name(kind).is_some_and(|kind| !needs_a_person(kind));
+    let what = if passes { "it is tried again by itself, in vain until now" } else { "somebody has to see to it" };
+    Some(format!("{what} ({kind}): {message}"))
 }
 
 #[cfg(test)]

@@ -1,15 +1,18 @@
 //! Looking at the database: cheaply each second, closely when something has changed.
 //!
-//! Guarantees: a change by any other connection is seen; a document that was waiting is seen when it is due; the file
-//! is opened anew at every interval, so that one that was replaced is noticed. However large the table is, looking
+//! Guarantees: a change by any other connection is seen; a document that was waiting is seen when it is due; a file that was
+//! replaced or taken away is noticed at the next glance, and it is opened anew at every interval. However large the table is, looking
 //! takes no more than a tenth of the time. Never: a write, except that the tables are brought up to date when they are
 //! opened.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
 use super::metrics::Backlog;
+use crate::blocking;
 use crate::database::Database;
 use crate::error::Result;
 use crate::service::lease;
@@ -60,6 +63,8 @@ pub(super) struct QueuePoller {
 struct Open {
     store: Store,
     since: Instant,
+    /// Which file it is, for a database that is one.
+    file: Option<(u64, u64)>,
     version: Option<Version>,
 }
 
@@ -75,9 +80,11 @@ impl QueuePoller {
         if look == Look::Glance && Instant::now() < self.rested {
             return Ok(None);
         }
-        let open = match self.open.take().filter(|open| open.since.elapsed() < self.interval) {
+        let file = identity(&self.db).await?;
+        let is_fresh = |open: &Open| open.since.elapsed() < self.interval && open.file == file;
+        let open = match self.open.take().filter(is_fresh) {
             Some(open) => open,
-            None => Open::new(&self.db).await?,
+            None => Open::new(&self.db, file).await?,
         };
         let (now, began) = (Utc::now(), Instant::now());
         let is_due = self.next_due.is_some_and(|due| due <= now);
@@ -124,9 +131,15 @@ impl QueuePoller {
 }
 
 impl Open {
-    async fn new(db: &Database) -> Result<Self> {
+    async fn new(db: &Database, file: Option<(u64, u64)>) -> Result<Self> {
         // Own tables of an older version are brought up to date first.
         Store::open(db, Access::Existing).await?.close().await;
-        Ok(Self { store: Store::open(db, Access::ReadOnly).await?, since: Instant::now(), version: None })
+        Ok(Self { store: Store::open(db, Access::ReadOnly).await?, since: Instant::now(), file, version: None })
     }
+}
+
+/// Which file a database is; `None` also where none is there.
+async fn identity(db: &Database) -> Result<Option<(u64, u64)>> {
+    let Some(file) = db.file().map(ToOwned::to_owned) else { return Ok(None) };
+    blocking::run(move || Ok(fs::metadata(file).ok().map(|meta| (meta.dev(), meta.ino())))).await
 }

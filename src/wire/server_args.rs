@@ -200,6 +200,12 @@ pub fn command_line(program: &str, arguments: &[Vec<u8>]) -> Result<Vec<u8>, Unq
     Ok(line)
 }
 
+/// A source for [`sending_command_line`] in which no byte is a wildcard.
+pub fn literal(path: &[u8]) -> Vec<u8> {
+    let is_wildcard = |byte: &u8| matches!(byte, b'*' | b'?' | b'[' | b']');
+    path.iter().flat_map(|byte| is_wildcard(byte).then_some(b'\\').into_iter().chain([*byte])).collect()
+}
+
 /// The line for a server that sends: paths as for rsync, in which the wildcards `*`, `?` and `[…]` stay live, and a backslash
 /// before one of them takes that away.
 pub fn sending_command_line(program: &str, arguments: &[Vec<u8>], paths: &[Vec<u8>]) -> Result<Vec<u8>, Unquotable> {

@@ -165,6 +165,33 @@ fn an_unknown_variable_is_warned_about() {
 }
 
 #[test]
+fn an_env_file_that_is_a_folder_is_said_to_be_one() {
+    let place = Place::new(&CONFIGURED);
+    fs::create_dir(place.path(".env")).unwrap();
+    let ended = place.run("config");
+    assert!(ended.code == 0 && ended.stderr.starts_with("warning: .env is a folder, "), "{}", ended.stderr);
+}
+
+#[test]
+fn names_and_places_of_documents_that_make_no_sense_are_said_before_anything_is_registered() {
+    let mut place = Place::new(&CONFIGURED);
+    place.write("one.pdf", "1");
+    place.variables.push(("NAS_LAYOUT".into(), "{foo}_{id}".into()));
+    for line in ["config --json", "add --json one.pdf --user 7"] {
+        let ended = place.run(line);
+        assert_eq!((ended.code, &ended.json()["error"]["kind"]), (2, &json!("usage")), "{line}: {}", ended.stderr);
+        assert!(ended.stderr.contains("{foo} is not known"), "{line}: {}", ended.stderr);
+    }
+    place.variables.pop();
+    place.variables.push(("UPLOAD_DIR".into(), place.path("nowhere").to_str().unwrap().into()));
+    for line in ["config --json", "add --json one.pdf --user 7"] {
+        let ended = place.run(line);
+        assert!(ended.code == 2 && ended.stderr.contains("nowhere"), "{line}: {}", ended.stderr);
+    }
+    assert!(!place.path("nas-sync.db").exists());
+}
+
+#[test]
 fn a_secret_in_an_env_file_that_everybody_can_write_is_refused() {
     use std::os::unix::fs::PermissionsExt as _;
     let place = Place::new(&CONFIGURED);
@@ -279,6 +306,7 @@ fn values_may_stand_in_files() {
     fs::remove_file(file).unwrap();
     let ended = place.run("config --json");
     assert_eq!((ended.code, &ended.json()["error"]["kind"]), (2, &json!("usage")));
+    assert!(ended.json()["error"]["cause"].as_str().unwrap().contains("may not read it"), "{}", ended.stdout);
 }
 
 #[test]

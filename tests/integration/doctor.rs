@@ -91,6 +91,19 @@ fn settings_that_are_missing_or_make_no_sense_are_the_first_thing_that_is_found(
 }
 
 #[test]
+fn a_layout_that_makes_no_sense_is_named_once_and_a_program_that_is_not_there_too() {
+    let site = Site::new();
+    let mut cli = Cli::new(&site);
+    cli.set("NAS_LAYOUT", "{foo}").set("NAS_ON_FAILURE", site.path("nowhere"));
+    let object = cli.line("doctor --json").ends(2).json();
+    let checks = object["checks"].as_array().unwrap();
+    let problems: Vec<_> = checks.iter().filter(|check| check["status"] == "problem").collect();
+    assert!(problems.len() == 1 && problems[0]["name"] == "configuration", "{object}");
+    assert_eq!(check(&object, "level")["status"], "ok", "the NAS is looked at all the same: {object}");
+    assert!(check(&object, "environment")["message"].as_str().unwrap().starts_with("NAS_ON_FAILURE is "), "{object}");
+}
+
+#[test]
 fn a_key_that_cannot_be_used_hides_nothing_of_the_way_to_the_nas() {
     let site = Site::new();
     let mut cli = Cli::new(&site);

@@ -200,3 +200,16 @@ async fn an_earlier_copy_of_what_is_pending_again_comes_back() {
     let report = restore(&site, &["--document", "4"], 1);
     assert!(report["errors"][0].as_str().unwrap().contains("no copy"), "{report}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_stops_it_is_told_how_it_stands() {
+    let mut site = synced().await;
+    site.wrap_rsync("case $* in *--sender*) >\"$NAS/../asked\"; cat >/dev/null ;; esac\nexec rsync \"$@\"");
+    let drill = site.path("drill");
+    let mut running = Cli::new(&site).start(&["restore", "--json", "--to", drill.to_str().unwrap()]);
+    running.until(|| site.path("asked").exists());
+    running.signal("INT");
+    let run = running.wait();
+    assert_eq!(run.ends(130).json()["error"]["kind"], "interrupted", "{}", run.all());
+    assert!(run.stderr.contains("stopped: what is restored is whole"), "{}", run.all());
+}

@@ -192,6 +192,8 @@ fn at_a_terminal_each_question_is_answered_and_the_password_is_not_shown() {
     let port = place.site.sshd.port().to_string();
     let mut person = AtTerminal::start(place.cli.command(&["setup"]));
     person.answer("Name or address of the NAS", "127.0.0.1:ssh");
+    person.expect("without a port");
+    person.answer("Name or address of the NAS", "127.0.0.1:77777");
     person.expect("must be a whole number from 1 to 65535");
     person.answer("Name or address of the NAS", &format!("127.0.0.1:{port}"));
     person.answer("User on the NAS:", place.account.name());
@@ -199,6 +201,8 @@ fn at_a_terminal_each_question_is_answered_and_the_password_is_not_shown() {
     person.answer("used once and not kept:", "wrong");
     person.expect("refused the password");
     person.answer("used once and not kept:", place.account.password());
+    person.answer("or another path):", "99");
+    person.expect("the list goes from 1 to");
     person.answer("or another path):", "/nonexistent/docs");
     person.answer("is not there. Make it? (yes/no)", "no");
     let folder = place.folder.join("new");

@@ -270,6 +270,8 @@ fn on_the_command_line() {
     assert_eq!((&object["checked"], &object["equal"]), (&3.into(), &1.into()));
     assert_eq!((&object["differing"], &object["missing"]), (&json!([1]), &json!([2])));
     assert_eq!((&object["changed_here"], &object["unknown"], &object["requeued"]), (&json!([]), &json!([]), &json!(0)));
+    let run = cli.line("verify --document 1");
+    assert!(run.ends(1).stderr.contains("differs; `nas-sync resend --document 1` sends"), "{}", run.stderr);
     let run = cli.line("verify --user 1 --document 1 --document 2 --requeue");
     assert_eq!(run.ends(1).stdout, "0 of 2 documents equal, 1 different, 1 missing, 2 pending again\n");
     assert!(run.stderr.contains("Document 1: its copy on the NAS differs\n"), "{}", run.stderr);
@@ -281,6 +283,9 @@ fn on_the_command_line() {
     }
     let object = cli.line("verify --json --document 99").ends(1).json();
     assert_eq!(object["unknown"][0]["error"]["kind"], "document_not_found");
+    fs::remove_file(site.path("uploads/c")).unwrap();
+    let run = cli.line("verify --document 3");
+    assert!(run.ends(1).stderr.contains("`nas-sync verify --sha256sum`"), "{}", run.stderr);
 }
 
 /// A NAS whose rsync asks for nothing in a dry run, as openrsync. A model: stock rsync that is told to leave all alone.

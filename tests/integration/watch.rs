@@ -302,8 +302,9 @@ fn what_cannot_be_followed_ends_at_once() {
     }
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = taken.local_addr().unwrap();
-    let run = cli.line(&format!("watch --metrics {address}"));
+    let run = cli.line(&format!("watch --json --metrics {address}"));
     assert!(run.ends(2).stderr.contains("cannot listen on"), "{}", run.all());
+    assert!(run.json()["error"]["cause"].as_str().unwrap().contains("Another program"), "{}", run.all());
     site.variables.remove("NAS_HOST");
     Cli::new(&site).line("watch").ends(2);
 }

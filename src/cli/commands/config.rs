@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use crate::blocking;
 use crate::cli::console::Console;
 use crate::cli::text::table;
 use crate::client::ClientConfig;
+use crate::client::documents::Naming;
 use crate::config::{KeySource, Settings};
-use crate::error::{ErrorKind, Result};
+use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::json;
 use crate::proof::Level;
 use crate::service::NasSyncService;
@@ -21,19 +23,25 @@ pub async fn run(service: &NasSyncService, console: &Console) -> u8 {
     let settings = service.settings();
     let login = login(settings);
     console.words(&render(settings, login.as_ref().ok()));
-    if let (Err(error), true) = (&login, settings.is_configured()) {
-        console.error(error);
-    }
+    let documents = naming(settings).await;
     let database = service.check_database().await;
-    console.object(&json::config(settings, database.as_ref().err()));
-    if let Err(error) = &database {
+    let login = if settings.is_configured() { login.map(drop) } else { Ok(()) };
+    let faults: Vec<NasSyncError> = [login, documents, database].into_iter().filter_map(Result::err).collect();
+    for error in &faults {
         console.error(error);
     }
-    match database {
-        _ if !settings.is_configured() || login.is_err() => NOT_CONFIGURED,
-        Err(error) => error.kind().exit_code(),
-        Ok(()) => 0,
+    console.object(&json::config(settings, faults.first()));
+    match faults.first() {
+        _ if !settings.is_configured() => NOT_CONFIGURED,
+        Some(error) => error.kind().exit_code(),
+        None => 0,
     }
+}
+
+/// Whether documents can be found here, and named there.
+async fn naming(settings: &Settings) -> Result<()> {
+    let settings = settings.clone();
+    blocking::run(move || Naming::of(&settings).map(drop)).await
 }
 
 /// What the settings and ssh_config together say about the login; the folder does not matter.

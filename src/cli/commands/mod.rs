@@ -31,8 +31,9 @@ use std::ffi::OsString;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use serde_json::Value;
 
-use crate::cli::args::{ConfigArgs, Talk, check_ids};
+use crate::cli::args::{ConfigArgs, Talk};
 use crate::cli::console::Console;
+use crate::cli::hooks::Hooks;
 use crate::cli::log;
 use crate::cli::rsync;
 use crate::cli::signals::Signals;
@@ -288,9 +289,9 @@ impl DocumentsCommand {
         console: &Console,
         signals: Signals,
     ) -> Result<u8> {
-        let (user, documents) = self.ids();
-        check_ids(&settings.db, user, documents)?;
         let service = NasSyncService::new(settings);
+        let (user, documents) = self.ids();
+        service.check_ids(user, documents)?;
         match self {
             Self::Config => Ok(config::run(&service, console).await),
             Self::Setup(setup) => {
@@ -307,7 +308,7 @@ impl DocumentsCommand {
             Self::List(list) => or_signal(list.run(&service, console), signals, console).await,
             Self::Index(index) => or_signal(index.run(&service, console), signals, console).await,
             Self::Status(status) => or_signal(status.run(&service, console), signals, console).await,
-            Self::Restore(restore) => or_signal(Box::pin(restore.run(&service, talk, console)), signals, console).await,
+            Self::Restore(restore) => Box::pin(restore.run(&service, talk, console, signals)).await,
             Self::Verify(verify) => or_signal(Box::pin(verify.run(&service, console)), signals, console).await,
             Self::Watch(watch) => Box::pin(watch.run(&service, talk, console, signals)).await,
             Self::Serve(serve) => Box::pin(serve.run(&service, console, signals)).await,
@@ -320,8 +321,9 @@ impl DocumentsCommand {
 pub async fn diagnose(flags: &Flags, talk: Talk, console: &Console, signals: Signals) -> u8 {
     log::start(console, (!talk.quiet).then_some(talk.verbose), LogFormat::Text);
     let environment = Environment::of_process();
-    let warnings = environment.as_ref().map_or(Vec::new(), |environment| environment.warnings().to_vec());
+    let mut warnings = environment.as_ref().map_or(Vec::new(), |environment| environment.warnings().to_vec());
     let settings = environment.and_then(|environment| Settings::resolve(flags, &environment));
+    warnings.extend(settings.iter().flat_map(Hooks::faults));
     let run = async { Ok(doctor::run(settings, &warnings, console).await) };
     or_signal(Box::pin(run), signals, console).await.unwrap_or_else(|error: NasSyncError| error.kind().exit_code())
 }

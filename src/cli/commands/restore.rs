@@ -8,7 +8,8 @@ use clap::Args;
 use crate::cli::args::{SelectionArgs, Talk};
 use crate::cli::console::Console;
 use crate::cli::progress::{Display, Show};
-use crate::error::Result;
+use crate::cli::signals::Signals;
+use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::json;
 use crate::role::event::Monitor;
 use crate::service::NasSyncService;
@@ -17,6 +18,9 @@ use crate::text::counted;
 
 /// The exit status when something could not be restored.
 const NOT_ALL: u8 = 1;
+
+/// What is so when a signal ends it.
+const STOPPED: &str = "stopped: what is restored is whole and in its place; the same command fetches the rest";
 
 /// Which documents, and where to.
 #[derive(Debug, Args)]
@@ -36,11 +40,26 @@ pub struct Restore {
 
 impl Restore {
     /// Restores, and says what could not be.
-    pub async fn run(self, service: &NasSyncService, talk: Talk, console: &Console) -> Result<u8> {
+    pub async fn run(
+        self,
+        service: &NasSyncService,
+        talk: Talk,
+        console: &Console,
+        mut signals: Signals,
+    ) -> Result<u8> {
         let mut request = RestoreRequest::new(self.selection.selection());
         (request.to, request.overwrite) = (self.to, self.overwrite);
         let display = Arc::new(Display::begin(self.progress, console, talk.verbose));
-        let report = service.restore(request, Arc::clone(&display) as Arc<dyn Monitor>).await?;
+        let report = tokio::select! {
+            report = service.restore(request, Arc::clone(&display) as Arc<dyn Monitor>) => report?,
+            stop = signals.next() => {
+                console.end_line();
+                let error = NasSyncError::new(ErrorKind::Interrupted, STOPPED);
+                console.err(error.message());
+                console.object(&json::restore_failed(&error));
+                return Ok(stop.exit_code());
+            }
+        };
         display.finish(report.restored, report.errors.len());
         console.some(report.errors.iter().map(ToString::to_string));
         let documents = counted(report.total as u64, "document", "documents");

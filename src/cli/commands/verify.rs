@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::cli::args::SelectionArgs;
 use crate::cli::console::Console;
-use crate::error::{NasSyncError, Result};
+use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::json;
 use crate::service::NasSyncService;
 use crate::service::verify::{Method, Requeue, Sample, VerifyReport, VerifyRequest};
@@ -50,14 +50,22 @@ impl Verify {
     pub async fn run(self, service: &NasSyncService, console: &Console) -> Result<u8> {
         let report = service.verify(self.request()).await?;
         let lists = [
-            (&report.differing, "its copy on the NAS differs"),
-            (&report.missing, "it is missing on the NAS"),
-            (&report.changed_here, "its file here is no longer what was synced; `nas-sync resend` sends it again"),
+            (&report.differing, "its copy on the NAS differs", !self.requeue),
+            (&report.missing, "it is missing on the NAS", !self.requeue),
+            (&report.changed_here, "its file here is no longer what was synced", true),
         ];
-        for (ids, what) in lists {
-            console.some(ids.iter().map(|id| format!("Document {id}: {what}")));
+        for (ids, what, is_left) in lists {
+            console.some(ids.iter().map(|id| {
+                let remedy = format!("; `nas-sync resend --document {id}` sends it again");
+                format!("Document {id}: {what}{}", if is_left { &remedy } else { "" })
+            }));
         }
-        console.some(report.unknown.iter().map(ToString::to_string));
+        console.some(report.unknown.iter().map(|unknown| {
+            let is_gone_here = unknown.error.kind() == ErrorKind::SourceMissing;
+            let hint =
+                if is_gone_here { "; `nas-sync verify --sha256sum` lets the NAS sum its copy alone" } else { "" };
+            format!("{unknown}{hint}")
+        }));
         if let Some(error) = &report.stopped {
             console.error(error);
         }
@@ -96,7 +104,6 @@ fn line(report: &VerifyReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
     use crate::id::DocumentId;
 
     #[test]

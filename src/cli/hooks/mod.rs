@@ -24,7 +24,7 @@ use crate::config::{Settings, WebUrl, secret_variables};
 use crate::error::{ErrorKind, Result};
 use crate::json;
 use crate::service::SyncSummary;
-use crate::text::escape_json;
+use crate::text::{self, escape_json};
 use crate::watch::health_file::State;
 use crate::watch::orders::Follower;
 use crate::watch::status::WatchStatus;
@@ -67,8 +67,24 @@ struct Listening {
 }
 
 impl Hooks {
+    /// What cannot be started of that which the settings name: it should not be found out by a failure that nobody is told of.
+    pub fn faults(settings: &Settings) -> Vec<String> {
+        let programs = [("NAS_ON_SUCCESS", &settings.on_success), ("NAS_ON_FAILURE", &settings.on_failure)];
+        let faults = programs.into_iter().filter_map(|(name, program)| {
+            let program = program.as_deref().filter(|program| !can_start(program))?;
+            let program = text::escape(&program.to_string_lossy());
+            Some(format!(
+                "{name} is {program}, which is no program that this user can start: name one by its path, not a line for a shell"
+            ))
+        });
+        faults.collect()
+    }
+
     /// Those that the settings name, about a loop of this status. Must be called inside a runtime.
     pub fn start(settings: &Settings, status: &Arc<WatchStatus>) -> Self {
+        for fault in Self::faults(settings) {
+            tracing::warn!("{fault}");
+        }
         let (runs, told) = mpsc::channel(WAITING);
         let listeners = Listeners {
             on_success: settings.on_success.clone(),
@@ -109,6 +125,16 @@ impl Follower for Listening {
             tracing::warn!("nobody is told of this run: {WAITING} others wait for that");
         }
     }
+}
+
+/// Whether a program is there; one without a slash is looked for as a shell does.
+fn can_start(program: &Path) -> bool {
+    let is_there = |path: &Path| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
+    if program.as_os_str().as_encoded_bytes().contains(&b'/') {
+        return is_there(program);
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).any(|folder| is_there(&folder.join(program)))
 }
 
 /// A run that sent nothing and met nothing new is not.

@@ -147,15 +147,22 @@ fn in_push_words(error: NasSyncError) -> NasSyncError {
 }
 
 /// Phrases of solutions that name what `push` does not read, and what is so instead; the longer before the shorter.
-const IGNORED: [(&str, &str); 13] = [
+const IGNORED: [(&str, &str); 14] = [
     ("set NAS_PORT to the port it uses", "give the port it uses with --port"),
     ("Check that NAS_PORT is the SSH port", "Check that the port (--port) is the SSH port"),
     ("Check NAS_HOST, or use", "Check the name before the colon, or use"),
     ("uses to reach NAS_HOST", "uses to reach the NAS"),
+    (
+        "Run `nas-sync setup`, which lets a key in with the password, or put the public key into the user's authorized_keys on the NAS;",
+        "Put the public key into the user's authorized_keys on the NAS (`ssh-copy-id` does it);",
+    ),
     ("check NAS_USER", "check the user's name before the @"),
     ("or correct NAS_PATH", "or correct the path behind the colon"),
     ("NAS_FILE_TIMEOUT sets the limit, --timeout that of a push", "--timeout sets the limit"),
-    (" Set NAS_HOST, NAS_USER and NAS_PATH in the environment or in a .env file, then run `nas-sync config`.", ""),
+    (
+        " Run `nas-sync setup`, which asks for what is needed; or set NAS_HOST, NAS_USER and NAS_PATH in the environment or in a .env file.",
+        "",
+    ),
     ("or leave NAS_DURABILITY unset", "or leave it unset"),
     ("; the documents stay pending", ""),
     ("; what was acknowledged stays recorded and is not sent twice", ""),

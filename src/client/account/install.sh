@@ -9,7 +9,7 @@ say uid "$(id -u 2>/dev/null)"
 [ -n "$home" ] && cd -P "$home" 2>/dev/null || { say no-home; exit 0; }
 if [ -n "$locked" ]; then
     own=$(pwd -P)
-    there=$(cd -P "$folder" 2>/dev/null && pwd -P) || fail "the folder $folder is not there"
+    there=$(cd -P "$folder" 2>/dev/null && pwd -P) || { say no-folder; exit 0; }
     case $own/.ssh/ in "${there%/}"/*) fail "the folder holds the user's own ~/.ssh, so that a key held to it could free itself" ;; esac
 fi
 [ -d .ssh ] || mkdir .ssh || fail "~/.ssh cannot be made"

@@ -13,7 +13,7 @@ use super::login::Client;
 use super::nas::{Script, harmless_lines, quoted, run_script};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::text;
-use crate::wire::server_args::{command_line, path_word};
+use crate::wire::server_args::{Unquotable, command_line, literal, path_word, sending_command_line};
 
 const INSTALL: &str = include_str!("install.sh");
 const ONLY: &str = include_str!("only.sh");
@@ -28,7 +28,7 @@ const MAX_FOLDERS: usize = 40;
 pub(crate) enum Permit<'a> {
     /// Run commands; without a terminal, forwarding and the like.
     Commands,
-    /// Let this rsync receive into this folder, flush it, and ask about it.
+    /// Let this rsync receive into this folder and send from it, flush it, and ask about it.
     Folder { path: &'a str, rsync_path: &'a str },
 }
 
@@ -94,6 +94,10 @@ pub(crate) async fn install(client: &Client, public_key: &str, permit: Permit<'_
     let home = text::escape(said.value("home").unwrap_or_default());
     if said.value("no-home").is_some() {
         return Err(no_home(&home));
+    }
+    if let (Some(_), Permit::Folder { path, .. }) = (said.value("no-folder"), permit) {
+        let message = format!("the folder {} does not exist on the NAS", text::escape(path));
+        return Err(NasSyncError::new(ErrorKind::DestinationMissing, message));
     }
     if said.value("done").is_none() {
         let why = said.value("failed").map_or(said.refusal.clone(), text::escape);
@@ -192,23 +196,31 @@ fn only(path: &str, rsync_path: &str) -> Result<String> {
     let mut harmless: Vec<String> = harmless_lines(path)?.into_iter().map(text).collect();
     harmless.push(format!("{rsync_path} --version"));
     let harmless: Vec<String> = harmless.iter().map(|line| quoted(line)).collect();
+    let folder = format!("{}/", path.trim_end_matches('/'));
+    let end = |line: std::result::Result<Vec<u8>, Unquotable>| Ok(quoted(&text(line.map_err(usage)?)));
     // A dry run may say the folder itself, because it makes nothing.
-    let ends: Vec<String> = [destination_of(path), format!("{}/", path.trim_end_matches('/')).into_bytes()]
-        .into_iter()
-        .map(|destination| Ok(quoted(&text(command_line("", &[b".".to_vec(), destination]).map_err(usage)?))))
-        .collect::<Result<_>>()?;
+    let destinations = [destination_of(path), folder.clone().into_bytes()]
+        .map(|destination| end(command_line("", &[b".".to_vec(), destination])));
+    let sources = [path.to_owned(), folder]
+        .map(|source| end(sending_command_line("", &[b".".to_vec()], &[literal(source.as_bytes())])));
     let filled = ONLY
         .replace("@harmless@", &harmless.join(" | "))
         .replace("@rsync@", &quoted(rsync_path))
-        .replace("@destinations@", &ends.join(" "));
+        .replace("@destinations@", &joined(destinations)?)
+        .replace("@sources@", &joined(sources)?);
     Ok(filled)
+}
+
+fn joined(ends: [Result<String>; 2]) -> Result<String> {
+    let ends: Vec<String> = ends.into_iter().collect::<Result<_>>()?;
+    Ok(ends.join(" "))
 }
 
 fn word(path: &str) -> Result<String> {
     path_word(path.as_bytes()).map(|word| String::from_utf8_lossy(&word).into_owned()).map_err(usage)
 }
 
-fn usage(error: crate::wire::server_args::Unquotable) -> NasSyncError {
+fn usage(error: Unquotable) -> NasSyncError {
     NasSyncError::new(ErrorKind::Usage, error.to_string()).with_source(error)
 }
 

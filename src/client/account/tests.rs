@@ -4,6 +4,7 @@ use std::process::Command;
 use super::*;
 use crate::client::nas::harmless_lines;
 use crate::wire::offer::Offer;
+use crate::wire::pull_args::{PullOptions, source_paths};
 use crate::wire::server_args::PushOptions;
 
 const FOLDER: &str = "/srv/it's $mine; and #more";
@@ -49,6 +50,42 @@ fn a_key_that_is_held_to_a_folder_runs_what_a_sync_needs() {
     assert!(runs("rsync --version"));
     let dry = good_line(FOLDER).replace("/./", "/");
     assert!(runs(&dry), "{dry}");
+}
+
+#[test]
+fn a_key_that_is_held_to_a_folder_fetches_from_it_alone() {
+    let fetch = |options: &PullOptions, folder: &str| {
+        let source = source_paths(&[literal(folder.as_bytes())]);
+        String::from_utf8(sending_command_line("rsync", &options.arguments(&Offer::default()), &source).unwrap())
+            .unwrap()
+    };
+    let mut options = PullOptions { times: true, ignore_times: true, names_follow: true, ..PullOptions::default() };
+    options.timeout = Some(60);
+    let good = fetch(&options, FOLDER);
+    assert!(runs(&good), "{good}");
+    let whole = PullOptions { recursive: true, links: true, permissions: true, ..options.clone() };
+    assert!(runs(&fetch(
+        &PullOptions { names_follow: false, numeric_ids: true, ..whole.clone() },
+        &format!("{FOLDER}/")
+    )));
+    for folder in ["/srv", "/", "", "/srv/it's $mine; and #more/..", "/srv/it's $mine; and #more/sub"] {
+        assert!(!runs(&fetch(&whole, folder)), "{folder}");
+    }
+    for (from, to) in [
+        ("--sender", "--sender -L"),
+        ("--sender", "--sender -k"),
+        ("--sender", "--sender --copy-unsafe-links"),
+        ("--sender", "--sender --remove-source-files"),
+        ("--sender", "--sender --files-from=x"),
+        ("--files-from=-", "--files-from=-x"),
+        ("--files-from=-", "--files-from=/etc/passwd"),
+        ("--sender", "--sender -s"),
+        ("--sender", "--sender --log-file=x"),
+        ("--sender", "--sender x"),
+        (" . ", " . /etc "),
+    ] {
+        assert!(!runs(&good.replacen(from, to, 1)), "{to}");
+    }
 }
 
 #[test]

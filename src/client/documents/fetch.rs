@@ -24,6 +24,7 @@ use crate::tree::place::Destination;
 use crate::wire::flist::FileEntry;
 use crate::wire::offer::Offer;
 use crate::wire::pull_args::PullOptions;
+use crate::wire::server_args::literal;
 
 /// How much of a file is read at once for its SHA-256.
 const READ_LEN: usize = 256 * 1024;
@@ -153,12 +154,6 @@ impl Client {
         }
         Ok(outcomes)
     }
-}
-
-/// A source in which no byte is a wildcard.
-fn literal(folder: &[u8]) -> Vec<u8> {
-    let is_wildcard = |byte: &u8| matches!(byte, b'*' | b'?' | b'[' | b']');
-    folder.iter().flat_map(|byte| is_wildcard(byte).then_some(b'\\').into_iter().chain([*byte])).collect()
 }
 
 /// A document that has to be asked for.

@@ -104,9 +104,6 @@ fn with_setup(error: NasSyncError) -> NasSyncError {
     if error.kind() != ErrorKind::LoginRefused {
         return error;
     }
-    let solution = format!(
-        "{} `nas-sync setup` lets a key in by the user's password, and names what makes the NAS refuse it.",
-        error.solution()
-    );
+    let solution = format!("{} `nas-sync setup` also names what makes the NAS refuse it.", error.solution());
     error.with_solution(solution)
 }

@@ -2,7 +2,7 @@
 
 use super::{Diagnosis, Finding, folder};
 use crate::client::Client;
-use crate::client::capabilities::{Capabilities, warning};
+use crate::client::capabilities::{Capabilities, Shape, warning};
 use crate::client::check::{ask_for_flush, flush_evidence, shape_of};
 use crate::client::dry_run::{DryRun, find_refused};
 use crate::client::nas::{Echo, echo};
@@ -25,8 +25,9 @@ pub(super) async fn examine(diagnosis: &mut Diagnosis, client: &Client, settings
     let folder = settings.path.as_deref();
     let survey = survey(client, folder.unwrap_or(".")).await;
     diagnosis.vendor = survey.as_ref().ok().and_then(|survey| survey.vendor);
-    if let Some(finding) = shell(&answer) {
-        diagnosis.note("shell", finding);
+    match shell(&answer) {
+        Some(finding) => diagnosis.note("shell", finding),
+        None => diagnosis.not_known("shell", "the NAS runs nothing but what it expects for this user"),
     }
     let Some(folder) = folder else {
         diagnosis.note("exec", exec_alone(&answer));
@@ -72,7 +73,9 @@ async fn start_rsync(
     settings: &Settings,
     capabilities: &mut Capabilities,
 ) -> Result<()> {
-    let dry: DryRun = find_refused(client, folder, capabilities, shape_of(settings)?).await?;
+    // A layout that makes no sense was named with the configuration.
+    let shape = shape_of(settings).unwrap_or(Shape::PLAIN);
+    let dry: DryRun = find_refused(client, folder, capabilities, shape).await?;
     dry.check(client, folder).await
 }
 

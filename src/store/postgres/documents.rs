@@ -73,8 +73,9 @@ fn uuid(text: &str) -> Option<String> {
     is_one.then(|| [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-"))
 }
 
-/// The condition on row `d` that a selection means. Its parameters go behind those that are there.
-pub(super) fn condition(schema: &Schema, selection: &Selection, values: &mut Vec<Value>) -> String {
+/// The condition on row `d` that a selection means. Its parameters go behind those that are there. Fails with `Usage` for a
+/// user that no row can have.
+pub(super) fn condition(schema: &Schema, selection: &Selection, values: &mut Vec<Value>) -> Result<String> {
     let mut sql = String::from("TRUE");
     let mut add = |condition: &str, value: Option<Value>| match value {
         Some(value) => {
@@ -84,7 +85,7 @@ pub(super) fn condition(schema: &Schema, selection: &Selection, values: &mut Vec
         None => sql.push_str(" AND FALSE"),
     };
     if let Some(user) = &selection.user {
-        add(" AND d.user_id = $n::{U}", schema.users.user(user).map(Value::text));
+        add(" AND d.user_id = $n::{U}", Some(Value::text(user_of(schema, user)?)));
     }
     if let Some(ids) = &selection.documents {
         add(" AND d.id = ANY($n::text[]::{T}[])", Some(id_list(schema, ids)));
@@ -95,7 +96,17 @@ pub(super) fn condition(schema: &Schema, selection: &Selection, values: &mut Vec
     if let Some(last) = &selection.up_to {
         add(" AND d.id <= $n::text::{T}", schema.ids.document(last).map(Value::text));
     }
-    sql
+    Ok(sql)
+}
+
+/// The user as the table would write it. Fails where it can have none of that name.
+fn user_of(schema: &Schema, user: &UserId) -> Result<String> {
+    schema.users.user(user).ok_or_else(|| {
+        let kind = schema.kind("user_id").unwrap_or_default();
+        let message =
+            format!("{user} cannot be a user of the table {}, whose user_id is of the type {kind}", schema.table());
+        NasSyncError::new(ErrorKind::Usage, message)
+    })
 }
 
 /// Ids as one parameter, without those that no row can have.
@@ -148,7 +159,7 @@ pub(super) fn read(schema: &Schema, row: &Row) -> Result<Result<Document, BadRow
 fn unknown_ids(tx: &Tx<'_>, schema: &Schema, selection: &Selection) -> Result<Vec<DocumentId>, Fault> {
     let Some(asked) = &selection.documents else { return Ok(Vec::new()) };
     let mut values = Vec::new();
-    let condition = condition(schema, selection, &mut values);
+    let condition = condition(schema, selection, &mut values)?;
     let rows = tx.query(&format!("SELECT d.id::text FROM {{documents}} d WHERE {condition}"), &values)?;
     let known = rows.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<String>, _>>()?;
     let is_known = |id: &DocumentId| schema.ids.document(id).is_some_and(|id| known.contains(&id));
@@ -191,7 +202,7 @@ impl PostgresStore {
     pub fn documents(&mut self, selection: &Selection) -> Result<Vec<Result<Document, BadRow>>> {
         self.read("read the documents of", |tx, schema| {
             let mut values = Vec::new();
-            let condition = condition(schema, selection, &mut values);
+            let condition = condition(schema, selection, &mut values)?;
             let sql = format!("SELECT {{row}} FROM {{documents}} d WHERE {condition} ORDER BY d.id");
             let rows = tx.query(&sql, &values)?;
             let rows = rows.iter().map(|row| read(schema, row)).collect::<Result<Vec<_>, _>>()?;
@@ -208,7 +219,7 @@ impl PostgresStore {
                 return Ok(bad);
             }
             let mut values = Vec::new();
-            let condition = condition(schema, selection, &mut values);
+            let condition = condition(schema, selection, &mut values)?;
             let sql = format!("SELECT {{row}} FROM {{documents}} d WHERE {condition} AND d.id IS NULL AND {{pending}}");
             for row in tx.query(&sql, &values)? {
                 bad.extend(read(schema, &row)?.err());
@@ -324,7 +335,7 @@ fn pending_ids(
     most: usize,
 ) -> Result<Option<Vec<DocumentId>>, Fault> {
     let mut values = Vec::new();
-    let condition = condition(schema, selection, &mut values);
+    let condition = condition(schema, selection, &mut values)?;
     let sql = format!(
         "SELECT d.id::text FROM {{documents}} d WHERE {condition} AND {{pending}} AND d.id IS NOT NULL LIMIT {}",
         most + 1
@@ -375,10 +386,7 @@ fn checked(schema: &Schema, user: &UserId, files: &[&NewDocument]) -> Result<Str
             )));
         }
     }
-    schema.users.user(user).ok_or_else(|| {
-        let kind = schema.kind("user_id").unwrap_or_default();
-        usage(format!("{user} cannot be a user of the table {}, whose user_id is of the type {kind}", schema.table()))
-    })
+    user_of(schema, user)
 }
 
 /// Adds pending documents, and gives their ids in the same order.

@@ -31,7 +31,7 @@ impl PostgresStore {
     pub fn forget_failures(&mut self, selection: &Selection) -> Result<usize> {
         self.write("forget failures in", |tx, schema| {
             let mut values = Vec::new();
-            let condition = documents::condition(schema, selection, &mut values) + " AND {pending}";
+            let condition = documents::condition(schema, selection, &mut values)? + " AND {pending}";
             forget_failures(tx, &condition, &values)
         })
     }
@@ -86,7 +86,7 @@ impl PostgresStore {
         };
         self.read("read the copies recorded in", |tx, schema| {
             let mut values = Vec::new();
-            let condition = documents::condition(schema, selection, &mut values);
+            let condition = documents::condition(schema, selection, &mut values)?;
             let sql = format!(
                 "SELECT {{copy}}, d.id::text, d.file_path::text
                  FROM {{documents}} d LEFT JOIN {{nas_sync_documents}} s
@@ -129,7 +129,7 @@ impl PostgresStore {
     pub fn resend(&mut self, selection: &Selection) -> Result<usize> {
         self.write("make documents pending again in", |tx, schema| {
             let mut values = Vec::new();
-            let condition = documents::condition(schema, selection, &mut values) + " AND {synced}";
+            let condition = documents::condition(schema, selection, &mut values)? + " AND {synced}";
             forget_failures(tx, &condition, &values)?;
             let sql =
                 format!("UPDATE {{documents}} AS d SET synced_to_nas = FALSE, synced_at = NULL WHERE {condition}");

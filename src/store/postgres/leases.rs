@@ -36,7 +36,7 @@ impl PostgresStore {
     pub fn leased_documents(&mut self, selection: &Selection) -> Result<Vec<DocumentId>> {
         self.read("read the leases in", |tx, schema| {
             let mut values = Vec::new();
-            let condition = documents::condition(schema, selection, &mut values);
+            let condition = documents::condition(schema, selection, &mut values)?;
             let sql = format!(
                 "SELECT d.id::text FROM {{documents}} d JOIN {{nas_sync_leased}} l ON l.document_id = d.id WHERE {condition}"
             );

@@ -27,7 +27,7 @@ impl PostgresStore {
         self.read("list the documents of", |tx, schema| {
             let (dead, _) = leases::dead(tx, worker)?;
             let mut values = vec![Value::integers(dead)];
-            let condition = documents::condition(schema, &request.selection, &mut values);
+            let condition = documents::condition(schema, &request.selection, &mut values)?;
             let among = match request.state {
                 None => "TRUE",
                 Some(DocumentState::Synced) => "{synced}",

@@ -74,7 +74,7 @@ impl PostgresStore {
         self.read("read the queue in", |tx, schema| {
             let (dead, _) = leases::dead(tx, worker)?;
             let mut values = vec![Value::integers(dead)];
-            let condition = documents::condition(schema, selection, &mut values);
+            let condition = documents::condition(schema, selection, &mut values)?;
             let is_leased = "(l.fence IS NOT NULL AND l.fence <> ALL($1))";
             let counts = format!(
                 "SELECT count(*), count(*) FILTER (WHERE {is_leased}),
@@ -110,7 +110,7 @@ impl PostgresStore {
         let selection = user.map_or_else(Selection::all, Selection::of_user);
         self.read("count the documents of", |tx, schema| {
             let mut values = Vec::new();
-            let condition = documents::condition(schema, &selection, &mut values);
+            let condition = documents::condition(schema, &selection, &mut values)?;
             let sql = format!(
                 "SELECT count(*), count(*) FILTER (WHERE {{synced}}),
                         count(*) FILTER (WHERE {{pending}} AND s.last_error_kind IS NOT NULL), max({{synced_at}}) FILTER (WHERE {{synced}})
@@ -132,8 +132,8 @@ impl PostgresStore {
 }
 
 /// The condition on documents that may be leased.
-fn claimable(schema: &Schema, selection: &Selection, due: &Due, values: &mut Vec<Value>) -> String {
-    let mut sql = documents::condition(schema, selection, values);
+fn claimable(schema: &Schema, selection: &Selection, due: &Due, values: &mut Vec<Value>) -> Result<String> {
+    let mut sql = documents::condition(schema, selection, values)?;
     sql.push_str(
         " AND d.id IS NOT NULL AND {pending}
           AND NOT EXISTS (SELECT 1 FROM {nas_sync_leased} l WHERE l.document_id = d.id)",
@@ -148,7 +148,7 @@ fn claimable(schema: &Schema, selection: &Selection, due: &Due, values: &mut Vec
         );
         sql.push_str(&due);
     }
-    sql
+    Ok(sql)
 }
 
 /// How many documents at most a worker takes beside so many others.
@@ -157,7 +157,7 @@ fn share(tx: &Tx<'_>, schema: &Schema, selection: &Selection, due: &Due, most: u
         return Ok(most);
     }
     let mut values = Vec::new();
-    let condition = claimable(schema, selection, due, &mut values);
+    let condition = claimable(schema, selection, due, &mut values)?;
     // More than everybody may take need not be counted.
     values.push(Value::integer(capped(most.saturating_mul(others + 1))));
     let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {FREE} WHERE {condition} LIMIT ${}) free", values.len());
@@ -181,7 +181,7 @@ fn free(
     held: Held,
 ) -> Result<Vec<Result<Document, BadRow>>, Fault> {
     let mut values = Vec::new();
-    let condition = claimable(schema, selection, due, &mut values);
+    let condition = claimable(schema, selection, due, &mut values)?;
     values.push(Value::integer(capped(most)));
     let how = match held {
         Held::PassedOver => "SKIP LOCKED",

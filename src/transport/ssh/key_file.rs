@@ -101,7 +101,7 @@ fn none_found(candidates: &[PathBuf]) -> NasSyncError {
     let tried =
         if tried.is_empty() { String::from("no file is named") } else { format!("looked for {}", tried.join(", ")) };
     NasSyncError::new(ErrorKind::KeyUnusable, format!("there is no private key: {tried}, and no agent is running"))
-        .with_solution("Make one with `ssh-keygen -t ed25519` and copy it to the NAS with `ssh-copy-id`, or point NAS_KEY_FILE at an existing key.")
+        .with_solution("Run `nas-sync setup`, which makes one and lets it in on the NAS; or make one with `ssh-keygen -t ed25519` and copy it there with `ssh-copy-id`; or point NAS_KEY_FILE at an existing key.")
 }
 
 fn read(path: &Path, config: &SshConfig) -> Result<Credential> {

@@ -57,6 +57,12 @@ fn what_needs_a_person_is_not() {
     let fault = checkup.fault.unwrap();
     assert_eq!(fault, "somebody has to see to it (login_refused): the NAS refused\\npid=1\\u{202e}");
     assert_eq!(checkup.beat.unwrap().pid, std::process::id(), "an error's text is not a line of its own");
+    // What passes by itself needs nobody.
+    let away = Report { state: State::Blocked(ErrorKind::ConnectionRefused), ..blocked.clone() };
+    file.write(&away).unwrap();
+    assert!(
+        verdict(&file).unwrap().starts_with("it is tried again by itself, in vain until now (connection_refused): ")
+    );
     // An error that is over does not matter.
     file.write(&Report { state: State::Idle, ..blocked }).unwrap();
     assert_eq!(verdict(&file), None);

@@ -187,6 +187,10 @@ fn what_makes_no_sense_is_said_to_make_none_and_does_nothing() {
     for (method, path) in [
         ("POST", "/sync/run?user=7"),
         ("POST", "/sync/run?user_id="),
+        ("POST", "/sync/run?user_id=nobody"),
+        ("GET", "/sync/status?user_id=x"),
+        ("GET", "/sync/documents?user_id=7.5"),
+        ("POST", "/sync/retry?document=x"),
         ("POST", "/sync/run?user_id=7&user_id=8"),
         ("GET", "/sync/documents?state=sent"),
         ("GET", "/sync/documents?limit=0"),
@@ -213,7 +217,7 @@ fn what_makes_no_sense_is_said_to_make_none_and_does_nothing() {
     request.extend_from_slice(b"{}");
     assert_eq!(serve.place.exchange(&request).json()["resent"], 1, "clients that always send an object");
     // A user without documents is no error, as in `status`.
-    assert_eq!(serve.object("POST", "/sync/run?user_id=nobody")["total"], 0);
+    assert_eq!(serve.object("POST", "/sync/run?user_id=99")["total"], 0);
     serve.stop();
 }
 
@@ -316,7 +320,12 @@ fn without_the_token_nothing_is_told() {
     serve.get("/sync/status").is_problem(401, "not_allowed");
     serve.token = Some("sesame-sesame-sesame".to_owned());
     assert_eq!(serve.get("/sync/status").status, 200);
-    serve.stop();
+    assert!(!serve.stop().stderr.contains("guessed"));
+
+    // One that can be guessed is warned about.
+    fs::write(site.path("token"), "s").unwrap();
+    let run = Serve::start(&cli).stop();
+    assert!(run.stderr.contains("NAS_API_TOKEN is short enough to be guessed"), "{}", run.all());
 }
 
 #[test]

@@ -56,6 +56,26 @@ fn a_second_request_joins_the_run_that_is_going_on() {
 }
 
 #[test]
+fn what_another_worker_is_sending_is_said_and_not_called_done() {
+    let (site, gate) = gated();
+    fs::write(&gate, "").unwrap();
+    let cli = Cli::new(&site);
+    cli.add(7, &[site.upload("a.pdf", b"a"), site.upload("b.pdf", b"b")]);
+    let mut other = cli.start(&["sync"]);
+    let leased = "SELECT COUNT(*) FROM nas_sync_leased";
+    let is_leased = || site.database().query_row(leased, [], |row| row.get::<_, i64>(0)).is_ok_and(|count| count == 2);
+    other.until(is_leased);
+    let serve = Serve::start(&cli);
+    let report = serve.object("POST", "/sync/run");
+    assert_eq!((&report["synced"], &report["pending"]), (&0.into(), &2.into()), "{report}");
+    assert!(report["warnings"][0].as_str().unwrap().starts_with("2 documents are being sent by another"), "{report}");
+    fs::remove_file(&gate).unwrap();
+    other.wait().ends(0);
+    assert_eq!(serve.object("POST", "/sync/run")["warnings"], serde_json::json!([]));
+    serve.stop();
+}
+
+#[test]
 fn events_tell_a_run_in_its_order_and_who_comes_late_knows_its_beginning() {
     let (site, gate) = gated();
     fs::write(&gate, "").unwrap();

@@ -124,6 +124,7 @@ fn a_folder_that_does_not_do_is_named_with_one_that_does() {
     let home = place.account.home();
     let missing = format!("--nas-path={}/nowhere", home.display());
     fails(&place, &[&missing], "destination_missing", 3, home.to_str().unwrap());
+    fails(&place, &["--lock-down", &missing], "destination_missing", 3, home.to_str().unwrap());
     fails(&place, &["--nas-path=/etc"], "permission_denied", 3, home.to_str().unwrap());
     // Neither got into the file, so that the next try is not held to it.
     assert!(!place.here(".env").exists());

@@ -1,6 +1,7 @@
 //! `setup --lock-down`: the key may do what a sync needs, and nothing else.
 
 use std::fs;
+use std::process::Command;
 
 use nas_sync::internal::transport::ssh::{Identity, SshClient};
 
@@ -27,6 +28,18 @@ async fn a_key_that_is_held_to_a_folder_syncs_and_can_do_nothing_else() {
     let verified = place.cli.line("verify --json").ends(0).json();
     assert_eq!(verified["equal"], 31, "{verified}");
     assert_eq!(files(&place.folder).len(), 31);
+    // It brings documents back, one by one and the folder as a whole.
+    let drill = place.here("drill");
+    let restored = place.cli.run(&["restore", "--json", "--to", drill.to_str().unwrap()]);
+    assert_eq!(restored.ends(0).json()["restored"], 31, "{}", restored.all());
+    let there = format!("{}@127.0.0.1:{}/", place.account.name(), place.folder.display());
+    let (port, pulled) = (place.site.sshd.port().to_string(), place.here("pulled"));
+    fs::create_dir(&pulled).unwrap();
+    let pull = ["pull", "-rlt", "--port", &port, &there, pulled.to_str().unwrap()];
+    place.cli.run(&pull).ends(0);
+    assert_eq!((files(&drill).len(), files(&pulled).len()), (31, 31));
+    let doctor = place.cli.line("doctor");
+    assert!(!doctor.ends(0).stdout.contains("an earlier check failed"), "{}", doctor.all());
 
     let config = with!(place.site.sshd.config(), user: place.account.name().to_owned(), identity: Identity::Files(vec![place.here("nas_key")]));
     let client = SshClient::connect(&config).await.unwrap();
@@ -43,6 +56,42 @@ async fn a_key_that_is_held_to_a_folder_syncs_and_can_do_nothing_else() {
     let run = place.setup(&["--lock-down", "--password-file=/nonexistent"]);
     assert!(run.ends(0).stdout.contains("is held to a command on the NAS already"), "{}", run.all());
     assert_eq!(place.authorized_keys(), keys);
+}
+
+/// Names that come over the connection are the client's, and the key may be a thief's: rsync on the NAS keeps them in the folder.
+#[test]
+fn a_key_that_is_held_to_a_folder_reads_nothing_beside_it() {
+    let Some(place) = Place::new(Account::sshd_with_passwords) else { return };
+    place.setup(&["--lock-down"]).ends(0);
+    fs::write(place.folder.join("inside"), "inside").unwrap();
+    place.account.own(&place.folder.join("inside"), 0o644);
+    let names = [
+        "inside",
+        "../.ssh/authorized_keys",
+        "x/../../.ssh/./authorized_keys",
+        "/etc/hostname",
+        "../../../etc/./hostname",
+    ];
+    fs::write(place.here("names"), names.join("\0")).unwrap();
+    let got = place.here("got");
+    fs::create_dir(&got).unwrap();
+    let ssh = format!(
+        "ssh -F none -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -i {} -p {}",
+        place.here("nas_key").display(),
+        place.site.sshd.port()
+    );
+    let from = format!("{}@127.0.0.1:{}", place.account.name(), place.folder.display());
+    let names = format!("--files-from={}", place.here("names").display());
+    let run =
+        Command::new("rsync").args(["-t", "--from0", &names, "-s", "-e", &ssh, &from]).arg(&got).output().unwrap();
+    assert_eq!(files(&got), [""; 0], "what protects arguments hides them from the script, too: {run:?}");
+    let quoted = from.replace(' ', "\\ ");
+    let run = Command::new("rsync")
+        .args(["-t", "--from0", &names, "--old-args", "-e", &ssh, &quoted])
+        .arg(&got)
+        .output()
+        .unwrap();
+    assert_eq!(files(&got), ["inside"], "{run:?}");
 }
 
 #[test]

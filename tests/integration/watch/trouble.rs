@@ -154,6 +154,30 @@ fn a_database_that_is_not_there_yet_is_said_and_waited_for() {
     assert_eq!(run.stderr.matches("WARN").count(), 1, "{}", run.all());
 }
 
+#[test]
+fn a_database_that_is_taken_away_is_noticed_long_before_it_is_opened_anew() {
+    let site = Site::new();
+    let cli = Cli::new(&site);
+    cli.add(1, &[site.upload("a.pdf", b"a")]);
+    let mut watch = Watch::start(&cli, "--interval 3600");
+    watch.until_marked(&site, 1);
+    watch.until_state(&cli, "idle");
+    let move_to = |from: &str, to: &str| {
+        for end in ["", "-wal", "-shm"] {
+            let _ = fs::rename(site.path(&format!("{from}{end}")), site.path(&format!("{to}{end}")));
+        }
+    };
+    move_to("documents.db", "away.db");
+    watch.until_state(&cli, "blocked");
+    let (code, object) = health(&cli);
+    assert!(code == Some(1) && object["reason"].as_str().unwrap().contains("does not exist"), "{object}");
+    move_to("away.db", "documents.db");
+    watch.until_state(&cli, "idle");
+    cli.add(1, &[site.upload("b.pdf", b"b")]);
+    watch.until_marked(&site, 2);
+    watch.stop();
+}
+
 /// A NAS so slow that a batch is under way for many seconds.
 fn slow(site: &mut Site, rate: u64) -> (Chaos, Cli) {
     let chaos = Chaos::before(site.sshd.port(), 1);

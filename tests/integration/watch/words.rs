@@ -141,6 +141,7 @@ fn programs_are_told_of_each_run() {
     watch.until_state(&cli, "idle");
     let run = watch.stop();
     assert!(run.stderr.contains("nowhere (NAS_ON_"), "{}", run.all());
+    assert!(run.stderr.contains("nowhere, which is no program that this user can start"), "{}", run.all());
 }
 
 /// Takes requests, and answers each with a status.

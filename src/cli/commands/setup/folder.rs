@@ -31,8 +31,16 @@ pub async fn choose(run: &mut Run<'_>, client: &Client) -> Result<()> {
             "Folder for the documents (a number, or another path)"
         };
         let answer = person.line(question, None).await?;
-        let listed = answer.parse::<usize>().ok().and_then(|number| known.get(number.checked_sub(1)?));
-        let path = listed.cloned().unwrap_or(answer);
+        let number = answer.parse::<usize>().ok().filter(|_| !known.is_empty());
+        let path = match number.map(|number| number.checked_sub(1).and_then(|at| known.get(at))) {
+            Some(Some(listed)) => listed.clone(),
+            Some(None) => {
+                run.console
+                    .err(&format!("the list goes from 1 to {}; a folder of that name is ./{answer}", known.len()));
+                continue;
+            }
+            None => answer,
+        };
         let flags = Flags { nas_path: Some(path.into()), ..Flags::default() };
         let Some(path) = run.answered(&flags).and_then(|settings| settings.path) else { continue };
         if has_folder(client, &path).await? == Some(false) {
@@ -59,10 +67,7 @@ pub async fn check(run: &mut Run<'_>, client: &Client) -> Result<ConnectionRepor
             Ok(report) => return Ok(report),
             Err(error) => error,
         };
-        if !matches!(error.kind(), ErrorKind::DestinationMissing | ErrorKind::PermissionDenied | ErrorKind::ReadOnly) {
-            return Err(error);
-        }
-        if !(was_asked && run.person.is_some()) {
+        if !(is_the_folders(&error) && was_asked && run.person.is_some()) {
             return Err(with_others(error, client).await);
         }
         run.console.err(error.message());
@@ -70,8 +75,16 @@ pub async fn check(run: &mut Run<'_>, client: &Client) -> Result<ConnectionRepor
     }
 }
 
-/// The same error, with folders that would do.
-async fn with_others(error: NasSyncError, client: &Client) -> NasSyncError {
+/// Whether another folder may do.
+fn is_the_folders(error: &NasSyncError) -> bool {
+    matches!(error.kind(), ErrorKind::DestinationMissing | ErrorKind::PermissionDenied | ErrorKind::ReadOnly)
+}
+
+/// The same error, with folders that would do where this one does not.
+pub async fn with_others(error: NasSyncError, client: &Client) -> NasSyncError {
+    if !is_the_folders(&error) {
+        return error;
+    }
     // A key that is held to one folder lists none.
     let others = account::folders(client).await.unwrap_or_default();
     if others.is_empty() {

@@ -38,7 +38,7 @@ pub struct Setup {
     /// File that holds the user's password [env: NAS_PASSWORD_FILE]
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
-    /// Let the key do nothing on the NAS but receive into the folder by rsync, flush it, and ask for its room
+    /// Let the key do nothing on the NAS but fill and read the folder by rsync, flush it, and ask for its room
     #[arg(long)]
     lock_down: bool,
     /// Make the key, print its line for authorized_keys and how to install it by hand, and end
@@ -143,9 +143,9 @@ impl Run<'_> {
             return Err(error.with_solution("Give --nas-host, --nas-user and --nas-path (or NAS_HOST, NAS_USER and NAS_PATH), with --yes and a password."));
         };
         while self.settings.host.is_none() {
-            let answer = person.line("Name or address of the NAS (NAME:PORT, if its SSH port is not 22)", None).await?;
+            let answer = person.line("Name or address of the NAS (:PORT behind it, if not 22)", None).await?;
             let (host, port) = match answer.split_once(':') {
-                Some((host, port)) if !port.contains(':') => (host, Some(port)),
+                Some((host, port)) if port.bytes().all(|letter| letter.is_ascii_digit()) => (host, Some(port)),
                 _ => (answer.as_str(), None),
             };
             let flags = Flags { nas_host: Some(host.into()), port: port.map(Into::into), ..Flags::default() };
@@ -186,7 +186,10 @@ impl Run<'_> {
             };
             self.console.err(&format!("host key   {named}\n{WHERE_SHOWN}"));
             if !person.agrees("Is it the one that the NAS shows?").await? {
-                return Err(NasSyncError::new(ErrorKind::HostKeyUnknown, "the host key was not accepted"));
+                let error = NasSyncError::new(ErrorKind::HostKeyUnknown, "the host key was not accepted");
+                return Err(error.with_solution(
+                    "Look at it on the NAS, and run this again. If it is another one there, somebody else answers at this address.",
+                ));
             }
         }
         self.step("host key", &format!("{named}, pinned"));
@@ -248,6 +251,7 @@ impl Run<'_> {
         let installed = match installed {
             Ok(installed) => installed,
             Err(error) => {
+                let error = folder::with_others(error, &first).await;
                 first.disconnect().await;
                 return Err(advise(error, vendor));
             }
@@ -278,7 +282,7 @@ impl Run<'_> {
             Err(error) if error.kind() == ErrorKind::ExecRefused => {
                 self.step("key", "is held to a command on the NAS already, and left as it is");
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(folder::with_others(error, client).await),
         }
         Ok(())
     }
