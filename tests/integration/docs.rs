@@ -101,6 +101,60 @@ fn every_key_of_json_has_a_place() {
     assert!(missing.is_empty(), "neither in docs/json.md nor in docs/http.md: {missing:?}");
 }
 
+/// All Rust files below a folder of the repository, without their tests.
+fn sources(folder: &Path) -> Vec<String> {
+    let mut texts = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            texts.extend(sources(&path));
+        } else if path.file_name().is_some_and(|name| name != "tests.rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            texts.push(text.split("#[cfg(test)]").next().unwrap_or_default().to_owned());
+        }
+    }
+    texts
+}
+
+/// What stands in quotes between two other texts.
+fn quoted_between<'a>(text: &'a str, before: &str, behind: &str) -> Vec<&'a str> {
+    let is_name = |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let opening = format!("{before}\"");
+    let found = text.match_indices(&opening).filter_map(|(at, opening)| text[at + opening.len()..].split_once('"'));
+    found.filter(|(_, rest)| rest.starts_with(behind)).map(|(name, _)| name).filter(is_name).collect()
+}
+
+/// The commands write objects that no schema describes.
+#[test]
+fn every_key_that_a_command_writes_has_a_place() {
+    let sources = sources(&repository().join("src/json"));
+    let mut named = BTreeSet::new();
+    for text in &sources {
+        named.extend(quoted_between(text, "", ":"));
+        named.extend(quoted_between(text, "[", "]"));
+    }
+    assert!(named.len() > 100 && named.contains("key_file") && named.contains("notify_created"), "{named:?}");
+    let text = fs::read_to_string(repository().join("docs/json.md")).unwrap();
+    let known = words(&text);
+    let missing: Vec<_> = named.into_iter().filter(|key| !known.contains(key)).collect();
+    assert!(missing.is_empty(), "not in docs/json.md: {missing:?}");
+}
+
+/// Some are in no help, because no flag has their value: secrets, pins.
+#[test]
+fn every_variable_is_in_the_table_of_settings() {
+    let table = fs::read_to_string(repository().join("src/config/table.rs")).unwrap();
+    let variables = quoted_between(&table, "", "");
+    let variables: BTreeSet<_> = variables
+        .into_iter()
+        .filter(|name| name.len() > 4 && name.starts_with("NAS_") || *name == "UPLOAD_DIR")
+        .collect();
+    assert!(variables.len() > 30, "{variables:?}");
+    let page = fs::read_to_string(repository().join("docs/configuration.md")).unwrap();
+    let missing: Vec<_> = variables.into_iter().filter(|name| !page.contains(&format!("| `{name}` |"))).collect();
+    assert!(missing.is_empty(), "not in the table of docs/configuration.md: {missing:?}");
+}
+
 /// The anchors of a page: its headings, as they are linked.
 fn anchors(text: &str) -> BTreeSet<String> {
     let mut fenced = false;

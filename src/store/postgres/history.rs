@@ -40,7 +40,7 @@ impl PostgresStore {
     pub fn end_waits(&mut self, selection: &Selection, kind: ErrorKind) -> Result<()> {
         self.write("end waits in", |tx, schema| {
             let mut values = Vec::new();
-            let condition = documents::condition(schema, selection, &mut values);
+            let condition = documents::condition(schema, selection, &mut values)?;
             values.push(Value::text(kind.as_str()));
             let sql = format!(
                 "UPDATE {{nas_sync_documents}} SET next_attempt_at = NULL
