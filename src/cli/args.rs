@@ -113,6 +113,7 @@ impl From<ConfigArgs> for Flags {
             // Only `watch` and `serve` have these.
             metrics: None,
             listen: None,
+            scan_filter: None,
             log_format: None,
             on_success: None,
             on_failure: None,

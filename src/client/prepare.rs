@@ -1,14 +1,17 @@
 //! From what a person names to a file list and the files behind it.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::file_list;
 use crate::error::{NasSyncError, Result};
 use crate::filter::Rules;
 use crate::role::list::{IdNames, SendList, Sources};
-use crate::tree::{self, Depth, Effect, Links, Operand, RemoteName, SourceFile, WalkOptions, WalkWarning};
+use crate::tree::{
+    self, Climbing, Depth, Effect, Followed, Links, Operand, RemoteName, SourceFile, WalkOptions, WalkWarning,
+};
 use crate::wire::flist::idlist::NamedId;
 use crate::wire::flist::{Entries, FileEntry, FileMeta, ListOrder, io_error};
 use crate::wire::server_args::PushOptions;
@@ -18,6 +21,14 @@ use crate::wire::server_args::PushOptions;
 pub enum Files {
     /// What the operands of an rsync command stand for.
     Operands(Vec<PathBuf>),
+    /// What names in a list stand for, below a folder, as for `--files-from`. Folders among them come without what is in them,
+    /// but for those whose names end with a slash, or with [`PushOptions::recursive`].
+    Listed {
+        /// The folder.
+        folder: PathBuf,
+        /// The names.
+        names: Vec<Vec<u8>>,
+    },
     /// Regular files, each under a name of its own. No name may occur twice. Folders on the way to a name are made where
     /// they are missing; those that exist are left as they are.
     Named(Vec<(PathBuf, RemoteName)>),
@@ -58,7 +69,20 @@ impl Prepared {
 /// Lists the files.
 pub(super) fn prepare(files: Files, options: PushOptions, rules: &Rules) -> Result<Prepared> {
     let mut prepared = match files {
-        Files::Operands(operands) => prepare_operands(&operands, options, rules)?,
+        Files::Operands(operands) => {
+            let operands = operands.iter().map(|operand| {
+                if !options.relative {
+                    return Operand::parse(operand);
+                }
+                Operand::relative(Path::new(""), operand.as_os_str().as_bytes(), Climbing::Refused)
+            });
+            let operands = operands.collect::<Result<Vec<_>>>()?;
+            prepare_operands(&operands, depth(&options, Depth::FilesOnly), options, rules)?
+        }
+        Files::Listed { folder, names } => {
+            let operands = names.iter().map(|name| listed(&folder, name, &options)).collect::<Result<Vec<_>>>()?;
+            prepare_operands(&operands, depth(&options, Depth::Folders), options, rules)?
+        }
         Files::Named(pairs) => prepare_named(pairs, options),
     };
     // The receiver is not to mind them then.
@@ -66,16 +90,43 @@ pub(super) fn prepare(files: Files, options: PushOptions, rules: &Rules) -> Resu
     Ok(prepared)
 }
 
-fn prepare_operands(operands: &[PathBuf], options: PushOptions, rules: &Rules) -> Result<Prepared> {
-    let operands: Vec<Operand> = operands.iter().map(|operand| Operand::parse(operand)).collect::<Result<_>>()?;
+/// An operand out of a list. It cannot climb out of the folder.
+fn listed(folder: &Path, name: &[u8], options: &PushOptions) -> Result<Operand> {
+    let slashes = name.iter().take_while(|&&byte| byte == b'/').count();
+    let operand = Operand::relative(folder, &name[slashes..], Climbing::Undone)?;
+    if options.relative {
+        return Ok(operand);
+    }
+    let end = if operand.means_contents() { "/" } else { "" };
+    let mut path = operand.path().into_os_string();
+    path.push(end);
+    Operand::parse(Path::new(&path))
+}
+
+fn depth(options: &PushOptions, least: Depth) -> Depth {
+    match () {
+        () if options.recursive => Depth::Recursive,
+        () if options.dirs => Depth::Folders,
+        () => least,
+    }
+}
+
+fn prepare_operands(operands: &[Operand], depth: Depth, options: PushOptions, rules: &Rules) -> Result<Prepared> {
     let walk_options = WalkOptions {
-        links: if options.links { Links::Keep } else { Links::Skip },
-        depth: if options.recursive { Depth::Recursive } else { Depth::FilesOnly },
+        links: match () {
+            () if options.copy_links => Links::Follow,
+            () if options.links => Links::Keep,
+            () => Links::Skip,
+        },
+        followed: Followed { to_folders: options.copy_dirlinks, unsafe_ones: options.copy_unsafe_links },
+        unmunges: options.munge_links,
+        depth,
+        leaves_way: options.no_implied_dirs,
         one_file_system: options.one_file_system,
         lists_skipped: options.receiver.deletion.is_some(),
     };
     let mut warnings = Vec::new();
-    let listing = tree::walk(&operands, walk_options, rules, &mut |warning| warnings.push(warning))?;
+    let listing = tree::walk(operands, walk_options, rules, &mut |warning| warnings.push(warning))?;
     let mut list = send_list(listing.entries, &options);
     // The order of all but the oldest protocols. To sort once more what is sorted costs next to nothing.
     list.entries.sort(ListOrder::FilesFirst);

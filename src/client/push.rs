@@ -60,7 +60,7 @@ impl PushRequest {
     /// follows. Nothing is quoted for a shell.
     pub fn server_arguments(&self) -> Vec<Vec<u8>> {
         let options = match &self.files {
-            Files::Operands(_) => self.options.clone(),
+            Files::Operands(_) | Files::Listed { .. } => self.options.clone(),
             Files::Named(pairs) => named_options(pairs.iter().map(|(_, name)| name), self.options.clone()),
         };
         options.arguments(&self.offer, &self.destination)

@@ -14,8 +14,8 @@ use super::origin::Found;
 use super::table::{
     ACCEPT_NEW_HOST_KEY, API_ADDR, API_HOSTS, API_TOKEN, CONNECT_TIMEOUT, DB, DURABILITY, FILE_TIMEOUT, HOST, HOST_KEY,
     JOBS, KEY, KEY_FILE, KEY_PASSPHRASE, KNOWN_HOSTS, LAYOUT, LEGACY_SSH, LOG_FORMAT, METRICS_ADDR, ON_FAILURE,
-    ON_SUCCESS, PASSWORD, PATH, PING_URL, PORT, RETRIES, RSYNC_PATH, SSH_CONFIG, Setting, TABLE, UPLOAD_DIR, USER,
-    WEBHOOK_URL,
+    ON_SUCCESS, PASSWORD, PATH, PING_URL, PORT, RETRIES, RSYNC_PATH, SCAN_FILTER, SSH_CONFIG, Setting, TABLE,
+    UPLOAD_DIR, USER, WEBHOOK_URL,
 };
 use super::values;
 use super::web_url::{self, WebUrl};
@@ -70,6 +70,8 @@ pub struct Flags {
     pub metrics: Option<OsString>,
     /// `--listen`
     pub listen: Option<OsString>,
+    /// `--scan-filter`
+    pub scan_filter: Option<OsString>,
     /// `--log-format`
     pub log_format: Option<OsString>,
     /// `--on-success`
@@ -81,6 +83,9 @@ pub struct Flags {
     /// `--ping-url`
     pub ping_url: Option<OsString>,
 }
+
+/// What is left out where nobody says otherwise: what a NAS or a desktop keeps among the files of others, and what is not whole.
+const SCANNED: &str = "- @eaDir/; - #recycle/; - .DS_Store; - Thumbs.db; - ~$*; - *.part";
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -158,6 +163,9 @@ pub struct Settings {
     pub api_token: Option<Secret>,
     /// Names by which `serve` is reached, beside those that no foreigner can take.
     pub api_hosts: Vec<String>,
+    /// Which files below the upload folder become documents: rules as [`Rules::of_text`](crate::Rules::of_text) reads them; not
+    /// checked here.
+    pub scan_filter: String,
     /// How the log is written.
     pub log_format: LogFormat,
     /// The program that is started behind a run of `watch` that went well.
@@ -288,6 +296,7 @@ impl Settings {
             api_addr: Listen::Address(SocketAddr::from(([127, 0, 0, 1], 8730))),
             api_token: None,
             api_hosts: Vec::new(),
+            scan_filter: String::from(SCANNED),
             log_format: LogFormat::Text,
             on_success: None,
             on_failure: None,
@@ -341,6 +350,7 @@ impl Settings {
             })?,
             api_token: unflagged(API_TOKEN)?.map(values::secret).transpose()?,
             api_hosts: or(unflagged(API_HOSTS)?, default.api_hosts, values::host_names)?,
+            scan_filter: or(find(SCAN_FILTER, &flags.scan_filter)?, default.scan_filter, values::rules)?,
             log_format: or(find(LOG_FORMAT, &flags.log_format)?, default.log_format, values::log_format)?,
             on_success: find(ON_SUCCESS, &flags.on_success)?.as_ref().map(local).transpose()?,
             on_failure: find(ON_FAILURE, &flags.on_failure)?.as_ref().map(local).transpose()?,

@@ -48,6 +48,7 @@ pub(super) const API_ADDR: Setting = setting("NAS_API_ADDR", "--listen");
 pub(super) const API_TOKEN: Setting = Setting { variable: "NAS_API_TOKEN", flag: None };
 pub(super) const API_HOSTS: Setting = Setting { variable: "NAS_API_HOSTS", flag: None };
 
+pub(super) const SCAN_FILTER: Setting = setting("NAS_SCAN_FILTER", "--scan-filter");
 pub(super) const LOG_FORMAT: Setting = setting("NAS_LOG_FORMAT", "--log-format");
 pub(super) const ON_SUCCESS: Setting = setting("NAS_ON_SUCCESS", "--on-success");
 pub(super) const ON_FAILURE: Setting = setting("NAS_ON_FAILURE", "--on-failure");
@@ -55,7 +56,7 @@ pub(super) const WEBHOOK_URL: Setting = setting("NAS_WEBHOOK_URL", "--webhook-ur
 pub(super) const PING_URL: Setting = setting("NAS_PING_URL", "--ping-url");
 
 /// All of them.
-pub(super) const SETTINGS: [Setting; 32] = [
+pub(super) const SETTINGS: [Setting; 33] = [
     HOST,
     USER,
     PATH,
@@ -83,6 +84,7 @@ pub(super) const SETTINGS: [Setting; 32] = [
     API_ADDR,
     API_TOKEN,
     API_HOSTS,
+    SCAN_FILTER,
     LOG_FORMAT,
     ON_SUCCESS,
     ON_FAILURE,

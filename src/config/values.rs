@@ -13,6 +13,7 @@ use super::origin::{Found, expand_home, refuse, wipe};
 use super::settings::LogFormat;
 use crate::database::{Database, PostgresUrl, TableName};
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::filter::Rules;
 use crate::jobs::{self, Jobs};
 use crate::proof::Level;
 use crate::secret::Secret;
@@ -135,6 +136,13 @@ pub(super) fn boolean(found: &Found) -> Result<bool> {
 /// Text without NUL, CR and LF: it becomes part of a remote command, or of names there.
 pub(super) fn line(found: &Found) -> Result<String> {
     checked(found, "UTF-8 text without NUL, carriage return and line feed", |text| !text.contains(['\0', '\r', '\n']))
+}
+
+/// Filter rules. Files that they name are not read yet.
+pub(super) fn rules(found: &Found) -> Result<String> {
+    checked(found, "filter rules as rsync's --filter has them, parted by semicolons or line ends", |text| {
+        Rules::of_text(text, &mut |_| Ok(Vec::new())).is_ok()
+    })
 }
 
 pub(super) fn user(found: &Found) -> Result<String> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::parse::{BadRule, Origin, Parsed, lines};
-use super::pattern::{Name, Pattern};
+use super::pattern::{Name, Pattern, below};
 use super::rule::{FolderRules, NameRule, Reading, Rule, Side, Verdict};
 
 /// How deep files of rules may name one another.
@@ -73,9 +73,31 @@ pub type ReadFile<'a> = dyn FnMut(&[u8]) -> std::io::Result<Vec<u8>> + 'a;
 
 /// Rules in their order: the first that matches a name decides, and what none matches takes part.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Rules(Vec<Rule>);
+pub struct Rules {
+    rules: Vec<Rule>,
+    zero_ended: bool,
+}
 
 impl Rules {
+    /// Reads a text of rules, one a line or parted by semicolons. Empty ones and those that begin with `#` are none.
+    pub fn of_text(text: &str, read: &mut ReadFile<'_>) -> Result<Self, FilterError> {
+        let mut rules = Self::default();
+        let all =
+            text.split(['\n', '\r', ';']).map(str::trim).filter(|rule| !rule.is_empty() && !rule.starts_with('#'));
+        all.map(str::as_bytes).try_for_each(|rule| rules.add_filter(rule, read))?;
+        Ok(rules)
+    }
+
+    /// `--from0`: whether what is in files ends with zero bytes, not with lines. What has been read stays as it was read.
+    pub fn set_zero_ended(&mut self, on: bool) {
+        self.zero_ended = on;
+        for rule in &mut self.rules {
+            if let Rule::Folders(rule) = rule {
+                rule.reading.zero_ended = on;
+            }
+        }
+    }
+
     /// Adds the value of `--filter`.
     pub fn add_filter(&mut self, rule: &[u8], read: &mut ReadFile<'_>) -> Result<(), FilterError> {
         let origin = Origin { reading: Reading::RULES, folder: None };
@@ -90,36 +112,36 @@ impl Rules {
     }
 
     /// Adds the content of a file of `--exclude-from` or `--include-from`.
-    pub fn add_patterns(&mut self, content: &[u8], zero_ended: bool, verdict: Verdict) -> Result<(), FilterError> {
-        lines(content, false, zero_ended).try_for_each(|pattern| self.add_pattern(pattern, verdict))
+    pub fn add_patterns(&mut self, content: &[u8], verdict: Verdict) -> Result<(), FilterError> {
+        lines(content, false, self.zero_ended).try_for_each(|pattern| self.add_pattern(pattern, verdict))
     }
 
     /// Adds what keeps a folder of this name, below the destination, out of the transfer, as long as its folder stays.
     pub fn add_perishable_exclude(&mut self, pattern: &[u8]) {
-        self.0.push(exclude(pattern, Side::Both, true));
+        self.rules.push(exclude(pattern, Side::Both, true));
     }
 
     /// Adds what keeps files there from being deleted whose names match.
     pub fn add_protect(&mut self, pattern: &[u8]) {
-        self.0.push(exclude(pattern, Side::Receiver, false));
+        self.rules.push(exclude(pattern, Side::Receiver, false));
     }
 
     /// `--cvs-exclude`: leaves out what CVS does, by files named `.cvsignore` and by names of its own.
     pub fn add_cvs(&mut self, more: &[u8]) {
-        self.0.push(Rule::Folders(FolderRules {
+        self.add_folder_rules(FolderRules {
             file: b".cvsignore".to_vec(),
-            from_above: false,
+            from_above: None,
             reading: Reading { only: Some(Verdict::Exclude), words: true, ..Reading::RULES },
             not_inherited: true,
             like_cvs: true,
-        }));
+        });
         self.add_names_of_cvs(Side::Both, more);
     }
 
     /// `--delete-excluded`: what is left out is not kept there for that. A receiver that knows the option reads the files in
     /// folders so by itself.
     pub fn keep_nothing_excluded(&mut self) {
-        for rule in &mut self.0 {
+        for rule in &mut self.rules {
             if let Rule::Names(NameRule { side: side @ Side::Both, .. }) = rule {
                 *side = Side::Sender;
             }
@@ -128,21 +150,30 @@ impl Rules {
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.rules.is_empty()
     }
 
     /// What concerns the receiver: for each rule what stands before its pattern, and the pattern.
     pub fn for_receiver(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
-        self.0.iter().filter_map(|rule| match rule {
+        self.rules.iter().filter_map(|rule| match rule {
             Rule::Names(rule) => (rule.side != Side::Sender).then(|| (rule.prefix(), rule.written.clone())),
             Rule::Folders(rule) => (rule.reading.side != Side::Sender).then(|| (rule.prefix(), rule.written())),
         })
     }
 
+    /// Of those that name the same file the first counts.
+    fn add_folder_rules(&mut self, mut rule: FolderRules) {
+        rule.reading.zero_ended = self.zero_ended;
+        let is_other = |other: &Rule| !matches!(other, Rule::Folders(other) if other.file == rule.file);
+        if self.rules.iter().all(is_other) {
+            self.rules.push(Rule::Folders(rule));
+        }
+    }
+
     fn add_names_of_cvs(&mut self, side: Side, more: &[u8]) {
         let more = more.split(u8::is_ascii_whitespace).filter(|pattern| !pattern.is_empty());
         let names = LEFT_OUT_BY_CVS.iter().map(|pattern| pattern.as_bytes()).chain(more);
-        self.0.extend(names.map(|pattern| exclude(pattern, side, true)));
+        self.rules.extend(names.map(|pattern| exclude(pattern, side, true)));
     }
 
     fn add(
@@ -153,14 +184,14 @@ impl Rules {
         nested: usize,
     ) -> Result<(), FilterError> {
         match parsed {
-            Parsed::Rule(rule) => self.0.push(rule),
-            Parsed::Clear => self.0.clear(),
+            Parsed::Rule(rule) => self.rules.push(rule),
+            Parsed::Clear => self.rules.clear(),
             Parsed::Cvs { side } => self.add_names_of_cvs(side, b""),
             Parsed::FolderRules { rule, exclude_itself } => {
                 if exclude_itself {
-                    self.0.push(exclude(&rule.file, rule.reading.side, false));
+                    self.rules.push(exclude(&rule.file, Side::Both, false));
                 }
-                self.0.push(Rule::Folders(rule));
+                self.add_folder_rules(rule);
             }
             Parsed::File { path, reading, exclude_itself } => {
                 if nested == MOST_NESTED {
@@ -168,14 +199,14 @@ impl Rules {
                 }
                 if exclude_itself {
                     let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(&path);
-                    self.0.push(exclude(name, reading.side, false));
+                    self.rules.push(exclude(name, Side::Both, false));
                 }
                 let content = read(&path).map_err(|source| {
                     let path = crate::text::escape_bytes(&path);
                     FilterError::File { path, source }
                 })?;
                 let origin = Origin { reading, ..origin };
-                for line in lines(&content, reading.words, false) {
+                for line in lines(&content, reading.words, self.zero_ended) {
                     self.add(origin.rule(line)?, origin, read, nested + 1)?;
                 }
             }
@@ -218,7 +249,7 @@ enum InForce {
 impl Scope {
     /// Those that hold above all folders.
     pub fn new(rules: &Rules) -> Self {
-        Self::of(rules.0.iter().map(|rule| match rule {
+        Self::of(rules.rules.iter().map(|rule| match rule {
             Rule::Names(rule) => InForce::Names(Arc::new(rule.clone())),
             Rule::Folders(rule) => InForce::Folders(Arc::new(rule.clone()), Self::of([])),
         }))
@@ -244,35 +275,49 @@ impl Scope {
 
     /// Whether rules may lie in the folders above the transfer.
     pub fn looks_above(&self) -> bool {
-        self.rules.iter().any(|rule| matches!(rule, InForce::Folders(rule, _) if rule.from_above))
+        self.rules.iter().any(|rule| matches!(rule, InForce::Folders(rule, _) if rule.from_above.is_some()))
+    }
+
+    fn add_files(&self, files: &mut Vec<Vec<u8>>) {
+        for rule in &*self.rules {
+            if let InForce::Folders(rule, inner) = rule {
+                files.push(rule.file.clone());
+                inner.add_files(files);
+            }
+        }
     }
 
     /// Those in force in a folder below, whose absolute path has no slash in front here. `read` gives the content of a file
     /// in that folder.
     pub fn enter(&self, folder: &[u8], read: &mut ReadFolder<'_>) -> Result<Self, FilterError> {
-        self.entered(folder, &|_| true, read)
+        self.entered(folder, &|_| true, false, read)
     }
 
     /// Those in force below a folder that lies above the transfer.
     pub fn enter_above(&self, folder: &[u8], read: &mut ReadFolder<'_>) -> Result<Self, FilterError> {
-        self.entered(folder, &|rule| rule.from_above, read)
+        let is_below = |top: &Vec<u8>| top.is_empty() || folder == top || below(folder, top).is_some();
+        self.entered(folder, &|rule| rule.from_above.as_ref().is_some_and(is_below), true, read)
     }
 
     fn entered(
         &self,
         folder: &[u8],
         applies: &dyn Fn(&FolderRules) -> bool,
+        is_above: bool,
         read: &mut ReadFolder<'_>,
     ) -> Result<Self, FilterError> {
         if !self.changes {
             return Ok(self.clone());
         }
+        let mut known = Vec::new();
+        self.add_files(&mut known);
+        let mut reader = Reader { folder, is_above, known, read };
         let rules: Result<Vec<_>, FilterError> = self
             .rules
             .iter()
             .map(|rule| match rule {
                 InForce::Folders(rule, above) if applies(rule) => {
-                    let inner = inner(rule, above, folder, read, 0)?;
+                    let inner = reader.inner(rule, above, 0)?;
                     Ok(InForce::Folders(Arc::clone(rule), inner))
                 }
                 other => Ok(other.clone()),
@@ -285,42 +330,65 @@ impl Scope {
 /// Gives the content of a file in a folder; `None` where there is no such file.
 pub type ReadFolder<'a> = dyn FnMut(&[u8]) -> std::io::Result<Option<Vec<u8>>> + 'a;
 
-/// What the files of a folder and of those above it hold: its own rules come first.
-fn inner(
-    rule: &FolderRules,
-    above: &Scope,
-    folder: &[u8],
-    read: &mut ReadFolder<'_>,
-    nested: usize,
-) -> Result<Scope, FilterError> {
-    if nested == MOST_NESTED {
-        return Err(FilterError::TooDeep);
-    }
-    let failed = |source| FilterError::File { path: crate::text::escape_bytes(&rule.file), source };
-    let content = read(&rule.file).map_err(failed)?;
-    let inherited = if rule.not_inherited { Scope::of([]) } else { above.entered(folder, &|_| true, read)? };
-    let Some(content) = content else { return Ok(inherited) };
-    let origin = Origin { reading: rule.reading, folder: Some(folder) };
-    let mut own = Rules::default();
-    let mut cleared = false;
-    for line in lines(&content, rule.reading.words, false) {
-        let parsed = origin.rule(line)?;
-        cleared |= parsed == Parsed::Clear;
-        let mut beside = |path: &[u8]| read(path)?.ok_or_else(|| std::io::ErrorKind::NotFound.into());
-        own.add(parsed, origin, &mut beside, nested)?;
-    }
-    let mut rules = Vec::new();
-    for rule in own.0 {
-        rules.push(match rule {
-            Rule::Names(rule) => InForce::Names(Arc::new(rule)),
-            Rule::Folders(rule) => {
-                let content = inner(&rule, &Scope::of([]), folder, read, nested + 1)?;
-                InForce::Folders(Arc::new(rule), content)
+/// Reads what the files of a folder hold.
+struct Reader<'a, 'r> {
+    folder: &'a [u8],
+    /// Whether the folder lies above the transfer.
+    is_above: bool,
+    /// The files that rules in force name: others that name them count for nothing.
+    known: Vec<Vec<u8>>,
+    read: &'a mut ReadFolder<'r>,
+}
+
+impl Reader<'_, '_> {
+    /// What the folder's file and those above it hold: its own rules come first.
+    fn inner(&mut self, rule: &FolderRules, above: &Scope, nested: usize) -> Result<Scope, FilterError> {
+        if nested == MOST_NESTED {
+            return Err(FilterError::TooDeep);
+        }
+        let failed = |source| FilterError::File { path: crate::text::escape_bytes(&rule.file), source };
+        let content = (self.read)(&rule.file).map_err(failed)?;
+        let inherited = if rule.not_inherited { Scope::of([]) } else { self.again(above, nested)? };
+        let Some(content) = content else { return Ok(inherited) };
+        let origin = Origin { reading: rule.reading, folder: Some(self.folder) };
+        let mut own = Rules { rules: Vec::new(), zero_ended: rule.reading.zero_ended };
+        let mut cleared = false;
+        for line in lines(&content, rule.reading.words, rule.reading.zero_ended) {
+            let parsed = origin.rule(line)?;
+            cleared |= parsed == Parsed::Clear;
+            let mut beside = |path: &[u8]| (self.read)(path)?.ok_or_else(|| std::io::ErrorKind::NotFound.into());
+            own.add(parsed, origin, &mut beside, nested)?;
+        }
+        let mut rules = Vec::new();
+        for rule in own.rules {
+            match rule {
+                Rule::Names(rule) => rules.push(InForce::Names(Arc::new(rule))),
+                Rule::Folders(rule) if self.known.contains(&rule.file) => {}
+                Rule::Folders(mut rule) => {
+                    self.known.push(rule.file.clone());
+                    if self.is_above {
+                        rule.from_above.get_or_insert_with(|| self.folder.to_vec());
+                    }
+                    let content = self.inner(&rule, &Scope::of([]), nested + 1)?;
+                    rules.push(InForce::Folders(Arc::new(rule), content));
+                }
             }
-        });
+        }
+        let inherited = inherited.rules.iter().filter(|_| !cleared).cloned();
+        Ok(Scope::of(rules.into_iter().chain(inherited)))
     }
-    let inherited = inherited.rules.iter().filter(|_| !cleared).cloned();
-    Ok(Scope::of(rules.into_iter().chain(inherited)))
+
+    /// What of the rules of a file above is about files in folders is read here, too.
+    fn again(&mut self, above: &Scope, nested: usize) -> Result<Scope, FilterError> {
+        let mut again = |rule: &InForce| match rule {
+            InForce::Folders(rule, above) => {
+                Ok(InForce::Folders(Arc::clone(rule), self.inner(rule, above, nested + 1)?))
+            }
+            names @ InForce::Names(_) => Ok(names.clone()),
+        };
+        let rules: Result<Vec<_>, FilterError> = above.rules.iter().map(&mut again).collect();
+        Ok(Scope::of(rules?))
+    }
 }
 
 #[cfg(test)]
@@ -347,6 +415,13 @@ mod tests {
             Ok(files.get(&*path).map(|content| content.as_bytes().to_vec()))
         };
         scope.enter(folder.as_bytes(), &mut read).unwrap()
+    }
+
+    #[test]
+    fn a_text_has_rules_by_lines_and_semicolons() {
+        let text = "- *.o; + x\n# none\r\n\n;;P y;";
+        assert_eq!(Rules::of_text(text, &mut no_file).unwrap(), rules(&["- *.o", "+ x", "P y"]));
+        assert!(Rules::of_text("- a; b", &mut no_file).is_err());
     }
 
     #[test]
@@ -390,8 +465,7 @@ mod tests {
     fn files_that_name_one_another_end() {
         let files = BTreeMap::from([("r/.rules", ": .rules")]);
         let top = Scope::new(&rules(&[": .rules"]));
-        let mut read = |_: &[u8]| Ok(Some(files["r/.rules"].as_bytes().to_vec()));
-        assert!(matches!(top.enter(b"r", &mut read), Err(FilterError::TooDeep)));
+        assert!(sends(&enter(&top, "r", &files), "a"));
         let mut itself = |_: &[u8]| Ok(b". again".to_vec());
         let endless = Rules::default().add_filter(b". again", &mut itself);
         assert!(matches!(endless, Err(FilterError::TooDeep)));

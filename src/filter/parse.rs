@@ -96,6 +96,10 @@ impl Origin<'_> {
         }
         let (kind, rest) = kind(rule).ok_or_else(|| bad(rule, "begins with no known word or letter"))?;
         let (modifiers, value) = Modifiers::read(kind, rest).map_err(|reason| bad(rule, reason))?;
+        let says_side = modifiers.side.is_some() || matches!(kind, Kind::Names(_, Some(_)));
+        if says_side && self.reading.side != Side::Both {
+            return Err(bad(rule, "says for which side it is, as its file does already"));
+        }
         match kind {
             Kind::Clear if value.is_empty() && modifiers == Modifiers::default() => Ok(Parsed::Clear),
             Kind::Clear => Err(bad(rule, "has something behind it")),
@@ -126,18 +130,20 @@ impl Origin<'_> {
             perishable: modifiers.perishable || self.reading.perishable,
             negated: modifiers.negated,
             from_system: modifiers.from_system,
+            zero_ended: false,
         };
-        if reading.words && reading.only.is_none() {
-            return Err(bad(rule, "has the modifier w without - or +, which is not supported yet"));
-        }
         let exclude_itself = modifiers.exclude_itself;
         if kind == Kind::File {
             return Ok(Parsed::File { path: value.to_vec(), reading, exclude_itself });
         }
-        let (from_above, file) = value.strip_prefix(b"/").map_or((false, value), |file| (true, file));
-        if file.is_empty() || file.contains(&b'/') {
-            return Err(bad(rule, "has a path where the name of a file belongs, which is not supported yet"));
+        let (from_above, file) = match value.rsplitn(2, |&byte| byte == b'/').collect::<Vec<_>>()[..] {
+            [file, folder] => (Some(folder), file),
+            _ => (None, value),
+        };
+        if file.is_empty() || from_above.is_some_and(|folder| !matches!(folder, [] | [b'/', ..])) {
+            return Err(bad(rule, "has a path that does not begin with a slash where the name of a file belongs"));
         }
+        let from_above = from_above.map(|folder| folder.strip_prefix(b"/").unwrap_or(folder).to_vec());
         let not_inherited = modifiers.not_inherited || modifiers.cvs;
         let file = file.to_vec();
         let rule = FolderRules { file, from_above, reading, not_inherited, like_cvs: modifiers.cvs };
@@ -219,7 +225,7 @@ fn bad(rule: &[u8], reason: &'static str) -> BadRule {
 pub(super) fn lines(content: &[u8], words: bool, zero_ended: bool) -> impl Iterator<Item = &[u8]> {
     let is_end = move |byte: &u8| match byte {
         b'\0' => zero_ended,
-        b'\n' | b'\r' => !zero_ended,
+        b'\n' | b'\r' => words || !zero_ended,
         byte => words && byte.is_ascii_whitespace(),
     };
     let is_rule = move |line: &&[u8]| !line.is_empty() && (words || !matches!(line[0], b'#' | b';'));
@@ -263,6 +269,8 @@ mod tests {
             ("dir-merge,n- .gitignore", ":n- .gitignore"),
             (":C", ":C .cvsignore"),
             (": /.rsync-filter", ": /.rsync-filter"),
+            (": /a/b/.rules", ": /a/b/.rules"),
+            (":w .words", ":w .words"),
             ("!", "Clear"),
             ("clear", "Clear"),
         ] {
@@ -281,8 +289,8 @@ mod tests {
             ("-n x", "unknown modifier"),
             ("Hs x", "twice"),
             (".", "names no file"),
-            (":w .x", "without - or +"),
-            (": a/b", "a path"),
+            (": a/b", "does not begin with a slash"),
+            (": /", "does not begin with a slash"),
             ("-x user.*", "extended attributes"),
         ] {
             assert!(prefixed(rule).contains(reason), "{rule}: {}", prefixed(rule));

@@ -25,18 +25,16 @@ pub struct Pattern {
 }
 
 /// Where a pattern with a slash in front begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Anchor {
     /// It had none.
     None,
     /// At the root of the transfer.
     Root,
-    /// At the root of the file system (modifier `/`).
+    /// At the root of the file system: with the modifier `/`, or in the folder where the file lies that holds it.
     System,
     /// The same for a pattern without a slash in front.
     SystemAnywhere,
-    /// In this folder, an absolute path without its first slash: where the file lies that holds the rule.
-    Folder(Box<[u8]>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +56,6 @@ impl Pattern {
     /// Reads a pattern. `folder` is where the file lies that holds it, if that is one of a folder's own; `from_system` the
     /// modifier `/`.
     pub fn new(written: &[u8], folder: Option<&[u8]>, from_system: bool) -> Self {
-        let wild = written.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['));
         let crosses = written.windows(2).any(|pair| pair == b"**");
         let (with_content, begins_crossing) = (written.ends_with(b"***"), written.starts_with(b"**"));
         let (dirs_only, text) = match written.strip_suffix(b"/") {
@@ -66,15 +63,18 @@ impl Pattern {
             _ => (false, written),
         };
         let (anchor, text) = match (text.strip_prefix(b"/"), folder) {
-            (Some(rest), _) if from_system => (Anchor::System, rest),
-            (Some(rest), Some(folder)) => (Anchor::Folder(folder.into()), rest),
-            (Some(rest), None) => (Anchor::Root, rest),
-            (None, _) if from_system => (Anchor::SystemAnywhere, text),
-            (None, _) => (Anchor::None, text),
+            (Some(rest), _) if from_system => (Anchor::System, rest.to_vec()),
+            // As for rsync, wildcards in the folder's own name are wildcards of the pattern then.
+            (Some(rest), Some(b"")) => (Anchor::System, rest.to_vec()),
+            (Some(rest), Some(folder)) => (Anchor::System, [folder, b"/", rest].concat()),
+            (Some(rest), None) => (Anchor::Root, rest.to_vec()),
+            (None, _) if from_system => (Anchor::SystemAnywhere, text.to_vec()),
+            (None, _) => (Anchor::None, text.to_vec()),
         };
-        let slashes = count_slashes(text);
+        let wild = text.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['));
+        let slashes = count_slashes(&text);
         let form = Form { wild, crosses, begins_crossing, with_content, slashes };
-        Self { text: text.to_vec(), anchor, form, dirs_only }
+        Self { text, anchor, form, dirs_only }
     }
 
     /// Whether it matches. With `negated` (the modifier `!`) it is the other way round.
@@ -88,14 +88,9 @@ impl Pattern {
             let between: &[u8] = if root.is_empty() { b"" } else { b"/" };
             [root, between, name, end].concat()
         };
-        match &self.anchor {
+        match self.anchor {
             Anchor::Root => self.is(&[name, end].concat()),
             Anchor::System => self.is(&absolute()),
-            Anchor::Folder(folder) => {
-                let absolute = absolute();
-                let inside = if folder.is_empty() { Some(&*absolute) } else { below(&absolute, folder) };
-                inside.is_some_and(|inside| self.is(inside))
-            }
             Anchor::None | Anchor::SystemAnywhere if self.form.slashes == 0 && !self.form.crosses => {
                 let last = name.rsplit(|&byte| byte == b'/').next().unwrap_or(name);
                 self.is(&[last, end].concat())
@@ -133,7 +128,7 @@ fn count_slashes(text: &[u8]) -> usize {
 }
 
 /// What of an absolute path lies below a folder.
-fn below<'a>(path: &'a [u8], folder: &[u8]) -> Option<&'a [u8]> {
+pub(super) fn below<'a>(path: &'a [u8], folder: &[u8]) -> Option<&'a [u8]> {
     path.strip_prefix(folder)?.strip_prefix(b"/")
 }
 
@@ -186,9 +181,10 @@ mod tests {
         assert!(at("/a", Some(b"home/me/src/d"), false) && !at("/a", Some(b"home/me/src"), false));
         assert!(at("/home/me/src/d/a", None, true) && at("src/d/a", None, true) && !at("/d/a", None, true));
         assert!(at("/d/a", Some(b"home/me/src"), false) && at("/src/d/a", Some(b"home/me"), false));
-        // The folder is taken as it is, whatever wildcards its name has.
-        let name = Name { name: b"a[b]/x1", is_dir: false, root: b"r" };
-        assert!(Pattern::new(b"/x*", Some(b"r/a[b]"), false).matches(name, false));
+        // The folder's name is a part of the pattern.
+        let name = |name| Name { name, is_dir: false, root: b"r" };
+        let pattern = Pattern::new(b"/x", Some(b"r/a[b]"), false);
+        assert!(pattern.matches(name(b"ab/x"), false) && !pattern.matches(name(b"a[b]/x"), false));
     }
 
     #[test]

@@ -52,8 +52,9 @@ pub struct NameRule {
 pub struct FolderRules {
     /// The name of the file.
     pub file: Vec<u8>,
-    /// With a slash in front of it: the folders above the transfer are looked at, too.
-    pub from_above: bool,
+    /// The absolute path that stands before it, without its first slash: that folder and those on the way from it to the
+    /// transfer are looked at, too.
+    pub from_above: Option<Vec<u8>>,
     /// How the file is read.
     pub reading: Reading,
     /// Modifier `n`: its rules are for its folder alone.
@@ -70,6 +71,8 @@ pub struct Reading {
     pub only: Option<Verdict>,
     /// Modifier `w`: they are parted by any space, not by line ends.
     pub words: bool,
+    /// `--from0`: they are parted by zero bytes, not by line ends.
+    pub zero_ended: bool,
     pub side: Side,
     pub perishable: bool,
     pub negated: bool,
@@ -78,8 +81,15 @@ pub struct Reading {
 
 impl Reading {
     /// Whole rules, one a line.
-    pub const RULES: Self =
-        Self { only: None, words: false, side: Side::Both, perishable: false, negated: false, from_system: false };
+    pub const RULES: Self = Self {
+        only: None,
+        words: false,
+        zero_ended: false,
+        side: Side::Both,
+        perishable: false,
+        negated: false,
+        from_system: false,
+    };
 }
 
 impl NameRule {
@@ -125,8 +135,11 @@ impl FolderRules {
 
     /// The name of the file as the rule has it.
     pub fn written(&self) -> Vec<u8> {
-        let slash: &[u8] = if self.from_above { b"/" } else { b"" };
-        [slash, &self.file].concat()
+        match self.from_above.as_deref() {
+            None => self.file.clone(),
+            Some([]) => [b"/", &*self.file].concat(),
+            Some(folder) => [b"/", folder, b"/", &self.file].concat(),
+        }
     }
 }
 

@@ -12,7 +12,9 @@ use rustix::io::{Errno, retry_on_intr};
 use super::beneath;
 use super::refusal::{cannot_open, is_shortage, not_regular};
 use super::stamp::Stamp;
+use super::walk::read_rules;
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::filter::{FilterError, Scope};
 
 /// What an empty folder holds, too: itself, its parent, what keeps it in a repository or an image, what a new file system
 /// comes with.
@@ -112,6 +114,17 @@ impl HeldFolder {
         let (Some(folder), Some(name)) = (relative.parent(), relative.file_name()) else { return Ok(Found::Folder) };
         let folder = beneath::open_folder(self.handle(), folder.as_os_str().as_bytes())?;
         Ok(find(folder.as_fd(), name)?)
+    }
+
+    /// The filter rules in force in a folder below this one, out of those in force above that.
+    pub fn enter(&self, scope: &Scope, relative: &Path) -> Result<Scope, FilterError> {
+        let folder = relative.as_os_str().as_bytes();
+        let path = self.real.join(relative);
+        let absolute = path.as_os_str().as_bytes();
+        scope.enter(absolute.strip_prefix(b"/").unwrap_or(absolute), &mut |name| {
+            let folder = beneath::open_folder(self.handle(), folder)?;
+            read_rules(folder.as_fd(), name)
+        })
     }
 
     /// Shows each entry of a folder below this one, in no order. What vanishes meanwhile is left out.

@@ -18,7 +18,7 @@ pub mod walk;
 
 pub use attrs::IdNames;
 pub use folder::{Found, HeldFolder, look, says_shortage};
-pub use path::{NameFault, Operand, RemoteName};
+pub use path::{Climbing, NameFault, Operand, RemoteName};
 pub use source::SourceFile;
 pub use stamp::Stamp;
-pub use walk::{Depth, Effect, Links, Listing, Reason, Sources, WalkOptions, WalkWarning, walk};
+pub use walk::{Depth, Effect, Followed, Links, Listing, Reason, Sources, WalkOptions, WalkWarning, walk};

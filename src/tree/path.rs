@@ -150,6 +150,16 @@ impl Borrow<[u8]> for RemoteName {
 pub struct Operand {
     base: PathBuf,
     name: Option<Box<[u8]>>,
+    contents: bool,
+}
+
+/// What becomes of `..` in a path of which the whole is the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Climbing {
+    /// It is refused.
+    Refused,
+    /// It takes away what stands before it, and nothing more.
+    Undone,
 }
 
 impl Operand {
@@ -179,7 +189,47 @@ impl Operand {
         if base.as_os_str().is_empty() {
             base.push(".");
         }
-        Ok(Self { base, name })
+        Ok(Self { base, name, contents })
+    }
+
+    /// Reads an operand of which the whole is the name (`-R`), or what stands behind its first `/./`; a slash at its beginning goes.
+    /// `folder` is where it is looked for, if it is not absolute. Fails with `Usage`, or `NameUnsendable`.
+    pub fn relative(folder: &Path, operand: &[u8], climbing: Climbing) -> Result<Self> {
+        let (before, text) = match operand.windows(3).position(|three| three == b"/./") {
+            Some(0) => (&b"/"[..], &operand[3..]),
+            Some(at) => (&operand[..at], &operand[at + 3..]),
+            None if operand.starts_with(b"/") => (&b"/"[..], operand),
+            None => (&b""[..], operand),
+        };
+        let contents = matches!(last_component(text), b"" | b"." | b"..");
+        let mut parts: Vec<&[u8]> = Vec::new();
+        for part in text.split(|&byte| byte == b'/').filter(|part| !matches!(*part, b"" | b".")) {
+            match (part, climbing) {
+                (b"..", Climbing::Refused) => {
+                    let shown = text::escape_bytes(operand);
+                    let message = format!("{shown} has a component `..`, and its whole path is to be its name");
+                    return Err(NasSyncError::new(ErrorKind::Usage, message));
+                }
+                (b"..", Climbing::Undone) => drop(parts.pop()),
+                (part, _) => parts.push(part),
+            }
+        }
+        let name = parts.join(&b'/');
+        let base = match (folder.as_os_str().is_empty(), before) {
+            (true, b"") => PathBuf::from("."),
+            (false, b"") => folder.to_owned(),
+            (_, before) => folder.join(OsStr::from_bytes(before)),
+        };
+        if name.is_empty() {
+            return Ok(Self { base, name: None, contents: true });
+        }
+        RemoteName::check(&name).map_err(|fault| unsendable(&name, fault))?;
+        Ok(Self { base, name: Some(name.into()), contents })
+    }
+
+    /// Whether it ends with a slash, so that what is in it is meant.
+    pub fn means_contents(&self) -> bool {
+        self.contents
     }
 
     /// The folder that names are relative to.

@@ -6,6 +6,7 @@
 //! without following symlinks, unless links are to be followed. One descriptor is open per folder being read, however
 //! deep the tree. The order of the entries means nothing; sorting is the file list's affair.
 
+mod links;
 mod sources;
 mod warning;
 
@@ -49,10 +50,19 @@ pub enum Depth {
     /// Folders are left out and reported.
     #[default]
     FilesOnly,
-    /// Folders are listed but not entered, except one named as `dir/` or `.` (`-d`).
+    /// Folders are listed but not entered, except operands that are named as `dir/` or `.` (`-d`).
     Folders,
     /// Everything below (`-r`).
     Recursive,
+}
+
+/// Which symlinks are listed as what they point to, where not all are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Followed {
+    /// Those to folders (`-k`).
+    pub to_folders: bool,
+    /// Those that lead out of what is sent (`--copy-unsafe-links`).
+    pub unsafe_ones: bool,
 }
 
 /// The longest file of rules.
@@ -60,16 +70,52 @@ const MAX_RULES: usize = 1 << 20;
 
 /// How to walk.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "they are rsync's own switches")]
 pub struct WalkOptions {
     /// Symlinks.
     pub links: Links,
+    /// Those that are followed all the same.
+    pub followed: Followed,
+    /// Whether what makes a symlink unusable is taken from its target (`--munge-links`).
+    pub unmunges: bool,
     /// Folders.
     pub depth: Depth,
+    /// Whether folders on the way to an operand stay there as they are where they exist (`--no-implied-dirs`).
+    pub leaves_way: bool,
     /// Whether a folder on another file system than its operand is listed but not entered (`-x`).
     pub one_file_system: bool,
     /// Whether symlinks and special files that are not sent are listed all the same, so that nothing there is deleted for
     /// having their names.
     pub lists_skipped: bool,
+}
+
+impl WalkOptions {
+    /// Whether a way may lead through symlinks.
+    fn follows_any(self) -> bool {
+        self.links == Links::Follow || self.followed != Followed::default()
+    }
+
+    /// What is under a name, or behind it where it is a symlink that is followed.
+    fn look(self, folder: BorrowedFd<'_>, file_name: &OsStr, name: &[u8]) -> Result<Stat, Errno> {
+        let look = |flags| rustix::fs::statat(folder, file_name, flags);
+        if self.links == Links::Follow {
+            return look(AtFlags::empty());
+        }
+        let stat = look(AtFlags::SYMLINK_NOFOLLOW)?;
+        if !self.follows_any() || !FileType::from_raw_mode(stat.st_mode).is_symlink() {
+            return Ok(stat);
+        }
+        if self.followed.unsafe_ones {
+            let target = rustix::fs::readlinkat(folder, file_name, Vec::new())?;
+            if links::leads_outside(target.as_bytes(), name) {
+                return look(AtFlags::empty());
+            }
+        }
+        match look(AtFlags::empty()) {
+            Ok(behind) if self.followed.to_folders && FileType::from_raw_mode(behind.st_mode).is_dir() => Ok(behind),
+            _ => Ok(stat),
+        }
+    }
 }
 
 /// What a walk found.
@@ -94,6 +140,7 @@ pub fn walk(
     let mut walker = Walker {
         options,
         scope: Scope::new(rules),
+        follows: options.follows_any(),
         warn,
         bases: Vec::new(),
         entries: Entries::default(),
@@ -114,7 +161,7 @@ pub fn walk(
         walker.drop_repeated_names();
     }
     walker.entries.shrink_to_fit();
-    Ok(Listing { sources: Sources::new(walker.bases, options.links), entries: walker.entries })
+    Ok(Listing { sources: Sources::new(walker.bases, walker.follows), entries: walker.entries })
 }
 
 fn open_base(path: &Path) -> Result<OwnedFd, Errno> {
@@ -160,13 +207,26 @@ struct Seen<'a> {
     folder: BorrowedFd<'a>,
     file_name: &'a OsStr,
     stat: Stat,
-    operand: bool,
+    given: Given,
+}
+
+/// How something came to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Given {
+    /// It lies in a folder that was read.
+    Found,
+    /// As an operand.
+    Named,
+    /// As an operand that ends with a slash.
+    WithContents,
 }
 
 struct Walker<'a> {
     options: WalkOptions,
     /// The rules above all folders.
     scope: Scope,
+    /// Whether a way may lead through symlinks.
+    follows: bool,
     warn: &'a mut dyn FnMut(WalkWarning),
     bases: Vec<PathBuf>,
     entries: Entries,
@@ -179,7 +239,7 @@ impl Walker<'_> {
         let file_name = OsStr::from_bytes(name);
         let look = || {
             let folder = open_base(operand.base())?;
-            let stat = rustix::fs::statat(&folder, file_name, self.stat_flags())?;
+            let stat = self.options.look(folder.as_fd(), file_name, name)?;
             Ok::<_, Errno>((folder, stat))
         };
         let (folder, stat) = match look() {
@@ -192,13 +252,33 @@ impl Walker<'_> {
             }
         };
         let ground = Ground { base, folder, dev: stat.st_dev, root: absolute(operand.base())? };
-        let seen = Seen { folder: ground.folder.as_fd(), file_name, stat, operand: true };
+        let given = if operand.means_contents() { Given::WithContents } else { Given::Named };
+        let seen = Seen { folder: ground.folder.as_fd(), file_name, stat, given };
         let (scope, below) = (self.scope.clone(), self.scope_below(&ground, name)?);
+        let before = self.entries.len();
         self.add(&ground, name, &seen, &Around { scope: &scope, below: &below, trail: None });
+        if self.entries.len() > before {
+            self.add_way(&ground, name);
+        }
         while let Some(folder) = self.pending.pop() {
             self.read_folder(&ground, &folder)?;
         }
         Ok(())
+    }
+
+    /// Adds the folders on the way to an operand, whatever rules say. A symlink on the way is the folder that it leads to.
+    fn add_way(&mut self, ground: &Ground, name: &[u8]) {
+        let content = if self.options.leaves_way { Content::Implied } else { Content::Unlisted };
+        for (at, _) in name.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
+            let (folder, file_name) = (ground.folder.as_fd(), OsStr::from_bytes(&name[..at]));
+            self.follows |= is_symlink(folder, file_name);
+            // It was there when the operand was looked at.
+            if let Ok(stat) = rustix::fs::statat(folder, file_name, AtFlags::empty()) {
+                let kind = EntryKind::Directory(content);
+                let entry = FileEntry::new(&name[..at], kind, meta_of(&stat));
+                self.entries.push(&FileEntry { tag: Some(ground.base), ..entry });
+            }
+        }
     }
 
     /// The rules in force in an operand, from the folders above it on.
@@ -218,10 +298,6 @@ impl Walker<'_> {
         Ok(scope)
     }
 
-    fn stat_flags(&self) -> AtFlags {
-        if self.options.links == Links::Follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW }
-    }
-
     fn warn_of(&mut self, ground: &Ground, name: &[u8], reason: Reason) {
         (self.warn)(WalkWarning::new(local_path(&self.bases[ground.base as usize], name), reason));
     }
@@ -230,10 +306,8 @@ impl Walker<'_> {
         let Some(FileEntry { name, .. }) = self.entries.get(pending.entry) else { return Ok(()) };
         let shown = name.to_vec();
         let prefix = if shown == b"." { &b""[..] } else { &shown };
-        let opened = match self.options.links {
-            Links::Follow => beneath::open_listing_following(ground.folder.as_fd(), prefix),
-            Links::Skip | Links::Keep => beneath::open_listing(ground.folder.as_fd(), prefix),
-        };
+        let open = if self.follows { beneath::open_listing_following } else { beneath::open_listing };
+        let opened = open(ground.folder.as_fd(), prefix);
         let listing = opened.and_then(|folder| Ok((Dir::read_from(&folder)?, folder)));
         let (listing, folder) = match listing {
             Ok(listing) => listing,
@@ -277,9 +351,9 @@ impl Walker<'_> {
                 continue;
             }
             let file_name = OsStr::from_bytes(file_name);
-            match rustix::fs::statat(&folder, file_name, self.stat_flags()) {
+            match self.options.look(folder.as_fd(), file_name, &name) {
                 Ok(status) => {
-                    let seen = Seen { folder: folder.as_fd(), file_name, stat: status, operand: false };
+                    let seen = Seen { folder: folder.as_fd(), file_name, stat: status, given: Given::Found };
                     self.add(ground, &name, &seen, &around);
                 }
                 Err(_) if !may_warn => {}
@@ -308,17 +382,17 @@ impl Walker<'_> {
                 return self.warn_of(ground, name, Reason::Folder);
             }
             FileType::Directory => {
-                if self.options.links == Links::Follow {
+                if self.options.follows_any() {
                     let (dev, ino) = (seen.stat.st_dev, seen.stat.st_ino);
                     if Trail::holds(above, dev, ino) {
                         return self.warn_of(ground, name, Reason::Loop);
                     }
                     trail = Some(Rc::new(Trail { dev, ino, above: above.cloned() }));
                 }
-                EntryKind::Directory(match self.enters(ground, name, &seen.stat) {
+                EntryKind::Directory(match self.enters(ground, seen) {
                     false => Content::Unlisted,
-                    true if seen.operand => Content::Argument,
-                    true => Content::Listed,
+                    true if seen.given == Given::Found => Content::Listed,
+                    true => Content::Argument,
                 })
             }
             FileType::Symlink if self.options.links == Links::Skip && !self.options.lists_skipped => {
@@ -327,9 +401,12 @@ impl Walker<'_> {
             FileType::Symlink => match rustix::fs::readlinkat(seen.folder, seen.file_name, Vec::new()) {
                 Ok(read) => {
                     target = read;
+                    let target = target.as_bytes();
+                    let usable = target.strip_prefix(links::MUNGED).filter(|_| self.options.unmunges);
+                    let target = usable.unwrap_or(target);
                     // Some file systems give a link's size as 0; a list carries the length of what it holds.
-                    meta.size = target.as_bytes().len() as u64;
-                    EntryKind::Symlink(target.as_bytes())
+                    meta.size = target.len() as u64;
+                    EntryKind::Symlink(target)
                 }
                 Err(errno) => return self.warn_of(ground, name, gone_or_unreadable(errno)),
             },
@@ -345,11 +422,11 @@ impl Walker<'_> {
         self.entries.push(&FileEntry { tag: Some(ground.base), ..FileEntry::new(name, kind, meta) });
     }
 
-    fn enters(&self, ground: &Ground, name: &[u8], stat: &Stat) -> bool {
+    fn enters(&self, ground: &Ground, seen: &Seen<'_>) -> bool {
         match self.options.depth {
             Depth::FilesOnly => false,
-            Depth::Folders => name == b".",
-            Depth::Recursive => !self.options.one_file_system || stat.st_dev == ground.dev,
+            Depth::Folders => seen.given == Given::WithContents,
+            Depth::Recursive => !self.options.one_file_system || seen.stat.st_dev == ground.dev,
         }
     }
 
@@ -384,7 +461,7 @@ fn absolute(folder: &Path) -> Result<Vec<u8>> {
 }
 
 /// The content of a file of rules in a folder, if there is one.
-fn read_rules(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<Vec<u8>>> {
+pub(super) fn read_rules(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<Vec<u8>>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     match retry_on_intr(|| rustix::fs::openat(folder, OsStr::from_bytes(name), flags, Mode::empty())) {
         Ok(file) => small_file::read_open(&file.into(), MAX_RULES).map(|content| Some(content.to_vec())),

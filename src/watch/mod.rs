@@ -21,7 +21,9 @@ pub mod scan;
 pub mod status;
 mod tally;
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,14 +41,18 @@ use crate::blocking;
 use crate::client::documents::DocumentMonitor;
 use crate::client::documents::interrupted;
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::filter::Rules;
 use crate::id::UserId;
 use crate::service::connection::NasConnection;
 use crate::service::{NasSyncService, SyncSummary};
+use crate::small_file;
 use crate::store::Selection;
 use crate::text;
 
 /// [`NasSyncService::watch_once`] waits at most so many quiet periods for new files to be quiet.
 const PATIENCE: u32 = 10;
+/// The longest file of rules.
+const MAX_RULES: usize = 1 << 20;
 
 /// How to watch.
 #[derive(Debug, Clone)]
@@ -261,6 +267,11 @@ fn course(options: &WatchOptions) -> Course {
     Course { selection, interval: options.interval, quiet: options.quiet, grace: options.grace, is_asked: false }
 }
 
+/// A file of rules that the filter of the scan names.
+fn read_rules(path: &[u8]) -> std::io::Result<Vec<u8>> {
+    small_file::read(Path::new(OsStr::from_bytes(path)), MAX_RULES).map(|content| content.to_vec())
+}
+
 fn scan_config(service: &NasSyncService, options: &WatchOptions) -> Result<ScanConfig> {
     let settings = service.settings();
     let missing = |what: &str, solution: &str| {
@@ -278,6 +289,9 @@ fn scan_config(service: &NasSyncService, options: &WatchOptions) -> Result<ScanC
             .ok_or_else(|| missing("a user, whose documents they become", "Name the user with --user ID."))?,
         interval: options.interval,
         quiet: options.quiet,
+        filter: Rules::of_text(&settings.scan_filter, &mut read_rules).map_err(|error| {
+            NasSyncError::new(ErrorKind::Usage, format!("NAS_SCAN_FILTER: {error}")).with_source(error)
+        })?,
         leave_out: options.health_file.iter().cloned().collect(),
         runtime: Handle::current(),
     })

@@ -45,6 +45,8 @@ pub struct ReceiverOptions {
     pub preallocate: bool,
     /// `--mkpath`: makes the folders above the destination.
     pub make_path: bool,
+    /// `--safe-links`: no symlinks that lead out of the destination.
+    pub safe_links: bool,
     /// `-J`: leaves the times of symlinks alone.
     pub omit_link_times: bool,
     /// `-E`: whether files are programs, where permissions are not sent.
@@ -204,6 +206,7 @@ impl ReceiverOptions {
             (self.partial == Partial::Kept, "--partial"),
             (self.delay_updates, "--delay-updates"),
             (self.ignore_errors, "--ignore-errors"),
+            (self.safe_links, "--safe-links"),
             (self.ignore_existing, "--ignore-existing"),
             (self.existing, "--existing"),
             (self.preallocate, "--preallocate"),

@@ -24,6 +24,16 @@ pub struct PushOptions {
     pub recursive: bool,
     /// `-l`: symlinks.
     pub links: bool,
+    /// `-L`: what symlinks point to, instead of them.
+    pub copy_links: bool,
+    /// `-k`: folders instead of symlinks to them.
+    pub copy_dirlinks: bool,
+    /// `--copy-unsafe-links`: what symlinks point to that lead out of the sources, instead of them.
+    pub copy_unsafe_links: bool,
+    /// `--munge-links`: symlinks that were made unusable as they were.
+    pub munge_links: bool,
+    /// `-d`: folders without what is in them, but for sources that end with a slash.
+    pub dirs: bool,
     /// `-o`: owner.
     pub owner: bool,
     /// `-g`: group.
@@ -44,6 +54,8 @@ pub struct PushOptions {
     pub checksum: bool,
     /// `-I`: transfers every file, also those of equal size and time.
     pub ignore_times: bool,
+    /// `-R`: names are paths, with the folders on the way.
+    pub relative: bool,
     /// `-R --no-implied-dirs`: names are paths, and the folders on the way are made where they are missing, and else left as
     /// they are.
     pub no_implied_dirs: bool,
@@ -87,6 +99,9 @@ impl PushOptions {
         arguments.extend(checksum_arguments(offer.checksum));
         arguments.extend(compression_arguments(offer.compression));
         arguments.extend(self.timeout.map(|seconds| format!("--timeout={seconds}")));
+        arguments.extend(self.copy_unsafe_links.then(|| String::from("--copy-unsafe-links")));
+        arguments
+            .extend((self.dirs && !self.recursive && self.receiver.deletion.is_some()).then(|| String::from("--no-r")));
         arguments.extend(self.numeric_ids.then(|| String::from("--numeric-ids")));
         arguments.extend(self.no_implied_dirs.then(|| String::from("--no-implied-dirs")));
         arguments.extend(self.has_receipts().then(|| String::from("--remove-source-files")));
@@ -113,6 +128,7 @@ impl PushOptions {
             (receiver.update, 'u'),
             (self.dry_run, 'n'),
             (self.links, 'l'),
+            (self.dirs && !self.recursive, 'd'),
             (self.keep_dirlinks, 'K'),
             (receiver.prune_empty_directories, 'm'),
             (self.omit_directory_times, 'O'),
@@ -127,7 +143,7 @@ impl PushOptions {
             (self.recursive, 'r'),
             (self.checksum, 'c'),
             (self.ignore_times, 'I'),
-            (self.no_implied_dirs, 'R'),
+            (self.relative || self.no_implied_dirs, 'R'),
             (self.one_file_system, 'x'),
             (self.sparse, 'S'),
         ];

@@ -416,7 +416,7 @@ fn push_refuses_with_rsyncs_exit_status() {
     let place = Place::new(&[]);
     for (arguments, code, named) in [
         (&[][..], 1, "source and a destination"),
-        (&["-a", "--delete", "a", "nas:b"], 1, "--delete of rsync is not supported yet"),
+        (&["-a", "--iconv=.", "a", "nas:b"], 1, "--iconv of rsync is not supported yet"),
         (&["-a", "--frobnicate", "a", "nas:b"], 1, "--frobnicate: unknown option"),
         (&["-a", "a", "nas::module"], 4, "daemons"),
         (&["-a", "a", "b"], 4, "itself"),

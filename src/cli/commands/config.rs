@@ -114,6 +114,7 @@ fn render(settings: &Settings, login: Option<&SshConfig>) -> String {
         ("upload dir", settings.upload_dir.as_deref().map_or_else(|| "(not set)".to_owned(), path)),
         ("layout", text::escape(&settings.layout)),
         ("durability", durability.to_owned()),
+        ("scan filter", text::escape(&settings.scan_filter)),
     ];
     if !jumps.is_empty() {
         rows.insert(1, ("through", jumps.join(", ")));

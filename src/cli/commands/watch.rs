@@ -33,6 +33,10 @@ pub struct WatchArgs {
     /// Register new files below the upload folder as documents of --user
     #[arg(long, requires = "user")]
     scan: bool,
+    /// Which new files: rules as of --filter of push, parted by semicolons or line ends [env: NAS_SCAN_FILTER]
+    /// [default: - @eaDir/; - #recycle/; - .DS_Store; - Thumbs.db; - ~$*; - *.part]
+    #[arg(long, value_name = "RULES", requires = "scan")]
+    scan_filter: Option<OsString>,
     /// How often to look at everything, whatever is told about changes
     #[arg(long, value_name = "SECONDS", default_value = "60s", value_parser = seconds::<1, 86_400>)]
     interval: u64,
@@ -78,6 +82,7 @@ pub struct Watch {
 impl WatchArgs {
     /// Of the flags of the configuration these are of the loop alone.
     pub fn add_to(&self, flags: &mut Flags) {
+        flags.scan_filter.clone_from(&self.scan_filter);
         flags.log_format.clone_from(&self.log_format);
         flags.on_success.clone_from(&self.on_success);
         flags.on_failure.clone_from(&self.on_failure);

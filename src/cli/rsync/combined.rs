@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
-use super::request::{Refusal, SYNTAX};
+use super::operand::Operand;
+use super::request::{Refusal, SYNTAX, UNSUPPORTED};
 use super::typed::{RuleWord, TypedOptions};
 use crate::error::{ErrorKind, NasSyncError};
 use crate::filter::{FilterError, Rules};
@@ -19,9 +20,15 @@ const MOST_ALTERNATES: usize = 20;
 
 /// Puts what was typed into the options of the push.
 pub fn combine(typed: &mut TypedOptions) -> Result<(), Refusal> {
+    let has_list = typed.files_from.is_some();
+    typed.push.recursive &= typed.recursive || !has_list;
+    typed.push.relative = typed.relative.unwrap_or(has_list);
+    typed.push.no_implied_dirs &= typed.push.relative;
     typed.push.receiver.deletion = deletion(typed)?;
     typed.push.receiver.alternates = alternates(std::mem::take(&mut typed.alternates))?;
     typed.push.receiver.temp_dir = typed.temp_dir.take().map(OsString::into_vec);
+    // Folders that are only named are told from those that are gone.
+    typed.push.dirs |= has_list && !typed.push.recursive && typed.push.receiver.deletion.is_some();
     places(typed)?;
     backup(typed)?;
     owners(typed)
@@ -31,8 +38,8 @@ fn deletion(typed: &TypedOptions) -> Result<Option<Deletion>, Refusal> {
     if typed.deletions.is_empty() && !typed.delete_excluded {
         return Ok(None);
     }
-    if !typed.push.recursive {
-        return Err(Refusal::new(SYNTAX, "--delete does nothing without --recursive (-r)"));
+    if !typed.push.recursive && !typed.push.dirs && typed.files_from.is_none() {
+        return Err(Refusal::new(SYNTAX, "--delete does nothing without --recursive (-r) or --dirs (-d)"));
     }
     let times = || typed.deletions.iter().rev().copied().flatten();
     // As for rsync, folder by folder now or later is one choice, of which the last counts.
@@ -135,12 +142,13 @@ pub fn rules(typed: &mut TypedOptions) -> Result<Rules, Refusal> {
     for word in std::mem::take(&mut typed.rules) {
         match word {
             RuleWord::Filter(rule) => rules.add_filter(&rule, &mut |path| read(path)).map_err(refused)?,
+            RuleWord::ZeroEnded(on) => rules.set_zero_ended(on),
             RuleWord::Pattern(verdict, pattern) => rules.add_pattern(&pattern, verdict).map_err(refused)?,
             RuleWord::File(verdict, path) => {
                 let content = read(path.as_bytes()).map_err(|source| {
                     refused(FilterError::File { path: text::escape_bytes(path.as_bytes()), source })
                 })?;
-                rules.add_patterns(&content, typed.zero_ended, verdict).map_err(refused)?;
+                rules.add_patterns(&content, verdict).map_err(refused)?;
             }
         }
     }
@@ -154,7 +162,22 @@ pub fn rules(typed: &mut TypedOptions) -> Result<Rules, Refusal> {
     Ok(rules)
 }
 
-/// A file of rules, or `-` for what is typed or piped in.
+/// The names in the file of `--files-from`, where there is one.
+pub fn names(typed: &mut TypedOptions) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
+    let Some(path) = typed.files_from.take() else { return Ok(None) };
+    if !matches!(Operand::parse(path.clone()), Operand::Local(_)) {
+        return Err(Refusal::new(UNSUPPORTED, "--files-from with a host is not supported yet: name a file here"));
+    }
+    let content = read(path.as_bytes()).map_err(|source| {
+        let error = NasSyncError::at_path(ErrorKind::LocalFile, "Cannot read", Path::new(&path), source);
+        Refusal { exit: error.kind().rsync_exit_code(), error }
+    })?;
+    let is_end = |byte: &u8| if typed.zero_ended { *byte == 0 } else { matches!(byte, b'\n' | b'\r') };
+    let is_name = |line: &&[u8]| !line.is_empty() && !matches!(line[0], b'#' | b';');
+    Ok(Some(content.split(is_end).filter(is_name).map(<[u8]>::to_vec).collect()))
+}
+
+/// A file of rules or names, or `-` for what is typed or piped in.
 fn read(path: &[u8]) -> std::io::Result<Vec<u8>> {
     let path = if path == b"-" { Path::new("/dev/stdin") } else { Path::new(std::ffi::OsStr::from_bytes(path)) };
     small_file::read(path, MAX_RULES).map(|content| content.to_vec())

@@ -165,12 +165,18 @@ fn finish(
     }
     combined::combine(&mut typed)?;
     let rules = combined::rules(&mut typed)?;
+    let names = combined::names(&mut typed)?;
+    if let (Way::Push(sources), true) = (&way, names.is_some())
+        && sources.len() != 1
+    {
+        return Err(Refusal::new(SYNTAX, "with --files-from there is one source, below which the names are"));
+    }
     let shell = remote_shell(typed.remote_shell.take(), rsync_rsh)?;
     notes.extend_from_slice(&shell.warnings);
     let protocol = typed.protocol.unwrap_or(Protocol::NEWEST);
     let offer = Offer { protocol, checksum, compression: typed.compression() };
     let TypedOptions { push: options, flags, show, .. } = typed;
-    Ok(TransferCommand { way, remote, options, rules, offer, flags, shell, show, notes })
+    Ok(TransferCommand { way, remote, options, rules, names, offer, flags, shell, show, notes })
 }
 
 /// What `-e` or else `RSYNC_RSH` says.

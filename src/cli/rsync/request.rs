@@ -134,6 +134,8 @@ pub struct TransferCommand {
     pub options: PushOptions,
     /// Filter rules.
     pub rules: Rules,
+    /// The names of `--files-from`.
+    pub names: Option<Vec<Vec<u8>>>,
     /// What the handshake offers.
     pub offer: Offer,
     /// The settings that were given as options, `--port` and the like, and nothing of `-e`.

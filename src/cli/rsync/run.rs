@@ -83,7 +83,10 @@ async fn transfer(command: &TransferCommand, console: &Console) -> Result<Transf
     let result = match &command.way {
         Way::Push(sources) => {
             let request = PushRequest {
-                files: Files::Operands(sources.clone()),
+                files: match (&command.names, &sources[..]) {
+                    (Some(names), [folder]) => Files::Listed { folder: folder.clone(), names: names.clone() },
+                    _ => Files::Operands(sources.clone()),
+                },
                 destination: command.remote.path.clone(),
                 options: command.options.clone(),
                 offer: command.offer,

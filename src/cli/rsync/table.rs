@@ -12,9 +12,9 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use self::Group::{Login, Sent, Shown, There, Transfer};
 use self::instead::{
-    ADDRESS, AFTERWARDS, BLOCKS, CHECKED, COMPRESSED, DAEMON, DEADLINE, DELETION, DEVICES, FOLDERS, FORMAT, HARD_LINKS,
-    LOG, LOG_LEVEL, LOGIN_AS, MEMORY, MOUNT, NAMES, NO_LINKS, ONE_PATH, ONE_TIME, OTHER_SIDE, OWN_FOLDERS, PATHS, PULL,
-    RATE, RAW_NAMES, SEED, SELECTION, SEPARATELY, SERVER, SKIPPED_ANYWAY, STREAMS, STREAMS_TEXT, TARGETS, THREADS,
+    ADDRESS, AFTERWARDS, BLOCKS, CHECKED, COMPRESSED, DAEMON, DEADLINE, DELETION, DEVICES, DIRS, FORMAT, HARD_LINKS,
+    LOG, LOG_LEVEL, LOGIN_AS, MEMORY, MOUNT, ONE_PATH, ONE_TIME, OTHER_SIDE, OWN_FOLDERS, PULL, RATE, RAW_NAMES, SEED,
+    SELECTION, SEPARATELY, SERVER, SKIPPED_ANYWAY, STREAMS, STREAMS_TEXT, THREADS,
 };
 use super::typed::{NotAccepted, RuleWord, TypedOptions};
 use crate::filter::Verdict;
@@ -168,9 +168,26 @@ fn word(value: &OsStr) -> Vec<u8> {
 
 /// Every option, in the order of the help; what is refused stands last.
 pub const TABLE: &[Row] = &[
-    switch(Sent, 'r', "recursive", |o, on| o.push.recursive = on).negates().help("folders and what is in them"),
+    switch(Sent, 'r', "recursive", TypedOptions::recursive).negates().help("folders and what is in them"),
     switch(Sent, 'a', "archive", |o, _| o.archive()).help("-rlptgo (devices and pipes are skipped)"),
     switch(Sent, 'l', "links", |o, on| o.push.links = on).negates().help("symlinks as symlinks"),
+    switch(Sent, 'L', "copy-links", |o, on| o.push.copy_links = on)
+        .push_only()
+        .help("files and folders instead of symlinks to them"),
+    switch(Sent, 'k', "copy-dirlinks", |o, on| o.push.copy_dirlinks = on)
+        .push_only()
+        .help("folders instead of symlinks to them"),
+    switch(Sent, ' ', "copy-unsafe-links", |o, on| o.push.copy_unsafe_links = on)
+        .push_only()
+        .help("--copy-links for what lies outside"),
+    switch(Sent, ' ', "safe-links", |o, on| o.push.receiver.safe_links = on)
+        .push_only()
+        .help("leave out symlinks that lead outside"),
+    switch(Sent, ' ', "munge-links", |o, on| o.push.munge_links = on)
+        .negates()
+        .push_only()
+        .help("symlinks that a daemon made unusable as they were"),
+    switch(Sent, 'd', "dirs", |o, on| o.push.dirs = on).push_only().help("folders without what is in them"),
     switch(Sent, 'p', "perms", |o, on| o.push.permissions = on).negates().help("permissions"),
     switch(Sent, 't', "times", |o, on| o.push.times = on).negates().help("modification times"),
     switch(Sent, 'O', "omit-dir-times", |o, on| o.push.omit_directory_times = on)
@@ -202,6 +219,17 @@ pub const TABLE: &[Row] = &[
         .help("no files that are smaller"),
     value(Sent, ' ', "max-size", "SIZE", |o, value| TypedOptions::size(&mut o.push.receiver.max_size, value))
         .help("no files that are larger"),
+    switch(Sent, 'R', "relative", |o, on| o.relative = Some(on))
+        .negates()
+        .push_only()
+        .help("whole paths as names; what stands before /./ in one is left out"),
+    switch(Sent, ' ', "implied-dirs", |o, on| o.push.no_implied_dirs = !on)
+        .negates()
+        .push_only()
+        .help("folders on the way with their own attributes, with --relative [default]"),
+    text(Sent, ' ', "files-from", "FILE", |o| &mut o.files_from)
+        .push_only()
+        .help("names of sources from a file, below the one source, with --relative"),
     switch(Sent, 'm', "prune-empty-dirs", |o, on| o.push.receiver.prune_empty_directories = on)
         .negates()
         .push_only()
@@ -231,10 +259,10 @@ pub const TABLE: &[Row] = &[
     switch(Sent, 'C', "cvs-exclude", |o, _| o.cvs_exclude = true)
         .push_only()
         .help("leave out what CVS does, and what files named .cvsignore say"),
-    switch(Sent, '0', "from0", |o, on| o.zero_ended = on)
+    switch(Sent, '0', "from0", TypedOptions::zero_ended)
         .negates()
         .push_only()
-        .help("patterns in files end with a zero byte"),
+        .help("names and patterns in files end with a zero byte"),
     switch(Sent, 'W', "whole-file", |o, on| o.push.whole_file = on).negates().help("no comparison of blocks"),
     switch(Sent, 'n', "dry-run", |o, on| o.push.dry_run = on).help("change nothing"),
     switch(Transfer, 'z', "compress", TypedOptions::compress)
@@ -406,23 +434,17 @@ pub const TABLE: &[Row] = &[
     refused(' ', "confine-root", "folder that no path may leave", OWN_FOLDERS),
     refused(' ', "copy-as", "user who writes", LOGIN_AS),
     refused(' ', "copy-devices", "contents of devices", DEVICES),
-    refused('k', "copy-dirlinks", "folders instead of symlinks to them", TARGETS),
-    refused('L', "copy-links", "files and folders instead of symlinks to them", TARGETS),
-    refused(' ', "copy-unsafe-links", "--copy-links for what lies outside", TARGETS),
     refused('N', "crtimes", "times of creation", ONE_TIME).negates(),
     refused(' ', "daemon", "be a daemon", DAEMON),
     refused(' ', "debug", "details for developers", LOG_LEVEL),
     refused(' ', "delete-missing-args", "delete what sources name that are gone", DELETION),
-    refused('d', "dirs", "folders without what is in them", FOLDERS).negates(),
     refused(' ', "dparam", "setting of a daemon", DAEMON),
     refused(' ', "drop-D", "make no devices and pipes", SKIPPED_ANYWAY).negates(),
     refused(' ', "early-input", "input for a daemon", DAEMON),
     refused(' ', "fake-super", "owners and devices in extended attributes", AFTERWARDS),
-    refused(' ', "files-from", "names of sources from a file", NAMES),
     refused('H', "hard-links", "names of one file as names of one file", HARD_LINKS).negates(),
     refused(' ', "iconv", "names in another character set", RAW_NAMES).negates(),
     refused(' ', "ignore-missing-args", "no error for sources that are gone", SELECTION),
-    refused(' ', "implied-dirs", "folders above the sources, with --relative", PATHS).negates(),
     refused(' ', "insecure-links", "follow symlinks of other users", OWN_FOLDERS).negates(),
     refused('4', "ipv4", "only IPv4", ADDRESS),
     refused('6', "ipv6", "only IPv6", ADDRESS),
@@ -431,18 +453,15 @@ pub const TABLE: &[Row] = &[
     refused(' ', "log-file-format", "form of the lines in --log-file", LOG),
     refused(' ', "max-alloc", "bound of the memory", MEMORY),
     refused(' ', "msgs2stderr", "messages on stderr", STREAMS).negates(),
-    refused(' ', "munge-links", "make symlinks unusable", NO_LINKS).negates(),
     refused(' ', "old-args", "paths that the shell there splits", ONE_PATH).negates(),
-    refused(' ', "old-dirs", "--dirs for an old rsync", FOLDERS).also(&["old-d"]),
+    refused(' ', "old-dirs", "--dirs for an old rsync", DIRS).also(&["old-d"]),
     refused(' ', "only-write-batch", "--write-batch without a push", SEPARATELY),
     refused(' ', "open-noatime", "leave the times of access alone", MOUNT).negates(),
     refused(' ', "out-format", "form of the lines about files", FORMAT).also(&["log-format"]),
     refused(' ', "outbuf", "when output is written", STREAMS),
     refused(' ', "password-file", "password for a daemon", DAEMON),
     refused(' ', "read-batch", "repeat what a file recorded", SEPARATELY),
-    refused('R', "relative", "whole paths of the sources", PATHS).negates(),
     refused('M', "remote-option", "option for the other side alone", OTHER_SIDE),
-    refused(' ', "safe-links", "leave out symlinks that lead outside", NO_LINKS),
     refused(' ', "sender", "be the sending side", SERVER),
     refused(' ', "server", "be the other side", SERVER),
     refused(' ', "skip-compress", "endings of files that are not compressed", COMPRESSED),

@@ -69,6 +69,12 @@ pub struct TypedOptions {
     pub folder_rules: u8,
     /// `--cvs-exclude`.
     pub cvs_exclude: bool,
+    /// `--files-from`.
+    pub files_from: Option<OsString>,
+    /// `--relative`, or the opposite; where nothing is said, `--files-from` means it.
+    pub relative: Option<bool>,
+    /// `--recursive`, said by itself: `--archive` does not mean it beside `--files-from`.
+    pub recursive: bool,
     /// `--from0`.
     pub zero_ended: bool,
     /// `--help`.
@@ -86,6 +92,8 @@ pub enum RuleWord {
     Pattern(Verdict, Vec<u8>),
     /// `--exclude-from` and `--include-from`.
     File(Verdict, OsString),
+    /// `--from0`, which is about the files that are named behind it.
+    ZeroEnded(bool),
 }
 
 /// A value that an option does not take.
@@ -109,6 +117,17 @@ impl TypedOptions {
         let push = &mut self.push;
         (push.recursive, push.links, push.permissions) = (true, true, true);
         (push.times, push.owner, push.group) = (true, true, true);
+    }
+
+    /// `-r`.
+    pub fn recursive(&mut self, on: bool) {
+        (self.push.recursive, self.recursive) = (on, on);
+    }
+
+    /// `--from0`.
+    pub fn zero_ended(&mut self, on: bool) {
+        self.zero_ended = on;
+        self.rules.push(RuleWord::ZeroEnded(on));
     }
 
     /// `--inplace` and `--append`, or none of them.

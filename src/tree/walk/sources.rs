@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use super::{Links, open_base};
+use super::open_base;
 use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::tree::attrs::meta_of;
@@ -23,7 +23,8 @@ use crate::wire::flist::{EntryKind, FileEntry};
 #[derive(Debug)]
 pub struct Sources {
     bases: Vec<PathBuf>,
-    links: Links,
+    /// Whether a way may lead through symlinks.
+    follows: bool,
     /// The folder in which a file was opened last: the next one mostly lies there, too.
     last: Mutex<Option<Opened>>,
 }
@@ -37,8 +38,8 @@ struct Opened {
 }
 
 impl Sources {
-    pub(super) fn new(bases: Vec<PathBuf>, links: Links) -> Self {
-        Self { bases, links, last: Mutex::new(None) }
+    pub(super) fn new(bases: Vec<PathBuf>, follows: bool) -> Self {
+        Self { bases, follows, last: Mutex::new(None) }
     }
 
     /// The local path of an entry of the same listing, for opening by others and for messages.
@@ -57,7 +58,7 @@ impl Sources {
     /// Else fails like [`SourceFile::open`].
     pub fn open(&self, entry: &FileEntry<'_>) -> Result<SourceFile> {
         let path = self.local_path(entry);
-        if self.links == Links::Follow {
+        if self.follows {
             return SourceFile::open_following(&path);
         }
         let (folder, name) = split(entry.name);
@@ -82,10 +83,10 @@ impl Sources {
             |errno: Errno| NasSyncError::at_path(ErrorKind::SourceUnreadable, "Cannot remove", &path, errno.into());
         let (folder, name) = split(entry.name);
         let name = OsStr::from_bytes(name);
-        let flags = if self.links == Links::Follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+        let flags = if self.follows { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
         let look = || {
             let root = open_base(self.base(entry))?;
-            let folder = if self.links == Links::Follow {
+            let folder = if self.follows {
                 beneath::open_listing_following(root.as_fd(), folder)?
             } else {
                 beneath::open_folder(root.as_fd(), folder)?

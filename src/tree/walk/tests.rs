@@ -8,8 +8,15 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use tempfile::TempDir;
 
-const RECURSIVE: WalkOptions =
-    WalkOptions { links: Links::Keep, depth: Depth::Recursive, one_file_system: false, lists_skipped: false };
+const RECURSIVE: WalkOptions = WalkOptions {
+    links: Links::Keep,
+    followed: Followed { to_folders: false, unsafe_ones: false },
+    unmunges: false,
+    depth: Depth::Recursive,
+    leaves_way: false,
+    one_file_system: false,
+    lists_skipped: false,
+};
 
 fn rules(filters: &[&str]) -> Rules {
     let mut rules = Rules::default();

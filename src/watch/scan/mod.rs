@@ -1,19 +1,21 @@
 //! New files below the upload folder become pending documents.
 //!
 //! Guarantees: a file is registered once, when it was quiet for a while (neither size nor times changed), if it is a
-//! regular file that no symlink leads to, and neither its name nor that of a folder on the way to it begins with a dot.
+//! regular file that no symlink leads to, neither its name nor that of a folder on the way to it begins with a dot, and no
+//! rule leaves out the one or the other.
 //! The whole folder is walked at the start and at every interval, because file systems of a network tell nothing; where
 //! the kernel does tell of changes, those are looked at in between. What cannot be read, a folder that vanishes or a
 //! database that is locked is said once and tried again. Memory is bounded by a number for each file, and the text of
 //! those that wait.
 //!
-//! Never: a file is opened, moved or changed; the database itself and its companions are registered.
+//! Never: a file is opened (but for rules in folders, where rules name such files), moved or changed; the database itself and its companions are registered.
 
 mod candidates;
 mod inotify;
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +31,7 @@ use super::log_on_change::LogOnChange;
 use crate::client::documents::open_upload_dir;
 use crate::database::Database;
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::filter::{Name, Rules, Scope};
 use crate::id::UserId;
 use crate::store::{Access, FoundFile, NewDocument, Store};
 use crate::text;
@@ -58,6 +61,8 @@ pub struct ScanConfig {
     pub interval: Duration,
     /// How long a file must not have changed.
     pub quiet: Duration,
+    /// Which files take part.
+    pub filter: Rules,
     /// Files of this program that are no documents.
     pub leave_out: Vec<PathBuf>,
     /// Where the database is asked from.
@@ -143,6 +148,8 @@ struct Scanner {
     registered: HashSet<u64>,
     hasher: RandomState,
     left_out: HashSet<PathBuf>,
+    /// The rules above all folders.
+    scope: Scope,
     candidates: Candidates,
     count: usize,
     trouble: LogOnChange,
@@ -154,6 +161,7 @@ impl Scanner {
     fn new(config: ScanConfig, stop: Arc<AtomicBool>, notes: SyncSender<Note>) -> Self {
         Self {
             candidates: Candidates::new(config.quiet.max(LEAST_QUIET)),
+            scope: Scope::new(&config.filter),
             config,
             stop,
             notes,
@@ -219,20 +227,28 @@ impl Scanner {
             };
         }
         self.root = Some(root);
-        let unreadable = self.explore(PathBuf::new());
+        let unreadable = self.explore(PathBuf::new(), self.scope.clone());
         self.unreadable.say(unreadable);
         Ok(())
     }
 
-    /// Looks at a folder and all that is in it. Gives the first thing that could not be read.
-    fn explore(&mut self, folder: PathBuf) -> Option<String> {
+    /// Looks at a folder, with the rules in force above it, and all that is in it. Gives the first thing that could not be read.
+    fn explore(&mut self, folder: PathBuf, above: Scope) -> Option<String> {
         let root = self.root.take()?;
         let mut unreadable = None;
-        let mut folders = vec![folder];
-        while let Some(folder) = folders.pop() {
+        let mut folders = vec![(folder, above)];
+        while let Some((folder, above)) = folders.pop() {
             if self.is_stopped() {
                 break;
             }
+            let scope = match root.enter(&above, &folder) {
+                Ok(scope) => scope,
+                Err(error) => {
+                    let folder = shown(&root.path().join(&folder));
+                    unreadable.get_or_insert(format!("cannot follow the rules in {folder}: {error}"));
+                    continue;
+                }
+            };
             // First the ear, then the poller: so nothing falls between.
             self.add_watch(&root.path().join(&folder));
             let now = Instant::now();
@@ -240,9 +256,11 @@ impl Scanner {
                 let path = folder.join(name);
                 match found {
                     _ if is_hidden(Path::new(name)) => {}
-                    Found::Folder => folders.push(path),
-                    Found::File(stamp) => self.consider(Candidate { path, stamp }, now),
-                    Found::Other => {}
+                    Found::Folder if takes_part(&scope, &root, &path, true) => folders.push((path, scope.clone())),
+                    Found::File(stamp) if takes_part(&scope, &root, &path, false) => {
+                        self.consider(Candidate { path, stamp }, now);
+                    }
+                    Found::Folder | Found::File(_) | Found::Other => {}
                 }
             });
             if let Err(error) = listed
@@ -289,10 +307,12 @@ impl Scanner {
         if below.iter().any(|name| is_hidden(Path::new(name))) || self.candidates.has(below) {
             return;
         }
+        let Some(scope) = scope_around(&self.scope, root, below) else { return };
         match root.look(below) {
+            Ok(found) if !takes_part(&scope, root, below, found == Found::Folder) => {}
             Ok(Found::File(stamp)) => self.consider(Candidate { path: below.to_owned(), stamp }, Instant::now()),
             // What is unreadable in it the next walk says.
-            Ok(Found::Folder) => drop(self.explore(below.to_owned())),
+            Ok(Found::Folder) => drop(self.explore(below.to_owned(), scope)),
             // What is gone again is no news.
             Ok(Found::Other) | Err(_) => {}
         }
@@ -384,6 +404,30 @@ fn found_file(root: &HeldFolder, given: &Path, candidate: &Candidate) -> FoundFi
     let mut also = vec![root.path().join(path), given.join(path)];
     also.dedup();
     FoundFile { document: NewDocument { file_path: path.clone(), original_name }, also }
+}
+
+/// The rules in force in the folder in which something lies; `None` where that does not take part, or cannot be known to.
+fn scope_around(above: &Scope, root: &HeldFolder, path: &Path) -> Option<Scope> {
+    let folder = path.parent()?;
+    let mut scope = root.enter(above, Path::new("")).ok()?;
+    let folders: Vec<_> = folder.ancestors().filter(|folder| !folder.as_os_str().is_empty()).collect();
+    for folder in folders.into_iter().rev() {
+        if !takes_part(&scope, root, folder, true) {
+            return None;
+        }
+        scope = root.enter(&scope, folder).ok()?;
+    }
+    Some(scope)
+}
+
+/// Whether rules let something take part, by its path below the root.
+fn takes_part(scope: &Scope, root: &HeldFolder, path: &Path, is_dir: bool) -> bool {
+    let absolute = root.path().as_os_str().as_bytes();
+    scope.sends(Name {
+        name: path.as_os_str().as_bytes(),
+        is_dir,
+        root: absolute.strip_prefix(b"/").unwrap_or(absolute),
+    })
 }
 
 fn is_hidden(name: &Path) -> bool {

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::*;
+use crate::config::Settings;
 use crate::database::TableName;
 use crate::store::{Selection, SqliteStore};
 
@@ -47,6 +48,7 @@ impl Place {
             user: UserId::from(7),
             interval,
             quiet: QUIET,
+            filter: Rules::of_text(&Settings::new("h", "u", "p").scan_filter, &mut |_| unreachable!()).unwrap(),
             leave_out: Vec::new(),
             runtime: self.runtime.handle().clone(),
         }
@@ -137,6 +139,42 @@ fn a_file_that_somebody_else_registers_meanwhile_is_left_to_him() {
     scanner.settle(scanner.candidates.next_due().unwrap() + QUIET).unwrap();
     assert_eq!(place.registered(), ["c"]);
     assert_eq!(scanner.count, 1);
+}
+
+#[test]
+fn what_a_nas_or_a_desktop_keeps_among_the_files_is_left_out_until_others_rules_are_given() {
+    let place = Place::new();
+    let names = ["a.pdf", "b.pdf.part", "d/@eaDir/a.pdf", "d/~$b.docx", "#recycle/c.pdf", "Thumbs.db", "@eaDir"];
+    for name in names {
+        place.write(name);
+    }
+    assert_eq!(place.once(), 2);
+    assert_eq!(place.registered(), ["@eaDir", "a.pdf"]);
+    let filter = Rules::of_text("- *.part; + /d/***\n# none\n- /*/", &mut |_| unreachable!()).unwrap();
+    let config = ScanConfig { filter, ..place.config(NEVER) };
+    assert_eq!(scan_once(config, LONGEST, &Arc::default()).unwrap(), 3);
+    assert_eq!(place.registered(), ["@eaDir", "Thumbs.db", "a.pdf", "d/@eaDir/a.pdf", "d/~$b.docx"]);
+}
+
+#[test]
+fn rules_in_folders_hold_for_walks_and_events() {
+    let place = Place::new();
+    for (name, rules) in [(".rules", "- *.tmp\n- kept/\n"), ("d/.rules", "+ /e/kept/\n!\n"), ("x/.rules", "frob\n")] {
+        place.write(name);
+        fs::write(place.path(name), rules).unwrap();
+    }
+    for name in ["a", "a.tmp", "kept/a", "d/e/kept/a", "x/a"] {
+        place.write(name);
+    }
+    let config =
+        ScanConfig { filter: Rules::of_text(": .rules", &mut |_| unreachable!()).unwrap(), ..place.config(NEVER) };
+    let scan = Scan::start(config).unwrap();
+    place.until(&["a", "d/e/kept/a"]);
+    for name in ["b.tmp", "d/b.tmp", "d/e/kept/b", "new/c", "new/c.tmp", "kept/b", "x/b", "z"] {
+        place.write(name);
+    }
+    place.until(&["a", "d/b.tmp", "d/e/kept/a", "d/e/kept/b", "new/c", "z"]);
+    drop(scan);
 }
 
 #[test]

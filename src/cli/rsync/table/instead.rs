@@ -3,14 +3,10 @@
 pub const DAEMON: &str = "Leave it out: only SSH is spoken, never with an rsync daemon.";
 pub const DELETION: &str = "Leave it out, and delete on the NAS itself what is no longer wanted.";
 pub const SELECTION: &str = "Leave it out, and name as sources only what is to be sent.";
-pub const NAMES: &str = "Leave it out, and name the files as sources, for example with xargs.";
-pub const TARGETS: &str = "Leave it out, and name as sources what the symlinks lead to.";
-pub const NO_LINKS: &str = "Leave it out, or send no symlinks at all with --no-links.";
 pub const OWN_FOLDERS: &str = "Leave it out, and name no source below a folder that others can write to.";
 pub const ONE_TIME: &str = "Leave it out: of the times only that of the last change can be sent (--times).";
 pub const AFTERWARDS: &str = "Leave it out, and set it on the NAS afterwards.";
-pub const FOLDERS: &str = "Leave it out, and make such folders on the NAS, or send them with --recursive.";
-pub const PATHS: &str = "Leave it out, and name the folder in the destination, with one push for each.";
+pub const DIRS: &str = "Use --dirs.";
 pub const DEVICES: &str = "Leave it out, and copy between device and file with dd.";
 pub const SKIPPED_ANYWAY: &str = "Leave it out: devices and pipes are skipped in any case.";
 pub const HARD_LINKS: &str = "Leave it out: each name is sent as a file of its own.";

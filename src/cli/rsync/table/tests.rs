@@ -20,7 +20,7 @@ fn negation_knows_both_names() {
 
 #[test]
 fn missing_is_told_from_mistaken() {
-    for name in ["iconv", "no-relative", "no-R", "no-implied-dirs", "zt"] {
+    for name in ["iconv", "no-iconv", "no-H", "no-xattrs", "zt"] {
         let (row, _) = long(name).unwrap();
         assert!(matches!(row.effect, Effect::Refused(_)), "{name}");
     }
