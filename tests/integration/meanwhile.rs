@@ -33,7 +33,7 @@ fn slow_site(status: &str, help: &str, server: Option<Postgres>) -> (Site, Datab
     );
     write_program(&programs.join("sync"), &script);
     let chaos = Chaos::before(site.sshd.port(), 1);
-    chaos.plan(|_| Fault::pace(Pace::Throttle(1_250_000)));
+    chaos.plan(|_| Fault::pace(Pace::Throttle(2_500_000)));
     site.through(&chaos);
     let database = server.map_or_else(|| Database::file(&site), Database::server);
     site.set("NAS_DB", database.setting());
@@ -44,8 +44,9 @@ fn flushes(log: &Path) -> Vec<usize> {
     fs::read_to_string(log).unwrap_or_default().lines().map(|line| line.trim().parse().unwrap()).collect()
 }
 
+/// 200 of them are more than what is acknowledged together over a long way, which a busy machine may seem to be.
 fn content(number: usize) -> Vec<u8> {
-    noise(50_000, number as u64)
+    noise(100_000, number as u64)
 }
 
 fn documents(site: &Site, count: usize) -> Vec<PathBuf> {

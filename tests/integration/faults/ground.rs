@@ -90,6 +90,8 @@ impl Ground {
             docs.push(Doc { name, content, before });
         }
         let ids = site.service().add(UserId::from(1), paths).await.expect("registered");
+        let with_older = docs.iter().zip(&ids).filter(|(doc, _)| doc.before.is_some());
+        database.were_tried(with_older.map(|(_, id)| id.to_string()));
         database.watch_marks();
         Self { site, docs, ids, database }
     }

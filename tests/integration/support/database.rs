@@ -85,6 +85,16 @@ impl Database {
         });
     }
 
+    /// Writes down that these documents were tried before, so that an older version on the NAS may be what that left: nothing was
+    /// acknowledged.
+    pub fn were_tried(&self, ids: impl Iterator<Item = String>) {
+        self.run(&format!(
+            "INSERT INTO nas_sync_attempts (document_id, started_at, duration_ms, bytes, outcome)
+             SELECT id, '2024-01-15 12:00:00.000000', 1, 1, 'cut' FROM documents WHERE id IN ({})",
+            ids.collect::<Vec<_>>().join(",")
+        ));
+    }
+
     /// A copy; if it is a file, this one. Nothing may work on the original meanwhile.
     pub fn copy(&self, file: PathBuf) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(1);

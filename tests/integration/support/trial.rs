@@ -88,14 +88,8 @@ impl Batch {
         for (content, id) in documents.values_mut().zip(cli.add(1, &paths)) {
             content.id = id;
         }
-        // Tries of which nothing was acknowledged may have left older versions.
-        let old: Vec<_> =
-            documents.values().filter(|content| content.old.is_some()).map(|content| content.id.to_string()).collect();
-        database.run(&format!(
-            "INSERT INTO nas_sync_attempts (document_id, started_at, duration_ms, bytes, outcome)
-             SELECT id, '2024-01-15 12:00:00.000000', 1, 1, 'cut' FROM documents WHERE id IN ({})",
-            old.join(",")
-        ));
+        let with_older = documents.values().filter(|content| content.old.is_some());
+        database.were_tried(with_older.map(|content| content.id.to_string()));
         database.watch_marks();
         Self { site, database, variables: cli.variables, documents, trials: 0, most_jobs: 1 }
     }
