@@ -334,6 +334,8 @@ impl<'s> WatchLoop<'s> {
                 }
                 summary.stopped
             }
+            // It is about what was asked for, and whoever asked has been told: the loop is well.
+            Err(error) if error.kind() == ErrorKind::Usage => None,
             Err(error) => Some(error),
         };
         self.tell_failures();

@@ -14,7 +14,8 @@ fn site(table: &str) -> Site {
 /// The tables of the database, but for nas-sync's own.
 fn tables(site: &Site) -> Vec<String> {
     let database = site.database();
-    let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'nas_sync_%' ORDER BY name";
+    let sql = "SELECT name FROM sqlite_master
+               WHERE type = 'table' AND name NOT LIKE 'nas_sync_%' AND name NOT LIKE 'sqlite_%' ORDER BY name";
     let mut statement = database.prepare(sql).unwrap();
     let rows = statement.query_map([], |row| row.get(0)).unwrap();
     rows.collect::<Result<_, _>>().unwrap()

@@ -15,7 +15,9 @@ struct Ids {
     /// Of a document that is there, of one whose file is missing, and of their user; the page shows one of them in a URL.
     rows: [Value; 3],
     /// As they stand in a URL, and are none of a document.
-    foreign: &'static [&'static str],
+    strangers: &'static [&'static str],
+    /// The same, and no row could have them.
+    impossible: &'static [&'static str],
 }
 
 fn all_ids() -> [Ids; 3] {
@@ -23,7 +25,8 @@ fn all_ids() -> [Ids; 3] {
         Ids {
             kind: "integer",
             rows: [json!(1), json!(2), json!(7)],
-            foreign: &["99", "-1", "99999999999999999999", "1e3", "7f1c", "x%27%3B", "%00"],
+            strangers: &["99", "-1"],
+            impossible: &["99999999999999999999", "1e3", "7f1c", "x%27%3B", "%00"],
         },
         Ids {
             kind: "uuid",
@@ -32,12 +35,14 @@ fn all_ids() -> [Ids; 3] {
                 json!("0b5c1a9e-0000-4000-8000-00000000000b"),
                 json!("0b5c1a9e-0000-4000-8000-00000000000c"),
             ],
-            foreign: &["0b5c1a9e-0000-4000-8000-0000000000ff", "1", "-1", "0b5c1a9e", "x%27%3B", "%00"],
+            strangers: &["0b5c1a9e-0000-4000-8000-0000000000ff"],
+            impossible: &["1", "-1", "0b5c1a9e", "x%27%3B", "%00"],
         },
         Ids {
             kind: "text",
             rows: [json!("Reçu 1/2?a=b&c"), json!("42"), json!("o'neill")],
-            foreign: &["99", "042", "recu", "Re%C3%A7u", "x%27%3B", "%00"],
+            strangers: &["99", "042", "recu", "Re%C3%A7u", "x%27%3B"],
+            impossible: &["%00"],
         },
     ]
 }
@@ -105,15 +110,25 @@ fn every_route_answers_about_ids_of_each_type_and_those_of_another_are_not_found
         let status = serve.object("GET", &format!("/sync/status?user_id={who}"));
         assert_eq!((&status["total_documents"], &status["synced"]), (&2.into(), &1.into()), "{status}");
 
-        for id in ids.foreign {
+        for id in ids.strangers.iter().chain(ids.impossible) {
             for path in ["/sync/document/", "/sync/resend/", "/sync/retry?document="] {
                 serve.post(&format!("{path}{id}")).is_problem(404, "document_not_found");
             }
+        }
+        for id in ids.impossible {
+            serve.get(&format!("/sync/documents?user_id={id}")).is_problem(400, "usage");
+            serve.get(&format!("/sync/status?user_id={id}")).is_problem(400, "usage");
+            serve.post(&format!("/sync/run?user_id={id}")).is_problem(400, "usage");
+            // What one asks wrongly keeps nobody else from being served.
+            assert_eq!(serve.get("/health").status, 200, "{}: {id}", ids.kind);
+        }
+        for id in ids.strangers {
             assert_eq!(serve.object("GET", &format!("/sync/documents?user_id={id}"))["documents"], json!([]));
             assert_eq!(serve.object("GET", &format!("/sync/status?user_id={id}"))["total_documents"], 0);
             assert_eq!(serve.object("POST", &format!("/sync/run?user_id={id}"))["total"], 0);
         }
-        assert_eq!(serve.get("/health").status, 200);
+        let health = serve.get("/health");
+        assert_eq!(health.status, 200, "{}: {health:?}", ids.kind);
         page_works(&serve, &site, &ids);
         serve.stop();
     }

@@ -55,13 +55,14 @@ impl Yard {
             put(&from.join(name), &content, time);
         }
         fs::create_dir_all(from.join("e/nothing")).unwrap();
-        for name in ["d", "e/nothing", "e", ""] {
-            set_time(&from.join(name), "2021-01-01 UTC");
-        }
         fs::set_permissions(from.join("new"), fs::Permissions::from_mode(0o755)).unwrap();
         symlink("same", from.join("link")).unwrap();
         assert!(Command::new("mkfifo").arg(from.join("pipe")).status().unwrap().success());
         set_time(&from.join("link"), "2020-01-01 UTC");
+        // Last, so that no folder has the second in which something is deleted from its copy.
+        for name in ["d", "e/nothing", "e", ""] {
+            set_time(&from.join(name), "2021-01-01 UTC");
+        }
     }
 
     fn make_there(there: &Path) {
