@@ -207,6 +207,8 @@ fn a_postgresql_that_stands_still_in_the_middle_of_a_run_is_said_and_nothing_is_
     fs::write(&gate, "").unwrap();
     cli.add(7, &[site.upload("b.pdf", b"b")]);
     until("it is being sent", LONGEST, || serve.object("GET", "/sync/status")["sending"] == 1);
+    // The last that is asked of the database before it goes.
+    until("its name is claimed", LONGEST, || server.number("SELECT count(*) FROM nas_sync_names") == 2);
     server.freeze();
     fs::remove_file(&gate).unwrap();
     until("it is stored", LONGEST, || site.stored("b.pdf").is_some());
