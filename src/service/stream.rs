@@ -133,7 +133,7 @@ impl Stream {
         let (tell, mut settled) = mpsc::unbounded_channel();
         let stop = asked_to_stop(batch.stop.clone());
         let report = {
-            let mut sending = pin!(self.sender.send_batch(&client, part, room.started, batch.monitor, stop, &tell));
+            let mut sending = pin!(self.sender.send_batch(&client, part, room.ahead, batch.monitor, stop, &tell));
             loop {
                 tokio::select! {
                     report = &mut sending => break report,

@@ -44,6 +44,6 @@ pub(crate) use self::send::prepare;
 pub use self::send::{DocumentOutcome, SendDocuments};
 pub use self::sender::{Cancelled, DocumentSender, SendSettings};
 #[cfg(feature = "service")]
-pub(crate) use self::sender::{Room, interrupted};
+pub(crate) use self::sender::{Room, StartedAhead, interrupted};
 #[cfg(feature = "watch")]
 pub use self::tried::TriedDocuments;

@@ -33,19 +33,39 @@ impl DocumentSender {
         pays && self.capabilities.durable_by(DurableBy::Batch)
     }
 
-    /// Where one flush behind so many documents is the cheaper proof, or the only one, has the NAS wait for it. Fails when the
-    /// connection is lost, or with `DurabilityUnavailable` when the level that is required cannot be reached without it.
-    pub(super) async fn ready_to_flush(&mut self, client: &Client, documents: usize) -> Result<Option<OneFlush>> {
+    /// Has a NAS wait for the flush behind so many documents, before it is known whether it answers any command. `None` where
+    /// that is not worth it, or where nothing could run beside it.
+    pub(super) async fn flush_ahead(&self, client: &Client, documents: usize) -> Option<Result<Ready>> {
+        if !self.one_flush_pays(documents) {
+            return None;
+        }
+        let turn = client.free_turn_to_flush()?;
+        tokio::select! {
+            ready = OneFlush::ready(client, &self.settings.folder, turn) => Some(ready),
+            () = client.ssh().until_it_runs_one_command() => None,
+        }
+    }
+
+    /// Where one flush behind so many documents is the cheaper proof, or the only one, has the NAS wait for it, which it may do
+    /// already. Fails when the connection is lost, or with `DurabilityUnavailable` when the level that is required cannot be
+    /// reached without it.
+    pub(super) async fn ready_to_flush(
+        &mut self,
+        client: &Client,
+        documents: usize,
+        mut ahead: Option<Result<Ready>>,
+    ) -> Result<Option<OneFlush>> {
         let can_flush_each = self.capabilities.durable_by(DurableBy::File);
         // A NAS that has not answered any other command is not asked for one that may never end.
         while (self.runs_commands || !can_flush_each) && self.one_flush_pays(documents) {
-            let turn = match client.free_turn_to_flush() {
+            let ready = match (ahead.take(), client.free_turn_to_flush()) {
+                (Some(ready), _) => ready,
                 // Another batch of this login goes before.
-                None if can_flush_each => break,
-                None => client.turn_to_flush().await?,
-                Some(turn) => turn,
+                (None, None) if can_flush_each => break,
+                (None, None) => OneFlush::ready(client, &self.settings.folder, client.turn_to_flush().await?).await,
+                (None, Some(turn)) => OneFlush::ready(client, &self.settings.folder, turn).await,
             };
-            match OneFlush::ready(client, &self.settings.folder, turn).await? {
+            match ready? {
                 Ready::Yes(flush) => return Ok(Some(flush)),
                 // It may have been in passing, so it is asked again.
                 Ready::Refused(why) => self.refuse(client, Capability::OneFlush, why),

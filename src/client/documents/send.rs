@@ -37,9 +37,9 @@ pub struct SendDocuments {
 }
 
 impl SendDocuments {
-    /// These documents to this folder, with one session at a time and the best level that the NAS can prove.
+    /// These documents to this folder, with as many sessions side by side as pay, and the best level that the NAS can prove.
     pub fn new(folder: impl Into<String>, documents: Vec<OutgoingDocument>) -> Self {
-        Self { documents, folder: folder.into(), upload_dir: None, required: None, jobs: Jobs::Number(1) }
+        Self { documents, folder: folder.into(), upload_dir: None, required: None, jobs: Jobs::Auto }
     }
 
     /// Refuses what lies outside this folder.
@@ -144,7 +144,7 @@ impl Client {
                 Cancelled::Interrupted
             };
             let (tell, mut settled) = mpsc::unbounded_channel();
-            let mut sending = pin!(sender.send_batch(self, batch, room.started, monitor, cancel, &tell));
+            let mut sending = pin!(sender.send_batch(self, batch, room.ahead, monitor, cancel, &tell));
             let report = loop {
                 tokio::select! {
                     report = &mut sending => break report,

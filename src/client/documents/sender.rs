@@ -25,6 +25,7 @@ use crate::client::destination::destination_of;
 use crate::client::dry_run::{dry_run, find_refused};
 use crate::client::login::{Client, Started};
 use crate::client::nas::{self, Space};
+use crate::client::one_flush::Ready;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::jobs::Jobs;
 use crate::proof::{Capability, DurableBy, Level, Refusal};
@@ -85,8 +86,16 @@ pub struct DocumentSender {
 pub(crate) struct Room {
     /// How much room it has, where it says so.
     pub space: Option<Space>,
-    /// rsync there, for the session that most likely follows.
-    pub started: Option<Started>,
+    /// What runs there by now, for the batch that most likely follows.
+    pub ahead: StartedAhead,
+}
+
+/// The commands of a batch, started while the NAS was asked about room. Each that is dropped is closed.
+#[derive(Debug, Default)]
+pub(crate) struct StartedAhead {
+    pub rsync: Option<Started>,
+    /// What came of asking for one flush behind the batch.
+    pub flush: Option<Result<Ready>>,
 }
 
 /// What became of the part of a batch that went in one session.
@@ -142,23 +151,28 @@ impl DocumentSender {
         std::mem::take(&mut self.warnings)
     }
 
-    /// How much room the NAS has for what waits, where it says so. Low room is said once. The session that most likely follows
-    /// is started meanwhile. Dropping the future loses nothing.
+    /// How much room the NAS has for what waits, where it says so. Low room is said once. What the batch that most likely follows
+    /// needs is started meanwhile. Dropping the future loses nothing.
     pub(crate) async fn room(&mut self, client: &Client, waiting: &[Prepared]) -> Room {
         self.capabilities.forget_other_servers(client.ssh().server_version());
         client.ssh().open_ahead(CHANNELS_OF_A_BATCH);
         if !self.capabilities.has(Capability::Space) {
             return Room::default();
         }
+        let likely = &waiting[..self.limits.batch_len(waiting, None)];
         // In this order: a server that lets one command run at a time answers first.
-        let (space, started) =
-            tokio::join!(nas::free_space(client, &self.settings.folder), self.start_ahead(client, waiting));
+        let (space, rsync, flush) = tokio::join!(
+            nas::free_space(client, &self.settings.folder),
+            self.start_ahead(client, likely),
+            self.flush_ahead(client, likely.len()),
+        );
+        let ahead = StartedAhead { rsync, flush };
         let Some(space) = space else {
             // A connection that was just lost says nothing about what the NAS would answer.
             if client.ssh().lost().is_none() {
                 self.refuse(client, Capability::Space, String::from("df gave no figures"));
             }
-            return Room { space, started };
+            return Room { space, ahead };
         };
         self.runs_commands = true;
         self.capabilities.did(Capability::Space);
@@ -166,11 +180,10 @@ impl DocumentSender {
             self.low_room_said = true;
             self.warnings.push(warning);
         }
-        Room { space: Some(space), started }
+        Room { space: Some(space), ahead }
     }
 
-    async fn start_ahead(&self, client: &Client, waiting: &[Prepared]) -> Option<Started> {
-        let likely = &waiting[..self.limits.batch_len(waiting, None)];
+    async fn start_ahead(&self, client: &Client, likely: &[Prepared]) -> Option<Started> {
         // Of several sessions each has a share of its own.
         if matches!(self.settings.jobs, Jobs::Number(2..)) {
             return None;
@@ -206,20 +219,21 @@ impl DocumentSender {
         Ok((batch, too_large))
     }
 
-    /// Sends a batch to its end, over the rsync that was started for it, or until `cancel` is ready: what was acknowledged until then is told in any case. What is
+    /// Sends a batch to its end, over what was started for it, or until `cancel` is ready: what was acknowledged until then is told in any case. What is
     /// proved while it runs is given to `tell`, and is in no report.
     pub(crate) async fn send_batch(
         &mut self,
         client: &Client,
         documents: Vec<Prepared>,
-        started: Option<Started>,
+        ahead: StartedAhead,
         monitor: &Arc<dyn DocumentMonitor>,
         cancel: impl Future<Output = Cancelled>,
         tell: &UnboundedSender<Settled>,
     ) -> BatchReport {
         let began = Instant::now();
         self.capabilities.forget_other_servers(client.ssh().server_version());
-        let mut started = self.use_started(started, &documents).await;
+        let StartedAhead { rsync, mut flush } = ahead;
+        let mut started = self.use_started(rsync, &documents).await;
         if let Some(report) = self.folder_is_missing(client, &documents).await {
             return report;
         }
@@ -231,7 +245,7 @@ impl DocumentSender {
         let bytes = documents.iter().map(Prepared::bytes).sum();
         let mut cancel = pin!(cancel);
         let (Ended { sessions, cancelled, side_by_side }, one_flush) = loop {
-            let one_flush = match self.ready_to_flush(client, documents.len()).await {
+            let one_flush = match self.ready_to_flush(client, documents.len(), flush.take()).await {
                 Ok(Some(ready)) => ready,
                 Ok(None) => {
                     let load = Load { documents, one_flush: None, started };

@@ -14,9 +14,9 @@ use super::state::{Asked, Context, Done, Others, Request, State};
 use super::stopping::{Stopping, asked_to};
 use crate::client::Client;
 use crate::client::documents::{
-    BatchReport, Cancelled, DocumentMonitor, DocumentSender, Naming, Prepared, Room, SendSettings, Settled, interrupted,
+    BatchReport, Cancelled, DocumentMonitor, DocumentSender, Naming, Prepared, Room, SendSettings, Settled,
+    StartedAhead, interrupted,
 };
-use crate::client::login::Started;
 use crate::error::{ErrorKind, Healing, Result};
 use crate::id::DocumentId;
 use crate::proof::Capability;
@@ -192,7 +192,7 @@ async fn send(
         };
         record::record(context, state, guard, Outcomes::failures(too_large.into_iter().map(Into::into).collect()))
             .await?;
-        let report = send_batch(context, state, sender, &client, guard, batch, room.started).await;
+        let report = send_batch(context, state, sender, &client, guard, batch, room.ahead).await;
         record::remember_refusals(context, state, sender).await?;
         let again = settle(context, state, guard, report).await?;
         waiting.splice(0..0, again);
@@ -211,11 +211,11 @@ async fn send_batch(
     client: &Client,
     guard: &LeaseGuard,
     batch: Vec<Prepared>,
-    started: Option<Started>,
+    ahead: StartedAhead,
 ) -> BatchReport {
     let (tell, mut told) = mpsc::unbounded_channel();
     let cancel = cancelled(context, guard.lost());
-    let mut sending = pin!(sender.send_batch(client, batch, started, &context.monitor, cancel, &tell));
+    let mut sending = pin!(sender.send_batch(client, batch, ahead, &context.monitor, cancel, &tell));
     let mut unrecorded = Settled::default();
     let mut report = loop {
         tokio::select! {
