@@ -8,20 +8,10 @@ pub(crate) const MOST: u16 = 64;
 /// How many sessions send documents side by side over one login, within what the server opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Jobs {
-    /// One, and others beside it while that is measured to pay.
+    /// One, and up to two beside it while that is measured to pay.
     Auto,
     /// So many, from 1 to 64.
     Number(u16),
-}
-
-impl Jobs {
-    /// How many there are at most.
-    pub fn most(self) -> usize {
-        match self {
-            Self::Auto => 3,
-            Self::Number(number) => usize::from(number),
-        }
-    }
 }
 
 impl From<u16> for Jobs {

@@ -83,7 +83,7 @@ pub struct ConfigArgs {
     /// Tries of a document after the first, before it has failed for good [env: NAS_RETRIES] [default: 5]
     #[arg(long, global = true, hide_short_help = true, value_name = "N")]
     retries: Option<OsString>,
-    /// rsync sessions side by side over the one login: a number, or auto for as many as are measured to pay [env: NAS_JOBS] [default: 1]
+    /// rsync sessions side by side over the one login: a number, or auto for as many as are measured to pay [env: NAS_JOBS] [default: auto]
     #[arg(long, global = true, hide_short_help = true, value_name = "N")]
     jobs: Option<OsString>,
 }

@@ -291,7 +291,7 @@ impl Settings {
             rsync_path: "rsync".to_owned(),
             durability: None,
             retries: 5,
-            jobs: Jobs::Number(1),
+            jobs: Jobs::Auto,
             metrics_addr: None,
             api_addr: Listen::Address(SocketAddr::from(([127, 0, 0, 1], 8730))),
             api_token: None,

@@ -72,7 +72,7 @@ fn defaults_are_the_contracts() {
             rsync_path: "rsync".to_owned(),
             durability: None,
             retries: 5,
-            jobs: Jobs::Number(1),
+            jobs: Jobs::Auto,
             metrics_addr: None,
             api_addr: Listen::Address("127.0.0.1:8730".parse().unwrap()),
             api_token: None,

@@ -143,10 +143,13 @@ impl DocumentSender {
 impl Running<'_> {
     /// Starts the sessions that the batch begins with.
     fn begin(&mut self, documents: Vec<Prepared>, mut started: Option<Started>) -> Option<Auto> {
-        let Jobs::Number(number) = self.sender.settings.jobs else {
-            return Some(self.begin_auto(documents, started));
+        let jobs = match self.sender.settings.jobs {
+            Jobs::Number(number) => usize::from(number),
+            // They travel in one round trip; a second session would begin where the first ends.
+            Jobs::Auto if self.shape.together => 1,
+            Jobs::Auto => return Some(self.begin_auto(documents, started)),
         };
-        let shares = distribute(documents, usize::from(number));
+        let shares = distribute(documents, jobs);
         let beside_others = shares.len() > 1;
         for (lane, share) in shares.into_iter().enumerate() {
             self.start(lane, share, beside_others, started.take());

@@ -11,8 +11,8 @@ use std::iter::Sum;
 use std::ops::Add;
 use std::time::{Duration, Instant};
 
-use crate::jobs::Jobs;
-
+/// How many sessions there are at most.
+const MOST: usize = 3;
 /// How long is measured, before a trial and in it.
 const PERIOD: Duration = Duration::from_secs(1);
 /// How much work must be left, as the time that it would take without another session.
@@ -100,7 +100,7 @@ pub(super) struct SideBySide {
 
 impl Default for SideBySide {
     fn default() -> Self {
-        Self { running: 1, trial: None, since: None, pays: (1, 0.0), most: Jobs::Auto.most() }
+        Self { running: 1, trial: None, since: None, pays: (1, 0.0), most: MOST }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::client::rehearse::rehearse;
 use crate::client::survey::{Survey, survey};
 use crate::config::Settings;
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::jobs::Jobs;
 use crate::proof::{Capability, DurableBy, Level};
 use crate::text;
 
@@ -137,7 +138,11 @@ async fn rsync(client: &Client, capabilities: &Capabilities) -> Finding {
 
 /// Whether as many sessions can be open as are wanted side by side.
 async fn sessions(client: &Client, settings: &Settings) -> Finding {
-    let wanted = settings.jobs.most();
+    let wanted = match settings.jobs {
+        // More than one is only tried.
+        Jobs::Auto => 1,
+        Jobs::Number(number) => usize::from(number),
+    };
     match client.ssh().count_sessions(wanted + BESIDE).await {
         Err(error) => Finding::Problem(error),
         Ok(most) if most >= wanted + BESIDE => Finding::ok(format!("{most} side by side, and maybe more")),
