@@ -23,6 +23,7 @@ mod faults_late;
 mod faults_power;
 mod fixtures;
 mod folding;
+mod fuzzed;
 mod hostile;
 mod install;
 mod interface;
