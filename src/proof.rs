@@ -130,6 +130,11 @@ impl Refusal {
         Self { capability, evidence: evidence.into(), server: server.into(), times: 1 }
     }
 
+    /// Something that would be refused however often it was asked for, by the NAS's own words.
+    pub fn certain(capability: Capability, evidence: impl Into<String>, server: impl Into<String>) -> Self {
+        Self { times: capability.proof(), ..Self::new(capability, evidence, server) }
+    }
+
     /// Whether that is enough to go without.
     pub fn counts(&self) -> bool {
         self.times >= self.capability.proof()

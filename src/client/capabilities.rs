@@ -82,8 +82,8 @@ impl Capabilities {
 
     /// Notes a refusal, once more if it was known.
     pub fn refuse(&mut self, refusal: Refusal) {
-        let times = self.refusals.get(&refusal.capability).map_or(0, |known| known.times);
-        let refusal = Refusal { times: times.saturating_add(1), ..refusal };
+        let known = self.refusals.get(&refusal.capability).map_or(0, |known| known.times);
+        let refusal = Refusal { times: refusal.times.saturating_add(known), ..refusal };
         self.refusals.insert(refusal.capability, refusal);
     }
 

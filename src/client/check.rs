@@ -110,6 +110,9 @@ pub(crate) async fn flush_evidence(
             Ready::Refused(why) => {
                 capabilities.refuse(Refusal::new(Capability::OneFlush, why, client.ssh().server_version()));
             }
+            Ready::Unfit(why) => {
+                capabilities.refuse(Refusal::certain(Capability::OneFlush, why, client.ssh().server_version()));
+            }
         }
     }
     Ok(None)

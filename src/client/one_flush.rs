@@ -75,8 +75,10 @@ enum State {
 pub(crate) enum Ready {
     /// It is.
     Yes(OneFlush),
-    /// It is not; why, safe to print.
+    /// It did not do what it was asked; why, safe to print. That may have been in passing.
     Refused(String),
+    /// By its own words one flush is not enough there; why, safe to print.
+    Unfit(String),
 }
 
 impl OneFlush {
@@ -102,7 +104,7 @@ impl OneFlush {
         }
         let place = match heard.place() {
             Ok(place) => place,
-            Err(why) => return Ok(Ready::Refused(why)),
+            Err(not_ready) => return Ok(not_ready),
         };
         let evidence = place.evidence.clone();
         let command = Command { exec, heard, place, state: State::Waits, _turn: turn };
@@ -213,29 +215,31 @@ impl Heard {
     }
 
     /// Where it runs; why one flush is not enough there, or why it does not run.
-    fn place(&self) -> Result<Place, String> {
+    fn place(&self) -> Result<Place, Ready> {
         let Some(said) =
             lines(&self.stdout).find_map(|line| line.strip_prefix(PLACE.as_bytes())).filter(|_| self.says(READY))
         else {
-            return Err(self.refusal());
+            return Err(Ready::Refused(self.refusal()));
         };
         let shown = text::escape_bytes_start(said, SHOWN);
         let words: Vec<&[u8]> = said.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
         let &[kernel, release, file_system, device] = &words[..] else {
-            return Err(format!("it does not say where it runs, but:{shown}"));
+            return Err(Ready::Refused(format!("it does not say where it runs, but:{shown}")));
         };
         let name = FILE_SYSTEMS.iter().find(|(number, _)| file_system.eq_ignore_ascii_case(number.as_bytes()));
         let Some((_, name)) = name else {
-            return Err(format!(
-                "file systems of type {} are not known to tell of failed writes",
-                words_of(file_system)
-            ));
+            let file_system = words_of(file_system);
+            return Err(Ready::Unfit(format!(
+                "file systems of type {file_system} are not known to tell of failed writes"
+            )));
         };
         if kernel != b"Linux" || linux_of(release).is_none_or(|version| version < LINUX) {
-            return Err(format!("{} {} does not tell of every failed write", words_of(kernel), words_of(release)));
+            let (kernel, release) = (words_of(kernel), words_of(release));
+            return Err(Ready::Unfit(format!("{kernel} {release} does not tell of every failed write")));
         }
         if !contains(&self.stdout, b"--file-system") || !contains(&self.stdout, b"GNU coreutils") {
-            return Err(String::from("its `sync` is not that of GNU coreutils, and others keep errors to themselves"));
+            let why = "its `sync` is not that of GNU coreutils, and others keep errors to themselves";
+            return Err(Ready::Unfit(String::from(why)));
         }
         Ok(Place { evidence: format!("Linux {}, {name}", words_of(release)), device: device.to_vec() })
     }
@@ -285,7 +289,7 @@ mod tests {
         Heard { stdout: stdout.as_bytes().to_vec(), exit: Some(ExitStatus::Code(0)), ..Heard::default() }
     }
 
-    fn place(about: &str, help: &str) -> Result<Place, String> {
+    fn place(about: &str, help: &str) -> Result<Place, Ready> {
         heard(&format!("Welcome!\n{PLACE} {about}\n{help}\n{READY}\n")).place()
     }
 

@@ -91,6 +91,20 @@ async fn where_a_flush_may_hide_an_error_each_file_is_flushed() {
     }
 }
 
+/// By its own words one flush proves too little: that is no failure in passing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nas_that_says_that_one_flush_is_not_enough_is_asked_once() {
+    let asked = tempfile::NamedTempFile::new().unwrap();
+    let script = format!("echo >>'{}'; echo Linux 4.4.302+", asked.path().display());
+    let site = Site::with(Sshd::setup().program("uname", &script).start());
+    for round in ["first", "second"] {
+        register(&site, round, MANY).await;
+        assert_eq!(site.sync().await.synced, MANY);
+    }
+    assert_eq!(levels(&site), [format!("durable file {}", 2 * MANY)]);
+    assert_eq!(fs::read_to_string(asked.path()).unwrap().lines().count(), 1);
+}
+
 /// Neither rsync nor the NAS flushes in a way that tells of every failed write.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_flushed_in_no_way_is_not_taken_for_durable() {

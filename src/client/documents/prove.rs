@@ -69,6 +69,7 @@ impl DocumentSender {
                 Ready::Yes(flush) => return Ok(Some(flush)),
                 // It may have been in passing, so it is asked again.
                 Ready::Refused(why) => self.refuse(client, Capability::OneFlush, why),
+                Ready::Unfit(why) => self.refuse_for_good(client, Capability::OneFlush, why),
             }
         }
         self.capabilities.check()?;

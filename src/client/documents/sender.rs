@@ -410,6 +410,11 @@ impl DocumentSender {
         self.warn_of(capability);
     }
 
+    pub(super) fn refuse_for_good(&mut self, client: &Client, capability: Capability, evidence: String) {
+        self.capabilities.refuse(Refusal::certain(capability, evidence, client.ssh().server_version()));
+        self.warn_of(capability);
+    }
+
     /// Says what changes by what was learnt: once, because from then on it is known.
     fn warn_of_news(&mut self, known: &Capabilities) {
         for capability in self.capabilities.refused().difference(&known.refused()) {
