@@ -126,7 +126,8 @@ fn workload(
                     add.arg("add").args(&files).args(["--user", "1"]);
                     run(add)?;
                     let mut sync = site.service(&database, &to);
-                    sync.arg("sync");
+                    // Each database is new, and the edits replace a file that an earlier one sent.
+                    sync.args(["sync", "--overwrite"]);
                     timed(&link, || Ok(run(sync)?.wall))?
                 }
                 Way::Warm => warm(site, &link, &files, &to)?,
