@@ -1,7 +1,7 @@
-//! Whole processes against whole processes: `nas-sync push` beside the system's `rsync` over `ssh`, both into a real
+//! Whole processes against whole processes: `nas-sync push` or `pull` beside the system's `rsync` over `ssh`, both with a real
 //! sshd of this benchmark's own on loopback.
 //!
-//! `cargo bench --bench vs_rsync -- [--quick] [--runs N] [--program PATH] [WORKLOAD…]`; see `benches/README.md`. Both
+//! `cargo bench --bench vs_rsync -- [--quick] [--pull] [--runs N] [--program PATH] [WORKLOAD…]`; see `benches/README.md`. Both
 //! run in turns on the same data; every run's result is compared with its source, outside the measured time. Prints a
 //! Markdown table and judges nothing.
 
@@ -20,7 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use peers::{Cost, Peer, Site, run};
+use peers::{Cost, Peer, Site, Way, run};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
@@ -106,6 +106,7 @@ const DISTANCE: &str = "distance";
 
 struct Settings {
     quick: bool,
+    way: Way,
     runs: usize,
     program: PathBuf,
     wanted: Vec<String>,
@@ -115,7 +116,7 @@ impl Settings {
     /// `None` when this is not a benchmark run: `cargo test --all-targets` starts benchmarks too.
     fn parse() -> Result<Option<Self>> {
         let program = PathBuf::from(env!("CARGO_BIN_EXE_nas-sync"));
-        let mut settings = Self { quick: false, runs: 3, program, wanted: Vec::new() };
+        let mut settings = Self { quick: false, way: Way::Push, runs: 3, program, wanted: Vec::new() };
         let mut bench = false;
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
@@ -123,6 +124,7 @@ impl Settings {
             match argument.as_str() {
                 "--bench" => bench = true,
                 "--quick" => settings.quick = true,
+                "--pull" => settings.way = Way::Pull,
                 "--runs" => settings.runs = value()?.parse::<usize>()?.max(1),
                 "--program" => settings.program = fs::canonicalize(value()?)?,
                 key if [SERVICE, DURABLE, DISTANCE].contains(&key)
@@ -159,10 +161,11 @@ fn main() -> Result<()> {
     for workload in WORKLOADS.iter().filter(|workload| settings.wants(workload.key)) {
         compare(&site, &settings, workload)?;
     }
-    if settings.wants(SERVICE) {
+    let pushes = settings.way == Way::Push;
+    if pushes && settings.wants(SERVICE) {
         compare_service(&site, &settings)?;
     }
-    if settings.wants(DURABLE) {
+    if pushes && settings.wants(DURABLE) {
         durable::compare(&site, &settings)?;
     }
     println!(
@@ -227,7 +230,7 @@ fn compare(site: &Site, settings: &Settings, workload: &Workload) -> Result<()> 
             if workload.before == Before::OldCopy {
                 source_is_copy_of(&old, &to)?;
             }
-            let cost = run(site.push(*peer, workload.options, &source.join(""), &to))?;
+            let cost = run(site.copy(settings.way, *peer, workload.options, &source.join(""), &to))?;
             data::same(&source, &to)?;
             eprintln!("{} {}: {}", workload.key, peer.title(), shown(&cost));
             costs.push(cost);

@@ -66,7 +66,14 @@ pub fn run(mut command: Command) -> Result<Cost, Box<dyn Error>> {
     Ok(Cost { wall, cpu: used.rusage.utime + used.rusage.stime, peak: used.rusage.maxrss })
 }
 
-/// Who sends.
+/// Which way the files go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Push,
+    Pull,
+}
+
+/// Who copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
     /// rsync with ssh as it comes.
@@ -158,17 +165,32 @@ impl Site {
 
     /// A push of one operand into a folder.
     pub fn push(&self, peer: Peer, options: &str, source: &Path, to: &Path) -> Command {
+        self.copy(Way::Push, peer, options, source, to)
+    }
+
+    /// A copy of one operand into a folder.
+    pub fn copy(&self, way: Way, peer: Peer, options: &str, source: &Path, to: &Path) -> Command {
         let mut command = match peer {
             Peer::Rsync | Peer::RsyncGcm => self.command("rsync"),
             Peer::NasSync => {
                 let mut command = self.command(&self.program);
-                command.arg("push");
+                command.arg(match way {
+                    Way::Push => "push",
+                    Way::Pull => "pull",
+                });
                 command
             }
         };
-        let mut remote = OsString::from(format!("{}@127.0.0.1:", user()));
-        remote.push(to);
-        command.arg(options).arg("-e").arg(self.shell(peer)).arg(source).arg(remote);
+        let remote = |path: &Path| {
+            let mut remote = OsString::from(format!("{}@127.0.0.1:", user()));
+            remote.push(path);
+            remote
+        };
+        command.arg(options).arg("-e").arg(self.shell(peer));
+        match way {
+            Way::Push => command.arg(source).arg(remote(to)),
+            Way::Pull => command.arg(remote(source)).arg(to),
+        };
         command
     }
 
