@@ -12,24 +12,36 @@ pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// The name that is most like a mistyped one.
+/// The name that was meant by a mistyped one: more of it is right than wrong, or one of the two is a part of the other.
 pub fn nearest<'n>(typed: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    names.into_iter().min_by_key(|name| distance(typed, name))
+    let likeness = |name: &'n str| {
+        let shorter = typed.len().min(name.len());
+        let is_part = shorter >= SHORTEST_PART && (typed.contains(name) || name.contains(typed));
+        let distance = distance(typed, name);
+        (is_part || 2 * distance < typed.len().max(name.len())).then_some((!is_part, distance, name))
+    };
+    names.into_iter().filter_map(likeness).min().map(|(.., name)| name)
 }
 
-/// How many letters must be put in, taken out or changed to make one word of the other.
-pub fn distance(one: &str, other: &str) -> usize {
+/// A shorter word is a part of many by chance.
+const SHORTEST_PART: usize = 4;
+
+/// How many letters must be put in, taken out, changed, or exchanged with their neighbours to make one word of the other.
+fn distance(one: &str, other: &str) -> usize {
     let (one, other) = (one.as_bytes(), other.as_bytes());
-    let mut row: Vec<usize> = (0..=other.len()).collect();
+    let (mut before, mut above) = (Vec::new(), (0..=other.len()).collect::<Vec<_>>());
     for (i, a) in one.iter().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        let mut row = vec![i + 1];
         for (j, b) in other.iter().enumerate() {
-            let changed = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+            let mut least = (above[j] + usize::from(a != b)).min(above[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *a == other[j - 1] && one[i - 1] == *b {
+                least = least.min(before[j - 1] + 1);
+            }
+            row.push(least);
         }
+        before = std::mem::replace(&mut above, row);
     }
-    row[other.len()]
+    above[other.len()]
 }
 
 /// A number of bytes as people say it.

@@ -9,8 +9,20 @@ use pyo3::types::{IntoPyDict as _, PyType};
 pub fn instance<'py>(py: Python<'py>, error: &NasSyncError) -> PyResult<Bound<'py, PyAny>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let class = CLASS.import(py, "nas_sync._errors", "NASSyncError")?;
-    let words = [("kind", error.kind().as_str()), ("cause", error.cause()), ("solution", error.solution())];
+    let words =
+        [("kind", error.kind().as_str()), ("cause", error.cause()), ("solution", &*in_python(error.solution()))];
     class.call((error.message(), error.details()), Some(&words.into_py_dict(py)?))
+}
+
+/// What there is to do, with the program's flags as what the package has in their place.
+fn in_python(solution: &str) -> String {
+    let words = [
+        ("--accept-new-host-key", "accept_new_host_key=True"),
+        ("--legacy-ssh", "legacy_ssh=True"),
+        ("--overwrite", "overwrite=True"),
+        ("--to DIR", "Client.fetch"),
+    ];
+    words.iter().fold(solution.to_owned(), |said, (flag, word)| said.replace(flag, word))
 }
 
 /// The same, to be raised.
@@ -20,7 +32,7 @@ pub fn raised(py: Python<'_>, error: &NasSyncError) -> PyErr {
 
 /// The cause and the solution of a kind of error, and whether it concerns the NAS or the way there rather than one document.
 #[pyfunction]
-pub fn explain(kind: &str) -> (&'static str, &'static str, bool) {
+pub fn explain(kind: &str) -> (&'static str, String, bool) {
     let kind = ErrorKind::from_name(kind).unwrap_or(ErrorKind::Internal);
-    (kind.cause(), kind.solution(), kind.concerns_nas())
+    (kind.cause(), in_python(kind.solution()), kind.concerns_nas())
 }

@@ -408,6 +408,8 @@ def test_a_nas_that_cannot_be_used(nas, uploads, tmp_path):
         with pytest.raises(NASSyncError) as raised:
             Client(**settings).send([(1, file, "a")])
         assert raised.value.kind == kind and raised.value.solution
+        assert "--" not in raised.value.solution, "the program's flags are none here"
+        assert ("accept_new_host_key=True" in raised.value.solution) is (kind == "host_key_unknown")
     nas.rmdir()
     with Client() as client:
         assert client.send([(1, file, "a")])[0].error.kind == "destination_missing"

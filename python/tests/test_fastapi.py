@@ -61,6 +61,9 @@ def test_the_five_routes(app, nas, backend):
     assert answer["sync_percentage"] == 66.7 and answer["last_sync"] and answer["nas_configured"] is True
     assert ask(app, ("POST", "/sync/document/999"))[0][0] == 404
     assert ask(app, ("POST", "/sync/document/x"))[0][0] == 422
+    for id in [2**31, -(2**31) - 1, 2**70]:
+        asked = ("POST", f"/sync/document/{id}"), ("GET", f"/sync/status?user_id={id}"), ("POST", f"/sync/run?user_id={id}")
+        assert [code for code, _ in ask(app, *asked)] == [422] * 3, id
 
 
 def test_requests_at_once(app, nas, backend):

@@ -39,7 +39,7 @@ pub struct ConfigArgs {
     #[arg(long, global = true, hide_short_help = true, value_name = "PATH")]
     nas_path: Option<OsString>,
     /// SSH port [env: NAS_PORT] [default: 22]
-    #[arg(long, global = true, hide_short_help = true, value_name = "PORT")]
+    #[arg(long, alias = "nas-port", global = true, hide_short_help = true, value_name = "PORT")]
     port: Option<OsString>,
     /// Private key [env: NAS_KEY_FILE] [default: ~/.ssh/id_ed25519, then id_ecdsa, id_rsa]
     #[arg(long, global = true, hide_short_help = true, value_name = "FILE")]

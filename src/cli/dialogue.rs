@@ -86,10 +86,16 @@ impl Dialogue {
         }
     }
 
-    /// Whether the answer is yes. Only a word for it is.
+    /// Whether the answer is yes. What is neither yes nor no answers another question, and this one is asked again.
     pub async fn agrees(&self, question: &str) -> Result<bool> {
-        let answer = self.answer(format!("{question} (yes/no)"), true).await?;
-        Ok(matches!(answer.trim().to_lowercase().as_str(), "yes" | "y" | "oui" | "o"))
+        loop {
+            let answer = self.answer(format!("{question} (yes/no)"), true).await?;
+            match answer.trim().to_lowercase().as_str() {
+                "yes" | "y" | "oui" | "o" => return Ok(true),
+                "no" | "n" | "non" => return Ok(false),
+                _ => {}
+            }
+        }
     }
 
     async fn answer(&self, prompt: String, echo: bool) -> Result<Zeroizing<String>> {

@@ -1,5 +1,7 @@
 //! What `sync` and `watch --once` say about a sync, and the exit status that follows from it.
 
+use std::collections::HashSet;
+
 use crate::cli::console::Console;
 use crate::cli::signals::Stop;
 use crate::cli::text::{self, bytes};
@@ -27,9 +29,17 @@ pub fn sync(
     }
     let is_old = |failed: &DocumentError| failed.id.as_ref().is_some_and(|id| summary.failed_earlier.contains(id));
     let news: Vec<_> = summary.errors.iter().filter(|failed| !is_old(failed)).collect();
-    console.some(news.iter().map(|failed| match verbose {
-        0 => format!("error: {failed}"),
-        _ => format!("error: {failed}\n    cause: {}\n    solution: {}", failed.error.cause(), failed.error.solution()),
+    let mut told = HashSet::new();
+    console.some(news.iter().map(|failed| {
+        match (verbose, !console.is_quiet() && told.insert(failed.error.solution())) {
+            (0, true) => format!("error: {failed}\n    {}", failed.error.solution()),
+            (0, false) => format!("error: {failed}"),
+            _ => format!(
+                "error: {failed}\n    cause: {}\n    solution: {}",
+                failed.error.cause(),
+                failed.error.solution()
+            ),
+        }
     }));
     if let Some(error) = &summary.stopped {
         console.error(error);

@@ -108,8 +108,9 @@ impl Environment {
     pub fn with_argument(mut self, name: &str, value: impl Into<String>) -> Result<Self> {
         let value = Zeroizing::new(value.into());
         let Some(setting) = SETTINGS.iter().find(|setting| setting.argument() == name) else {
-            let nearest = table::nearest_argument(name);
-            let message = format!("{} is not a setting; the nearest is {nearest}", text::escape(name));
+            let nearest =
+                table::nearest_argument(name).map_or_else(String::new, |nearest| format!("; the nearest is {nearest}"));
+            let message = format!("{} is not a setting{nearest}", text::escape(name));
             return Err(NasSyncError::new(ErrorKind::Usage, message).with_solution("Correct or remove it."));
         };
         if !value.is_empty() {
@@ -140,11 +141,10 @@ impl Environment {
         let is_odd =
             |name: &String| name.starts_with("NAS_") && !name.starts_with(NO_SETTINGS) && !table::is_known(name);
         for name in names.filter(is_odd) {
-            let warning = format!(
-                "{}{place} is not a setting of nas-sync and has no effect; the nearest is {}",
-                text::escape(&name),
-                table::nearest(&name)
-            );
+            let nearest =
+                table::nearest(&name).map_or_else(String::new, |nearest| format!("; the nearest is {nearest}"));
+            let warning =
+                format!("{}{place} is not a setting of nas-sync and has no effect{nearest}", text::escape(&name));
             if !self.warnings.contains(&warning) {
                 self.warnings.push(warning);
             }

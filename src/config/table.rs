@@ -127,14 +127,16 @@ pub(super) fn is_known(name: &str) -> bool {
     is_setting(name) || name.strip_suffix("_FILE").is_some_and(is_setting)
 }
 
-/// The setting whose name is most like this one.
-pub(super) fn nearest(name: &str) -> &'static str {
-    let names = SETTINGS.map(|setting| setting.variable);
-    text::nearest(name, names).unwrap_or(HOST.variable)
+/// The variable that was meant by this name. What nearly all of them begin with makes none of them likely.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    let own = |name: &'static str| name.strip_prefix("NAS_").unwrap_or(name);
+    let meant =
+        text::nearest(name.strip_prefix("NAS_").unwrap_or(name), SETTINGS.map(|setting| own(setting.variable)))?;
+    SETTINGS.iter().map(|setting| setting.variable).find(|variable| own(variable) == meant)
 }
 
-/// The keyword argument whose name is most like this one.
-pub(super) fn nearest_argument(name: &str) -> String {
+/// The keyword argument that was meant by this name.
+pub(super) fn nearest_argument(name: &str) -> Option<String> {
     let names = SETTINGS.map(Setting::argument);
-    names.into_iter().min_by_key(|known| text::distance(name, known)).unwrap_or_default()
+    text::nearest(name, names.iter().map(String::as_str)).map(ToOwned::to_owned)
 }

@@ -288,6 +288,7 @@ fn an_argument_beats_variables_and_is_named_as_it_was_given() {
     let message = usage(given("hots", "nas", &[]));
     assert_eq!(message, "hots is not a setting; the nearest is host");
     assert!(usage(given("uplaod_dir", "x", &[])).ends_with("the nearest is upload_dir"));
+    assert_eq!(usage(given("colour", "x", &[])), "colour is not a setting");
 }
 
 #[test]

@@ -202,7 +202,7 @@ kinds! {
     /// The document's file does not exist.
     SourceMissing = "source_missing", Disk, Documents, Transient, 23,
         "The document's file is not there: it was moved or removed after it was registered.",
-        "Restore the file, or remove the document from the database.";
+        "Restore the file, or take the document out: by `nas-sync remove`, or from its table where another program put it.";
     /// The document's file cannot be read.
     SourceUnreadable = "source_unreadable", Disk, Documents, Transient, 23,
         "The document's file cannot be read.",
@@ -210,7 +210,7 @@ kinds! {
     /// The document's path leads to something that is not a regular file.
     SourceNotRegular = "source_not_regular", User, Documents, Permanent, 23,
         "The path is not a regular file (a folder, a symlink, a device or a pipe).",
-        "Register the file itself.";
+        "Register the file itself; of a folder its files (`FOLDER/*`), or let `watch --scan` find them.";
     /// The document's path leaves the upload folder.
     SourceOutside = "source_outside", User, Documents, Permanent, 23,
         "The path leads outside UPLOAD_DIR, directly or through a symlink.",

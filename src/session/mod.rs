@@ -18,4 +18,4 @@ pub use self::deadline::Receipts;
 pub use self::end::fixed_command;
 pub use self::pull::{Pull, pull};
 pub use self::push::{Contents, Push, push, push_by};
-pub use self::remote_text::{RemoteText, kind_of_text, names_file};
+pub use self::remote_text::{RemoteText, kind_of_text, names_file, names_unmade_folder};

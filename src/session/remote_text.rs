@@ -97,6 +97,17 @@ pub fn names_file(line: &[u8], name: &[u8]) -> bool {
     stands_alone(&line, name) || stands_alone(&line, &temporary)
 }
 
+/// Whether a line of remote text says that this folder, a path below the destination, could not be made.
+pub fn names_unmade_folder(line: &[u8], folder: &[u8]) -> bool {
+    let line = unescape(line);
+    let Some(start) = line.windows(UNMADE.len()).position(|window| window == UNMADE) else { return false };
+    let path = &line[start + UNMADE.len()..];
+    let Some(end) = path.iter().rposition(|&byte| byte == b'"') else { return false };
+    path[..end].strip_suffix(folder).is_some_and(|before| before.is_empty() || before.ends_with(b"/"))
+}
+
+const UNMADE: &[u8] = b"mkdir \"";
+
 fn stands_alone(line: &[u8], name: &[u8]) -> bool {
     let before = |byte: u8| matches!(byte, b'/' | b'"' | b' ');
     let behind = |byte: u8| matches!(byte, b'"' | b'.' | b' ' | b':' | b',');
@@ -145,5 +156,14 @@ mod tests {
         let line = b"rsync: [receiver] mkstemp \"/nas/bad/.1.pdf.Xa3Bc9\" failed: Permission denied (13)";
         assert!(names_file(line, b"bad/1.pdf") && !names_file(line, b"good/1.pdf"));
         assert!(names_file(b"ERROR: bill.pdf failed verification -- update discarded.", b"bill.pdf"));
+    }
+
+    #[test]
+    fn a_folder_that_could_not_be_made_is_named_by_its_path() {
+        let line = b"rsync: [generator] recv_generator: mkdir \"/nas/2026/\\#303\\#251t\\#303\\#251\" failed: Permission denied (13)";
+        assert!(names_unmade_folder(line, "2026/\u{e9}t\u{e9}".as_bytes()));
+        assert!(!names_unmade_folder(line, b"2026") && !names_unmade_folder(line, b"t\xc3\xa9"));
+        let line = b"rsync: [receiver] mkstemp \"/nas/2026/.a.Xa3Bc9\" failed: Permission denied (13)";
+        assert!(!names_unmade_folder(line, b"2026"));
     }
 }

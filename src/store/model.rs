@@ -188,7 +188,7 @@ pub struct Moved {
 
 impl Moved {
     /// What there is to do about it.
-    pub const SOLUTION: &'static str = "`nas-sync verify --requeue` compares them with what is at the new place, and has what is missing there sent again;          if the setting is wrong, correct NAS_HOST, NAS_PORT or NAS_PATH.";
+    pub const SOLUTION: &'static str = "`nas-sync verify --requeue` compares them with what is at the new place, and has what is missing there sent again; if the setting is wrong, correct NAS_HOST, NAS_PORT or NAS_PATH.";
 
     /// What it means, for people.
     pub fn message(&self) -> String {

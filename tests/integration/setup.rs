@@ -197,6 +197,7 @@ fn at_a_terminal_each_question_is_answered_and_the_password_is_not_shown() {
     person.expect("must be a whole number from 1 to 65535");
     person.answer("Name or address of the NAS", &format!("127.0.0.1:{port}"));
     person.answer("User on the NAS:", place.account.name());
+    person.answer("Is it the one that the NAS shows? (yes/no)", "what?");
     person.answer("Is it the one that the NAS shows? (yes/no)", "yes");
     person.answer("used once and not kept:", "wrong");
     person.expect("refused the password");

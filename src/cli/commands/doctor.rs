@@ -24,7 +24,9 @@ fn render(diagnosis: &Diagnosis, is_quiet: bool) -> Vec<String> {
         let name = check.replace('_', " ");
         lines.push(format!("{:<8} {name:<14} {}", finding.status(), finding.message()));
         if let Finding::Problem(error) = finding {
-            lines.extend(error.details().into_iter().flat_map(str::lines).map(|line| format!("{:<24}| {line}", "")));
+            let details = error.details().into_iter().flat_map(str::lines);
+            let news = details.filter(|line| !error.message().contains(line.trim()));
+            lines.extend(news.map(|line| format!("{:<24}| {line}", "")));
         }
         lines.extend(finding.solution().map(|solution| format!("{:<24}{solution}", "")));
     }

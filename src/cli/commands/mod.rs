@@ -52,8 +52,8 @@ use crate::service::NasSyncService;
 #[command(name = "nas-sync", version, propagate_version = false, arg_required_else_help = true, max_term_width = 120)]
 #[command(
     after_help = "`nas-sync COMMAND -h` has a command's own flags and an example; --help has the settings, too.",
-    after_long_help = "Secrets have no flags: NAS_KEY (text of the key), NAS_KEY_PASSPHRASE. NAS_HOST_KEY pins one host \
-    key by its fingerprint.\n\nExit status: 0 all done, 1 some documents failed, 2 wrong usage or configuration, 3 the \
+    after_long_help = "Secrets have no flags: NAS_KEY (text of the key), NAS_KEY_PASSPHRASE, NAS_PASSWORD (where no key \
+    can be had), NAS_API_TOKEN. NAS_HOST_KEY pins one host key by its fingerprint.\n\nExit status: 0 all done, 1 some documents failed, 2 wrong usage or configuration, 3 the \
     NAS cannot be used, 4 the database cannot be used, 130/143 interrupted. `push` and `pull` end with rsync's codes."
 )]
 pub struct Cli {

@@ -64,7 +64,7 @@ fn render_one(document: &ListedDocument) -> String {
     rows.push(("file", text::escape(&document.file)));
     rows.extend(document.user_id.as_ref().map(|user| ("user", user.to_string())));
     if let Some(copy) = &document.copy {
-        let on_the_nas = if document.state == DocumentState::Synced { "on the NAS" } else { "earlier copy" };
+        let on_the_nas = if document.state == DocumentState::Synced { "on the NAS" } else { "old copy" };
         rows.push((on_the_nas, text::escape_bytes(&copy.remote_name)));
         rows.push(("level", copy.level.as_str().to_owned()));
         rows.push(("size", bytes(copy.bytes)));
@@ -74,7 +74,13 @@ fn render_one(document: &ListedDocument) -> String {
     if let Some(deferred) = &document.deferred {
         rows.push(("failure", text::escape(&deferred.failure.text)));
         rows.push(("tries", deferred.tries.to_string()));
-        rows.push(("next try", next_try(deferred)));
+        rows.push((
+            "next try",
+            match deferred.next {
+                NextTry::At(at) => time(at),
+                NextTry::Never => for_good(&deferred.id),
+            },
+        ));
         rows.extend(deferred.failure.solution().map(|solution| ("solution", text::escape(solution))));
     }
     table(&rows)
@@ -83,13 +89,14 @@ fn render_one(document: &ListedDocument) -> String {
 fn next_try(deferred: &Deferred) -> String {
     match deferred.next {
         NextTry::At(at) => format!("next try at {}", time(at)),
-        NextTry::Never => {
-            let id = &deferred.id;
-            format!(
-                "failed for good; `nas-sync retry --document {id}` tries again, `nas-sync remove --document {id}` gives it up"
-            )
-        }
+        NextTry::Never => for_good(&deferred.id),
     }
+}
+
+fn for_good(id: &DocumentId) -> String {
+    format!(
+        "failed for good; `nas-sync retry --document {id}` tries again, `nas-sync remove --document {id}` gives it up"
+    )
 }
 
 fn render(stats: &SyncStats, queue: &Queue, pause: Option<&Pause>, configured: bool) -> String {
@@ -110,7 +117,7 @@ fn pending(stats: &SyncStats, queue: &Queue) -> String {
     let waiting = queue.deferred.iter().filter(|deferred| deferred.next != NextTry::Never).count();
     let counts = [
         (queue.leased, "being sent"),
-        (waiting as u64, "waiting for their next try"),
+        (waiting as u64, "waiting for the next try"),
         ((queue.deferred.len() - waiting) as u64, "failed for good"),
     ];
     let counts: Vec<_> =

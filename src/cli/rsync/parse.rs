@@ -137,7 +137,7 @@ fn unknown(typed: &str) -> Refusal {
     let refusal = Refusal::new(SYNTAX, format!("{typed}: unknown option"));
     let Some(name) = typed.strip_prefix("--") else { return refusal };
     let names = TABLE.iter().filter(|row| row.is_accepted()).flat_map(table::Row::names);
-    match text::nearest(name, names).filter(|nearest| text::distance(name, nearest) <= 2) {
+    match text::nearest(name, names) {
         Some(nearest) => refusal.with_hint(&format!("Did you mean --{nearest}?")),
         None => refusal,
     }

@@ -91,7 +91,7 @@ impl ProgressLines {
         }
     }
 
-    /// Something else is about to be written to stdout.
+    /// Something else is about to be written.
     pub fn make_way(&self) {
         self.end_line(&mut blocking::lock(&self.state));
     }

@@ -42,10 +42,12 @@ pub async fn run(command: TransferCommand, console: &Console, mut signals: Signa
     for note in &command.notes {
         console.note(&format!("note: {note}"));
     }
+    let teller = Arc::new(Teller::begin(&command, console));
     let transferred = tokio::select! {
-        transferred = transfer(&command, console) => transferred,
+        transferred = transfer(&command, console, &teller) => transferred,
         _ = signals.next() => Err(NasSyncError::new(ErrorKind::Interrupted, "interrupted")),
     };
+    teller.make_way();
     match transferred {
         Ok(report) => {
             tell(&command, &report, console);
@@ -61,7 +63,7 @@ pub async fn run(command: TransferCommand, console: &Console, mut signals: Signa
     }
 }
 
-async fn transfer(command: &TransferCommand, console: &Console) -> Result<TransferReport> {
+async fn transfer(command: &TransferCommand, console: &Console, teller: &Arc<Teller>) -> Result<TransferReport> {
     let environment = Environment::of_process()?;
     for warning in environment.warnings() {
         console.note(&format!("warning: {warning}"));
@@ -70,16 +72,7 @@ async fn transfer(command: &TransferCommand, console: &Console) -> Result<Transf
     for warning in &config.warnings {
         console.note(&format!("warning: {warning}"));
     }
-    let (show, options) = (command.show, command.options.clone());
-    let (mut lines, mut display) = (None, None);
-    match show.progress {
-        Progress::Lines(about) if !show.quiet => lines = Some(ProgressLines::new(console.clone(), about, show.numbers)),
-        Progress::Own(how) => display = Some(Display::begin(how, console, 0)),
-        Progress::Lines(_) | Progress::No => {}
-    }
-    let received = matches!(command.way, Way::Pull { .. });
-    let teller = Arc::new(Teller { console: console.clone(), show, options, received, lines, display });
-    let monitor = Arc::clone(&teller) as Arc<dyn Monitor>;
+    let monitor = Arc::clone(teller) as Arc<dyn Monitor>;
     let result = match &command.way {
         Way::Push(sources) => {
             let request = PushRequest {
@@ -259,6 +252,20 @@ struct Teller {
 }
 
 impl Teller {
+    fn begin(command: &TransferCommand, console: &Console) -> Self {
+        let (show, options) = (command.show, command.options.clone());
+        let (mut lines, mut display) = (None, None);
+        match show.progress {
+            Progress::Lines(about) if !show.quiet => {
+                lines = Some(ProgressLines::new(console.clone(), about, show.numbers));
+            }
+            Progress::Own(how) => display = Some(Display::begin(how, console, 0)),
+            Progress::Lines(_) | Progress::No => {}
+        }
+        let received = matches!(command.way, Way::Pull { .. });
+        Self { console: console.clone(), show, options, received, lines, display }
+    }
+
     fn finish(&self, result: &Result<TransferReport>) {
         if let Some(lines) = &self.lines {
             lines.finish();
@@ -289,10 +296,15 @@ impl Teller {
     }
 
     fn line(&self, line: &str) {
+        self.make_way();
+        self.console.line(line);
+    }
+
+    /// Something else is about to be said.
+    fn make_way(&self) {
         if let Some(lines) = &self.lines {
             lines.make_way();
         }
-        self.console.line(line);
     }
 }
 
@@ -316,7 +328,10 @@ impl Monitor for Teller {
                 });
             }
             Event::Deleted { name, is_dir } if !self.show.quiet => self.deleted(name, *is_dir),
-            Event::Text { severity, text } => progress::show_remote_text(&self.console, *severity, text),
+            Event::Text { severity, text } => {
+                self.make_way();
+                progress::show_remote_text(&self.console, *severity, text);
+            }
             _ => {}
         }
         if let Some(lines) = &self.lines {

@@ -14,7 +14,7 @@ use crate::id::DocumentId;
 use crate::proof::{DurableBy, Level};
 use crate::role::event::Stability;
 use crate::role::ledger::FileReport;
-use crate::session::{Outcome, kind_of_text, names_file};
+use crate::session::{Outcome, kind_of_text, names_file, names_unmade_folder};
 use crate::transport::ExitStatus;
 
 /// What is known when a session is over, or was cut off.
@@ -54,7 +54,11 @@ pub(super) fn judge(batch: &Batch, end: &SessionEnd<'_>) -> Verdicts {
             }
             Verdict::Failed(error) => {
                 if error.kind().concerns_nas() {
-                    verdicts.refusing.entry(document.folder().to_vec()).or_insert_with(|| error.clone());
+                    let unmade = end.outcome.and_then(|outcome| unmade(document, outcome));
+                    let folders = [Some(document.folder()), unmade.map(|(_, folder)| above(folder))];
+                    for folder in folders.into_iter().flatten() {
+                        verdicts.refusing.entry(folder.to_vec()).or_insert_with(|| error.clone());
+                    }
                 }
                 verdicts.failed.push(FailedDocument { id: document.id.clone(), error });
             }
@@ -232,7 +236,9 @@ fn ended_badly(outcome: &Outcome) -> bool {
 /// The session ended well, but not for this document: what the NAS said about it, or about all of them.
 fn not_stored(document: &Prepared, outcome: &Outcome) -> NasSyncError {
     let of_all = |line: &&[u8]| matches!(kind_of_text(line), Some(ErrorKind::DiskFull | ErrorKind::ReadOnly));
-    let line = named(document, outcome).or_else(|| outcome.text.lines().find(of_all));
+    let line = named(document, outcome)
+        .or_else(|| unmade(document, outcome).map(|(line, _)| line))
+        .or_else(|| outcome.text.lines().find(of_all));
     let kind = line.and_then(kind_of_text).unwrap_or(ErrorKind::NotAcknowledged);
     let message = match line {
         Some(line) => format!("the NAS did not store it: {}", String::from_utf8_lossy(line)),
@@ -244,4 +250,15 @@ fn not_stored(document: &Prepared, outcome: &Outcome) -> NasSyncError {
 /// What the NAS said about this document by name.
 fn named<'o>(document: &Prepared, outcome: &'o Outcome) -> Option<&'o [u8]> {
     outcome.text.lines().find(|line| names_file(line, document.name.as_bytes()))
+}
+
+/// The folder of this document that the NAS could not make, with what it said.
+fn unmade<'o>(document: &'o Prepared, outcome: &'o Outcome) -> Option<(&'o [u8], &'o [u8])> {
+    let of_folder = |folder| Some((outcome.text.lines().find(|line| names_unmade_folder(line, folder))?, folder));
+    document.name.parents().find_map(of_folder)
+}
+
+/// The folder in which this one lies, as documents name theirs.
+fn above(folder: &[u8]) -> &[u8] {
+    &folder[..folder.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1)]
 }

@@ -93,3 +93,26 @@ fn an_unknown_name_is_warned_about_with_the_nearest() {
         assert!(warning.starts_with(name) && warning.ends_with(nearest) && !warning.contains("sesame"), "{warning}");
     }
 }
+
+#[test]
+fn a_name_is_suggested_only_where_it_was_meant() {
+    let nearest = |name: &str| {
+        let environment = environment(&[], &format!("{name}=x\n")).unwrap();
+        let warning = environment.warnings().concat();
+        warning.split_once("; the nearest is ").map(|(_, nearest)| nearest.to_owned())
+    };
+    for (name, meant) in [
+        ("NAS_USERNAME", "NAS_USER"),
+        ("NAS_HOSTNAME", "NAS_HOST"),
+        ("NAS_PASS", "NAS_PASSWORD"),
+        ("NAS_PASSWD", "NAS_PASSWORD"),
+        ("NAS_UPLOAD_DIR", "UPLOAD_DIR"),
+        ("NAS_KEYS", "NAS_KEY"),
+        ("NAS_RETRY", "NAS_RETRIES"),
+    ] {
+        assert_eq!(nearest(name).as_deref(), Some(meant), "{name}");
+    }
+    for name in ["NAS_FOO", "NAS_COMPLETELY_ELSE", "NAS_IP", "NAS_TEST", "NAS_SHARE", "NAS_", "NAS_COLOUR"] {
+        assert_eq!(nearest(name), None, "{name}");
+    }
+}

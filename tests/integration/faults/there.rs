@@ -133,6 +133,40 @@ fn files_of_somebody_else_cannot_be_replaced_and_do_not_keep_the_others() {
     files.finish(&site);
 }
 
+/// With a layout that makes folders, a folder in which none can be made takes nothing; that is no fault of the documents.
+#[test]
+fn a_folder_in_which_no_folder_can_be_made_stops_the_run_and_fails_no_document() {
+    if !is_root_or_skipped() {
+        return;
+    }
+    let mut site = Site::new();
+    fs::set_permissions(site.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(site.path("nas"), fs::Permissions::from_mode(0o755)).unwrap();
+    site.wrap_rsync("exec setpriv --reuid 65534 --regid 65534 --clear-groups rsync \"$@\"");
+    site.set("UPLOAD_DIR", site.path("uploads"));
+    site.set("NAS_LAYOUT", "tree");
+    one_try(&mut site);
+    let mut files = Files::default();
+    for name in ["été/a.pdf", "été/01/b.pdf", "2026/c.pdf"] {
+        files.add(&site, name, noise(3_000, 7));
+    }
+    let run = Files::sync(&site);
+    let error = stopped(&run, "permission_denied");
+    assert!(text(&error, "message").contains("mkdir"), "{error}");
+    assert_eq!(files.check(&site, &run), 0);
+    // Where one folder is there and the user's, its documents go; the others have the reason of theirs.
+    fs::create_dir_all(site.path("nas/2026")).unwrap();
+    chown(site.path("nas/2026"), Some(65534), Some(65534)).unwrap();
+    let run = files.sync_left(&site);
+    let object = run.ends(1).json();
+    assert_eq!((&object["synced"], &object["failed"]), (&Value::from(1), &Value::from(2)), "{}", run.all());
+    for failure in object["failures"].as_array().unwrap() {
+        is_error(&failure["error"], "permission_denied", &run);
+    }
+    chown(site.path("nas"), Some(65534), Some(65534)).unwrap();
+    files.finish(&site);
+}
+
 /// A large document among small ones.
 fn files_with_a_large_one(site: &Site) -> Files {
     let mut files = Files::default();

@@ -7,6 +7,8 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::{ours_command, words};
+use crate::support::chaos::{Chaos, Fault, Pace};
+use crate::support::terminal::AtTerminal;
 use crate::support::{Site, noise};
 
 fn output(mut command: Command) -> String {
@@ -123,4 +125,26 @@ fn the_other_ways_to_show_progress_can_be_asked_for() {
     let (code, _, stderr) = push("fancy");
     assert_eq!(code, Some(1));
     assert!(stderr.contains("one of auto, bar, plain, json, none"), "{stderr}");
+}
+
+#[test]
+fn what_ends_a_push_is_said_on_a_line_of_its_own() {
+    let mut site = Site::new();
+    let chaos = Chaos::before(site.sshd.port(), 1);
+    chaos.plan(|_| Fault::pace(Pace::Throttle(1_000_000)));
+    let file = site.upload("large.bin", &noise(60_000_000, 1));
+    site.know_every_port();
+    let mut typed = words(&site, "--progress", &[&file], &site.path("nas"));
+    typed[1] = format!("{} -o Port={}", typed[1], chaos.port());
+    typed[1] =
+        typed[1].replace(site.sshd.path("known_hosts").to_str().unwrap(), site.path("known_hosts").to_str().unwrap());
+    typed[1] = typed[1].replace(&format!("-p {} ", site.sshd.port()), "");
+    let mut command = ours_command(&site, &typed);
+    command.env("NO_COLOR", "1");
+    let mut person = AtTerminal::start_at(command, 80);
+    person.expect("0%");
+    person.expect("/s");
+    assert_eq!(person.interrupt(), Some(20));
+    let (_, shown) = person.end();
+    assert!(shown.contains("\nerror: interrupted"), "{shown:?}");
 }

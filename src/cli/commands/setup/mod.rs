@@ -60,6 +60,21 @@ struct Run<'a> {
     pinned: Option<String>,
 }
 
+/// What was typed as `HOST`, `HOST:PORT`, `[ADDRESS]` or `[ADDRESS]:PORT`; more than one colon without brackets is an address.
+fn host_and_port(typed: &str) -> (&str, Option<&str>) {
+    if let Some((address, behind)) = typed.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        match behind.strip_prefix(':') {
+            Some(port) => return (address, Some(port)),
+            None if behind.is_empty() => return (address, None),
+            None => {}
+        }
+    }
+    match typed.split_once(':') {
+        Some((host, port)) if port.bytes().all(|letter| letter.is_ascii_digit()) => (host, Some(port)),
+        _ => (typed, None),
+    }
+}
+
 /// Shows what is typed again, whatever ends the run.
 struct Restore(Option<Dialogue>);
 
@@ -144,10 +159,7 @@ impl Run<'_> {
         };
         while self.settings.host.is_none() {
             let answer = person.line("Name or address of the NAS (:PORT behind it, if not 22)", None).await?;
-            let (host, port) = match answer.split_once(':') {
-                Some((host, port)) if port.bytes().all(|letter| letter.is_ascii_digit()) => (host, Some(port)),
-                _ => (answer.as_str(), None),
-            };
+            let (host, port) = host_and_port(&answer);
             let flags = Flags { nas_host: Some(host.into()), port: port.map(Into::into), ..Flags::default() };
             let Some(settings) = self.answered(&flags) else { continue };
             self.settings.host = settings.host;
@@ -313,5 +325,25 @@ impl Run<'_> {
         self.console.verbatim(&format!("\n{}", steps.trim_end()));
         self.console.object(&json::setup_key(&key, &line));
         Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_and_port;
+
+    #[test]
+    fn a_port_stands_behind_the_last_colon_of_what_is_no_bare_address() {
+        for (typed, host, port) in [
+            ("nas.local", "nas.local", None),
+            ("nas.local:2222", "nas.local", Some("2222")),
+            ("fe80::1", "fe80::1", None),
+            ("[fe80::1]", "fe80::1", None),
+            ("[::1]:2222", "::1", Some("2222")),
+            ("nas:ssh", "nas:ssh", None),
+            ("[::1]x", "[::1]x", None),
+        ] {
+            assert_eq!(host_and_port(typed), (host, port), "{typed}");
+        }
     }
 }
