@@ -73,7 +73,7 @@
 //! ```
 //!
 //! A [`Client`] is one login. [`SendDocuments`] holds what to send, each an [`OutgoingDocument`] with a key of the caller's,
-//! and how many sessions side by side may carry them ([`Jobs`]).
+//! and how many sessions side by side may carry them ([`Jobs`]). How fast all of a login may send is a [`Rate`].
 //! A [`DocumentOutcome`] holds a [`StoredDocument`] with its [`Level`], or the error. Names on the NAS are [`RemoteName`]s;
 //! a [`NameFault`] says which rule one breaks. A [`Naming`] gives documents of a database the names that the service would
 //! give them, from [`DocumentFacts`]. [`Client::fetch_documents`] brings documents back: [`FetchDocuments`] names each [`WantedDocument`]
@@ -155,7 +155,7 @@
 //! | 3 | `role` | sender, generator and receiver: straight-line blocking code that reads like the protocol |
 //! | 2 | `tree`, `transport`, `store` | local files; where bytes come from; what is remembered |
 //! | 1 | `wire`, `filter` | pure: bytes to values and back; rules and names |
-//! | 0 | `delta`, `database`, `error`, `folding`, `id`, `jobs`, `own_tables`, `text`, `secret`, `proof`, `blocking`, `process`, `small_file`, `system_roots` | what everybody uses |
+//! | 0 | `delta`, `database`, `error`, `folding`, `id`, `jobs`, `own_tables`, `rate`, `text`, `secret`, `proof`, `blocking`, `process`, `small_file`, `system_roots` | what everybody uses |
 
 #[cfg(feature = "api")]
 mod api;
@@ -177,6 +177,7 @@ mod own_tables;
 #[cfg(feature = "service")]
 mod process;
 mod proof;
+mod rate;
 mod role;
 mod secret;
 #[cfg(feature = "service")]
@@ -212,6 +213,7 @@ pub use jobs::Jobs;
 #[cfg(feature = "serde")]
 pub use json::{ProgressEvent, ProgressMonitor};
 pub use proof::{Capability, DurableBy, Level, Refusal};
+pub use rate::Rate;
 pub use role::event::{Event, FileStats, Monitor, Severity, Silent, Stability};
 pub use secret::Secret;
 #[cfg(feature = "service")]

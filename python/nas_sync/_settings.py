@@ -44,6 +44,7 @@ class Settings(TypedDict, total=False):
     rsync_path: str | None
     durability: str | None
     jobs: int | str | None
+    bwlimit: int | str | None
 
 
 _NAMES = tuple(Settings.__annotations__)

@@ -86,6 +86,9 @@ pub struct ConfigArgs {
     /// rsync sessions side by side over the one login: a number, or auto for as many as are measured to pay [env: NAS_JOBS] [default: auto]
     #[arg(long, global = true, hide_short_help = true, value_name = "N")]
     jobs: Option<OsString>,
+    /// How fast all sessions together may send: KiB a second, or with a unit such as 1.5m [env: NAS_BWLIMIT] [default: no bound]
+    #[arg(long, global = true, hide_short_help = true, value_name = "RATE")]
+    bwlimit: Option<OsString>,
 }
 
 impl From<ConfigArgs> for Flags {
@@ -110,6 +113,7 @@ impl From<ConfigArgs> for Flags {
             durability: args.durability,
             retries: args.retries,
             jobs: args.jobs,
+            bwlimit: args.bwlimit,
             // Only `watch` and `serve` have these.
             metrics: None,
             listen: None,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::{KeySource, Settings, local_user};
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::rate::Rate;
 use crate::transport::ssh::ssh_config::{HostOptions, Jump, loops};
 use crate::transport::ssh::{HostKeyPin, Identity, LegacyAlgorithms, SYSTEM_KNOWN_HOSTS, SshConfig, UnknownHostKey};
 
@@ -18,6 +19,8 @@ pub struct ClientConfig {
     pub rsync_path: String,
     /// How long a session may go without progress.
     pub idle_limit: Duration,
+    /// How fast all its sessions together may send, and each pull receive; `None`: as fast as they can.
+    pub rate: Option<Rate>,
     /// What a person should know about it, such as what is not taken from ssh_config. One sentence each.
     pub warnings: Vec<String>,
 }
@@ -26,7 +29,7 @@ impl ClientConfig {
     /// The defaults around a login: `rsync`, five minutes.
     pub fn new(ssh: SshConfig) -> Self {
         let idle_limit = Duration::from_secs(300);
-        Self { ssh, rsync_path: String::from("rsync"), idle_limit, warnings: Vec::new() }
+        Self { ssh, rsync_path: String::from("rsync"), idle_limit, rate: None, warnings: Vec::new() }
     }
 
     /// What the settings say about the login, and where they leave it open the files that [`Settings::ssh_config`] names.
@@ -63,7 +66,13 @@ impl ClientConfig {
             ssh.connect_timeout = timeout;
         }
         on_every_host(&mut ssh, settings, &options);
-        Ok(ClientConfig { ssh, rsync_path: settings.rsync_path.clone(), idle_limit: settings.file_timeout, warnings })
+        Ok(ClientConfig {
+            ssh,
+            rsync_path: settings.rsync_path.clone(),
+            idle_limit: settings.file_timeout,
+            rate: settings.bwlimit,
+            warnings,
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use super::config::ClientConfig;
 use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::event::{Event, Monitor};
-use crate::session::{self, Contents, Opening, Outcome, Pull, Push};
+use crate::session::{self, Contents, Opening, Outcome, Pace, Pull, Push};
 use crate::text;
 use crate::transport::ssh::{LoginProgress, SshClient};
 use crate::transport::{Exec, ExecEvent, ExitStatus};
@@ -111,6 +111,8 @@ pub struct Client {
     ssh: Arc<SshClient>,
     rsync_path: String,
     idle_limit: Duration,
+    /// Of all its sessions together.
+    pace: Option<Arc<Pace>>,
     habit: Arc<Mutex<Habit>>,
     /// Who may wait with one command for the end of others.
     flush: Arc<Semaphore>,
@@ -126,7 +128,8 @@ impl Client {
     pub(crate) async fn connect_observed(config: &ClientConfig, progress: &LoginProgress) -> Result<Self> {
         let ssh = Arc::new(SshClient::connect_observed(&config.ssh, progress).await?);
         let (rsync_path, idle_limit) = (config.rsync_path.clone(), config.idle_limit);
-        Ok(Self { ssh, rsync_path, idle_limit, habit: Arc::default(), flush: Arc::new(Semaphore::new(1)) })
+        let pace = config.rate.map(|rate| Arc::new(Pace::new(rate)));
+        Ok(Self { ssh, rsync_path, idle_limit, pace, habit: Arc::default(), flush: Arc::new(Semaphore::new(1)) })
     }
 
     /// The login itself.
@@ -212,7 +215,7 @@ impl Client {
         let (answered, monitor) = Answered::before(Arc::clone(&push.monitor));
         push.monitor = monitor;
         let mut outcome = tokio::select! {
-            outcome = Box::pin(session::push_by(exec, Opening { hello_sent, ahead }, push)) => outcome,
+            outcome = Box::pin(session::push_by(exec, Opening { hello_sent, ahead, pace: self.pace.clone() }, push)) => outcome,
             () = Box::pin(self.until_fixed_command(&answered, options)) => return Err(session::fixed_command()),
         };
         if outcome.result.as_ref().is_err_and(is_misunderstanding)
@@ -235,10 +238,12 @@ impl Client {
     /// Starts the sending rsync and runs one session against it.
     pub(crate) async fn pull_session(&self, sources: &[Vec<u8>], options: &PullOptions, pull: Pull) -> Result<Outcome> {
         let paths = source_paths(sources);
+        let bwlimit = self.pace.as_ref().map(|pace| pace.rate().kib());
+        let options = PullOptions { bwlimit, ..options.clone() };
         let line = sending_command_line(&self.rsync_path, &options.arguments(&pull.offer), &paths)
             .map_err(|error| NasSyncError::new(ErrorKind::Usage, error.to_string()).with_source(error))?;
         let exec = self.start(&line, session::hello(pull.offer)).await?;
-        let opening = Opening { hello_sent: true, ahead: Ahead::Never };
+        let opening = Opening { hello_sent: true, ahead: Ahead::Never, pace: self.pace.clone() };
         let mut outcome = Box::pin(session::pull(exec, opening, pull)).await;
         self.explain_loss(&mut outcome);
         Ok(outcome)

@@ -126,6 +126,7 @@ impl Flags {
             (table::DURABILITY, text(&self.durability)),
             (table::RETRIES, text(&self.retries)),
             (table::JOBS, text(&self.jobs)),
+            (table::BWLIMIT, text(&self.bwlimit)),
         ];
         all.into_iter().filter_map(|(setting, value)| Some((setting.variable, value?))).collect()
     }

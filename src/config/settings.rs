@@ -12,15 +12,16 @@ use super::environment::{self, Environment};
 use super::listen::{self, Listen};
 use super::origin::Found;
 use super::table::{
-    ACCEPT_NEW_HOST_KEY, API_ADDR, API_HOSTS, API_TOKEN, CONNECT_TIMEOUT, DB, DURABILITY, FILE_TIMEOUT, HOST, HOST_KEY,
-    JOBS, KEY, KEY_FILE, KEY_PASSPHRASE, KNOWN_HOSTS, LAYOUT, LEGACY_SSH, LOG_FORMAT, METRICS_ADDR, ON_FAILURE,
-    ON_SUCCESS, PASSWORD, PATH, PING_URL, PORT, RETRIES, RSYNC_PATH, SCAN_FILTER, SSH_CONFIG, Setting, TABLE,
-    UPLOAD_DIR, USER, WEBHOOK_URL,
+    ACCEPT_NEW_HOST_KEY, API_ADDR, API_HOSTS, API_TOKEN, BWLIMIT, CONNECT_TIMEOUT, DB, DURABILITY, FILE_TIMEOUT, HOST,
+    HOST_KEY, JOBS, KEY, KEY_FILE, KEY_PASSPHRASE, KNOWN_HOSTS, LAYOUT, LEGACY_SSH, LOG_FORMAT, METRICS_ADDR,
+    ON_FAILURE, ON_SUCCESS, PASSWORD, PATH, PING_URL, PORT, RETRIES, RSYNC_PATH, SCAN_FILTER, SSH_CONFIG, Setting,
+    TABLE, UPLOAD_DIR, USER, WEBHOOK_URL,
 };
 use super::values;
 use super::web_url::{self, WebUrl};
 use crate::database::{Database, PostgresUrl, TableName};
 use crate::jobs::Jobs;
+use crate::rate::Rate;
 use crate::secret::Secret;
 use crate::transport::ssh::ssh_config::SshConfigFile;
 
@@ -66,6 +67,8 @@ pub struct Flags {
     pub retries: Option<OsString>,
     /// `--jobs`
     pub jobs: Option<OsString>,
+    /// `--bwlimit`
+    pub bwlimit: Option<OsString>,
     /// `--metrics`
     pub metrics: Option<OsString>,
     /// `--listen`
@@ -155,6 +158,8 @@ pub struct Settings {
     pub retries: u32,
     /// Sessions side by side.
     pub jobs: Jobs,
+    /// How fast all sessions together may send; `None`: as fast as they can.
+    pub bwlimit: Option<Rate>,
     /// Where `watch` serves its metrics.
     pub metrics_addr: Option<SocketAddr>,
     /// Where `serve` listens.
@@ -292,6 +297,7 @@ impl Settings {
             durability: None,
             retries: 5,
             jobs: Jobs::Auto,
+            bwlimit: None,
             metrics_addr: None,
             api_addr: Listen::Address(SocketAddr::from(([127, 0, 0, 1], 8730))),
             api_token: None,
@@ -344,6 +350,7 @@ impl Settings {
             durability: find(DURABILITY, &flags.durability)?.as_ref().map(values::level).transpose()?,
             retries: or(find(RETRIES, &flags.retries)?, default.retries, |value| values::number(value, 0..=1_000))?,
             jobs: or(find(JOBS, &flags.jobs)?, default.jobs, values::jobs)?,
+            bwlimit: or(find(BWLIMIT, &flags.bwlimit)?, default.bwlimit, values::rate)?,
             metrics_addr: find(METRICS_ADDR, &flags.metrics)?.as_ref().map(values::socket_address).transpose()?,
             api_addr: or(find(API_ADDR, &flags.listen)?, default.api_addr, |value| {
                 listen::parse(value, environment.home())

@@ -43,6 +43,7 @@ pub(super) const RSYNC_PATH: Setting = setting("NAS_RSYNC_PATH", "--rsync-path")
 pub(super) const DURABILITY: Setting = setting("NAS_DURABILITY", "--durability");
 pub(super) const RETRIES: Setting = setting("NAS_RETRIES", "--retries");
 pub(super) const JOBS: Setting = setting("NAS_JOBS", "--jobs");
+pub(super) const BWLIMIT: Setting = setting("NAS_BWLIMIT", "--bwlimit");
 pub(super) const METRICS_ADDR: Setting = setting("NAS_METRICS_ADDR", "--metrics");
 pub(super) const API_ADDR: Setting = setting("NAS_API_ADDR", "--listen");
 pub(super) const API_TOKEN: Setting = Setting { variable: "NAS_API_TOKEN", flag: None };
@@ -56,7 +57,7 @@ pub(super) const WEBHOOK_URL: Setting = setting("NAS_WEBHOOK_URL", "--webhook-ur
 pub(super) const PING_URL: Setting = setting("NAS_PING_URL", "--ping-url");
 
 /// All of them.
-pub(super) const SETTINGS: [Setting; 33] = [
+pub(super) const SETTINGS: [Setting; 34] = [
     HOST,
     USER,
     PATH,
@@ -80,6 +81,7 @@ pub(super) const SETTINGS: [Setting; 33] = [
     DURABILITY,
     RETRIES,
     JOBS,
+    BWLIMIT,
     METRICS_ADDR,
     API_ADDR,
     API_TOKEN,
@@ -109,8 +111,8 @@ pub(super) const OF_A_LOGIN: [Setting; 11] = [
 
 /// What documents need besides a login where their database is somebody else's: which NAS, how they are sent, and how their table
 /// is called.
-pub(super) const OF_DOCUMENTS: [Setting; 10] =
-    [HOST, USER, PATH, PORT, UPLOAD_DIR, LAYOUT, FILE_TIMEOUT, DURABILITY, JOBS, TABLE];
+pub(super) const OF_DOCUMENTS: [Setting; 11] =
+    [HOST, USER, PATH, PORT, UPLOAD_DIR, LAYOUT, FILE_TIMEOUT, DURABILITY, JOBS, BWLIMIT, TABLE];
 
 /// What must not be seen by others.
 pub(super) const SECRETS: [Setting; 4] = [KEY, KEY_PASSPHRASE, PASSWORD, API_TOKEN];

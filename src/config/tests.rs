@@ -15,6 +15,7 @@ use crate::error::ErrorKind;
 use crate::error::Result;
 use crate::jobs::Jobs;
 use crate::proof::Level;
+use crate::rate::Rate;
 use crate::secret::Secret;
 use crate::transport::ssh::ssh_config::SshConfigFile;
 
@@ -73,6 +74,7 @@ fn defaults_are_the_contracts() {
             durability: None,
             retries: 5,
             jobs: Jobs::Auto,
+            bwlimit: None,
             metrics_addr: None,
             api_addr: Listen::Address("127.0.0.1:8730".parse().unwrap()),
             api_token: None,
@@ -111,6 +113,7 @@ fn every_variable_is_read() {
         ("NAS_DURABILITY", "stored"),
         ("NAS_RETRIES", "0"),
         ("NAS_JOBS", "4"),
+        ("NAS_BWLIMIT", "1.5m"),
         ("NAS_METRICS_ADDR", "127.0.0.1:9100"),
         ("NAS_API_ADDR", "unix:~/api.sock"),
         ("NAS_API_TOKEN", "a token"),
@@ -147,6 +150,7 @@ fn every_variable_is_read() {
             durability: Some(Level::Stored),
             retries: 0,
             jobs: Jobs::Number(4),
+            bwlimit: Rate::parse("1536").unwrap(),
             metrics_addr: Some("127.0.0.1:9100".parse().unwrap()),
             api_addr: Listen::Unix("/home/me/api.sock".into()),
             api_token: Some(Secret::new("a token".to_owned())),
@@ -191,6 +195,7 @@ fn every_flag_beats_its_variable() {
         durability: Some(flag("sent")),
         retries: Some(flag("1")),
         jobs: Some(flag("1")),
+        bwlimit: Some(flag("1")),
         metrics: Some(flag("[::1]:1")),
         listen: Some(flag("[::1]:1")),
         scan_filter: Some(flag("- flag")),
@@ -241,6 +246,8 @@ fn wrong_values_name_their_place_and_what_is_accepted() {
         ("NAS_FILE_TIMEOUT", "99999999999999999999", "from 1 to 604800"),
         ("NAS_JOBS", "0", "from 1 to 64"),
         ("NAS_JOBS", "many", "from 1 to 64, or auto"),
+        ("NAS_BWLIMIT", "fast", "a rate in KiB a second"),
+        ("NAS_BWLIMIT", "0.1", "a rate in KiB a second"),
         ("NAS_RETRIES", "many", "from 0 to 1000"),
         ("NAS_DURABILITY", "safe", "one of sent, stored, durable, verified"),
         ("NAS_ACCEPT_NEW_HOST_KEY", "perhaps", "1, true, yes or on"),

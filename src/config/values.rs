@@ -16,6 +16,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::filter::Rules;
 use crate::jobs::{self, Jobs};
 use crate::proof::Level;
+use crate::rate::Rate;
 use crate::secret::Secret;
 
 /// The longest time that can be set, in seconds: one week. Longer ones are mistakes of unit.
@@ -48,6 +49,13 @@ pub(super) fn jobs(found: &Found) -> Result<Jobs> {
         }
     };
     jobs.ok_or_else(|| refuse(&found.origin, &found.text, format!("a whole number from 1 to {}, or auto", jobs::MOST)))
+}
+
+/// A rate; 0 is none.
+pub(super) fn rate(found: &Found) -> Result<Option<Rate>> {
+    let rate = found.text.to_str().and_then(|text| Rate::parse(text.trim()));
+    let accepted = "a rate in KiB a second, or with a unit, such as 500, 1.5m or 2MB; 0 is none";
+    rate.ok_or_else(|| refuse(&found.origin, &found.text, accepted.to_owned()))
 }
 
 /// Whole seconds, at least one.

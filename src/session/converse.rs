@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::deadline::{ProgressTimer, Receipts, Stall};
 use super::end::{self, SessionFailure};
+use super::pace::Pace;
 use super::pump::{self, OnMessage};
 use super::received::Received;
 use super::remote_text::RemoteText;
@@ -45,17 +46,19 @@ pub fn hello(offer: Offer) -> Bytes {
 }
 
 /// How a session begins.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Opening {
     /// Whether the [`hello`] was sent with the request for the command.
     pub hello_sent: bool,
     /// Whether the server's flags are counted on.
     pub ahead: Ahead,
+    /// How fast this end sends; `None`: as fast as it can.
+    pub pace: Option<Arc<Pace>>,
 }
 
 impl Opening {
     /// Word by word.
-    pub const SLOW: Self = Self { hello_sent: false, ahead: Ahead::Never };
+    pub const SLOW: Self = Self { hello_sent: false, ahead: Ahead::Never, pace: None };
 }
 
 /// This end of a session: its role, and what the other side's messages mean to it.
@@ -157,7 +160,7 @@ async fn run(
 ) -> Result<(), SessionFailure> {
     let Exec { mut reader, mut writer } = exec;
     let agreed = tokio::select! {
-        agreed = handshake.start(opening, terms.needed, &mut reader, &mut writer, timer, received) => agreed?,
+        agreed = handshake.start(&opening, terms.needed, &mut reader, &mut writer, timer, received) => agreed?,
         stall = timer.stalled(terms.idle_limit) => return Err(SessionFailure::Stalled(stall)),
     };
     received.text.rsync_speaks();
@@ -186,7 +189,7 @@ async fn run(
                 Ok(())
             },
             async {
-                outbound = pump::outbound(frames, &mut writer, timer).await;
+                outbound = pump::outbound(frames, &mut writer, timer, opening.pace.as_deref()).await;
                 Ok(())
             },
             async {
@@ -254,7 +257,7 @@ impl Shaking {
     /// Exchanges what has to be known for the list, and says all that this side has to say.
     async fn start(
         &mut self,
-        opening: Opening,
+        opening: &Opening,
         needed: Needed,
         reader: &mut ExecReader,
         writer: &mut ExecWriter,

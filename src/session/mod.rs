@@ -7,6 +7,7 @@
 mod converse;
 mod deadline;
 mod end;
+mod pace;
 mod pull;
 mod pump;
 mod push;
@@ -16,6 +17,7 @@ mod remote_text;
 pub use self::converse::{Opening, Outcome, hello};
 pub use self::deadline::Receipts;
 pub use self::end::fixed_command;
+pub use self::pace::Pace;
 pub use self::pull::{Pull, pull};
 pub use self::push::{Contents, Push, push, push_by};
 pub use self::remote_text::{RemoteText, kind_of_text, names_file, names_unmade_folder};

@@ -5,6 +5,7 @@ use tokio::sync::mpsc;
 
 use super::converse::Intake;
 use super::deadline::ProgressTimer;
+use super::pace::Pace;
 use super::received::Received;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::inbox::Feeder;
@@ -21,12 +22,22 @@ pub async fn send(out: &mut Vec<u8>, writer: &mut ExecWriter, timer: &ProgressTi
 }
 
 /// Sends what the role writes, until it is done; then closes the command's input.
-pub async fn outbound(mut frames: mpsc::Receiver<Bytes>, writer: &mut ExecWriter, timer: &ProgressTimer) -> Result<()> {
-    while let Some(frame) = frames.recv().await {
-        let len = frame.len();
-        writer.write(frame).await?;
-        timer.add_sent(len);
-        timer.progress();
+pub async fn outbound(
+    mut frames: mpsc::Receiver<Bytes>,
+    writer: &mut ExecWriter,
+    timer: &ProgressTimer,
+    pace: Option<&Pace>,
+) -> Result<()> {
+    while let Some(mut frame) = frames.recv().await {
+        while !frame.is_empty() {
+            let len = match pace {
+                Some(pace) => pace.next(frame.len()).await,
+                None => frame.len(),
+            };
+            writer.write(frame.split_to(len)).await?;
+            timer.add_sent(len);
+            timer.progress();
+        }
     }
     writer.finish().await
 }

@@ -62,6 +62,8 @@ pub struct PullOptions {
     pub numeric_ids: bool,
     /// `--timeout`: seconds after which the server gives up an idle connection.
     pub timeout: Option<u32>,
+    /// `--bwlimit`: KiB that the NAS sends in a second at most.
+    pub(crate) bwlimit: Option<u64>,
     /// `--fsync`: each file is written through to the disk before it gets its name.
     pub fsync: bool,
     /// `--files-from=- --from0`: the names of the files come over the connection, and are paths below the only source.
@@ -82,6 +84,7 @@ impl PullOptions {
         arguments.extend(checksum_arguments(offer.checksum));
         arguments.extend(compression_arguments(offer.compression));
         arguments.extend(self.timeout.map(|seconds| format!("--timeout={seconds}")));
+        arguments.extend(self.bwlimit.map(|kib| format!("--bwlimit={kib}")));
         arguments.extend(self.numeric_ids.then(|| String::from("--numeric-ids")));
         if self.names_follow {
             arguments.extend(["--files-from=-", "--from0"].map(String::from));

@@ -8,6 +8,7 @@ pub mod stock;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::support::cli::{PROGRAM, Run, write_program};
 use crate::support::sshd::user;
@@ -133,6 +134,38 @@ fn a_server_that_falls_silent_is_30() {
     write_program(&silent, "#!/bin/sh\nprintf '\\037\\000\\000\\000\\000\\001\\002\\003\\004'\nexec sleep 30\n");
     let options = format!("-t --timeout=1 --rsync-path={}", silent.display());
     ours(&site, &options, &[&good], &site.path("nas/")).ends(30);
+}
+
+/// The times are the least that the rates allow, less the first piece, which nothing goes before.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_is_sent_in_a_second_than_the_rate_allows() {
+    let mut site = Site::new();
+    let (log, program) = (site.path("words"), site.path("writes-down"));
+    write_program(&program, &format!("#!/bin/sh\necho \"$*\" >>'{}'\nexec rsync \"$@\"\n", log.display()));
+    let from = site.path("from");
+    fs::create_dir(&from).unwrap();
+    fs::write(from.join("file"), noise(192 * 1024, 1)).unwrap();
+    let (there, back) = (site.path("nas/there"), site.path("back"));
+    let options = format!("-a --bwlimit=128 --rsync-path={}", program.display());
+    let mut began = Instant::now();
+    ours(&site, &options, &[&from.join("")], &there).ends(0);
+    assert!(began.elapsed() >= Duration::from_millis(1300), "{:?}", began.elapsed());
+    let mut pull = words(&site, &options, &[], &there.join(""));
+    pull.push(back.to_str().unwrap().to_owned());
+    began = Instant::now();
+    named_rsync(&site).run(&pull).ends(0);
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(fs::read(back.join("file")).unwrap(), noise(192 * 1024, 1));
+    assert!(fs::read_to_string(log).unwrap().contains("--sender -logtpre.fCvu --bwlimit=128 "));
+    // Of sessions side by side, too.
+    site.set("NAS_BWLIMIT", "128");
+    site.set("NAS_JOBS", "3");
+    for number in 0..3 {
+        site.document(&format!("{number}.pdf"), &noise(64 * 1024, number)).await;
+    }
+    began = Instant::now();
+    assert_eq!(site.sync().await.synced, 3);
+    assert!(began.elapsed() >= Duration::from_millis(1300), "{:?}", began.elapsed());
 }
 
 #[test]

@@ -73,35 +73,6 @@ fn separated(number: &str) -> String {
     text + rest
 }
 
-/// A size as rsync reads it: bytes, or with a letter for a power of 1024 (`1.5M`, `1.5MiB`) or of 1000 (`1.5MB`); `+1` or `-1`
-/// behind it is one byte more or less.
-pub fn size(text: &str) -> Option<u64> {
-    let (text, shift) = match text.len().checked_sub(2).map(|at| text.split_at_checked(at)) {
-        Some(Some((number, "+1"))) => (number, 1),
-        Some(Some((number, "-1"))) => (number, -1),
-        _ => (text, 0),
-    };
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = text[digits.len()..].to_ascii_uppercase();
-    let (letter, base) = match unit.strip_suffix('B') {
-        Some(letter) if letter.len() == 1 => (letter.to_owned(), 1000_u64),
-        Some("") => (String::new(), 1),
-        _ => (unit.trim_end_matches("IB").to_owned(), 1024),
-    };
-    let power = if letter.is_empty() { 0 } else { u32::try_from("KMGTPE".find(&letter)?).ok()? + 1 };
-    let unit = base.checked_pow(power)?;
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    if whole.is_empty() && fraction.is_empty() || !(whole.bytes().chain(fraction.bytes())).all(|c| c.is_ascii_digit()) {
-        return None;
-    }
-    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let mut part = 0_u128;
-    for digit in fraction.bytes().rev() {
-        part = (part + u128::from(digit - b'0') * u128::from(unit)) / 10;
-    }
-    whole.checked_mul(unit)?.checked_add(u64::try_from(part).ok()?)?.checked_add_signed(shift)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use self::Group::{Login, Sent, Shown, There, Transfer};
 use self::instead::{
     ADDRESS, AFTERWARDS, BLOCKS, CHECKED, COMPRESSED, DAEMON, DEADLINE, DELETION, DEVICES, DIRS, FORMAT, HARD_LINKS,
-    LOG, LOG_LEVEL, LOGIN_AS, MEMORY, MOUNT, ONE_PATH, ONE_TIME, OTHER_SIDE, OWN_FOLDERS, PULL, RATE, RAW_NAMES, SEED,
+    LOG, LOG_LEVEL, LOGIN_AS, MEMORY, MOUNT, ONE_PATH, ONE_TIME, OTHER_SIDE, OWN_FOLDERS, PULL, RAW_NAMES, SEED,
     SELECTION, SEPARATELY, SERVER, SKIPPED_ANYWAY, STREAMS, STREAMS_TEXT, THREADS,
 };
 use super::typed::{NotAccepted, RuleWord, TypedOptions};
@@ -314,6 +314,9 @@ pub const TABLE: &[Row] = &[
         .push_only()
         .help("compare with files of similar names, too"),
     value(Transfer, ' ', "protocol", "N", TypedOptions::protocol).help("speak an older protocol, 27 to 32"),
+    text(Transfer, ' ', "bwlimit", "RATE", |o| &mut o.flags.bwlimit)
+        .negates()
+        .help("KiB a second at most, or with a unit such as 1.5m; 0 is no bound"),
     value(Transfer, ' ', "timeout", "SECONDS", TypedOptions::timeout)
         .help("end a transfer without progress [default: 3600 s]"),
     text(Transfer, ' ', "rsync-path", "PROGRAM", |o| &mut o.flags.rsync_path)
@@ -426,7 +429,6 @@ pub const TABLE: &[Row] = &[
     refused(' ', "address", "local address towards a daemon", DAEMON),
     refused('U', "atimes", "times of the last access", ONE_TIME).negates(),
     refused('B', "block-size", "length of the blocks that are compared", BLOCKS),
-    refused(' ', "bwlimit", "bound of the rate", RATE).negates(),
     refused(' ', "checksum-seed", "number that all sums start from", SEED),
     refused(' ', "chmod", "other permissions than here", AFTERWARDS),
     refused(' ', "compress-threads", "threads that compress", THREADS).also(&["zt"]),

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use clap::ValueEnum;
 
-use super::numbers::{self, Numbers};
+use super::numbers::Numbers;
 use super::progress_lines::About;
 use super::request::{PROTOCOL, Progress, SYNTAX, Show};
 use crate::cli::progress;
@@ -156,7 +156,7 @@ impl TypedOptions {
 
     /// `--min-size` and `--max-size`.
     pub fn size(place: &mut Option<u64>, value: &OsStr) -> Result<(), NotAccepted> {
-        let size = numbers::size(text(value)).ok_or_else(|| NotAccepted::but("a size such as 700, 1.5M or 2GB"))?;
+        let size = crate::rate::size(text(value)).ok_or_else(|| NotAccepted::but("a size such as 700, 1.5M or 2GB"))?;
         *place = Some(size);
         Ok(())
     }

@@ -191,7 +191,7 @@ fn sizes() {
         ("1e3", None),
         ("99999999999P", None),
     ] {
-        assert_eq!(crate::cli::rsync::numbers::size(text), expected, "{text}");
+        assert_eq!(crate::rate::size(text), expected, "{text}");
     }
 }
 

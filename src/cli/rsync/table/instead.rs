@@ -15,7 +15,6 @@ pub const SEED: &str = "Leave it out: the NAS draws one for each session.";
 pub const THREADS: &str = "Leave it out: one thread compresses.";
 pub const COMPRESSED: &str = "Leave it out, and push such files without --compress.";
 pub const MEMORY: &str = "Leave it out: memory is bounded in any case.";
-pub const RATE: &str = "Leave it out, and limit the rate in the network.";
 pub const SEPARATELY: &str = "Leave it out, and push to each NAS by itself.";
 pub const DEADLINE: &str = "Leave it out, and end it with timeout(1): timeout 10m rsync ….";
 pub const STREAMS: &str = "Leave it out: results go to stdout line by line, messages to stderr.";
