@@ -84,8 +84,9 @@ install: $(if $(wildcard $(BINARY)),,static) ## Install it below PREFIX (/usr/lo
 	@$(INSTALL) 644 LICENSES '$(DESTDIR)$(PREFIX)/share/doc/nas-sync/LICENSES'
 	@$(INSTALL) 644 README.md '$(DESTDIR)$(PREFIX)/share/doc/nas-sync/README.md'
 	@$(INSTALL) 644 -t '$(DESTDIR)$(PREFIX)/share/doc/nas-sync/docs' docs/*
+	@$(INSTALL) 644 -t '$(DESTDIR)$(PREFIX)/share/doc/nas-sync/examples/deploy' $(wildcard examples/deploy/*.*)
 	@sed 's|/usr/local/bin/|$(PREFIX)/bin/|' examples/deploy/nas-sync.service \
-	    | $(INSTALL) 644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/doc/nas-sync/examples/nas-sync.service'
+	    | $(INSTALL) 644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/doc/nas-sync/examples/deploy/nas-sync.service'
 	@! '$(BINARY)' man >/dev/null 2>&1 || { \
 	    share='$(DESTDIR)$(PREFIX)/share'; \
 	    (umask 022 && '$(BINARY)' man --to "$$share/man/man1"); \

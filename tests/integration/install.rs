@@ -43,7 +43,7 @@ fn the_program_is_installed_where_it_is_asked_for() {
         assert_eq!(fs::metadata(&program).unwrap().permissions().mode() & 0o777, 0o755);
         let output = Command::new(&program).arg("--version").output().unwrap();
         assert!(String::from_utf8(output.stdout).unwrap().starts_with("nas-sync "));
-        let unit = fs::read_to_string(root.join("share/doc/nas-sync/examples/nas-sync.service")).unwrap();
+        let unit = fs::read_to_string(root.join("share/doc/nas-sync/examples/deploy/nas-sync.service")).unwrap();
         assert!(unit.contains(&format!("ExecStart={prefix}/bin/nas-sync ")), "{unit}");
         assert!(root.join("share/doc/nas-sync/LICENSES").exists());
         let manual = Command::new(&program).arg("man").output().unwrap();
