@@ -21,10 +21,16 @@ pub fn error(error: &NasSyncError, style: Style) -> String {
         Style::Plain => ("", "", ""),
     };
     let mut lines = vec![format!("{red}error:{off} {}", error.message())];
-    lines.extend(error.details().into_iter().flat_map(str::lines).map(|line| format!("    {line}")));
+    lines.extend(more(error).map(|line| format!("    {line}")));
     lines.push(format!("{bold}cause:{off} {}", error.cause()));
     lines.push(format!("{bold}solution:{off} {}", error.solution()));
     lines.join("\n")
+}
+
+/// What else is known: the lines that the message does not quote.
+pub fn more(error: &NasSyncError) -> impl Iterator<Item = &str> {
+    let lines = error.details().into_iter().flat_map(str::lines);
+    lines.filter(|line| !error.message().contains(line.trim()))
 }
 
 /// Names and values in two columns.
@@ -50,8 +56,9 @@ mod tests {
 
     #[test]
     fn an_error_shows_all_that_is_known() {
-        let fault =
-            NasSyncError::new(ErrorKind::DiskFull, "no room").with_details("one\ntwo").with_solution("Buy disks.");
+        let fault = NasSyncError::new(ErrorKind::DiskFull, "no room")
+            .with_details("one\nno room\ntwo")
+            .with_solution("Buy disks.");
         assert_eq!(
             error(&fault, Style::Plain),
             format!("error: no room\n    one\n    two\ncause: {}\nsolution: Buy disks.", ErrorKind::DiskFull.cause())

@@ -1,6 +1,7 @@
 //! `doctor`: every check, what it found and what to do about it.
 
 use crate::cli::console::Console;
+use crate::cli::text::more;
 use crate::config::Settings;
 use crate::error::Result;
 use crate::json;
@@ -24,9 +25,7 @@ fn render(diagnosis: &Diagnosis, is_quiet: bool) -> Vec<String> {
         let name = check.replace('_', " ");
         lines.push(format!("{:<8} {name:<14} {}", finding.status(), finding.message()));
         if let Finding::Problem(error) = finding {
-            let details = error.details().into_iter().flat_map(str::lines);
-            let news = details.filter(|line| !error.message().contains(line.trim()));
-            lines.extend(news.map(|line| format!("{:<24}| {line}", "")));
+            lines.extend(more(error).map(|line| format!("{:<24}| {line}", "")));
         }
         lines.extend(finding.solution().map(|solution| format!("{:<24}{solution}", "")));
     }
