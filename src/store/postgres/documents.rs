@@ -168,9 +168,11 @@ fn unknown_ids(tx: &Tx<'_>, schema: &Schema, selection: &Selection) -> Result<Ve
 
 impl PostgresStore {
     /// The same selection, without documents that are registered from now on. Where no index finds the pending ones and they
-    /// are few, or their ids are in no order, it is just these.
+    /// are few, or their ids are in no order, it is just these. Fails with `Usage` for a user that no row can have: a run
+    /// that is stopped by it later counts as one that the NAS has stopped.
     pub fn as_of_now(&mut self, selection: &Selection) -> Result<Selection> {
         self.read("read the documents of", |tx, schema| {
+            selection.user.as_ref().map(|user| user_of(schema, user)).transpose()?;
             if let Some(ids) = &selection.documents {
                 // As the rows have them, so that they are known again.
                 let ids =

@@ -115,12 +115,18 @@ fn every_route_answers_about_ids_of_each_type_and_those_of_another_are_not_found
                 serve.post(&format!("{path}{id}")).is_problem(404, "document_not_found");
             }
         }
-        for id in ids.impossible {
-            serve.get(&format!("/sync/documents?user_id={id}")).is_problem(400, "usage");
-            serve.get(&format!("/sync/status?user_id={id}")).is_problem(400, "usage");
-            serve.post(&format!("/sync/run?user_id={id}")).is_problem(400, "usage");
-            // What one asks wrongly keeps nobody else from being served.
-            assert_eq!(serve.get("/health").status, 200, "{}: {id}", ids.kind);
+        for has_index in [false, true] {
+            if has_index {
+                Cli::new(&site).line("index").ends(0);
+            }
+            for id in ids.impossible {
+                serve.get(&format!("/sync/documents?user_id={id}")).is_problem(400, "usage");
+                serve.get(&format!("/sync/status?user_id={id}")).is_problem(400, "usage");
+                serve.post(&format!("/sync/run?user_id={id}")).is_problem(400, "usage");
+                // What one asks wrongly keeps nobody else from being served.
+                assert_eq!(serve.get("/health").status, 200, "{}: {id}", ids.kind);
+                assert_eq!(serve.object("GET", "/sync/status")["paused"], Value::Null, "{}: {id}", ids.kind);
+            }
         }
         for id in ids.strangers {
             assert_eq!(serve.object("GET", &format!("/sync/documents?user_id={id}"))["documents"], json!([]));
