@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from enum import Enum
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._client import plain_key
 from ._errors import NASSyncError
+from ._session import begin_writing
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -66,6 +68,23 @@ class Documents:
     def dialect(self) -> str:
         """The kind of database."""
         return str(self.session.get_bind(mapper=self.mapper).dialect.name)
+
+    def user(self, user_id: Any) -> Any:
+        """A user as the column has it: a text such as from a token may be the number of one, and PostgreSQL compares no text with
+        numbers. Raises ``TypeError`` for what no user of the table can be."""
+        from sqlalchemy import Integer, String, Uuid
+
+        key, kind = plain_key(user_id), self.model.user_id.type
+        try:
+            if isinstance(kind, Integer):
+                return _number(key)
+            if isinstance(kind, Uuid):
+                user = uuid.UUID(str(key))
+                return user if kind.as_uuid else str(user)
+        except ValueError:
+            what = "UUIDs" if isinstance(kind, Uuid) else "whole numbers"
+            raise TypeError(f"the users of this table are {what}, and {key!r} is none") from None
+        return str(key) if isinstance(kind, String) else user_id
 
     # Conditions.
 
@@ -149,14 +168,28 @@ class Documents:
         # Others may go on referring to the rows (`FOR NO KEY UPDATE` in PostgreSQL).
         return rows.with_for_update(skip_locked=True, key_share=True, of=self.model)
 
-    def mark(self, documents: Sequence[Any]) -> None:
-        """Marks documents as synced now. Nothing is flushed yet."""
+    def mark(self, documents: Mapping[int | str, Any], sent: Mapping[int | str, tuple[Any, bytes]]) -> set[int | str]:
+        """Marks documents as synced now, and gives those that are marked: one whose row is gone by now, or has another path than
+        was ``sent`` for its id, is none of them. SQLite holds no rows while they are sent, and a callback may end a transaction."""
+        from sqlalchemy import select
+
+        if not documents:
+            return set()
+        begin_writing(self.session, self.mapper)
+        model, ids = self.model, [sent[key][0] for key in documents]
+        rows = self._held(select(model.id, model.file_path).where(model.id.in_(ids)).order_by(model.id))
+        found = {plain_key(key): path for key, path in self.session.execute(rows)}
         now = datetime.now(timezone.utc)
         if not getattr(self.model.synced_at.type, "timezone", False):
             now = now.replace(tzinfo=None)
-        for document in documents:
-            document.synced_to_nas = True
-            document.synced_at = now
+        marked = set()
+        for key, document in documents.items():
+            path = found.get(key)
+            if path is not None and os.fsencode(path) == sent[key][1] and document in self.session:
+                document.synced_to_nas, document.synced_at = True, now
+                marked.add(key)
+        self.session.flush()
+        return marked
 
     # Names.
 
@@ -258,6 +291,14 @@ def _registries() -> list[Any]:
     from sqlalchemy.orm import Mapper
 
     return list(getattr(sys.modules[Mapper.__module__], "_mapper_registries", ()))
+
+
+def _number(key: int | str) -> int:
+    """A whole number, or the text of one as it is usually written: of others somebody meant something else."""
+    number = int(key)
+    if str(number) != str(key):
+        raise ValueError(key)
+    return number
 
 
 def _day(column: str, value: object) -> tuple[tuple[int, int, int] | None, tuple[str, str] | None]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _native
 from ._client import plain_key
+from ._session import begin_writing
 
 if TYPE_CHECKING:
     from ._documents import Documents
@@ -214,10 +215,7 @@ class _Sqlite(Records):
         return self._run("SELECT 1 FROM main.sqlite_master WHERE name = 'nas_sync_meta'").first() is not None, None
 
     def begin(self) -> None:
-        driver: Any = self._session.connection(bind_arguments={"mapper": self._mapper}).connection.driver_connection
-        if not driver.in_transaction:
-            # The driver begins one by itself for changes of rows only.
-            self._run("BEGIN IMMEDIATE")
+        begin_writing(self._session, self._mapper)
 
     def find_by(self, name: bytes) -> bytes:
         return name

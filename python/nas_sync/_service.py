@@ -27,6 +27,8 @@ FEWEST, MOST = 16, 256
 QUICK, SLOW = 1.0, 2.0
 # What is beyond this goes in the next batch.
 MOST_BYTES = 64 << 20
+# Why a document is not marked that is on the NAS.
+LET_GO = "its row was changed or deleted while it was sent, or the session was closed, so it is not marked"
 
 
 def get_nas_sync_service(
@@ -114,9 +116,9 @@ class NASSyncService:
         json``; when it raises, or with ``KeyboardInterrupt``, the transfer ends in order, what was stored is marked, and the exception
         is raised here. It must leave the session alone.
         """
-        plain_key(user_id)
         with _database():
             documents = Documents(self._session, self._model or find_model(self._session, *self._table))
+            user_id = documents.user(user_id)
             run = _Run(self, documents, on_progress)
             callers = run.begin()
             up_to = documents.last_pending(user_id)
@@ -184,10 +186,9 @@ class NASSyncService:
 
     def get_sync_stats(self, user_id: Any) -> dict[str, Any]:
         """How far the documents of a user are. ``last_sync`` is a time in UTC such as ``2024-01-15T14:30:00``, or ``None``."""
-        plain_key(user_id)
         with _database():
             documents = Documents(self._session, self._model or find_model(self._session, *self._table))
-            total, synced, last = documents.stats(user_id)
+            total, synced, last = documents.stats(documents.user(user_id))
         if isinstance(last, datetime) and last.tzinfo is not None:
             last = last.astimezone(timezone.utc).replace(tzinfo=None)
         return {
@@ -272,7 +273,8 @@ class _Run:
         for key, error in refused.items():
             self._fail(key, error)
             self.progress.fail(key, error)
-        files = [(key, os.fsencode(ids[key].file_path), name) for key, name in sendable.items()]
+        sent = {key: (ids[key].id, os.fsencode(ids[key].file_path)) for key in sendable}
+        files = [(key, sent[key][1], name) for key, name in sendable.items()]
         sending = Sending(self.native, files, self.progress)
         ended_by: BaseException | None = None
         unusable: NASSyncError | None = None
@@ -296,7 +298,7 @@ class _Run:
                 self._fail(key, outcome.error)
                 if outcome.error.concerns_nas:
                     unusable = outcome.error
-        self.synced += self._record(stored, ids, callers)
+        self.synced += self._record(stored, ids, sent, callers)
         if ended_by is not None:
             raise ended_by
         return None if stored else unusable
@@ -341,17 +343,17 @@ class _Run:
         self.failed += 1
         self.errors.append(f"Document {key}: {error.message}")
 
-    def _record(self, stored: list[Copy], ids: Mapping[int | str, Any], callers: bool) -> int:
+    def _record(
+        self, stored: list[Copy], ids: Mapping[int | str, Any], sent: Mapping[int | str, tuple[Any, bytes]], callers: bool
+    ) -> int:
         """Marks and records what is stored; gives how many."""
         try:
             with _database():
                 # The program may have sent another document under a name since.
                 lost = self._clashes({copy.key: copy.name for copy in stored}, {})
-                kept = [copy for copy in stored if copy.key not in lost]
-                self.documents.mark([ids[copy.key] for copy in kept])
+                marked = self.documents.mark({copy.key: ids[copy.key] for copy in stored if copy.key not in lost}, sent)
                 if self.records is not None:
-                    self.documents.session.flush()
-                    self.records.write(kept)
+                    self.records.write(copy for copy in stored if copy.key in marked)
                 _end(self.documents.session, callers)
         except NASSyncError as error:
             if not callers:
@@ -362,9 +364,10 @@ class _Run:
             message = f"{len(stored)} documents are on the NAS and could not be marked: {error.message}"
             solution = "Look at the database. They go again with the next run; nothing was lost."
             raise NASSyncError(message, error.details, kind=error.kind, solution=solution) from error.__cause__
-        for key, clash in lost.items():
-            self._fail(key, clash)
-        return len(kept)
+        for copy in stored:
+            if copy.key not in marked:
+                self._fail(copy.key, lost.get(copy.key) or NASSyncError(LET_GO, kind="source_changed"))
+        return len(marked)
 
     def leave(self, count: int, error: NASSyncError) -> None:
         """Documents that are not tried, because the NAS cannot be used."""

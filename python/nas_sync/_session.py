@@ -70,6 +70,17 @@ def _has_written(connection: Any) -> bool:
     return False
 
 
+def begin_writing(session: Session, mapper: Any) -> None:
+    """Keeps others from writing until the transaction ends, in SQLite: its driver begins one by itself only with a change."""
+    from sqlalchemy import text
+
+    connection = session.connection(bind_arguments={"mapper": mapper})
+    if connection.dialect.name == "sqlite":
+        driver: Any = connection.connection.driver_connection
+        if not driver.in_transaction:
+            connection.execute(text("BEGIN IMMEDIATE"))
+
+
 def is_in_event_loop() -> bool:
     """Whether the session is an asynchronous one's, so that to wait here would hold up the event loop."""
     from sqlalchemy.util import concurrency

@@ -10,6 +10,7 @@ from datetime import date, datetime, timezone
 
 import pytest
 
+from conftest import Backend
 from models import Base, Document, User, utcnow
 from nas_sync import NASSyncError, get_nas_sync_service
 from sqlalchemy import Boolean, Column, DateTime, Integer, String, Uuid, select, text, update
@@ -201,6 +202,36 @@ def test_what_was_stored_is_marked_though_its_transfer_is_ended(nas, backend, mo
     assert backend.synced() == [small] and not (nas / "large").exists()
 
 
+def test_a_row_that_changes_while_it_is_sent_is_not_marked(nas, tmp_path, uploads):
+    backend = Backend(f"sqlite:///{tmp_path}/app.db", uploads)
+    moved, gone, kept = backend.add("a", "b", "c")
+
+    def on_progress(event):
+        # SQLite holds no rows, so a request beside the run may do this.
+        with backend.session() as other:
+            other.execute(update(Document).where(Document.id == moved).values(file_path=backend.file("another")))
+            other.execute(text(f"DELETE FROM documents WHERE id = {gone}"))
+            other.commit()
+
+    with backend.session() as db:
+        service = get_nas_sync_service(db)
+        results = service.sync_all_pending(1, on_progress)
+        assert (results["synced"], results["failed"]) == (1, 2) and "its row was changed" in results["errors"][0]
+        assert backend.synced() == [kept] and db.get(Document, moved).synced_to_nas is False
+        assert service.sync_all_pending(1)["synced"] == 1 and backend.synced() == [moved, kept]
+    backend.engine.dispose()
+
+
+def test_a_session_that_a_callback_closes_marks_nothing_and_says_so(nas, backend):
+    backend.add("a", "b")
+    with backend.session() as db:
+        results = get_nas_sync_service(db).sync_all_pending(1, lambda event: db.close())
+    assert (results["synced"], results["failed"]) == (0, 2) and "the session was closed" in results["errors"][0]
+    assert backend.synced() == []
+    with backend.session() as db:
+        assert get_nas_sync_service(db).sync_all_pending(1)["synced"] == 2
+
+
 def test_a_nas_that_cannot_be_used(nas, backend):
     keys = backend.add(*(f"{number}.pdf" for number in range(20)))
     events = []
@@ -377,6 +408,10 @@ def test_arguments_that_make_no_sense(nas, backend):
                 service.sync_all_pending(nonsense)
             with pytest.raises(TypeError, match="a key is"):
                 service.get_sync_stats(nonsense)
+        for nonsense in ("x", "7.5", " 1", "1_0", ""):
+            with pytest.raises(TypeError, match="whole numbers"):
+                service.get_sync_stats(nonsense)
+        assert service.get_sync_stats("1")["total_documents"] == 1, "an id out of a token"
         assert service.sync_all_pending(12345) == {"total": 0, "synced": 0, "failed": 0, "errors": []}
         deleted = db.get(Document, key)
         other.rollback()
