@@ -21,6 +21,7 @@ mod faults;
 mod faults_kill;
 mod faults_late;
 mod faults_power;
+mod filters;
 mod fixtures;
 mod folding;
 mod fuzzed;
