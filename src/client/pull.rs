@@ -12,10 +12,11 @@ use super::config::ClientConfig;
 use super::login::Client;
 use super::stats::{TransferReport, TransferStats};
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::filter::{Rules, Scope};
 use crate::role::event::Monitor;
-use crate::role::incoming::{Expected, Scope};
+use crate::role::incoming::{self, Expected};
 use crate::role::ledger::{Account, Ledger};
-use crate::role::pull::{DeleteRules, Findings, PassedOver, PullJob, QuickCheck, To};
+use crate::role::pull::{DeleteRules, Findings, PassedOver, PullJob, PullRules, QuickCheck, To};
 use crate::session::{Outcome, Pull};
 use crate::transport::ExitStatus;
 use crate::tree::apply::Keep;
@@ -23,6 +24,7 @@ use crate::wire::flist::io_error;
 use crate::wire::offer::Offer;
 use crate::wire::pull_args::PullOptions;
 use crate::wire::receiver_args::Deletion;
+use crate::wire::rules::RuleText;
 
 /// What to fetch and how.
 #[derive(Debug, Clone)]
@@ -36,12 +38,33 @@ pub struct PullRequest {
     pub options: PullOptions,
     /// Protocol, sums and compression.
     pub offer: Offer,
+    /// Which files take part, and which of those here may be deleted.
+    pub rules: Rules,
 }
 
 impl PullRequest {
     /// These sources to a destination on this machine, with the newest protocol and no compression.
     pub fn new(sources: Vec<Vec<u8>>, destination: impl Into<PathBuf>, options: PullOptions) -> Self {
-        Self { sources, destination: destination.into(), options, offer: Offer::default() }
+        let destination = destination.into();
+        Self { sources, destination, options, offer: Offer::default(), rules: Rules::default() }
+    }
+
+    /// The rules for the NAS, which reads those of CVS by itself, and those for here.
+    fn rules(&self) -> PullRules {
+        let options = &self.options;
+        let mut rules = self.rules.clone();
+        let excluded_too = options.delete.is_some_and(|deletion| deletion.excluded);
+        if let (Some(ending), Some(_), false) = (&options.backup, options.delete, excluded_too) {
+            rules.add_protect(&[b"*", &**ending].concat());
+        }
+        if excluded_too {
+            rules.keep_nothing_excluded();
+        }
+        let told = rules.for_sender().map(|(prefix, pattern)| RuleText { prefix, pattern }).collect();
+        if let Some(more) = &options.cvs_exclude {
+            rules.add_cvs_of_receiver(more);
+        }
+        PullRules { told, own: Scope::of_receiver(&rules, excluded_too) }
     }
 
     fn job(&self, findings: Arc<Findings>) -> PullJob {
@@ -49,7 +72,7 @@ impl PullRequest {
         let expected = Expected {
             fields: options.list_fields(),
             id_names: !options.numeric_ids,
-            scope: Scope::of_sources(&self.sources),
+            scope: incoming::Scope::of_sources(&self.sources),
             may_overlap: self.sources.len() > 1 || self.sources.iter().any(|source| has_wildcard(source)),
         };
         PullJob {
@@ -82,6 +105,7 @@ impl PullRequest {
                 limit: options.max_delete,
                 in_spite_of_errors: options.ignore_errors,
             }),
+            rules: self.rules(),
             backup: options.backup.as_deref().map(|ending| OsStr::from_bytes(ending).into()),
             tells_stored: options.remove_source_files,
             makes_path: options.make_path,

@@ -128,6 +128,15 @@ impl Rules {
 
     /// `--cvs-exclude`: leaves out what CVS does, by files named `.cvsignore` and by names of its own.
     pub fn add_cvs(&mut self, more: &[u8]) {
+        self.add_cvs_for(Side::Both, more);
+    }
+
+    /// The same at a receiver whose sender does so by itself. Its names stay also with `--delete-excluded`.
+    pub fn add_cvs_of_receiver(&mut self, more: &[u8]) {
+        self.add_cvs_for(Side::Receiver, more);
+    }
+
+    fn add_cvs_for(&mut self, side: Side, more: &[u8]) {
         self.add_folder_rules(FolderRules {
             file: b".cvsignore".to_vec(),
             from_above: None,
@@ -135,7 +144,7 @@ impl Rules {
             not_inherited: true,
             like_cvs: true,
         });
-        self.add_names_of_cvs(Side::Both, more);
+        self.add_names_of_cvs(side, more);
     }
 
     /// `--delete-excluded`: what is left out is not kept there for that. A receiver that knows the option reads the files in
@@ -153,11 +162,20 @@ impl Rules {
         self.rules.is_empty()
     }
 
-    /// What concerns the receiver: for each rule what stands before its pattern, and the pattern.
+    /// What concerns a receiver: for each rule what stands before its pattern, and the pattern.
     pub fn for_receiver(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
-        self.rules.iter().filter_map(|rule| match rule {
-            Rule::Names(rule) => (rule.side != Side::Sender).then(|| (rule.prefix(), rule.written.clone())),
-            Rule::Folders(rule) => (rule.reading.side != Side::Sender).then(|| (rule.prefix(), rule.written())),
+        self.for_all_but(Side::Sender)
+    }
+
+    /// What concerns a sender, in the same form.
+    pub fn for_sender(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
+        self.for_all_but(Side::Receiver)
+    }
+
+    fn for_all_but(&self, other: Side) -> impl Iterator<Item = (String, Vec<u8>)> {
+        self.rules.iter().filter_map(move |rule| match rule {
+            Rule::Names(rule) => (rule.side != other).then(|| (rule.prefix(), rule.written.clone())),
+            Rule::Folders(rule) => (rule.reading.side != other).then(|| (rule.prefix(), rule.written())),
         })
     }
 
@@ -231,12 +249,50 @@ fn exclude(pattern: &[u8], side: Side, perishable: bool) -> Rule {
     })
 }
 
-/// The rules that are in force in a folder.
+/// Who decides by rules, and about what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decides {
+    /// A sender, about what takes part.
+    Sender,
+    /// A receiver, about what it keeps.
+    Receiver {
+        /// Whether it keeps nothing for being left out (`--delete-excluded`).
+        excluded_too: bool,
+    },
+}
+
+impl Decides {
+    /// Whether it looks at rules about names.
+    fn by_names(self, side: Side) -> bool {
+        match self {
+            Self::Sender => side != Side::Receiver,
+            Self::Receiver { excluded_too } => side == Side::Receiver || side == Side::Both && !excluded_too,
+        }
+    }
+
+    /// Whether it reads files of rules that a file names: not those for the other side.
+    fn by_files(self, side: Side) -> bool {
+        let others = if self == Self::Sender { Side::Receiver } else { Side::Sender };
+        side != others
+    }
+}
+
+/// The rules that are in force in a folder, for one side.
 #[derive(Debug, Clone)]
 pub struct Scope {
     rules: Arc<[InForce]>,
     /// Whether any of them is about files in folders.
     changes: bool,
+    decides: Decides,
+}
+
+/// What becomes of the folder in which a name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Around {
+    /// It stays.
+    Stays,
+    /// It is to be deleted, and perishable rules keep nothing.
+    Goes,
 }
 
 #[derive(Debug, Clone)]
@@ -247,29 +303,46 @@ enum InForce {
 }
 
 impl Scope {
-    /// Those that hold above all folders.
+    /// A sender's that hold above all folders.
     pub fn new(rules: &Rules) -> Self {
-        Self::of(rules.rules.iter().map(|rule| match rule {
-            Rule::Names(rule) => InForce::Names(Arc::new(rule.clone())),
-            Rule::Folders(rule) => InForce::Folders(Arc::new(rule.clone()), Self::of([])),
-        }))
+        Self::above(rules, Decides::Sender)
     }
 
-    fn of(rules: impl IntoIterator<Item = InForce>) -> Self {
+    /// A receiver's that hold above all folders. `excluded_too` says that it keeps nothing for being left out.
+    pub fn of_receiver(rules: &Rules, excluded_too: bool) -> Self {
+        Self::above(rules, Decides::Receiver { excluded_too })
+    }
+
+    fn above(rules: &Rules, decides: Decides) -> Self {
+        let rules = rules.rules.iter().filter_map(|rule| match rule {
+            Rule::Names(rule) => decides.by_names(rule.side).then(|| InForce::Names(Arc::new(rule.clone()))),
+            // As for rsync, files for the other side are read and may be wrong, though they decide nothing.
+            Rule::Folders(rule) => Some(InForce::Folders(Arc::new(rule.clone()), Self::of([], decides))),
+        });
+        Self::of(rules, decides)
+    }
+
+    fn of(rules: impl IntoIterator<Item = InForce>, decides: Decides) -> Self {
         let rules: Arc<[InForce]> = rules.into_iter().collect();
         let changes = rules.iter().any(|rule| matches!(rule, InForce::Folders(..)));
-        Self { rules, changes }
+        Self { rules, changes, decides }
     }
 
-    /// Whether a name takes part in what is sent.
+    /// Whether a sender sends a name.
     pub fn sends(&self, name: Name<'_>) -> bool {
-        self.verdict(name) != Some(Verdict::Exclude)
+        self.verdict(name, Around::Stays) != Some(Verdict::Exclude)
     }
 
-    fn verdict(&self, name: Name<'_>) -> Option<Verdict> {
+    /// Whether a receiver keeps a name that it could delete.
+    pub fn keeps(&self, name: Name<'_>, around: Around) -> bool {
+        self.verdict(name, around) == Some(Verdict::Exclude)
+    }
+
+    fn verdict(&self, name: Name<'_>, around: Around) -> Option<Verdict> {
         self.rules.iter().find_map(|rule| match rule {
-            InForce::Names(rule) => (rule.side != Side::Receiver && rule.matches(name)).then_some(rule.verdict),
-            InForce::Folders(_, inner) => inner.verdict(name),
+            InForce::Names(rule) if rule.perishable && around == Around::Goes => None,
+            InForce::Names(rule) => rule.matches(name).then_some(rule.verdict),
+            InForce::Folders(_, inner) => inner.verdict(name, around),
         })
     }
 
@@ -311,7 +384,7 @@ impl Scope {
         }
         let mut known = Vec::new();
         self.add_files(&mut known);
-        let mut reader = Reader { folder, is_above, known, read };
+        let mut reader = Reader { folder, is_above, known, read, decides: self.decides };
         let rules: Result<Vec<_>, FilterError> = self
             .rules
             .iter()
@@ -323,7 +396,7 @@ impl Scope {
                 other => Ok(other.clone()),
             })
             .collect();
-        Ok(Self::of(rules?))
+        Ok(Self::of(rules?, self.decides))
     }
 }
 
@@ -338,6 +411,7 @@ struct Reader<'a, 'r> {
     /// The files that rules in force name: others that name them count for nothing.
     known: Vec<Vec<u8>>,
     read: &'a mut ReadFolder<'r>,
+    decides: Decides,
 }
 
 impl Reader<'_, '_> {
@@ -348,7 +422,7 @@ impl Reader<'_, '_> {
         }
         let failed = |source| FilterError::File { path: crate::text::escape_bytes(&rule.file), source };
         let content = (self.read)(&rule.file).map_err(failed)?;
-        let inherited = if rule.not_inherited { Scope::of([]) } else { self.again(above, nested)? };
+        let inherited = if rule.not_inherited { self.nothing() } else { self.again(above, nested)? };
         let Some(content) = content else { return Ok(inherited) };
         let origin = Origin { reading: rule.reading, folder: Some(self.folder) };
         let mut own = Rules { rules: Vec::new(), zero_ended: rule.reading.zero_ended };
@@ -362,20 +436,26 @@ impl Reader<'_, '_> {
         let mut rules = Vec::new();
         for rule in own.rules {
             match rule {
+                Rule::Names(rule) if !self.decides.by_names(rule.side) => {}
                 Rule::Names(rule) => rules.push(InForce::Names(Arc::new(rule))),
+                Rule::Folders(rule) if !self.decides.by_files(rule.reading.side) => {}
                 Rule::Folders(rule) if self.known.contains(&rule.file) => {}
                 Rule::Folders(mut rule) => {
                     self.known.push(rule.file.clone());
                     if self.is_above {
                         rule.from_above.get_or_insert_with(|| self.folder.to_vec());
                     }
-                    let content = self.inner(&rule, &Scope::of([]), nested + 1)?;
+                    let content = self.inner(&rule, &self.nothing(), nested + 1)?;
                     rules.push(InForce::Folders(Arc::new(rule), content));
                 }
             }
         }
         let inherited = inherited.rules.iter().filter(|_| !cleared).cloned();
-        Ok(Scope::of(rules.into_iter().chain(inherited)))
+        Ok(Scope::of(rules.into_iter().chain(inherited), self.decides))
+    }
+
+    fn nothing(&self) -> Scope {
+        Scope::of([], self.decides)
     }
 
     /// What of the rules of a file above is about files in folders is read here, too.
@@ -387,7 +467,7 @@ impl Reader<'_, '_> {
             names @ InForce::Names(_) => Ok(names.clone()),
         };
         let rules: Result<Vec<_>, FilterError> = above.rules.iter().map(&mut again).collect();
-        Ok(Scope::of(rules?))
+        Ok(Scope::of(rules?, self.decides))
     }
 }
 
@@ -472,6 +552,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_receiver_keeps() {
+        let all = rules(&["P p", "R *.r", "H h", "- *.o", "+ s", "-p b", "- x"]);
+        let keeps = |scope: &Scope, name: &str, around| {
+            let (name, is_dir) = name.strip_suffix('/').map_or((name, false), |name| (name, true));
+            scope.keeps(Name { name: name.as_bytes(), is_dir, root: b"r" }, around)
+        };
+        let kept = |scope: &Scope, around| -> Vec<&str> {
+            ["p", "x.r", "h", "a.o", "s", "b", "x", "y"].into_iter().filter(|name| keeps(scope, name, around)).collect()
+        };
+        let usual = Scope::of_receiver(&all, false);
+        assert_eq!(kept(&usual, Around::Stays), ["p", "a.o", "b", "x"]);
+        assert_eq!(kept(&usual, Around::Goes), ["p", "a.o", "x"]);
+        assert_eq!(kept(&Scope::of_receiver(&all, true), Around::Stays), ["p"]);
+        // A file for the other side that a file names is not read, and nothing in it is an error.
+        let files = BTreeMap::from([("r/.rules", "P q\n:s .theirs"), ("r/.theirs", "H two sides")]);
+        let inside = enter(&Scope::of_receiver(&rules(&[": .rules"]), true), "r", &files);
+        assert!(keeps(&inside, "q", Around::Goes) && !keeps(&inside, "p", Around::Goes));
+    }
+
+    #[test]
     fn what_the_receiver_is_told() {
         let all = rules(&["- *.o", "H x", "P y", "S z", ":e .rules"]);
         let told = |rules: &Rules| -> Vec<String> {
@@ -481,6 +581,8 @@ mod tests {
         let mut alone = all;
         alone.keep_nothing_excluded();
         assert_eq!(told(&alone), ["-r y", ": .rules"]);
+        let sender: Vec<_> = alone.for_sender().map(|(prefix, _)| prefix).collect();
+        assert_eq!(sender, ["-s", "-s", "+s", "-s", ":"]);
         let mut cvs = Rules::default();
         cvs.add_cvs(b" mine ");
         let told = told(&cvs);

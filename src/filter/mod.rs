@@ -9,7 +9,7 @@ mod pattern;
 mod rule;
 mod wildmatch;
 
-pub use self::list::{FilterError, ReadFile, Rules, Scope};
+pub use self::list::{Around, FilterError, ReadFile, Rules, Scope};
 pub use self::parse::BadRule;
 pub use self::pattern::Name;
 pub use self::rule::Verdict;

@@ -1,10 +1,9 @@
 //! Deletion, on the receiving side, of what the NAS does not have.
 //!
 //! Guarantees: nothing is deleted where nobody asked for it, outside the folders whose content the NAS listed, or once the NAS
-//! has said that it could not list or read something, unless it was asked for in spite of that; no symlink is followed; no more
-//! goes than the limit says. What is in a folder that is in the way of something goes by the same rules.
+//! has said that it could not list or read something, unless it was asked for in spite of that; what rules keep stays, and where
+//! rules make no sense all does; no symlink is followed; no more goes than the limit says. What is in a folder that is in the way of something goes by the same rules.
 
-use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -13,7 +12,8 @@ use rustix::io::Errno;
 
 use super::event::Event;
 use super::pull::{DeleteRules, Shared};
-use crate::error::{ErrorKind, NasSyncError};
+use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::filter::{Around, Name, Scope};
 use crate::tree::place::{Place, Places};
 use crate::wire::flist::{Content, EntryKind, FileEntry, ListOrder, MAX_NAME, io_error};
 use crate::wire::receiver_args::DeleteTime;
@@ -22,6 +22,7 @@ use crate::wire::stats::DeleteStats;
 pub(super) struct Deleter {
     shared: Arc<Shared>,
     rules: DeleteRules,
+    scopes: Scopes,
     when: DeleteTime,
     left: Option<u64>,
     has_said_why_not: bool,
@@ -30,8 +31,8 @@ pub(super) struct Deleter {
 
 impl Deleter {
     /// `None` where nothing is to be deleted.
-    pub fn new(shared: &Arc<Shared>) -> Option<Self> {
-        let rules = shared.job.deletion?;
+    pub fn new(shared: &Arc<Shared>) -> Result<Option<Self>> {
+        let (Some(rules), Some(destination)) = (shared.job.deletion, &shared.destination) else { return Ok(None) };
         let terms = &shared.negotiated.list_terms;
         // As rsync does where it is not told.
         let usual = if terms.coding.content_flags { DeleteTime::During } else { DeleteTime::Before };
@@ -41,14 +42,20 @@ impl Deleter {
             // something that was there before.
             when = DeleteTime::Before;
         }
-        Some(Self {
+        let has_root = shared.has_name(b".");
+        Ok(Some(Self {
             shared: Arc::clone(shared),
             rules,
+            scopes: Scopes {
+                root: destination.absolute()?,
+                above: destination.scope(&shared.job.rules.own, has_root)?,
+                entered: Vec::new(),
+            },
             when,
             left: rules.limit,
             has_said_why_not: false,
             counts: DeleteStats::default(),
-        })
+        }))
     }
 
     /// Says what was deleted, by kind.
@@ -62,43 +69,67 @@ impl Deleter {
     }
 
     /// Goes through all folders of the list.
-    pub fn sweep_all(&mut self) {
+    pub fn sweep_all(&mut self) -> Result<()> {
         let shared = Arc::clone(&self.shared);
-        let Some(mut places) = shared.places() else { return };
+        let Some(mut places) = shared.places() else { return Ok(()) };
         for (_, entry) in shared.numbered().filter(|(_, entry)| entry.kind.is_dir()) {
             // A folder that could not be reached or made has been told of, or will be.
-            if let Ok(Some(place)) = places.find(entry.name) {
-                self.sweep(&entry, &place, &places);
+            if let Ok(Some(place)) = places.find(entry.name)
+                && place.look().is_ok_and(|stat| stat.as_ref().is_some_and(is_folder))
+            {
+                self.sweep(&entry, &place, &places)?;
             }
         }
+        Ok(())
     }
 
-    /// Deletes in one folder what the list does not have.
-    pub fn sweep(&mut self, entry: &FileEntry<'_>, place: &Place, places: &Places) {
+    /// Deletes in one folder what the list does not have. Fails where the rules there make no sense: what they would keep must
+    /// not go.
+    pub fn sweep(&mut self, entry: &FileEntry<'_>, place: &Place, places: &Places) -> Result<()> {
+        let scope = self.scopes.enter(entry.name, place)?;
         if !matches!(entry.kind, EntryKind::Directory(Content::Argument | Content::Listed)) || !self.may(entry) {
-            return;
+            return Ok(());
         }
         let children = match self.children(place) {
             Ok(children) => children,
             // What is not a folder has nothing in it.
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return,
-            Err(errno) => return self.fail(entry, places, "Cannot list", errno),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
+            Err(errno) => {
+                self.fail(entry, places, "Cannot list", errno);
+                return Ok(());
+            }
         };
         let prefix = if entry.name == b"." { &[][..] } else { &[entry.name, b"/"].concat() };
-        for child in children {
+        for (child, is_dir) in children {
             let name = [prefix, child.file_name()].concat();
-            if !self.shared.has_name(&name)
-                && !self.is_kept(child.file_name())
-                && let Err(errno) = self.delete(&child, &name)
-            {
-                self.fail(entry, places, "Cannot delete in", errno);
+            if self.shared.has_name(&name) || self.scopes.keep(&scope, &name, is_dir, Around::Stays) {
+                continue;
+            }
+            match self.delete(&child, &name, &scope) {
+                Ok(_) => {}
+                Err(Stop::Rules(error)) => return Err(error),
+                Err(Stop::Errno(errno)) => self.fail(entry, places, "Cannot delete in", errno),
             }
         }
+        Ok(())
     }
 
     /// Deletes what is in a folder that is in the way of an entry, if anything may be deleted. Whether nothing of it has to stay.
-    pub fn clear(&mut self, entry: &FileEntry<'_>, place: &Place) -> Result<bool, Errno> {
-        if self.may(entry) { self.empty(place, entry.name) } else { Ok(true) }
+    /// Fails as [`Self::sweep`] does.
+    pub fn clear(&mut self, entry: &FileEntry<'_>, place: &Place) -> Result<Result<bool, Errno>> {
+        if !self.may(entry) {
+            return Ok(Ok(true));
+        }
+        // As for rsync: where all was deleted at first, no file of rules counts any more that does not lie in there.
+        let scope = match self.when {
+            DeleteTime::Before => self.shared.job.rules.own.clone(),
+            DeleteTime::During | DeleteTime::Delay | DeleteTime::After => self.scopes.around(entry.name),
+        };
+        match self.empty(place, entry.name, &scope) {
+            Err(Stop::Rules(error)) => Err(error),
+            Err(Stop::Errno(errno)) => Ok(Err(errno)),
+            Ok(is_empty) => Ok(Ok(is_empty)),
+        }
     }
 
     /// Whether anything may be deleted at all; the first time that it may not, that is told.
@@ -113,41 +144,37 @@ impl Deleter {
         may
     }
 
-    /// Whether it is an older version that `--backup` keeps.
-    fn is_kept(&self, name: &[u8]) -> bool {
-        self.shared.job.backup.as_ref().is_some_and(|ending| name.ends_with(ending.as_bytes()))
-    }
-
-    /// What is in a folder, the last one of a list first: where there is a limit, rsync comes to it in this order.
-    fn children(&self, place: &Place) -> Result<Vec<Place>, Errno> {
+    /// What is in a folder, and whether it is one itself, the last one of a list first: where there is a limit, rsync comes to it in this order.
+    fn children(&self, place: &Place) -> Result<Vec<(Place, bool)>, Errno> {
         let is_dir = |child: &Place| child.look().is_ok_and(|stat| stat.is_some_and(|stat| is_folder(&stat)));
         let mut children: Vec<_> = place.children()?.into_iter().map(|child| (is_dir(&child), child)).collect();
         let order = self.shared.negotiated.list_terms.order;
         children.sort_unstable_by(|(one_is_dir, one), (other_is_dir, other)| {
             order.compare((other.file_name(), *other_is_dir), (one.file_name(), *one_is_dir))
         });
-        Ok(children.into_iter().map(|(_, child)| child).collect())
+        Ok(children.into_iter().map(|(is_dir, child)| (child, is_dir)).collect())
     }
 
     /// Whether a folder is empty then.
-    fn empty(&mut self, folder: &Place, name: &[u8]) -> Result<bool, Errno> {
+    fn empty(&mut self, folder: &Place, name: &[u8], above: &Scope) -> Result<bool, Stop> {
+        let scope = folder.enter(above, &self.scopes.absolute(name)).map_err(Stop::Rules)?;
         let mut is_empty = true;
-        for child in self.children(folder)? {
+        for (child, is_dir) in self.children(folder)? {
             let name = [name, b"/", child.file_name()].concat();
-            is_empty &= !self.is_kept(child.file_name()) && self.delete(&child, &name)?;
+            is_empty &= !self.scopes.keep(&scope, &name, is_dir, Around::Goes) && self.delete(&child, &name, &scope)?;
         }
         Ok(is_empty)
     }
 
     /// Whether it is gone.
-    fn delete(&mut self, place: &Place, name: &[u8]) -> Result<bool, Errno> {
+    fn delete(&mut self, place: &Place, name: &[u8], scope: &Scope) -> Result<bool, Stop> {
         // A deeper folder could not be named, and each level holds a handle.
         if name.len() > MAX_NAME {
-            return Err(Errno::NAMETOOLONG);
+            return Err(Errno::NAMETOOLONG.into());
         }
         let Some(stat) = place.look()? else { return Ok(true) };
         let is_folder = is_folder(&stat);
-        if is_folder && !self.empty(place, name)? {
+        if is_folder && !self.empty(place, name, scope)? {
             return Ok(false);
         }
         if self.left == Some(0) {
@@ -187,6 +214,58 @@ impl Deleter {
     fn fail(&self, entry: &FileEntry<'_>, places: &Places, what: &str, errno: Errno) {
         let path = places.shown(entry.name);
         self.shared.fail(entry, &NasSyncError::at_path(ErrorKind::LocalFile, what, &path, errno.into()));
+    }
+}
+
+/// Why no more is deleted.
+enum Stop {
+    /// The rules in a folder make no sense.
+    Rules(NasSyncError),
+    /// The system.
+    Errno(Errno),
+}
+
+impl From<Errno> for Stop {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+/// The rules that keep something from being deleted, in the folders on the way to the last one that was entered.
+struct Scopes {
+    /// The absolute path of the destination, without the slash in front.
+    root: Vec<u8>,
+    above: Scope,
+    entered: Vec<(Box<[u8]>, Scope)>,
+}
+
+impl Scopes {
+    fn enter(&mut self, name: &[u8], place: &Place) -> Result<Scope> {
+        let scope = place.enter(&self.around(name), &self.absolute(name))?;
+        let name = if name == b"." { b"" } else { name };
+        self.entered.push((name.into(), scope.clone()));
+        Ok(scope)
+    }
+
+    /// Those around an entry.
+    fn around(&mut self, name: &[u8]) -> Scope {
+        let lies_in = |folder: &[u8]| {
+            name != b"." && (folder.is_empty() || name.strip_prefix(folder).is_some_and(|rest| rest.starts_with(b"/")))
+        };
+        while self.entered.pop_if(|(folder, _)| !lies_in(folder)).is_some() {}
+        self.entered.last().map_or(&self.above, |(_, scope)| scope).clone()
+    }
+
+    fn absolute(&self, name: &[u8]) -> Vec<u8> {
+        match name {
+            b"." => self.root.clone(),
+            name if self.root.is_empty() => name.to_vec(),
+            name => [&*self.root, b"/", name].concat(),
+        }
+    }
+
+    fn keep(&self, scope: &Scope, name: &[u8], is_dir: bool, around: Around) -> bool {
+        scope.keeps(Name { name, is_dir, root: &self.root }, around)
     }
 }
 

@@ -76,25 +76,25 @@ pub(super) struct Generator {
 }
 
 impl Generator {
-    pub fn new(shared: Arc<Shared>, outbox: Outbox) -> Self {
-        Self {
+    pub fn new(shared: Arc<Shared>, outbox: Outbox) -> Result<Self> {
+        Ok(Self {
             requests: NdxCoder::new(shared.negotiated.ndx),
             places: shared.places(),
             folders: Vec::new(),
             left_out: None,
-            deleter: Deleter::new(&shared),
+            deleter: Deleter::new(&shared)?,
             wrong: Vec::new(),
             buffer: Vec::new(),
             shared,
             outbox,
-        }
+        })
     }
 
     /// Asks for all that differs, then for what came wrong, then says every DONE that is left: nothing can follow.
     pub fn run(mut self, words: &mpsc::Receiver<Word>) -> Result<Rest> {
         let shared = Arc::clone(&self.shared);
         if let Some(deleter) = self.deleter_at(DeleteTime::Before) {
-            deleter.sweep_all();
+            deleter.sweep_all()?;
         }
         for (ndx, entry) in shared.numbered() {
             if shared.over.load(Ordering::Acquire) {
@@ -184,7 +184,7 @@ impl Generator {
             return Ok(());
         }
         match entry.kind {
-            EntryKind::Directory(_) => self.visit_folder(ndx, entry, place.as_ref(), stat.as_ref()),
+            EntryKind::Directory(_) => return self.visit_folder(ndx, entry, place.as_ref(), stat.as_ref()),
             EntryKind::Symlink(target) if self.shared.job.expected.fields.links => {
                 return self.visit_symlink(ndx, entry, target, place.as_ref(), stat.as_ref());
             }
@@ -217,18 +217,19 @@ impl Generator {
     }
 
     /// Takes away what is in an entry's way; a folder with something in it only where things are deleted.
-    fn make_way(&mut self, entry: &FileEntry<'_>, place: &Place, stat: &Stat) -> Result<(), Errno> {
-        let dry_run = self.shared.job.dry_run;
-        if kind_of(stat) == FileType::Directory {
-            let is_empty = match &mut self.deleter {
-                Some(deleter) => deleter.clear(entry, place)?,
-                None => !dry_run || place.children()?.is_empty(),
-            };
-            if !is_empty {
-                return Err(Errno::NOTEMPTY);
-            }
-        }
-        if dry_run {
+    /// The error outside is one of the session.
+    fn make_way(&mut self, entry: &FileEntry<'_>, place: &Place, stat: &Stat) -> Result<Result<(), Errno>> {
+        let cleared = match &mut self.deleter {
+            _ if kind_of(stat) != FileType::Directory => Ok(true),
+            Some(deleter) => deleter.clear(entry, place)?,
+            None if self.shared.job.dry_run => place.children().map(|children| children.is_empty()),
+            None => Ok(true),
+        };
+        Ok(cleared.and_then(|is_empty| if is_empty { self.remove(place, stat) } else { Err(Errno::NOTEMPTY) }))
+    }
+
+    fn remove(&self, place: &Place, stat: &Stat) -> Result<(), Errno> {
+        if self.shared.job.dry_run {
             return Ok(());
         }
         if let Some(ending) = self.shared.job.backup.as_ref().filter(|_| kind_of(stat) != FileType::Directory) {
@@ -247,34 +248,45 @@ impl Generator {
         self.shared.fail(entry, &error);
     }
 
-    fn visit_folder(&mut self, ndx: i32, entry: &FileEntry<'_>, place: Option<&Place>, stat: Option<&Stat>) {
+    fn visit_folder(
+        &mut self,
+        ndx: i32,
+        entry: &FileEntry<'_>,
+        place: Option<&Place>,
+        stat: Option<&Stat>,
+    ) -> Result<()> {
         let existing = stat.filter(|stat| kind_of(stat) == FileType::Directory);
         if let Some(stat) = existing {
             let (wanted, flags) = self.shared.policy.for_existing(entry, stat);
             self.itemize(entry, flags);
             self.touch_folder(ndx, entry, place, wanted);
-            self.sweep(entry, place);
-            return;
+            return self.sweep(entry, place);
         }
-        let way = place.zip(stat).map_or(Ok(()), |(place, stat)| self.make_way(entry, place, stat));
+        let way = match place.zip(stat) {
+            Some((place, stat)) => self.make_way(entry, place, stat)?,
+            None => Ok(()),
+        };
         if way.is_ok() {
             self.itemize(entry, ItemFlags(ItemFlags::NEW | ItemFlags::LOCAL_CHANGE));
         }
-        let Some(place) = place.filter(|_| !self.shared.job.dry_run) else { return };
+        let Some(place) = place.filter(|_| !self.shared.job.dry_run) else { return Ok(()) };
         let (first, last) = self.shared.policy.for_new_folder(entry);
         if let Err(errno) = way.and_then(|()| place.make_folder(first)) {
             self.leave_out(entry);
-            return self.fail(entry, "Cannot make the folder", errno);
+            self.fail(entry, "Cannot make the folder", errno);
+            return Ok(());
         }
         let wanted = Wanted { mode: last, ..self.shared.policy.for_new(entry, None) };
         self.touch_folder(ndx, entry, Some(place), wanted);
+        Ok(())
     }
 
-    fn sweep(&mut self, entry: &FileEntry<'_>, place: Option<&Place>) {
+    fn sweep(&mut self, entry: &FileEntry<'_>, place: Option<&Place>) -> Result<()> {
         let deleter = self.deleter.as_mut().filter(|deleter| deleter.when() == DeleteTime::During);
         if let (Some(deleter), Some(place), Some(places)) = (deleter, place, &self.places) {
-            deleter.sweep(entry, place, places);
+            deleter.sweep(entry, place, places)?;
         }
+        Ok(())
     }
 
     /// Owners at once; permissions that would keep it from being filled, and times, when it is filled.
@@ -312,7 +324,10 @@ impl Generator {
         }
         // A symlink takes the place of another thing at once, but not that of a folder.
         let in_the_way = stat.filter(|stat| kind_of(stat) == FileType::Directory || self.shared.job.backup.is_some());
-        let way = place.zip(in_the_way).map_or(Ok(()), |(place, stat)| self.make_way(entry, place, stat));
+        let way = match place.zip(in_the_way) {
+            Some((place, stat)) => self.make_way(entry, place, stat)?,
+            None => Ok(()),
+        };
         if let Err(errno) = way {
             self.fail(entry, "Cannot make way for", errno);
             return Ok(());
@@ -345,7 +360,7 @@ impl Generator {
         let Some((stat, place)) = existing else {
             let folder = stat.filter(|stat| kind_of(stat) == FileType::Directory);
             if let Some((stat, place)) = folder.zip(place)
-                && let Err(errno) = self.make_way(entry, place, stat)
+                && let Err(errno) = self.make_way(entry, place, stat)?
             {
                 self.fail(entry, "Cannot make way for", errno);
                 return Ok(());

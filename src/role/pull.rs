@@ -18,6 +18,7 @@ use super::port::Port;
 use super::receiver::Receiver;
 use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::filter::{Rules, Scope};
 use crate::tree::IdNames;
 use crate::tree::apply::{IdMap, Keep, Policy, Wanted};
 use crate::tree::place::{Destination, Making, Places, Shape};
@@ -25,6 +26,7 @@ use crate::wire::flist::{Counts, Entries, EntryKind, FileEntry};
 use crate::wire::mux::Framing;
 use crate::wire::negotiated::{NamesFraming, Negotiated};
 use crate::wire::receiver_args::DeleteTime;
+use crate::wire::rules::{self, RuleText};
 
 /// When a file that is here is asked for although size and time are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,21 @@ pub struct DeleteRules {
     pub limit: Option<u64>,
     /// Also when the NAS could not list everything (`--ignore-errors`).
     pub in_spite_of_errors: bool,
+}
+
+/// Filter rules of a pull.
+#[derive(Debug, Clone)]
+pub struct PullRules {
+    /// Those that the NAS is told, which say what it sends.
+    pub told: Vec<RuleText>,
+    /// Those that keep something here from being deleted.
+    pub own: Scope,
+}
+
+impl Default for PullRules {
+    fn default() -> Self {
+        Self { told: Vec::new(), own: Scope::of_receiver(&Rules::default(), false) }
+    }
 }
 
 /// Where a pull goes.
@@ -114,6 +131,8 @@ pub struct PullJob {
     pub passed_over: PassedOver,
     /// What is deleted here.
     pub deletion: Option<DeleteRules>,
+    /// Filter rules.
+    pub rules: PullRules,
     /// Under which ending what is replaced or deleted is kept beside its place.
     pub backup: Option<Box<OsStr>>,
     /// Whether the NAS is told which files are stored, so that it removes them there.
@@ -145,6 +164,7 @@ impl PullJob {
             keep_present: false,
             passed_over: PassedOver::default(),
             deletion: None,
+            rules: PullRules::default(),
             backup: None,
             tells_stored: false,
             makes_path: false,
@@ -235,8 +255,8 @@ pub fn run(job: PullJob, negotiated: Negotiated, port: Port, monitor: Arc<dyn Mo
         let message = "the NAS speaks a protocol in which it cannot be told which files are stored and may be removed";
         return Err(NasSyncError::new(ErrorKind::OptionRefused, message));
     }
-    // The list of filters, which is empty.
-    outbox.frame().extend_from_slice(&[0; 4]);
+    rules::put(&job.rules.told, negotiated.list_terms.rules, outbox.frame())
+        .map_err(|error| NasSyncError::new(ErrorKind::OptionRefused, error.to_string()).with_source(error))?;
     if !job.names.is_empty() {
         let names = job.names.iter().flat_map(|name| name.iter().copied().chain([0])).chain([0]);
         match negotiated.names {
@@ -263,7 +283,7 @@ pub fn run(job: PullJob, negotiated: Negotiated, port: Port, monitor: Arc<dyn Mo
     let shared = Arc::new(share(job, negotiated, list, monitor)?);
     let (say, said) = mpsc::channel::<Word>();
     let (tell, told) = mpsc::channel();
-    let generator = Generator::new(Arc::clone(&shared), outbox);
+    let generator = Generator::new(Arc::clone(&shared), outbox)?;
     // A thread of its own, which ends by itself when the session does.
     blocking::start(move || drop(tell.send(generator.run(&said))))?;
     let received = Receiver::new(Arc::clone(&shared), inbox, say)?.run();
@@ -279,7 +299,7 @@ pub fn run(job: PullJob, negotiated: Negotiated, port: Port, monitor: Arc<dyn Mo
         told.recv().map_err(|_| NasSyncError::new(ErrorKind::Internal, "the generator stopped"))??;
     if let Some(mut deleter) = deleter {
         if matches!(deleter.when(), DeleteTime::Delay | DeleteTime::After) {
-            deleter.sweep_all();
+            deleter.sweep_all()?;
         }
         deleter.tell_counts();
     }

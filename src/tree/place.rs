@@ -19,7 +19,9 @@ use super::apply::Wanted;
 use super::beneath;
 use super::source::split;
 use super::stage::{Staged, temporary_name};
+use super::walk;
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::filter::Scope;
 use crate::wire::flist::Mtime;
 
 /// How often a name that somebody else has taken is drawn anew.
@@ -104,6 +106,17 @@ impl Destination {
         let handle = open_root(root)
             .map_err(|errno| NasSyncError::at_path(ErrorKind::LocalFile, "Cannot open", root, errno.into()))?;
         Ok(Self { root: Arc::new(handle), shown: root.into(), names: Names::Chosen(names) })
+    }
+
+    /// Its absolute path, without the slash in front.
+    pub fn absolute(&self) -> Result<Vec<u8>> {
+        walk::absolute(&self.shown)
+    }
+
+    /// Of the rules above all folders those in force below this one; `reads_own` says that its own files of rules are read
+    /// when it is entered.
+    pub fn scope(&self, rules: &Scope, reads_own: bool) -> Result<Scope> {
+        walk::scope_below(rules, &self.absolute()?, reads_own)
     }
 
     fn local_name<'a>(&'a self, name: &'a [u8]) -> Option<&'a [u8]> {
@@ -241,6 +254,17 @@ impl Place {
             }
         }
         Ok(children)
+    }
+
+    /// The rules in force in the folder that is there, whose absolute path this is, out of those in force above it.
+    pub fn enter(&self, scope: &Scope, absolute: &[u8]) -> Result<Scope> {
+        let relative = if self.name == "." { b"" } else { self.name.as_bytes() };
+        let mut read = |name: &[u8]| match beneath::open_folder(self.folder(), relative) {
+            Ok(folder) => walk::read_rules(folder.as_fd(), name),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        };
+        scope.enter(absolute, &mut read).map_err(walk::bad_rules)
     }
 
     /// Keeps what is there, which is no folder, under its name with this ending as well. What had that name goes.

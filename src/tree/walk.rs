@@ -283,19 +283,7 @@ impl Walker<'_> {
 
     /// The rules in force in an operand, from the folders above it on.
     fn scope_below(&self, ground: &Ground, name: &[u8]) -> Result<Scope> {
-        let mut scope = self.scope.clone();
-        if !scope.looks_above() {
-            return Ok(scope);
-        }
-        let root = Path::new("/").join(OsStr::from_bytes(&ground.root));
-        let folders: Vec<&Path> = root.ancestors().skip(usize::from(name == b".")).collect();
-        for folder in folders.into_iter().rev() {
-            let opened = open_base(folder).map_err(|errno| cannot_open(folder, errno))?;
-            let path = folder.as_os_str().as_bytes();
-            let mut read = |name: &[u8]| read_rules(opened.as_fd(), name);
-            scope = scope.enter_above(path.strip_prefix(b"/").unwrap_or(path), &mut read).map_err(bad_rules)?;
-        }
-        Ok(scope)
+        scope_below(&self.scope, &ground.root, name == b".")
     }
 
     fn warn_of(&mut self, ground: &Ground, name: &[u8], reason: Reason) {
@@ -451,13 +439,30 @@ impl Ground {
 }
 
 /// The absolute path of a folder, without the slash in front.
-fn absolute(folder: &Path) -> Result<Vec<u8>> {
+pub(super) fn absolute(folder: &Path) -> Result<Vec<u8>> {
     let path = std::path::absolute(folder).map_err(|error| {
         NasSyncError::at_path(ErrorKind::SourceUnreadable, "Cannot tell the path of", folder, error)
     })?;
     let path = path.as_os_str().as_bytes();
     let path = path.strip_prefix(b"/").unwrap_or(path);
     Ok(path.strip_suffix(b"/").unwrap_or(path).to_vec())
+}
+
+/// The rules in force below a folder, from those above it on; or only below the folders above it, where its own will be read.
+pub(super) fn scope_below(scope: &Scope, root: &[u8], reads_own: bool) -> Result<Scope> {
+    let mut scope = scope.clone();
+    if !scope.looks_above() {
+        return Ok(scope);
+    }
+    let root = Path::new("/").join(OsStr::from_bytes(root));
+    let folders: Vec<&Path> = root.ancestors().skip(usize::from(reads_own)).collect();
+    for folder in folders.into_iter().rev() {
+        let opened = open_base(folder).map_err(|errno| cannot_open(folder, errno))?;
+        let path = folder.as_os_str().as_bytes();
+        let mut read = |name: &[u8]| read_rules(opened.as_fd(), name);
+        scope = scope.enter_above(path.strip_prefix(b"/").unwrap_or(path), &mut read).map_err(bad_rules)?;
+    }
+    Ok(scope)
 }
 
 /// The content of a file of rules in a folder, if there is one.
@@ -470,7 +475,7 @@ pub(super) fn read_rules(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<Opti
     }
 }
 
-fn bad_rules(error: FilterError) -> NasSyncError {
+pub(super) fn bad_rules(error: FilterError) -> NasSyncError {
     NasSyncError::new(ErrorKind::Usage, error.to_string()).with_source(error)
 }
 

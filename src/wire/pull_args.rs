@@ -54,6 +54,8 @@ pub struct PullOptions {
     pub ignore_errors: bool,
     /// `-b`, and its `--suffix`: what is replaced or deleted is kept beside its place, under its name with this ending.
     pub backup: Option<Vec<u8>>,
+    /// `-C`: leaves out what CVS does, and what the words in this text name.
+    pub cvs_exclude: Option<Vec<u8>>,
     /// `--mkpath`: makes the folders above the destination.
     pub make_path: bool,
     /// `--remove-source-files`: the NAS removes each file that is here now, and each symlink. Protocol 30 at least.
@@ -104,6 +106,7 @@ impl PullOptions {
             (self.times, 't'),
             (self.permissions, 'p'),
             (self.recursive, 'r'),
+            (self.cvs_exclude.is_some(), 'C'),
             (self.checksum, 'c'),
             (self.ignore_times, 'I'),
             (self.names_follow, 'R'),

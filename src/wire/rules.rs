@@ -20,7 +20,7 @@ pub struct RuleText {
     pub pattern: Vec<u8>,
 }
 
-/// The longest rule that receivers take.
+/// The longest rule that servers take.
 const MAX_RULE: usize = 5119;
 
 /// Why a rule cannot be said to the other side.
@@ -47,11 +47,11 @@ pub fn put(rules: &[RuleText], coding: RuleCoding, out: &mut Vec<u8>) -> Result<
 }
 
 fn text(RuleText { prefix, pattern }: &RuleText, coding: RuleCoding) -> Result<Vec<u8>, Unsayable> {
-    // Old receivers keep what is excluded in any case, and the oldest know no sides: what they are told is for them.
+    // Old servers keep what is excluded in any case, and the oldest know no sides: what they are told is for them.
     let known = match coding {
         RuleCoding::PerishableRules => prefix.clone(),
         RuleCoding::Rules => prefix.replace('p', ""),
-        RuleCoding::Patterns => prefix.replace(['p', 'r'], ""),
+        RuleCoding::Patterns => prefix.replace(['p', 'r', 's'], ""),
     };
     let looks_prefixed = pattern.starts_with(b"- ") || pattern.starts_with(b"+ ");
     match (coding, &*known) {
@@ -88,6 +88,7 @@ mod tests {
             ("-", "- x", Patterns, Ok("- - x")),
             ("+", "x", Patterns, Ok("+ x")),
             ("-r", "x", Patterns, Ok("x")),
+            ("-s", "x", Patterns, Ok("x")),
             (":", ".x", Patterns, Err(Unsayable::TooOld)),
         ] {
             assert_eq!(

@@ -7,7 +7,10 @@ mod draw;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nas_sync::{Client, ClientConfig};
+
 use self::cases::{Case, Verdict};
+use crate::support::Site;
 use crate::support::cli::write_program;
 use crate::support::random::Random;
 
@@ -23,16 +26,19 @@ fn rules_leave_out_and_keep_what_they_do_for_rsync() {
     let blocks = asked.unwrap_or(CASES).div_ceil(PER_TREE);
     let seed = Random::of_environment("filters").next();
     let next = AtomicU64::new(0);
+    let site = Site::new();
+    let config = ClientConfig::new(site.sshd.config());
     let work = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let mut tally = Tally::default();
+        let client = runtime.block_on(Client::connect(&config)).unwrap();
         loop {
             let block = next.fetch_add(1, Ordering::Relaxed);
             if block >= blocks {
                 return tally;
             }
             let mut random = Random::new(seed ^ block.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            runtime.block_on(one_tree(&mut random, &mut tally));
+            runtime.block_on(one_tree(&mut random, &client, &mut tally));
         }
     };
     let tally = std::thread::scope(|scope| {
@@ -71,7 +77,7 @@ impl Tally {
     }
 }
 
-async fn one_tree(random: &mut Random, tally: &mut Tally) {
+async fn one_tree(random: &mut Random, client: &Client, tally: &mut Tally) {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     write_program(&root.join("shell"), "#!/bin/sh\nshift\nexec sh -c \"$*\"\n");
@@ -81,7 +87,7 @@ async fn one_tree(random: &mut Random, tally: &mut Tally) {
         let case = Case::draw(random, root, &here, &there);
         tally.cases += 1;
         let stock = case.stock();
-        let ours = case.ours().await;
+        let ours = case.ours(client).await;
         if stock != ours {
             let left = folder.keep();
             panic!("{case}\nin {}\n{}", left.display(), differences(&ours, &stock));

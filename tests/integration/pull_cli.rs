@@ -223,6 +223,9 @@ fn what_is_here_is_kept_replaced_and_deleted_as_by_stock_rsync() {
         "--size-only",
         "--max-size=2k --min-size=500",
         "--remove-source-files",
+        "--delete --exclude=a --filter=P_/mine",
+        "--delete-after --include=sub/ --exclude=*/ --delete-excluded -f protect_folder/",
+        "--delete -C -FF --exclude=*.sh",
     ]
     .into_iter()
     .enumerate()

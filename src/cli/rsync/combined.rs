@@ -152,14 +152,16 @@ pub fn rules(typed: &mut TypedOptions) -> Result<Rules, Refusal> {
             }
         }
     }
-    if typed.cvs_exclude {
-        let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cvsignore"));
-        // Who has none has no rules of the kind.
-        let own = home.and_then(|path| small_file::read(&path, MAX_RULES).ok()).map(|content| content.to_vec());
-        let variable = std::env::var_os("CVSIGNORE").map(OsString::into_vec);
-        rules.add_cvs(&[own.unwrap_or_default(), b" ".to_vec(), variable.unwrap_or_default()].concat());
-    }
     Ok(rules)
+}
+
+/// What `--cvs-exclude` leaves out in this user's own words.
+pub fn cvs_words() -> Vec<u8> {
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cvsignore"));
+    // Who has none has no rules of the kind.
+    let own = home.and_then(|path| small_file::read(&path, MAX_RULES).ok()).map(|content| content.to_vec());
+    let variable = std::env::var_os("CVSIGNORE").map(OsString::into_vec);
+    [own.unwrap_or_default(), b" ".to_vec(), variable.unwrap_or_default()].concat()
 }
 
 /// The names in the file of `--files-from`, where there is one.

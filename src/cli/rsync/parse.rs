@@ -164,7 +164,11 @@ fn finish(
         notes.push("--partial is not supported yet: a file that is interrupted starts again next time".into());
     }
     combined::combine(&mut typed)?;
-    let rules = combined::rules(&mut typed)?;
+    let mut rules = combined::rules(&mut typed)?;
+    let cvs_words = typed.cvs_exclude.then(combined::cvs_words);
+    if let (Some(words), false) = (&cvs_words, is_pull) {
+        rules.add_cvs(words);
+    }
     let names = combined::names(&mut typed)?;
     if let (Way::Push(sources), true) = (&way, names.is_some())
         && sources.len() != 1
@@ -176,7 +180,7 @@ fn finish(
     let protocol = typed.protocol.unwrap_or(Protocol::NEWEST);
     let offer = Offer { protocol, checksum, compression: typed.compression() };
     let TypedOptions { push: options, flags, show, .. } = typed;
-    Ok(TransferCommand { way, remote, options, rules, names, offer, flags, shell, show, notes })
+    Ok(TransferCommand { way, remote, options, rules, cvs_words, names, offer, flags, shell, show, notes })
 }
 
 /// What `-e` or else `RSYNC_RSH` says.

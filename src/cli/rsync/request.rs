@@ -132,8 +132,10 @@ pub struct TransferCommand {
     pub remote: Remote,
     /// rsync's options, as a push has them.
     pub options: PushOptions,
-    /// Filter rules.
+    /// Filter rules; of a pull without those of `--cvs-exclude`.
     pub rules: Rules,
+    /// `--cvs-exclude`, and what it means beyond what CVS leaves out.
+    pub cvs_words: Option<Vec<u8>>,
     /// The names of `--files-from`.
     pub names: Option<Vec<Vec<u8>>>,
     /// What the handshake offers.

@@ -91,8 +91,9 @@ async fn transfer(command: &TransferCommand, console: &Console, teller: &Arc<Tel
             let request = PullRequest {
                 sources: sources.clone(),
                 destination: destination.clone(),
-                options: pull_options(&command.options),
+                options: PullOptions { cvs_exclude: command.cvs_words.clone(), ..pull_options(&command.options) },
                 offer: command.offer,
+                rules: command.rules.clone(),
             };
             Box::pin(login_and_pull(&config, request, monitor)).await
         }

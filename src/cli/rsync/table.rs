@@ -239,29 +239,21 @@ pub const TABLE: &[Row] = &[
         .push_only()
         .help("nothing that is mounted below the sources"),
     value(Sent, ' ', "exclude", "PATTERN", |o, value| o.rule(RuleWord::Pattern(Verdict::Exclude, word(value))))
-        .push_only()
         .help("leave out what fits"),
     value(Sent, ' ', "include", "PATTERN", |o, value| o.rule(RuleWord::Pattern(Verdict::Include, word(value))))
-        .push_only()
         .help("do not leave out what fits"),
     value(Sent, ' ', "exclude-from", "FILE", |o, value| o.rule(RuleWord::File(Verdict::Exclude, value.into())))
-        .push_only()
         .help("--exclude with patterns from a file"),
     value(Sent, ' ', "include-from", "FILE", |o, value| o.rule(RuleWord::File(Verdict::Include, value.into())))
-        .push_only()
         .help("--include with patterns from a file"),
     value(Sent, 'f', "filter", "RULE", |o, value| o.rule(RuleWord::Filter(word(value))))
-        .push_only()
         .help("a rule: exclude, include, hide, show, protect, risk, merge, dir-merge or clear"),
     switch(Sent, 'F', "", |o, _| o.rules_of_folders())
-        .push_only()
         .help("rules from files named .rsync-filter in the folders; twice leaves those out"),
     switch(Sent, 'C', "cvs-exclude", |o, _| o.cvs_exclude = true)
-        .push_only()
         .help("leave out what CVS does, and what files named .cvsignore say"),
     switch(Sent, '0', "from0", TypedOptions::zero_ended)
         .negates()
-        .push_only()
         .help("names and patterns in files end with a zero byte"),
     switch(Sent, 'W', "whole-file", |o, on| o.push.whole_file = on).negates().help("no comparison of blocks"),
     switch(Sent, 'n', "dry-run", |o, on| o.push.dry_run = on).help("change nothing"),
@@ -329,7 +321,7 @@ pub const TABLE: &[Row] = &[
     switch(There, ' ', "delete-delay", |o, _| o.delete(Some(DeleteTime::Delay)))
         .help("found folder by folder, and done at the end"),
     switch(There, ' ', "delete-after", |o, _| o.delete(Some(DeleteTime::After))).help("at the end"),
-    switch(There, ' ', "delete-excluded", |o, _| o.delete_excluded = true).push_only().help("also what is excluded"),
+    switch(There, ' ', "delete-excluded", |o, _| o.delete_excluded = true).help("also what is excluded"),
     value(There, ' ', "max-delete", "N", TypedOptions::max_delete).help("no more than N"),
     switch(There, ' ', "ignore-errors", |o, on| o.push.receiver.ignore_errors = on)
         .negates()

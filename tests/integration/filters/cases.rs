@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 
 use nas_sync::internal::tree::{self, Depth, Links, Operand, WalkOptions};
 use nas_sync::{
-    DeleteTime, Deletion, Event, FileEntry, Files, FilterError, Monitor, Partial, Protocol, PushOptions, PushRequest,
-    Rules, Verdict as Means, push_over,
+    Client, DeleteTime, Deletion, Event, FileEntry, Files, FilterError, Monitor, Partial, Protocol, PullOptions,
+    PullRequest, PushOptions, PushRequest, Rules, Verdict as Means, push_over,
 };
 
 use super::draw;
@@ -51,6 +51,8 @@ pub struct Case {
     prune: bool,
     backup: bool,
     partial: bool,
+    /// Whether the receiver is here.
+    pulls: bool,
     protocol: u8,
     /// The files of rules that were written, and what is in them.
     files: Vec<(PathBuf, String)>,
@@ -70,6 +72,7 @@ impl Case {
             prune: false,
             backup: false,
             partial: false,
+            pulls: false,
             protocol: if random.one_in(4) { 30 } else { 32 },
             files: Vec::new(),
         };
@@ -104,9 +107,10 @@ impl Case {
     fn delete(&mut self, random: &mut Random) {
         let when = [None, None, Some(DeleteTime::Before), Some(DeleteTime::After)][random.index(4)];
         self.deletion = Some(with!(Deletion::default(), when: when, excluded: random.one_in(4)));
-        self.prune = random.one_in(6);
+        self.pulls = random.one_in(2);
+        self.prune = !self.pulls && random.one_in(6);
         self.backup = random.one_in(6);
-        self.partial = random.one_in(6);
+        self.partial = !self.pulls && random.one_in(6);
     }
 
     fn option(&mut self, random: &mut Random, text: &str, at: u64) -> Asked {
@@ -193,11 +197,13 @@ impl Case {
         ];
         words.extend(switches.into_iter().filter(|(is_set, _)| *is_set).map(|(_, word)| word.to_owned()));
         words.push(format!("--protocol={}", self.protocol));
-        words.push(self.source().display().to_string());
-        if self.deletes() {
-            // Over a remote shell: a receiver of the same process would know options that no server is told.
-            words.push(format!("nas:{}", self.destination().display()));
-        }
+        let (source, destination) = (self.source().display().to_string(), self.destination().display().to_string());
+        // Over a remote shell: a receiver of the same process would know options that no server is told.
+        words.extend(match (self.deletes(), self.pulls) {
+            (false, _) => vec![source],
+            (true, false) => vec![source, format!("nas:{destination}")],
+            (true, true) => vec![format!("nas:{source}"), destination],
+        });
         words
     }
 
@@ -214,11 +220,32 @@ impl Case {
         let output = command.output().unwrap();
         match output.status.code() {
             // Also where a folder that is to be replaced holds what may not be deleted.
-            Some(0 | 23) => self.heard(&String::from_utf8(output.stdout).unwrap()),
+            Some(0 | 23) => match self.heard(&String::from_utf8(output.stdout).unwrap()) {
+                Verdict::Names { listed, deleted } if self.pulls => {
+                    Verdict::Names { listed, deleted: self.without_full(deleted) }
+                }
+                heard => heard,
+            },
             // 12 is what it says of a receiver that took rules in its own folders for wrong.
             Some(1 | 11 | 12) => Verdict::Refused,
             _ => panic!("{self}\n{output:?}"),
         }
+    }
+
+    /// Without folders in which something stays: of one in another stock rsync says in a dry run that it would go.
+    fn without_full(&self, mut deleted: BTreeSet<String>) -> BTreeSet<String> {
+        // What is in a folder stands behind it.
+        for name in deleted.iter().rev().filter(|name| name.ends_with('/')).cloned().collect::<Vec<_>>() {
+            let mut inside = fs::read_dir(self.destination().join(&name)).unwrap().map(|entry| entry.unwrap());
+            let goes = |entry: fs::DirEntry| {
+                let end = if entry.file_type().unwrap().is_dir() { "/" } else { "" };
+                deleted.contains(&format!("{name}{}{end}", entry.file_name().to_str().unwrap()))
+            };
+            if !inside.all(goes) {
+                deleted.remove(&name);
+            }
+        }
+        deleted
     }
 
     fn heard(&self, text: &str) -> Verdict {
@@ -244,9 +271,13 @@ impl Case {
     }
 
     /// What we make of it.
-    pub async fn ours(&self) -> Verdict {
+    pub async fn ours(&self, client: &Client) -> Verdict {
         let Ok(rules) = self.rules() else { return Verdict::Refused };
-        if self.deletes() { self.pushed(rules).await } else { self.walked(&rules) }
+        match (self.deletes(), self.pulls) {
+            (false, _) => self.walked(&rules),
+            (true, false) => self.pushed(rules).await,
+            (true, true) => self.pulled(rules, client).await,
+        }
     }
 
     fn rules(&self) -> Result<Rules, FilterError> {
@@ -271,7 +302,8 @@ impl Case {
                 }
             }
         }
-        if self.cvs {
+        // Both ends of a pull add them by themselves.
+        if self.cvs && !self.pulls {
             rules.add_cvs(b"");
         }
         Ok(rules)
@@ -325,23 +357,53 @@ impl Case {
             "{self}\n{output:?}\n{:?}",
             report.error
         );
-        let [listed, deleted] =
-            [&heard.listed, &heard.deleted].map(|names| std::mem::take(&mut *names.lock().unwrap()));
-        Verdict::Names { listed, deleted }
+        heard.verdict()
+    }
+
+    async fn pulled(&self, rules: Rules, client: &Client) -> Verdict {
+        let options = with!(
+            PullOptions::default(),
+            recursive: true,
+            dry_run: true,
+            ignore_times: true,
+            delete: self.deletion,
+            backup: self.backup.then(|| b"~".to_vec()),
+            cvs_exclude: self.cvs.then(Vec::new),
+        );
+        let source = self.source().as_os_str().as_bytes().to_vec();
+        let mut request = PullRequest::new(vec![source], self.destination(), options);
+        request.offer.protocol = Protocol::new(self.protocol).unwrap();
+        request.rules = rules;
+        let heard = Arc::new(Heard::default());
+        let report = client.pull(request, Arc::clone(&heard) as Arc<dyn Monitor>).await.unwrap();
+        match report.exit_code {
+            // What is excluded is not read there, and what keeps its place here is named.
+            0 | 23 => heard.verdict(),
+            1 | 11 | 12 => Verdict::Refused,
+            _ => panic!("{self}\n{report:?}"),
+        }
     }
 }
 
-/// What a push tells.
+/// What a transfer tells.
 #[derive(Default)]
 struct Heard {
     listed: Mutex<BTreeSet<String>>,
     deleted: Mutex<BTreeSet<String>>,
 }
 
+impl Heard {
+    fn verdict(&self) -> Verdict {
+        let [listed, deleted] = [&self.listed, &self.deleted].map(|names| std::mem::take(&mut *names.lock().unwrap()));
+        Verdict::Names { listed, deleted }
+    }
+}
+
 impl Monitor for Heard {
     fn event(&self, event: Event<'_>) {
         match event {
-            Event::Itemized { entry, .. } => {
+            // A folder that is there and stays as it is is no news.
+            Event::Itemized { entry, flags } if flags.0 != 0 => {
                 self.listed.lock().unwrap().insert(name_of(entry));
             }
             Event::Deleted { name, is_dir } => {
