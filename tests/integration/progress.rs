@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -82,7 +82,7 @@ fn objects_tell_a_run_from_its_start_to_its_end() {
 #[test]
 fn the_object_of_a_sync_has_one_for_each_document_that_was_tried() {
     let (site, ids) = site_of_forty();
-    let cli = Cli::new(&site);
+    let (cli, began) = (Cli::new(&site), Instant::now());
     let run = cli.line("sync --json");
     let object = run.ends(1).json();
     let documents = object["documents"].as_array().unwrap();
@@ -103,9 +103,13 @@ fn the_object_of_a_sync_has_one_for_each_document_that_was_tried() {
         assert_eq!(one["name"], format!("Reçu n° {number}\\n.pdf"));
         assert_eq!(one["sha256"].as_str().unwrap().len(), 64);
     }
-    assert!(!run.stderr.contains("documents,"), "no line in the first ten seconds: {}", run.all());
-    let again = cli.line("sync --json").ends(1).json();
-    assert_eq!(again["documents"], json!([]), "what waits is not tried");
+    let shows_lines = run.elapsed >= Duration::from_secs(10);
+    assert!(shows_lines || !run.stderr.contains("documents,"), "no line in the first ten seconds: {}", run.all());
+    let again = cli.line("sync --json");
+    // On a machine that is very busy the half minute that it waits may be over.
+    if began.elapsed() < Duration::from_secs(30) {
+        assert_eq!(again.ends(1).json()["documents"], json!([]), "what waits is not tried");
+    }
     let locked = cli.line("sync --json --db /nowhere/x.db").json();
     assert_eq!((&locked["documents"], locked["error"]["kind"].is_string()), (&json!([]), true));
 }
