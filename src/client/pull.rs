@@ -134,7 +134,8 @@ impl Client {
         let findings = Arc::new(Findings::default());
         let ledger = Arc::new(Ledger::new(monitor, 0));
         let pull = Pull {
-            offer: request.offer,
+            // What comes in parts is not taken.
+            offer: Offer { incremental: false, ..request.offer },
             job: request.job(Arc::clone(&findings)),
             idle_limit: self.idle_limit(),
             monitor: Arc::clone(&ledger) as Arc<dyn Monitor>,

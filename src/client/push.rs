@@ -63,7 +63,15 @@ impl PushRequest {
             Files::Operands(_) | Files::Listed { .. } => self.options.clone(),
             Files::Named(pairs) => named_options(pairs.iter().map(|(_, name)| name), self.options.clone()),
         };
-        options.arguments(&self.offer, &self.destination)
+        options.arguments(&self.possible_offer(), &self.destination)
+    }
+
+    /// A list in parts holds whole folders, and no folders that are only on the way to something.
+    fn possible_offer(&self) -> Offer {
+        let options = &self.options;
+        let is_whole = matches!(self.files, Files::Operands(_)) && options.recursive;
+        let incremental = self.offer.incremental && is_whole && !options.relative && !options.no_implied_dirs;
+        Offer { incremental, ..self.offer }
     }
 }
 
@@ -79,7 +87,8 @@ struct Listed {
 impl PushRequest {
     async fn list(self) -> Result<Listed> {
         let started = Instant::now();
-        let Self { files, destination, options, offer, rules } = self;
+        let offer = self.possible_offer();
+        let Self { files, destination, options, rules, .. } = self;
         let rules = with_own_rules(rules, &options.receiver);
         let duties = duties(&options, &rules);
         let prepared = blocking::run(move || prepare(files, options, &rules)).await?;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use self::content::Basis;
 use super::agreement::Agreement;
 use super::event::{Event, Monitor};
-use super::list::{FileList, Sources};
+use super::list::{FileList, PartSender, Sources};
 use super::port::Port;
 use crate::delta::{BlockSums, SumHead};
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -36,6 +36,10 @@ const REDO_STRONG_LEN: usize = 16;
 const RECORDS_PER_ENTRY: usize = 4;
 /// Records that do not depend on the number of entries, such as counts of deleted ones.
 const MORE_RECORDS: usize = 16;
+
+/// How many entries may be listed beyond the part that the generator is at: enough that it never waits over a long way, and few
+/// enough that its memory stays small.
+const ENTRIES_AHEAD: usize = 10_000;
 
 /// What happens to a file that somebody changed while it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,14 +103,17 @@ pub fn run(job: SendJob, agreement: Agreement, mut port: Port, monitor: &dyn Mon
         rules::put(rules, terms.rules, port.outbox.frame())
             .map_err(|error| NasSyncError::new(ErrorKind::OptionRefused, error.to_string()).with_source(error))?;
     }
-    list.send(terms.coding, &mut port.outbox)?;
+    let parts = list.send(terms.coding, &mut port.outbox)?;
     let negotiated = agreement.whole(|| port.outbox.flush())?;
     let tokens = TokenEncoder::new(negotiated.tokens, negotiated.zlib_history).map_err(internal)?;
     let mut sender = Sender {
         requests: NdxCoder::new(negotiated.ndx),
         replies: NdxCoder::new(negotiated.ndx),
         sent: vec![0; list.len()],
-        records_left: list.len().saturating_mul(RECORDS_PER_ENTRY).saturating_add(MORE_RECORDS),
+        records_left: (list.len() + list.parts()).saturating_mul(RECORDS_PER_ENTRY).saturating_add(MORE_RECORDS),
+        parts,
+        done_parts: 0,
+        asked_part: 0,
         errors: list.errors(),
         reported_errors: list.errors(),
         doubtful: false,
@@ -122,6 +129,7 @@ pub fn run(job: SendJob, agreement: Agreement, mut port: Port, monitor: &dyn Mon
         monitor,
         buffer: vec![0; READ_LEN],
     };
+    sender.send_parts()?;
     sender.transfer()?;
     sender.goodbye()
 }
@@ -140,6 +148,11 @@ enum Phase {
 struct Sender<'m> {
     negotiated: Negotiated,
     list: Arc<FileList>,
+    parts: PartSender,
+    /// Parts that the generator has done with, the oldest first.
+    done_parts: usize,
+    /// The last one that it has asked for something of.
+    asked_part: usize,
     sources: Arc<dyn Sources>,
     changed: ChangedFile,
     mode: Mode,
@@ -171,8 +184,17 @@ impl Sender<'_> {
                 1 => Phase::Redo,
                 _ => Phase::Attributes,
             };
-            while let Some(ndx) = self.next_request()? {
-                self.answer(ndx, phase)?;
+            loop {
+                match self.next_request()? {
+                    Some(ndx) => self.answer(ndx, phase)?,
+                    // Each part has a DONE of its own; that of the last one ends the phase.
+                    None if phase == Phase::First && self.done_parts + 1 < self.parts.sent() => {
+                        self.done_parts += 1;
+                        self.put_ndx(ndx::DONE)?;
+                    }
+                    None => break,
+                }
+                self.send_parts()?;
             }
             if self.said_all {
                 continue;
@@ -187,6 +209,16 @@ impl Sender<'_> {
                 }
                 self.said_all = true;
             }
+        }
+        Ok(())
+    }
+
+    /// Sends parts of the list ahead of what the generator is at. It needs at least the next one to go on, or to hear that
+    /// there is none.
+    fn send_parts(&mut self) -> Result<()> {
+        let beyond = self.list.part(self.done_parts.max(self.asked_part)).end;
+        while !self.parts.is_over() && self.list.part(self.parts.sent()).start - beyond < ENTRIES_AHEAD {
+            self.parts.send(&self.list, &mut self.replies, &mut self.port.outbox)?;
         }
         Ok(())
     }
@@ -264,6 +296,11 @@ impl Sender<'_> {
         let list = Arc::clone(&self.list);
         let items = self.negotiated.items;
         let item = self.port.take(|reader| Item::decode(items, reader))?;
+        let part = usize::try_from(ndx).ok().and_then(|ndx| list.part_of(ndx)).unwrap_or_default();
+        if !(self.done_parts..self.parts.sent()).contains(&part) {
+            return Err(protocol(format!("file {ndx} was asked for, which is not in a list that is open")));
+        }
+        let position = list.position(ndx).unwrap_or_default();
         let Some(entry) = list.get(ndx) else {
             let behind_the_last = usize::try_from(ndx) == Ok(list.len());
             return match self.negotiated.idle {
@@ -272,21 +309,25 @@ impl Sender<'_> {
             };
         };
         let entry = &entry;
-        self.monitor.event(Event::Asked { index: usize::try_from(ndx).unwrap_or_default() });
+        self.asked_part = self.asked_part.max(part);
+        self.monitor.event(Event::Asked { index: position });
         self.monitor.event(Event::Itemized { entry, flags: item.flags });
         if !item.flags.has(ItemFlags::TRANSFER) {
             // Nobody there hears an echo any more.
             return if self.said_all { Ok(()) } else { self.echo(ndx, &item) };
         }
-        let times = usize::try_from(ndx).ok().and_then(|ndx| self.sent.get_mut(ndx));
-        match (entry.kind, phase, times) {
-            (EntryKind::File, Phase::First | Phase::Redo, Some(times)) if *times < 2 => *times += 1,
+        let times = self.sent.get_mut(position);
+        let is_redo = match (entry.kind, phase, times) {
+            (EntryKind::File, Phase::First | Phase::Redo, Some(times)) if *times < 2 => {
+                *times += 1;
+                phase == Phase::Redo || *times == 2
+            }
             _ => return Err(protocol(format!("the data of entry {ndx} was asked for when it may not be"))),
-        }
+        };
         if self.mode == Mode::DryRun {
             return self.echo(ndx, &item);
         }
-        let basis = self.take_basis(&item, phase)?;
+        let basis = self.take_basis(&item, is_redo)?;
         if self.said_all {
             let message = "what arrived on the NAS is not what was sent, and it goes again another time";
             let error = NasSyncError::new(ErrorKind::NotAcknowledged, message);
@@ -340,7 +381,7 @@ impl Sender<'_> {
     }
 
     /// Reads what the receiver says about its old file.
-    fn take_basis(&mut self, item: &Item, phase: Phase) -> Result<Basis> {
+    fn take_basis(&mut self, item: &Item, is_redo: bool) -> Result<Basis> {
         let digest_len = self.negotiated.block_sum.algorithm.digest_len();
         let limits =
             HeadLimits { block_len: self.negotiated.max_block_len, strong_len: digest_len.max(REDO_STRONG_LEN) };
@@ -351,9 +392,7 @@ impl Sender<'_> {
         self.doubtful = true;
         let strong_len = head.strong_len.min(u8::try_from(digest_len).unwrap_or(u8::MAX));
         let head = SumHead { strong_len, ..head };
-        if phase == Phase::First
-            && let Writing::Append | Writing::AppendVerify = self.duties.writing
-        {
+        if !is_redo && let Writing::Append | Writing::AppendVerify = self.duties.writing {
             return Ok(Basis::Start(head));
         }
         // Sums that cannot tell blocks apart, or that would not fit, are read and forgotten.

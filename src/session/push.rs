@@ -70,7 +70,8 @@ pub async fn push_by(exec: Exec, opening: Opening, push: Push) -> Outcome {
         if let (Contents::Summed, Agreement::Whole(negotiated)) = (contents, &agreement) {
             list.sum_contents(&*sources, negotiated.list_sum);
         }
-        let list = Arc::new(list.number(list_terms.order)?);
+        let list = if list_terms.is_incremental { list.number_in_parts() } else { list.number(list_terms.order) };
+        let list = Arc::new(list?);
         let mut acknowledgements = Acknowledgements::new(Arc::clone(&list), Arc::clone(&monitor));
         let job = SendJob { list, sources, changed, mode, duties };
         Ok(Side {
@@ -112,7 +113,7 @@ impl Acknowledgements {
             NasSyncError::new(ErrorKind::Protocol, message)
         })?;
         // Only the first is news and progress, so that a peer cannot keep a session by repeating it.
-        let known = usize::try_from(ndx).ok().and_then(|ndx| self.known.get_mut(ndx));
+        let known = self.list.position(ndx).and_then(|position| self.known.get_mut(position));
         if known.is_some_and(|known| !std::mem::replace(known, true)) {
             timer.progress();
             self.monitor.event(Event::Acknowledged { entry: &entry });

@@ -73,7 +73,11 @@ pub enum Ahead {
 impl Ahead {
     fn flags(self, offer: &Offer, version: i32, protocol: Protocol) -> Option<CompatFlags> {
         let Self::CountingOn(known) = self else { return None };
-        let known = known.filter(|answer| answer.version == version).map(|answer| answer.flags);
+        // Whether a server takes a list in parts depends on its options, too.
+        if offer.incremental {
+            return None;
+        }
+        let known = known.filter(|answer| answer.version == version).map(|answer| answer.flags.of_whole_lists());
         // The names are what tells a server that does not expect them, so there have to be some.
         let guess = (protocol == Protocol::NEWEST && offer.checksum == ChecksumChoice::Negotiate)
             .then_some(CompatFlags::OF_PROTOCOL_32);
@@ -206,7 +210,7 @@ impl Handshake {
     fn take_flags(&mut self, reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), HandshakeError> {
         let flags = CompatFlags::new(varint(reader)?);
         // Servers take it up only where it is offered.
-        if flags.has(CompatFlags::INCREMENTAL) {
+        if flags.has(CompatFlags::INCREMENTAL) && !self.offer.incremental {
             return Err(HandshakeError::OtherOptions);
         }
         let counted_on = self.flags.replace(flags);

@@ -12,6 +12,11 @@ pub const LIST_EOF: i32 = -2;
 /// Five counts of deleted entries follow.
 pub const DELETE_STATS: i32 = -3;
 
+/// What stands before the part of a list that holds the content of the folder of this number.
+pub fn list_of_folder(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX).saturating_neg().saturating_sub(101)
+}
+
 /// How indices travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NdxCoding {

@@ -61,6 +61,8 @@ pub struct ListTerms {
     pub client_framing: Framing,
     /// How rules travel, before the list.
     pub rules: RuleCoding,
+    /// Whether it travels in parts, folder by folder.
+    pub is_incremental: bool,
 }
 
 impl ListTerms {
@@ -75,6 +77,7 @@ impl ListTerms {
                 29 => RuleCoding::Rules,
                 _ => RuleCoding::PerishableRules,
             },
+            is_incremental: flags.has(CompatFlags::INCREMENTAL),
         }
     }
 }

@@ -79,11 +79,18 @@ pub struct Offer {
     pub checksum: ChecksumChoice,
     /// Compression.
     pub compression: CompressionChoice,
+    /// Whether the server may take the file list in parts, folder by folder.
+    pub incremental: bool,
 }
 
 impl Default for Offer {
     fn default() -> Self {
-        Self { protocol: Protocol::NEWEST, checksum: ChecksumChoice::Negotiate, compression: CompressionChoice::Off }
+        Self {
+            protocol: Protocol::NEWEST,
+            checksum: ChecksumChoice::Negotiate,
+            compression: CompressionChoice::Off,
+            incremental: false,
+        }
     }
 }
 
@@ -115,6 +122,11 @@ impl CompatFlags {
         const WRITTEN_BY: i32 =
             CompatFlags::SAFE_FILE_LIST.0 | CompatFlags::VARINT_XFLAGS.0 | CompatFlags::ZERO_ID_NAMES.0;
         (self.0 ^ others.0) & WRITTEN_BY == 0
+    }
+
+    /// The same for a client that offers no list in parts.
+    pub(super) const fn of_whole_lists(self) -> Self {
+        Self(self.0 & !Self::INCREMENTAL.0)
     }
 
     pub(super) const fn has(self, flag: Self) -> bool {

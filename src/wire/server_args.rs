@@ -10,7 +10,7 @@ use super::token::TokenCoding;
 
 /// The capabilities a client of protocol 30 and later announces: errors in the end of the list (`f`), seed-first MD5 sums
 /// (`C`), varint flag words with negotiated names (`v`), and a name for id 0 (`u`).
-const ABILITIES: &str = "e.fCvu";
+const ABILITIES: &str = "fCvu";
 
 /// The folder, beside each file, in which a receiver keeps what has come of it: [`PushOptions::partial_dir`].
 pub const PARTIAL_DIR: &str = ".rsync-partial";
@@ -161,6 +161,7 @@ pub(super) fn letter_word(letters: &[(bool, char)], offer: &Offer) -> String {
         letters.iter().copied().chain([(compress, 'z')]).filter(|(wanted, _)| *wanted).map(|(_, letter)| letter);
     let mut word: String = ['-'].into_iter().chain(letters).collect();
     if offer.protocol.announces_capabilities() {
+        word.push_str(if offer.incremental { "e.i" } else { "e." });
         word.push_str(ABILITIES);
     }
     word
@@ -385,6 +386,8 @@ mod tests {
         );
         assert!(with(CompressionChoice::Fixed(TokenCoding::Zlib { level: 6 })).contains("-ze.fCvu --old-compress"));
         assert!(with(CompressionChoice::Fixed(TokenCoding::Zlibx { level: 6 })).contains("-e.fCvu --new-compress"));
+        let in_parts = Offer { incremental: true, ..Offer::default() };
+        assert_eq!(text(&PushOptions::default(), &in_parts, "d"), "rsync --server -e.ifCvu . d");
     }
 
     #[test]

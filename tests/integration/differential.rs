@@ -65,6 +65,8 @@ struct Case {
     compression: &'static str,
     letters: &'static str,
     numeric_ids: bool,
+    /// Whether a push sends the list in parts, where there is such a thing.
+    in_parts: bool,
     /// Of [`OWN_OPTIONS`].
     own: &'static str,
 }
@@ -79,6 +81,7 @@ impl Case {
             compression: if protocol < 30 { ["", "zlib"][number / 6 % 2] } else { methods[number / 6 % 5] },
             letters: OPTIONS[random.index(OPTIONS.len())],
             numeric_ids: random.one_in(4),
+            in_parts: protocol >= 30 && random.one_in(2),
             own: "",
         }
     }
@@ -173,7 +176,8 @@ fn deletion(when: DeleteTime) -> Deletion {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "-{} --protocol={} --no-inc-recursive --no-D --stats", self.letters, self.protocol)?;
+        let parts = if self.in_parts { "" } else { "no-" };
+        write!(f, "-{} --protocol={} --{parts}inc-recursive --no-D --stats", self.letters, self.protocol)?;
         // Both ends are on one machine, and rsync would leave the comparison of blocks out.
         write!(f, "{}", if self.has('W') { "" } else { " --no-W" })?;
         write!(f, "{}", if self.numeric_ids { " --numeric-ids" } else { "" })?;
@@ -240,7 +244,7 @@ impl Twins {
     async fn push(&mut self, case: &Case, from: &Path, to: [&Path; 2]) {
         let to = to.map(|folder| folder.to_str().unwrap());
         let request = PushRequest::new(Files::Operands(vec![from.join("")]), to[0], case.push_options());
-        let request = with!(request, offer: case.offer());
+        let request = with!(request, offer: with!(case.offer(), incremental: case.in_parts));
         let ours = self.client.push(request, Arc::new(Silent)).await.unwrap().into();
         let theirs = self.stock(case, from.join("").to_str().unwrap(), &format!("there:{}", to[1]));
         self.compare(case, "push", ours, theirs);
@@ -253,6 +257,7 @@ impl Twins {
 
     /// Each fetches the content of a folder to a place of its own.
     async fn pull_each(&mut self, case: &Case, from: [&Path; 2], to: [&Path; 2]) {
+        let case = &Case { in_parts: false, ..case.clone() };
         let from = from.map(|folder| folder.join("").to_str().unwrap().to_owned());
         let request = PullRequest::new(vec![from[0].clone().into()], to[0], case.pull_options());
         let request = with!(request, offer: case.offer());

@@ -39,11 +39,20 @@ struct Mock {
 
 impl Mock {
     fn new(protocol: u8) -> Self {
-        let offer = with!(Offer::default(), protocol: Protocol::new(protocol).unwrap());
+        Self::with_flags(protocol, 0x1ae)
+    }
+
+    /// One that takes the list in two parts: 1 is `.`, 2 to 4 are files and a symlink, 5 is a folder, 7 and 8 are files in it.
+    fn in_parts() -> Self {
+        Self::with_flags(32, 0x1af)
+    }
+
+    fn with_flags(protocol: u8, flags: i32) -> Self {
+        let offer = with!(Offer::default(), protocol: Protocol::new(protocol).unwrap(), incremental: flags & 1 != 0);
         let mut handshake = Handshake::start(offer, &mut Vec::new());
         let mut hello = 32_i32.to_le_bytes().to_vec();
         if protocol >= 30 {
-            put_varint(&mut hello, 0x1ae);
+            put_varint(&mut hello, flags);
             put_vstring(&mut hello, b"md5");
         }
         hello.extend_from_slice(&7_i32.to_le_bytes());
@@ -85,8 +94,11 @@ impl Mock {
         let (port, feeder) = Port::new(self.negotiated.list_terms.client_framing, sink);
         feeder.push(Bytes::from(self.says)).unwrap();
         drop(feeder);
+        let terms = self.negotiated.list_terms;
+        let list = case.list();
+        let list = if terms.is_incremental { list.number_in_parts() } else { list.number(terms.order) };
         let job = SendJob {
-            list: case.list().number(self.negotiated.list_terms.order).unwrap().into(),
+            list: list.unwrap().into(),
             sources: Arc::new(Files::of(&case)),
             changed: ChangedFile::Invalidate,
             mode: case.mode(),
@@ -134,6 +146,23 @@ fn indices_outside_the_list_are_refused() {
             .done(4)
             .assert_refused(&format!("ndx {ndx}"), &format!("file {ndx} was asked for, the list has 7"));
     }
+}
+
+#[test]
+fn a_list_in_parts_is_asked_for_within_the_parts_that_are_open() {
+    Mock::in_parts().wants(2).ndx(6).flags(0x0008).wants(7).done(6).end().unwrap();
+    Mock::in_parts().wants(2).done(1).wants(8).wants(8).done(5).end().unwrap();
+    Mock::in_parts().ndx(0).flags(0x0008).done(6).end().unwrap();
+    for ndx in [9, 40_000, i32::MAX, -2, -101, i32::MIN + 1] {
+        let mock = Mock::in_parts().ndx(ndx).flags(TRANSFER).head([0; 4]).done(6);
+        mock.assert_refused(&format!("ndx {ndx}"), &format!("file {ndx} was asked for, the list has 7"));
+    }
+    for folder in [0, 1, 5, 6] {
+        let says = format!("the data of entry {folder} was asked for when it may not be");
+        Mock::in_parts().wants(folder).done(6).assert_refused("a folder", &says);
+    }
+    let says = "file 2 was asked for, which is not in a list that is open";
+    Mock::in_parts().wants(2).done(1).wants(2).done(5).assert_refused("a part that is done with", says);
 }
 
 #[test]

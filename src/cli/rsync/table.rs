@@ -195,6 +195,10 @@ pub const TABLE: &[Row] = &[
         .help("leave the times of folders alone"),
     switch(Sent, 'g', "group", |o, on| o.push.group = on).negates().help("group"),
     switch(Sent, 'o', "owner", |o, on| o.push.owner = on).negates().help("owner"),
+    switch(Sent, ' ', "inc-recursive", |o, on| o.incremental = on)
+        .also(&["i-r"])
+        .negates()
+        .help("send the list in parts, folder by folder (a pull takes it at once)"),
     switch(Sent, ' ', "numeric-ids", |o, on| o.push.numeric_ids = on)
         .negates()
         .help("send numbers only, no names of users and groups"),
@@ -409,7 +413,6 @@ pub const TABLE: &[Row] = &[
     switch(Shown, 'V', "version", |o, on| o.version = on).help("version of nas-sync, and of the protocol"),
     harmless('D', "devices", SKIPPED).negates().help("send devices"),
     harmless(' ', "specials", SKIPPED).negates().help("send pipes and sockets"),
-    harmless(' ', "inc-recursive", "it is always sent at once").also(&["i-r"]).negates().help("send the list in parts"),
     harmless('s', "secluded-args", "they are quoted in any case")
         .also(&["protect-args"])
         .negates()

@@ -31,6 +31,8 @@ pub struct TypedOptions {
     pub show: Show,
     /// `--protocol`.
     pub protocol: Option<Protocol>,
+    /// `--inc-recursive`.
+    pub incremental: bool,
     /// `-z`.
     pub compress: bool,
     /// `--compress-choice`: `auto`, or a name that is known.

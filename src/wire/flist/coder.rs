@@ -2,8 +2,11 @@
 //!
 //! Devices, special files and hard-link groups are not part of it: their options are never sent to a server.
 
+use std::collections::BTreeMap;
+
 use super::entries::Entries;
 use super::entry::{Content, EntryKind, FileEntry, FileMeta, MAX_NAME, Mtime};
+use super::idlist::{self, NamedId};
 use super::xflags::{self, XflagCoding};
 use crate::wire::int::IntCoding;
 use crate::wire::reader::{Decode, DecodeError, Reader};
@@ -75,12 +78,28 @@ pub struct ListCoder {
     previous: Previous,
     /// Where a name is put together.
     name: Vec<u8>,
+    /// Names of users and groups that travel with the first entry of their id, until they have.
+    inline: InlineNames,
+}
+
+#[derive(Debug, Clone, Default)]
+struct InlineNames {
+    users: BTreeMap<u32, Box<[u8]>>,
+    groups: BTreeMap<u32, Box<[u8]>>,
 }
 
 impl ListCoder {
     /// The state before the first entry.
     pub fn new(coding: ListCoding, fields: ListFields) -> Self {
-        Self { coding, fields, previous: Previous::default(), name: Vec::new() }
+        Self { coding, fields, previous: Previous::default(), name: Vec::new(), inline: InlineNames::default() }
+    }
+
+    /// Sends the names of ids with the entries, as lists in parts do.
+    #[must_use]
+    pub fn with_names(mut self, users: &[NamedId], groups: &[NamedId]) -> Self {
+        let (users, groups) = (users.iter().cloned().collect(), groups.iter().cloned().collect());
+        self.inline = InlineNames { users, groups };
+        self
     }
 
     /// Writes one entry. Names must not be longer than [`MAX_NAME`].
@@ -98,10 +117,16 @@ impl ListCoder {
             EntryKind::Directory(Content::Implied) if self.coding.content_flags => xflags::TOP_DIR | xflags::NO_CONTENT,
             _ => 0,
         };
+        let keeps_user = !self.fields.owner || previous.ids.is_some_and(|ids| ids.0 == entry.meta.uid);
+        let keeps_group = !self.fields.group || previous.ids.is_some_and(|ids| ids.1 == entry.meta.gid);
+        let user = if keeps_user { None } else { self.inline.users.remove(&entry.meta.uid) };
+        let group = if keeps_group { None } else { self.inline.groups.remove(&entry.meta.gid) };
         let flags = content_flags
             | flag(mode == previous.mode, xflags::SAME_MODE)
-            | flag(!self.fields.owner || previous.ids.is_some_and(|ids| ids.0 == entry.meta.uid), xflags::SAME_UID)
-            | flag(!self.fields.group || previous.ids.is_some_and(|ids| ids.1 == entry.meta.gid), xflags::SAME_GID)
+            | flag(keeps_user, xflags::SAME_UID)
+            | flag(keeps_group, xflags::SAME_GID)
+            | flag(user.is_some(), xflags::USER_NAME)
+            | flag(group.is_some(), xflags::GROUP_NAME)
             | flag(prefix > 0, xflags::SAME_NAME)
             | flag(suffix.len() > 255, xflags::LONG_NAME)
             | flag(entry.meta.mtime.seconds == previous.mtime, xflags::SAME_TIME)
@@ -116,7 +141,7 @@ impl ListCoder {
             out.push(suffix.len().to_le_bytes()[0]);
         }
         out.extend_from_slice(suffix);
-        self.put_attributes(entry, flags, mode, out);
+        self.put_attributes(entry, flags, mode, [user.as_deref(), group.as_deref()], out);
         self.previous.name.truncate(prefix);
         self.previous.name.extend_from_slice(suffix);
         self.previous.mode = mode;
@@ -129,7 +154,14 @@ impl ListCoder {
         self.coding.ints.put_int(out, i32::try_from(len).unwrap_or(i32::MAX));
     }
 
-    fn put_attributes(&self, entry: &FileEntry<'_>, flags: u32, mode: u32, out: &mut Vec<u8>) {
+    fn put_attributes(
+        &self,
+        entry: &FileEntry<'_>,
+        flags: u32,
+        mode: u32,
+        [user, group]: [Option<&[u8]>; 2],
+        out: &mut Vec<u8>,
+    ) {
         let ints = self.coding.ints;
         ints.put_long(out, i64::try_from(entry.meta.size).unwrap_or(i64::MAX), 3);
         if flags & xflags::SAME_TIME == 0 {
@@ -148,8 +180,14 @@ impl ListCoder {
         if flags & xflags::SAME_UID == 0 {
             ints.put_int(out, entry.meta.uid.cast_signed());
         }
+        if let Some(name) = user {
+            idlist::put_name(name, out);
+        }
         if flags & xflags::SAME_GID == 0 {
             ints.put_int(out, entry.meta.gid.cast_signed());
+        }
+        if let Some(name) = group {
+            idlist::put_name(name, out);
         }
         if self.fields.links
             && let EntryKind::Symlink(target) = entry.kind

@@ -20,7 +20,7 @@ pub fn encode(coding: &ListCoding, names: &[NamedId], out: &mut Vec<u8>) {
     }
 }
 
-fn put_name(name: &[u8], out: &mut Vec<u8>) {
+pub(super) fn put_name(name: &[u8], out: &mut Vec<u8>) {
     let len = u8::try_from(name.len()).unwrap_or(u8::MAX);
     out.push(len);
     out.extend_from_slice(&name[..usize::from(len)]);

@@ -13,6 +13,10 @@ pub const SAME_NAME: u32 = 0x0020;
 pub const LONG_NAME: u32 = 0x0040;
 pub const SAME_TIME: u32 = 0x0080;
 pub const NO_CONTENT: u32 = 0x0100;
+/// The user's name follows its id.
+pub const USER_NAME: u32 = 0x0400;
+/// The group's name follows its id.
+pub const GROUP_NAME: u32 = 0x0800;
 pub const NANOSECONDS: u32 = 0x2000;
 /// In place of an entry: the list ends, and error bits follow.
 pub const END_WITH_ERRORS: u32 = 0x1000 | EXTENDED;

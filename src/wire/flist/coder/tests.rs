@@ -155,3 +155,18 @@ proptest! {
         while coder.take(&mut reader, &mut entries).is_ok() && !reader.is_empty() {}
     }
 }
+
+#[test]
+fn lists_in_parts_name_each_id_with_its_first_entry() {
+    let fields = ListFields { owner: true, group: true, ..ListFields::default() };
+    let mut coder =
+        ListCoder::new(MODERN, fields).with_names(&[(0, Box::from(*b"root"))], &[(7, Box::from(*b"staff"))]);
+    let mut out = Vec::new();
+    for (name, uid, gid) in [(b"a", 0, 0), (b"b", 1, 7), (b"c", 0, 0), (b"d", 0, 7)] {
+        let meta = FileMeta { uid, gid, ..FileMeta::default() };
+        coder.put(&FileEntry::new(name, EntryKind::File, meta), &mut out);
+    }
+    let named = |name: &[u8]| out.windows(name.len()).filter(|window| *window == name).count();
+    assert_eq!((named(b"\x00\x04root\x00"), named(b"\x07\x05staff")), (1, 1));
+    assert_eq!((named(b"root"), named(b"staff")), (1, 1));
+}
