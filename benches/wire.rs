@@ -6,8 +6,8 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use nas_sync::internal::role::list::SendList;
 use nas_sync::internal::wire::Reader;
 use nas_sync::internal::wire::flist::{
-    Content, EndOfList, Entries, EntryKind, FileEntry, FileMeta, ListCoder, ListCoding, ListFields, ListOrder, Mtime,
-    XflagCoding,
+    Content, DeviceCoding, EndOfList, Entries, EntryKind, FileEntry, FileMeta, ListCoder, ListCoding, ListFields,
+    ListOrder, Mtime, XflagCoding,
 };
 use nas_sync::internal::wire::int::IntCoding;
 use nas_sync::internal::wire::ndx::{NdxCoder, NdxCoding};
@@ -19,6 +19,7 @@ const MODERN: ListCoding = ListCoding {
     ints: IntCoding::Variable,
     xflags: XflagCoding::Varint,
     end: EndOfList::ErrorsAlways,
+    devices: DeviceCoding::DevicesAlone,
     nanoseconds: true,
     content_flags: true,
     zero_id_names: true,
@@ -28,6 +29,7 @@ const OLD: ListCoding = ListCoding {
     ints: IntCoding::Fixed,
     xflags: XflagCoding::Byte,
     end: EndOfList::ErrorsAfterIds,
+    devices: DeviceCoding::ShortMinor,
     nanoseconds: false,
     content_flags: false,
     zero_id_names: false,

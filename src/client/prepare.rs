@@ -123,6 +123,8 @@ fn prepare_operands(operands: &[Operand], depth: Depth, options: PushOptions, ru
         depth,
         leaves_way: options.no_implied_dirs,
         one_file_system: options.one_file_system,
+        devices: options.devices,
+        specials: options.specials,
         lists_skipped: options.receiver.deletion.is_some(),
     };
     let mut warnings = Vec::new();

@@ -73,7 +73,10 @@ impl TransferStats {
             deleted_files: files,
             deleted_directories: directories,
             deleted_symlinks: symlinks,
-            created: totals.created_files + totals.created_directories + totals.created_symlinks,
+            created: totals.created_files
+                + totals.created_directories
+                + totals.created_symlinks
+                + totals.created_specials,
             created_files: totals.created_files,
             created_directories: totals.created_directories,
             created_symlinks: totals.created_symlinks,

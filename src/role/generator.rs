@@ -20,8 +20,8 @@ use crate::delta::sum_head::MAX_BLOCK_LEN;
 use crate::delta::{SumHead, weak_sum};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::tree::apply::Wanted;
-use crate::tree::place::{Place, Places};
-use crate::wire::flist::{EntryKind, FileEntry};
+use crate::tree::place::{Place, Places, file_type};
+use crate::wire::flist::{EntryKind, FileEntry, Special};
 use crate::wire::iflags::{Item, ItemFlags};
 use crate::wire::mux::Message;
 use crate::wire::ndx::{self, NdxCoder};
@@ -185,14 +185,23 @@ impl Generator {
         }
         match entry.kind {
             EntryKind::Directory(_) => return self.visit_folder(ndx, entry, place.as_ref(), stat.as_ref()),
-            EntryKind::Symlink(target) if self.shared.job.expected.fields.links => {
-                return self.visit_symlink(ndx, entry, target, place.as_ref(), stat.as_ref());
-            }
+            kind if self.makes(kind) => return self.visit_made(ndx, entry, place.as_ref(), stat.as_ref()),
             EntryKind::File => return self.visit_file(ndx, entry, place.as_ref(), stat.as_ref()),
-            // Not asked for: links without `-l`, devices, pipes, sockets.
-            EntryKind::Symlink(_) | EntryKind::Special => {}
+            // Not asked for, or a device and not for us to make.
+            EntryKind::Symlink(_) | EntryKind::Special(_) => {}
         }
         Ok(())
+    }
+
+    /// Whether things of this kind are made here, in which no data is.
+    fn makes(&self, kind: EntryKind<'_>) -> bool {
+        let fields = self.shared.job.expected.fields;
+        match kind {
+            EntryKind::Symlink(_) => fields.links,
+            EntryKind::Special(Special::Pipe | Special::Socket) => fields.specials,
+            EntryKind::Special(_) => fields.devices && self.shared.policy.is_root(),
+            EntryKind::File | EntryKind::Directory(_) => false,
+        }
     }
 
     /// Whether this entry stays as it is here, or is not made.
@@ -302,27 +311,28 @@ impl Generator {
         }
     }
 
-    fn visit_symlink(
+    /// A symlink, device, pipe or socket.
+    fn visit_made(
         &mut self,
         ndx: i32,
         entry: &FileEntry<'_>,
-        target: &[u8],
         place: Option<&Place>,
         stat: Option<&Stat>,
     ) -> Result<()> {
-        let existing = stat.filter(|stat| kind_of(stat) == FileType::Symlink);
+        let kind = file_type(entry.kind);
+        let existing = stat.filter(|stat| kind_of(stat) == kind);
         let dry_run = self.shared.job.dry_run;
         if let (Some(stat), Some(place)) = (existing, place)
-            && place.read_link().is_ok_and(|old| old == target)
+            && place.holds(entry.kind, stat)
         {
             let (wanted, flags) = self.shared.policy.for_existing(entry, stat);
             self.itemize(entry, flags);
-            if !dry_run && let Err(errno) = place.apply(FileType::Symlink, &wanted) {
+            if !dry_run && let Err(errno) = place.apply(kind, &wanted) {
                 self.fail(entry, "Cannot set the attributes of", errno);
             }
             return self.say_stored(ndx);
         }
-        // A symlink takes the place of another thing at once, but not that of a folder.
+        // It takes the place of another thing at once, but not that of a folder.
         let in_the_way = stat.filter(|stat| kind_of(stat) == FileType::Directory || self.shared.job.backup.is_some());
         let way = match place.zip(in_the_way) {
             Some((place, stat)) => self.make_way(entry, place, stat)?,
@@ -336,10 +346,10 @@ impl Generator {
             .map_or(ItemFlags::NEW, |stat| self.shared.policy.flags_of_change(entry, stat).0 | ItemFlags::CHANGED);
         self.itemize(entry, ItemFlags(flags | ItemFlags::LOCAL_CHANGE));
         let Some(place) = place.filter(|_| !dry_run) else { return Ok(()) };
-        match place.put_symlink(target, &self.shared.policy.for_new(entry, None)) {
+        match place.put(entry.kind, &self.shared.policy.for_new(entry, None)) {
             Ok(()) => self.say_stored(ndx),
             Err(errno) => {
-                self.fail(entry, "Cannot make the symlink", errno);
+                self.fail(entry, "Cannot make", errno);
                 Ok(())
             }
         }

@@ -45,6 +45,8 @@ pub struct Totals {
     pub created_directories: u64,
     /// Symlinks that did not.
     pub created_symlinks: u64,
+    /// Devices, pipes and sockets that did not.
+    pub created_specials: u64,
     /// Files whose data was sent, second tries counted again.
     pub sent: u64,
     /// The length of those files, in bytes.
@@ -205,7 +207,8 @@ impl Totals {
         match kind {
             EntryKind::File => &mut self.created_files,
             EntryKind::Directory(_) => &mut self.created_directories,
-            EntryKind::Symlink(_) | EntryKind::Special => &mut self.created_symlinks,
+            EntryKind::Symlink(_) => &mut self.created_symlinks,
+            EntryKind::Special(_) => &mut self.created_specials,
         }
     }
 }

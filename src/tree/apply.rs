@@ -93,6 +93,11 @@ impl Policy {
         }
     }
 
+    /// Whether this process may make devices.
+    pub fn is_root(&self) -> bool {
+        self.is_root
+    }
+
     fn keeps_time(&self, kind: EntryKind<'_>) -> bool {
         self.keep.times && !(kind.is_dir() && self.keep.omit_directory_times)
     }

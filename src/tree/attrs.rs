@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use rustix::fs::Stat;
+use rustix::fs::{FileType, Stat};
 
-use crate::wire::flist::{FileMeta, Mtime};
+use crate::wire::flist::{Device, FileMeta, Mtime, Special};
 
 /// What a file list says about a file besides its name and kind.
 pub(super) fn meta_of(stat: &Stat) -> FileMeta {
@@ -20,6 +20,18 @@ pub(super) fn meta_of(stat: &Stat) -> FileMeta {
         permissions: (stat.st_mode & 0o7777) as u16,
         uid: stat.st_uid,
         gid: stat.st_gid,
+    }
+}
+
+/// Which device, pipe or socket a thing is.
+pub(super) fn special_of(stat: &Stat) -> Option<Special> {
+    let device = Device { major: rustix::fs::major(stat.st_rdev), minor: rustix::fs::minor(stat.st_rdev) };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Fifo => Some(Special::Pipe),
+        FileType::Socket => Some(Special::Socket),
+        FileType::CharacterDevice => Some(Special::Character(device)),
+        FileType::BlockDevice => Some(Special::Block(device)),
+        _ => None,
     }
 }
 

@@ -16,13 +16,14 @@ use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Time
 use rustix::io::{Errno, retry_on_intr};
 
 use super::apply::Wanted;
+use super::attrs::special_of;
 use super::beneath;
 use super::source::split;
 use super::stage::{Staged, temporary_name};
 use super::walk;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::filter::Scope;
-use crate::wire::flist::Mtime;
+use crate::wire::flist::{Device, EntryKind, Mtime, Special};
 
 /// How often a name that somebody else has taken is drawn anew.
 const DRAWS: usize = 100;
@@ -302,16 +303,25 @@ impl Place {
         rustix::fs::mkdirat(self.folder(), &self.name, Mode::from_raw_mode(permissions.into()))
     }
 
-    /// Puts a symlink there at once, in the place of whatever is there, except a folder.
-    pub fn put_symlink(&self, target: &[u8], wanted: &Wanted) -> Result<(), Errno> {
+    /// Whether what is there is this very symlink, device, pipe or socket.
+    pub fn holds(&self, kind: EntryKind<'_>, stat: &Stat) -> bool {
+        match kind {
+            EntryKind::Symlink(target) => self.read_link().is_ok_and(|old| old == target),
+            EntryKind::Special(special) => special_of(stat) == Some(special),
+            EntryKind::File | EntryKind::Directory(_) => false,
+        }
+    }
+
+    /// Puts a symlink, device, pipe or socket there at once, in the place of whatever is there, except a folder.
+    pub fn put(&self, kind: EntryKind<'_>, wanted: &Wanted) -> Result<(), Errno> {
         for _ in 0..DRAWS {
             let made = Self { folder: Arc::clone(&self.folder), name: temporary_name(&self.name) };
-            match rustix::fs::symlinkat(OsStr::from_bytes(target), self.folder(), &made.name) {
+            match made.make(kind) {
                 Err(Errno::EXIST) => continue,
                 result => result?,
             }
             let placed = made
-                .apply(FileType::Symlink, wanted)
+                .apply(file_type(kind), wanted)
                 .and_then(|()| rustix::fs::renameat(self.folder(), &made.name, self.folder(), &self.name));
             if placed.is_err() {
                 // It must not stay; why it could not be placed matters more than why it could not be removed.
@@ -320,6 +330,19 @@ impl Place {
             return placed;
         }
         Err(Errno::EXIST)
+    }
+
+    /// Makes one where nothing is.
+    fn make(&self, kind: EntryKind<'_>) -> Result<(), Errno> {
+        let device = match kind {
+            EntryKind::Symlink(target) => {
+                return rustix::fs::symlinkat(OsStr::from_bytes(target), self.folder(), &self.name);
+            }
+            EntryKind::Special(Special::Pipe | Special::Socket) => 0,
+            EntryKind::Special(Special::Character(device) | Special::Block(device)) => device_number(device)?,
+            EntryKind::File | EntryKind::Directory(_) => return Err(Errno::INVAL),
+        };
+        rustix::fs::mknodat(self.folder(), &self.name, file_type(kind), Mode::from_raw_mode(0o600), device)
     }
 
     /// A new file that will take this place.
@@ -361,7 +384,7 @@ impl Place {
         if let Some(mode) = wanted.mode
             && kind != FileType::Symlink
         {
-            self.set_mode(mode)?;
+            self.set_mode(kind, mode)?;
         }
         if let Some(mtime) = wanted.mtime {
             rustix::fs::utimensat(self.folder(), &self.name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)?;
@@ -370,15 +393,17 @@ impl Place {
     }
 
     /// Changes the permissions of the file or folder itself: no call does so by name without following a symlink.
-    fn set_mode(&self, mode: u16) -> Result<(), Errno> {
+    fn set_mode(&self, kind: FileType, mode: u16) -> Result<(), Errno> {
         let open = |flags: OFlags| {
             let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
             rustix::fs::openat(self.folder(), &self.name, flags, Mode::empty())
         };
         let mode = Mode::from_raw_mode(mode.into());
-        match open(OFlags::RDONLY) {
+        // To open a device can rewind a tape, and a socket is not opened at all.
+        let is_opened = matches!(kind, FileType::RegularFile | FileType::Directory);
+        match if is_opened { open(OFlags::RDONLY) } else { Err(Errno::ACCESS) } {
             Ok(file) => rustix::fs::fchmod(file, mode),
-            // What its owner may not read is reached by its handle.
+            // This, and what its owner may not read, is reached by its handle.
             Err(Errno::ACCESS) => {
                 use std::os::fd::AsRawFd as _;
                 let handle = open(OFlags::PATH)?;
@@ -387,6 +412,25 @@ impl Place {
             Err(errno) => Err(errno),
         }
     }
+}
+
+/// What the system calls a kind.
+pub fn file_type(kind: EntryKind<'_>) -> FileType {
+    match kind {
+        EntryKind::File => FileType::RegularFile,
+        EntryKind::Directory(_) => FileType::Directory,
+        EntryKind::Symlink(_) => FileType::Symlink,
+        EntryKind::Special(Special::Pipe) => FileType::Fifo,
+        EntryKind::Special(Special::Socket) => FileType::Socket,
+        EntryKind::Special(Special::Character(_)) => FileType::CharacterDevice,
+        EntryKind::Special(Special::Block(_)) => FileType::BlockDevice,
+    }
+}
+
+/// The number of a device here, if there is room for both of its parts.
+fn device_number(device: Device) -> Result<u64, Errno> {
+    let is_known = device.major < 1 << 12 && device.minor < 1 << 20;
+    is_known.then(|| rustix::fs::makedev(device.major, device.minor)).ok_or(Errno::INVAL)
 }
 
 /// The time of a change of content, and no other.

@@ -21,14 +21,14 @@ use std::rc::Rc;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::attrs::meta_of;
+use super::attrs::{meta_of, special_of};
 use super::beneath::{self, is_symlink};
 use super::path::{Operand, RemoteName, local_path};
 use super::refusal::cannot_open;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::filter::{FilterError, Name, Rules, Scope};
 use crate::small_file;
-use crate::wire::flist::{Content, Entries, EntryKind, FileEntry};
+use crate::wire::flist::{Content, Entries, EntryKind, FileEntry, Special};
 pub use sources::Sources;
 pub use warning::{Effect, Reason, WalkWarning};
 
@@ -84,6 +84,10 @@ pub struct WalkOptions {
     pub leaves_way: bool,
     /// Whether a folder on another file system than its operand is listed but not entered (`-x`).
     pub one_file_system: bool,
+    /// Whether devices are listed (`--devices`).
+    pub devices: bool,
+    /// Whether pipes and sockets are (`--specials`).
+    pub specials: bool,
     /// Whether symlinks and special files that are not sent are listed all the same, so that nothing there is deleted for
     /// having their names.
     pub lists_skipped: bool,
@@ -93,6 +97,14 @@ impl WalkOptions {
     /// Whether a way may lead through symlinks.
     fn follows_any(self) -> bool {
         self.links == Links::Follow || self.followed != Followed::default()
+    }
+
+    fn lists_special(self, special: Special) -> bool {
+        self.lists_skipped
+            || match special {
+                Special::Character(_) | Special::Block(_) => self.devices,
+                Special::Pipe | Special::Socket => self.specials,
+            }
     }
 
     /// What is under a name, or behind it where it is a symlink that is followed.
@@ -398,11 +410,13 @@ impl Walker<'_> {
                 }
                 Err(errno) => return self.warn_of(ground, name, gone_or_unreadable(errno)),
             },
-            _ if self.options.lists_skipped => {
-                meta.size = 0;
-                EntryKind::Special
-            }
-            _ => return self.warn_of(ground, name, Reason::Special),
+            _ => match special_of(&seen.stat).filter(|&special| self.options.lists_special(special)) {
+                Some(special) => {
+                    meta.size = 0;
+                    EntryKind::Special(special)
+                }
+                None => return self.warn_of(ground, name, Reason::Special),
+            },
         };
         if matches!(kind, EntryKind::Directory(Content::Argument | Content::Listed)) {
             self.pending.push(Pending { entry: self.entries.len(), trail, scope: around.below.clone() });

@@ -2,7 +2,7 @@
 //!
 //! This, `handshake.rs` and `offer.rs` are the only places that compare protocol versions, `protocol-notes/03-handshake.md`.
 
-use super::flist::{EndOfList, ListCoding, ListOrder, XflagCoding};
+use super::flist::{DeviceCoding, EndOfList, ListCoding, ListOrder, XflagCoding};
 use super::iflags::ItemCoding;
 use super::int::IntCoding;
 use super::mux::Framing;
@@ -187,6 +187,12 @@ fn list_coding(version: u8, flags: CompatFlags) -> ListCoding {
             _ if varint_flags => EndOfList::ErrorsAlways,
             30 if !flags.has(CompatFlags::SAFE_FILE_LIST) => EndOfList::ErrorsByMessage,
             _ => EndOfList::ErrorsIfAny,
+        },
+        devices: match version {
+            27 => DeviceCoding::Whole,
+            ..30 => DeviceCoding::ShortMinor,
+            30 => DeviceCoding::Parts,
+            _ => DeviceCoding::DevicesAlone,
         },
         nanoseconds: version >= 31,
         content_flags: modern,

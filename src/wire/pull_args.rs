@@ -3,7 +3,7 @@
 use super::flist::ListFields;
 use super::offer::Offer;
 use super::receiver_args::Deletion;
-use super::server_args::{checksum_arguments, compression_arguments, letter_word, safe_path};
+use super::server_args::{checksum_arguments, compression_arguments, letter_word, safe_path, specials_argument};
 
 /// What a pulling client asks for. Each field is an rsync option; most of them are this side's own business, and the server
 /// hears of those that change its list or its data.
@@ -15,6 +15,10 @@ pub struct PullOptions {
     pub recursive: bool,
     /// `-l`: symlinks.
     pub links: bool,
+    /// `--devices`: devices, for root alone.
+    pub devices: bool,
+    /// `--specials`: pipes and sockets.
+    pub specials: bool,
     /// `-o`: owner, for root alone.
     pub owner: bool,
     /// `-g`: group, as far as this user is a member.
@@ -75,7 +79,14 @@ pub struct PullOptions {
 impl PullOptions {
     /// The file list's optional fields under these options. The digests of `-c` come in when their algorithm is known.
     pub fn list_fields(&self) -> ListFields {
-        ListFields { owner: self.owner, group: self.group, links: self.links, digest: None }
+        ListFields {
+            owner: self.owner,
+            group: self.group,
+            links: self.links,
+            devices: self.devices,
+            specials: self.specials,
+            digest: None,
+        }
     }
 
     /// The arguments after the program's name and before the paths. Nothing is quoted yet.
@@ -83,6 +94,7 @@ impl PullOptions {
         let mut arguments = vec![String::from("--server"), String::from("--sender")];
         // A word of no letters would be a path.
         arguments.extend(Some(self.letters(offer)).filter(|letters| letters.len() > 1));
+        arguments.extend(specials_argument(self.devices, self.specials));
         arguments.extend(checksum_arguments(offer.checksum));
         arguments.extend(compression_arguments(offer.compression));
         arguments.extend(self.timeout.map(|seconds| format!("--timeout={seconds}")));
@@ -103,6 +115,7 @@ impl PullOptions {
             (self.whole_file, 'W'),
             (self.owner, 'o'),
             (self.group, 'g'),
+            (self.devices, 'D'),
             (self.times, 't'),
             (self.permissions, 'p'),
             (self.recursive, 'r'),

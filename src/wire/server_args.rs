@@ -24,6 +24,10 @@ pub struct PushOptions {
     pub recursive: bool,
     /// `-l`: symlinks.
     pub links: bool,
+    /// `--devices`: devices.
+    pub devices: bool,
+    /// `--specials`: pipes and sockets.
+    pub specials: bool,
     /// `-L`: what symlinks point to, instead of them.
     pub copy_links: bool,
     /// `-k`: folders instead of symlinks to them.
@@ -90,12 +94,20 @@ impl PushOptions {
 
     /// The file list's optional fields under these options. The digests of `-c` come in when their algorithm is known.
     pub fn list_fields(&self) -> ListFields {
-        ListFields { owner: self.owner, group: self.group, links: self.links, digest: None }
+        ListFields {
+            owner: self.owner,
+            group: self.group,
+            links: self.links,
+            devices: self.devices,
+            specials: self.specials,
+            digest: None,
+        }
     }
 
     /// The arguments after the program's name, for a push to `destination`. Nothing is quoted yet.
     pub fn arguments(&self, offer: &Offer, destination: &[u8]) -> Vec<Vec<u8>> {
         let mut arguments = vec![String::from("--server"), self.letters(offer)];
+        arguments.extend(specials_argument(self.devices, self.specials));
         arguments.extend(checksum_arguments(offer.checksum));
         arguments.extend(compression_arguments(offer.compression));
         arguments.extend(self.timeout.map(|seconds| format!("--timeout={seconds}")));
@@ -137,6 +149,7 @@ impl PushOptions {
             (self.whole_file, 'W'),
             (self.owner, 'o'),
             (self.group, 'g'),
+            (self.devices, 'D'),
             (self.times, 't'),
             (self.permissions, 'p'),
             (receiver.executability && !self.permissions, 'E'),
@@ -165,6 +178,15 @@ pub(super) fn letter_word(letters: &[(bool, char)], offer: &Offer) -> String {
         word.push_str(ABILITIES);
     }
     word
+}
+
+/// What a server has to hear of one kind of special file where `-D`, which means both, does not say it.
+pub(super) fn specials_argument(devices: bool, specials: bool) -> Option<String> {
+    match (devices, specials) {
+        (true, false) => Some(String::from("--no-specials")),
+        (false, true) => Some(String::from("--specials")),
+        _ => None,
+    }
 }
 
 pub(super) fn checksum_arguments(choice: ChecksumChoice) -> Option<String> {

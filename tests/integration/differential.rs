@@ -25,8 +25,9 @@ use crate::support::{Site, with};
 const DEARER: (u64, u64) = (5, 64);
 
 /// Letters that are options of both directions.
-const OPTIONS: [&str; 12] = [
-    "rlptgo", "rlptgo", "rlptgoc", "rlptgoI", "rlptgoW", "rlptgoO", "rlptgoIc", "rlt", "rt", "rlpt", "rltg", "rlptgon",
+const OPTIONS: [&str; 15] = [
+    "rlptgoD", "rlptgoD", "rlptgoDc", "rlptgo", "rlptgo", "rlptgoc", "rlptgoI", "rlptgoW", "rlptgoO", "rlptgoIc",
+    "rlt", "rt", "rlpt", "rltg", "rlptgon",
 ];
 
 /// Options that are the receiving side's business.
@@ -104,7 +105,7 @@ impl Case {
             recursive: self.has('r'), links: self.has('l'), permissions: self.has('p'), times: self.has('t'),
             group: self.has('g'), owner: self.has('o'), checksum: self.has('c'), ignore_times: self.has('I'),
             whole_file: self.has('W'), omit_directory_times: self.has('O'), dry_run: self.has('n'),
-            numeric_ids: self.numeric_ids,
+            numeric_ids: self.numeric_ids, devices: self.has('D'), specials: self.has('D'),
         );
         for word in self.own.split_whitespace() {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
@@ -143,7 +144,7 @@ impl Case {
             recursive: push.recursive, links: push.links, permissions: push.permissions, times: push.times,
             group: push.group, owner: push.owner, checksum: push.checksum, ignore_times: push.ignore_times,
             whole_file: push.whole_file, omit_directory_times: push.omit_directory_times, dry_run: push.dry_run,
-            numeric_ids: push.numeric_ids, update: receiver.update, existing: receiver.existing,
+            numeric_ids: push.numeric_ids, devices: push.devices, specials: push.specials, update: receiver.update, existing: receiver.existing,
             ignore_existing: receiver.ignore_existing, size_only: receiver.size_only, max_size: receiver.max_size,
             min_size: receiver.min_size, max_delete: receiver.max_delete.map(u64::from),
             delete: receiver.deletion,
@@ -177,7 +178,8 @@ fn deletion(when: DeleteTime) -> Deletion {
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = if self.in_parts { "" } else { "no-" };
-        write!(f, "-{} --protocol={} --{parts}inc-recursive --no-D --stats", self.letters, self.protocol)?;
+        write!(f, "-{} --protocol={} --{parts}inc-recursive --stats", self.letters, self.protocol)?;
+        write!(f, "{}", if self.has('D') { "" } else { " --no-D" })?;
         // Both ends are on one machine, and rsync would leave the comparison of blocks out.
         write!(f, "{}", if self.has('W') { "" } else { " --no-W" })?;
         write!(f, "{}", if self.numeric_ids { " --numeric-ids" } else { "" })?;
@@ -332,6 +334,9 @@ async fn random_trees_go_and_come_as_with_stock_rsync() {
         tree::change(&mut random, &from);
         for round in ["first", "again"] {
             tree::change(&mut random, &from);
+            if case.has('D') {
+                tree::add_specials(&mut random, &from);
+            }
             twins.push(&case, &from, [&there_ours, &there_stock]).await;
             twins.same(&case, &format!("push {round}"), [&there_ours, &there_stock]);
             // What comes back has been pushed by ours, or has never been elsewhere.
@@ -364,6 +369,9 @@ async fn options_of_a_receiver_leave_what_stock_rsync_leaves() {
         tree::folder(&from);
         for _ in 0..3 {
             tree::change(&mut random, &from);
+        }
+        if case.has('D') {
+            tree::add_specials(&mut random, &from);
         }
         // What is in the destination was the same once; since then both have gone their own ways.
         copy(&from, &ours);

@@ -21,7 +21,8 @@ use nas_sync::internal::wire::negotiated::Negotiated;
 use nas_sync::internal::wire::offer::Offer;
 use nas_sync::internal::wire::token::TokenEncoder;
 use nas_sync::{
-    CompressionChoice, Content, EntryKind, ErrorKind, Event, FileEntry, FileMeta, Monitor, NasSyncError, TokenCoding,
+    CompressionChoice, Content, Device, EntryKind, ErrorKind, Event, FileEntry, FileMeta, Monitor, NasSyncError,
+    Special, TokenCoding,
 };
 use tokio::sync::mpsc;
 
@@ -59,7 +60,8 @@ impl Monitor for Failures {
     }
 }
 
-pub const FIELDS: ListFields = ListFields { owner: false, group: false, links: true, digest: None };
+pub const FIELDS: ListFields =
+    ListFields { owner: false, group: false, links: true, devices: false, specials: false, digest: None };
 
 impl Mock {
     pub fn new() -> Self {
@@ -365,9 +367,14 @@ fn symlinks_in_the_destination_are_not_followed() {
 }
 
 #[test]
-fn devices_and_pipes_are_not_made() {
+fn devices_and_pipes_that_were_not_asked_for_are_not_made() {
     let to = tempfile::tempdir().unwrap();
-    let mock = Mock::new().lists(b"pipe", EntryKind::Special).ends_list().goodbye();
+    let mock = Mock::new()
+        .lists(b"device", EntryKind::Special(Special::Block(Device::default())))
+        .lists(b"pipe", EntryKind::Special(Special::Pipe))
+        .lists(b"socket", EntryKind::Special(Special::Socket))
+        .ends_list()
+        .goodbye();
     mock.end(&to.path().join("")).0.unwrap();
     assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
 }

@@ -51,7 +51,7 @@ pub fn help() -> String {
 /// The options for completions and manual pages.
 pub fn arguments() -> impl Iterator<Item = Arg> {
     TABLE.iter().filter(|row| row.is_accepted()).map(|row| {
-        let mut argument = Arg::new(if row.name.is_empty() { "folder-rules" } else { row.name }).help(description(row));
+        let mut argument = Arg::new(if row.name.is_empty() { row.help } else { row.name }).help(description(row));
         if !row.name.is_empty() {
             argument = argument.long(row.name);
         }

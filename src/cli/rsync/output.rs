@@ -3,7 +3,7 @@
 use super::numbers::{Numbers, count, decimal, ratio};
 use crate::client::{TransferReport, TransferStats};
 use crate::text;
-use crate::wire::flist::{EntryKind, FileEntry};
+use crate::wire::flist::{EntryKind, FileEntry, Special};
 use crate::wire::iflags::ItemFlags;
 use crate::wire::server_args::PushOptions;
 
@@ -11,7 +11,7 @@ use crate::wire::server_args::PushOptions;
 pub fn name(entry: &FileEntry<'_>) -> String {
     let name = text::escape_bytes(entry.name);
     match entry.kind {
-        EntryKind::File | EntryKind::Special => name,
+        EntryKind::File | EntryKind::Special(_) => name,
         EntryKind::Directory(_) => format!("{name}/"),
         EntryKind::Symlink(target) => format!("{name} -> {}", text::escape_bytes(target)),
     }
@@ -51,7 +51,8 @@ pub fn letters(entry: &FileEntry<'_>, flags: ItemFlags, options: &PushOptions, r
         EntryKind::File => 'f',
         EntryKind::Directory(_) => 'd',
         EntryKind::Symlink(_) => 'L',
-        EntryKind::Special => 'S',
+        EntryKind::Special(Special::Pipe | Special::Socket) => 'S',
+        EntryKind::Special(_) => 'D',
     });
     if flags.has(ItemFlags::NEW) {
         return text + "+++++++++";

@@ -108,6 +108,8 @@ fn pull_options(options: &PushOptions) -> PullOptions {
     PullOptions {
         recursive: options.recursive,
         links: options.links,
+        devices: options.devices,
+        specials: options.specials,
         owner: options.owner,
         group: options.group,
         permissions: options.permissions,

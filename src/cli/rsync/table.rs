@@ -13,8 +13,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use self::Group::{Login, Sent, Shown, There, Transfer};
 use self::instead::{
     ADDRESS, AFTERWARDS, BLOCKS, CHECKED, COMPRESSED, DAEMON, DEADLINE, DELETION, DEVICES, DIRS, FORMAT, HARD_LINKS,
-    LOG, LOG_LEVEL, LOGIN_AS, MEMORY, MOUNT, ONE_PATH, ONE_TIME, OTHER_SIDE, OWN_FOLDERS, PULL, RAW_NAMES, SEED,
-    SELECTION, SEPARATELY, SERVER, SKIPPED_ANYWAY, STREAMS, STREAMS_TEXT, THREADS,
+    LOG, LOG_LEVEL, LOGIN_AS, MEMORY, MOUNT, NO_SPECIALS, ONE_PATH, ONE_TIME, OTHER_SIDE, OWN_FOLDERS, PULL, RAW_NAMES,
+    SEED, SELECTION, SEPARATELY, SERVER, STREAMS, STREAMS_TEXT, THREADS,
 };
 use super::typed::{NotAccepted, RuleWord, TypedOptions};
 use crate::filter::Verdict;
@@ -159,8 +159,6 @@ pub fn short(letter: char) -> Option<&'static Row> {
     TABLE.iter().find(|row| row.letter == Some(letter))
 }
 
-const SKIPPED: &str = "these are skipped in any case";
-
 /// A value as bytes.
 fn word(value: &OsStr) -> Vec<u8> {
     value.as_bytes().to_vec()
@@ -169,7 +167,7 @@ fn word(value: &OsStr) -> Vec<u8> {
 /// Every option, in the order of the help; what is refused stands last.
 pub const TABLE: &[Row] = &[
     switch(Sent, 'r', "recursive", TypedOptions::recursive).negates().help("folders and what is in them"),
-    switch(Sent, 'a', "archive", |o, _| o.archive()).help("-rlptgo (devices and pipes are skipped)"),
+    switch(Sent, 'a', "archive", |o, _| o.archive()).help("-rlptgoD"),
     switch(Sent, 'l', "links", |o, on| o.push.links = on).negates().help("symlinks as symlinks"),
     switch(Sent, 'L', "copy-links", |o, on| o.push.copy_links = on)
         .push_only()
@@ -199,6 +197,11 @@ pub const TABLE: &[Row] = &[
         .also(&["i-r"])
         .negates()
         .help("send the list in parts, folder by folder (a pull takes it at once)"),
+    switch(Sent, 'D', "", |o, on| (o.push.devices, o.push.specials) = (on, on)).negates().help("--devices --specials"),
+    switch(Sent, ' ', "devices", |o, on| o.push.devices = on)
+        .negates()
+        .help("devices, which a pull makes for root alone"),
+    switch(Sent, ' ', "specials", |o, on| o.push.specials = on).negates().help("named pipes and sockets"),
     switch(Sent, ' ', "numeric-ids", |o, on| o.push.numeric_ids = on)
         .negates()
         .help("send numbers only, no names of users and groups"),
@@ -411,8 +414,6 @@ pub const TABLE: &[Row] = &[
     switch(Shown, ' ', "json", |o, on| o.show.json = on).help("one JSON object on stdout"),
     switch(Shown, ' ', "help", |o, on| o.help = on).help("this list, which -h alone shows too"),
     switch(Shown, 'V', "version", |o, on| o.version = on).help("version of nas-sync, and of the protocol"),
-    harmless('D', "devices", SKIPPED).negates().help("send devices"),
-    harmless(' ', "specials", SKIPPED).negates().help("send pipes and sockets"),
     harmless('s', "secluded-args", "they are quoted in any case")
         .also(&["protect-args"])
         .negates()
@@ -436,7 +437,7 @@ pub const TABLE: &[Row] = &[
     refused(' ', "debug", "details for developers", LOG_LEVEL),
     refused(' ', "delete-missing-args", "delete what sources name that are gone", DELETION),
     refused(' ', "dparam", "setting of a daemon", DAEMON),
-    refused(' ', "drop-D", "make no devices and pipes", SKIPPED_ANYWAY).negates(),
+    refused(' ', "drop-D", "make no devices and pipes", NO_SPECIALS).negates(),
     refused(' ', "early-input", "input for a daemon", DAEMON),
     refused(' ', "fake-super", "owners and devices in extended attributes", AFTERWARDS),
     refused('H', "hard-links", "names of one file as names of one file", HARD_LINKS).negates(),

@@ -119,6 +119,7 @@ impl TypedOptions {
         let push = &mut self.push;
         (push.recursive, push.links, push.permissions) = (true, true, true);
         (push.times, push.owner, push.group) = (true, true, true);
+        (push.devices, push.specials) = (true, true);
     }
 
     /// `-r`.

@@ -15,6 +15,8 @@ const RECURSIVE: WalkOptions = WalkOptions {
     depth: Depth::Recursive,
     leaves_way: false,
     one_file_system: false,
+    devices: false,
+    specials: false,
     lists_skipped: false,
 };
 
@@ -67,7 +69,7 @@ fn names(listing: &Listing) -> Vec<String> {
                 EntryKind::Directory(Content::Listed) => 'd',
                 EntryKind::Directory(Content::Unlisted) => 'e',
                 EntryKind::Directory(Content::Implied) => 'i',
-                EntryKind::Special => 's',
+                EntryKind::Special(_) => 's',
                 EntryKind::Symlink(_) => 'l',
             };
             format!("{letter} {}", text::escape_bytes(entry.name))

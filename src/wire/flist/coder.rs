@@ -1,11 +1,11 @@
 //! Entries there and back. Each is written as its difference to the entry before, so each direction keeps one coder.
 //!
-//! Devices, special files and hard-link groups are not part of it: their options are never sent to a server.
+//! Hard-link groups are not part of it: their option is never sent to a server.
 
 use std::collections::BTreeMap;
 
 use super::entries::Entries;
-use super::entry::{Content, EntryKind, FileEntry, FileMeta, MAX_NAME, Mtime};
+use super::entry::{Content, Device, EntryKind, FileEntry, FileMeta, MAX_NAME, Mtime, Special};
 use super::idlist::{self, NamedId};
 use super::xflags::{self, XflagCoding};
 use crate::wire::int::IntCoding;
@@ -27,6 +27,19 @@ pub enum EndOfList {
     ErrorsAlways,
 }
 
+/// How the numbers of devices travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceCoding {
+    /// As one number of four bytes, of pipes and sockets too (protocol 27).
+    Whole,
+    /// In two, the second in a byte if it fits, of pipes and sockets too (28 and 29).
+    ShortMinor,
+    /// In two, of pipes and sockets too (30).
+    Parts,
+    /// In two, and pipes and sockets have none.
+    DevicesAlone,
+}
+
 /// The encodings that a session uses for its list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each says whether one field exists")]
@@ -37,6 +50,8 @@ pub struct ListCoding {
     pub xflags: XflagCoding,
     /// The end of the list.
     pub end: EndOfList,
+    /// Devices.
+    pub devices: DeviceCoding,
     /// Whether times have a nanosecond field.
     pub nanoseconds: bool,
     /// Whether folders say if their content is part of the list.
@@ -49,6 +64,7 @@ pub struct ListCoding {
 
 /// Which optional fields the options put into each entry. Both ends derive this from the same options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "they are rsync's own switches")]
 pub struct ListFields {
     /// `-o`: user ids.
     pub owner: bool,
@@ -56,6 +72,10 @@ pub struct ListFields {
     pub group: bool,
     /// `-l`: targets of symlinks.
     pub links: bool,
+    /// `--devices`: numbers of devices.
+    pub devices: bool,
+    /// `--specials`: pipes and sockets have such numbers too, in older protocols.
+    pub specials: bool,
     /// `-c`: the length of each file's digest, in bytes.
     pub digest: Option<usize>,
 }
@@ -68,6 +88,7 @@ struct Previous {
     mtime: i64,
     /// `None` before the first entry: an id may then not be left out even when it is 0.
     ids: Option<(u32, u32)>,
+    device: Device,
 }
 
 /// Writes and reads the entries of one list.
@@ -121,7 +142,9 @@ impl ListCoder {
         let keeps_group = !self.fields.group || previous.ids.is_some_and(|ids| ids.1 == entry.meta.gid);
         let user = if keeps_user { None } else { self.inline.users.remove(&entry.meta.uid) };
         let group = if keeps_group { None } else { self.inline.groups.remove(&entry.meta.gid) };
+        let device = self.numbers(entry.kind);
         let flags = content_flags
+            | device.map_or(0, |device| self.device_flags(device))
             | flag(mode == previous.mode, xflags::SAME_MODE)
             | flag(keeps_user, xflags::SAME_UID)
             | flag(keeps_group, xflags::SAME_GID)
@@ -147,6 +170,75 @@ impl ListCoder {
         self.previous.mode = mode;
         self.previous.mtime = entry.meta.mtime.seconds;
         self.previous.ids = Some((entry.meta.uid, entry.meta.gid));
+        self.previous.device = self.device_after(device);
+    }
+
+    /// The device that an entry's field tells, if it has one: of a pipe or socket what takes the least room.
+    fn numbers(&self, kind: EntryKind<'_>) -> Option<Device> {
+        let EntryKind::Special(special) = kind else { return None };
+        let previous = self.previous.device;
+        match special {
+            _ if !self.has_numbers(special) => None,
+            Special::Character(device) | Special::Block(device) => Some(device),
+            Special::Pipe | Special::Socket if self.coding.devices == DeviceCoding::Whole => Some(previous),
+            Special::Pipe | Special::Socket => Some(Device { minor: 0, ..previous }),
+        }
+    }
+
+    fn has_numbers(&self, special: Special) -> bool {
+        match special {
+            Special::Character(_) | Special::Block(_) => self.fields.devices,
+            Special::Pipe | Special::Socket => {
+                self.fields.specials && self.coding.devices != DeviceCoding::DevicesAlone
+            }
+        }
+    }
+
+    fn device_flags(&self, device: Device) -> u32 {
+        let previous = self.previous.device;
+        if self.coding.devices == DeviceCoding::Whole {
+            return if device == previous { xflags::SAME_DEVICE } else { 0 };
+        }
+        let is_short = self.coding.devices == DeviceCoding::ShortMinor && device.minor <= u8::MAX.into();
+        let major = if device.major == previous.major { xflags::SAME_MAJOR } else { 0 };
+        major | if is_short { xflags::SHORT_MINOR } else { 0 }
+    }
+
+    fn put_device(&self, device: Device, flags: u32, out: &mut Vec<u8>) {
+        let ints = self.coding.ints;
+        if self.coding.devices == DeviceCoding::Whole {
+            if flags & xflags::SAME_DEVICE == 0 {
+                out.extend_from_slice(&device.whole().to_le_bytes());
+            }
+            return;
+        }
+        if flags & xflags::SAME_MAJOR == 0 {
+            ints.put_int(out, device.major.cast_signed());
+        }
+        if flags & xflags::SHORT_MINOR != 0 {
+            out.push(device.minor.to_le_bytes()[0]);
+        } else {
+            ints.put_int(out, device.minor.cast_signed());
+        }
+    }
+
+    fn take_device(&self, flags: u32, reader: &mut Reader<'_>) -> Decode<Device> {
+        let (ints, previous) = (self.coding.ints, self.previous.device);
+        if self.coding.devices == DeviceCoding::Whole {
+            let is_same = flags & xflags::SAME_DEVICE != 0;
+            return if is_same { Ok(previous) } else { Ok(Device::of_whole(reader.i32()?.cast_unsigned())) };
+        }
+        let is_same = flags & xflags::SAME_MAJOR != 0;
+        let major = if is_same { previous.major } else { ints.int(reader)?.cast_unsigned() };
+        let is_short = self.coding.devices == DeviceCoding::ShortMinor && flags & xflags::SHORT_MINOR != 0;
+        let minor = if is_short { reader.u8()?.into() } else { ints.int(reader)?.cast_unsigned() };
+        Ok(Device { major, minor })
+    }
+
+    /// What the next device is described against. Only the oldest protocol forgets it behind an entry that has none.
+    fn device_after(&self, told: Option<Device>) -> Device {
+        let kept = if self.coding.devices == DeviceCoding::Whole { Device::default() } else { self.previous.device };
+        told.unwrap_or(kept)
     }
 
     /// Lengths are at most [`MAX_NAME`].
@@ -188,6 +280,9 @@ impl ListCoder {
         }
         if let Some(name) = group {
             idlist::put_name(name, out);
+        }
+        if let Some(device) = self.numbers(entry.kind) {
+            self.put_device(device, flags, out);
         }
         if self.fields.links
             && let EntryKind::Symlink(target) = entry.kind
@@ -251,13 +346,14 @@ impl ListCoder {
         if self.name.is_empty() || self.name.contains(&0) {
             return Err(DecodeError::malformed("name", "it is empty or holds a NUL byte"));
         }
-        let Attributes { kind, mode, meta, digest } = self.take_attributes(flags, reader)?;
+        let Attributes { kind, mode, meta, digest, device } = self.take_attributes(flags, reader)?;
         let entry = FileEntry { digest, ..FileEntry::new(&self.name, kind, meta) };
         entries.push(&entry);
         // Only a whole entry moves the state, so that a short read can start over.
         self.previous.mode = mode;
         self.previous.mtime = meta.mtime.seconds;
         self.previous.ids = Some((meta.uid, meta.gid));
+        self.previous.device = self.device_after(device);
         std::mem::swap(&mut self.previous.name, &mut self.name);
         Ok(Listed::Entry)
     }
@@ -281,6 +377,16 @@ impl ListCoder {
         let same = self.previous.ids.unwrap_or_default();
         let uid = if has(xflags::SAME_UID) { same.0 } else { ints.int(reader)?.cast_unsigned() };
         let gid = if has(xflags::SAME_GID) { same.1 } else { ints.int(reader)?.cast_unsigned() };
+        let mut device = None;
+        if let EntryKind::Special(special) = &mut kind
+            && self.has_numbers(*special)
+        {
+            let told = self.take_device(flags, reader)?;
+            device = Some(told);
+            if let Special::Character(own) | Special::Block(own) = special {
+                *own = told;
+            }
+        }
         if let EntryKind::Symlink(target) = &mut kind
             && self.fields.links
         {
@@ -291,7 +397,7 @@ impl ListCoder {
         let digest = digest.filter(|_| kind == EntryKind::File);
         let mtime = Mtime { seconds: mtime, nanoseconds: mtime_ns };
         let meta = FileMeta { size, mtime, permissions: (mode & 0o7777) as u16, uid, gid };
-        Ok(Attributes { kind, mode, meta, digest })
+        Ok(Attributes { kind, mode, meta, digest, device })
     }
 
     fn kind(&self, mode: u32, flags: u32) -> Decode<EntryKind<'static>> {
@@ -304,7 +410,10 @@ impl ListCoder {
             }
             0o040_000 if flags & xflags::TOP_DIR != 0 => Ok(EntryKind::Directory(Content::Argument)),
             0o040_000 => Ok(EntryKind::Directory(Content::Listed)),
-            0o010_000 | 0o020_000 | 0o060_000 | 0o140_000 => Ok(EntryKind::Special),
+            0o010_000 => Ok(EntryKind::Special(Special::Pipe)),
+            0o020_000 => Ok(EntryKind::Special(Special::Character(Device::default()))),
+            0o060_000 => Ok(EntryKind::Special(Special::Block(Device::default()))),
+            0o140_000 => Ok(EntryKind::Special(Special::Socket)),
             other => Err(DecodeError::malformed("mode", format!("{other:#o} is no type of a file"))),
         }
     }
@@ -317,6 +426,19 @@ struct Attributes<'r> {
     mode: u32,
     meta: FileMeta,
     digest: Option<&'r [u8]>,
+    /// What its field told, also of a pipe or socket.
+    device: Option<Device>,
+}
+
+impl Device {
+    /// As Linux writes it in 32 bits.
+    fn whole(self) -> u32 {
+        (self.minor & !0xff) << 12 | (self.major & 0xfff) << 8 | self.minor & 0xff
+    }
+
+    fn of_whole(whole: u32) -> Self {
+        Self { major: whole >> 8 & 0xfff, minor: whole & 0xff | whole >> 12 & 0xfff00 }
+    }
 }
 
 /// What [`ListCoder::take`] finds.

@@ -1,13 +1,14 @@
 //! Many entries in little memory.
 
-use super::entry::{Content, EntryKind, FileEntry, FileMeta, MAX_NAME, Mtime};
+use super::entry::{Content, Device, EntryKind, FileEntry, FileMeta, MAX_NAME, Mtime, Special};
 use super::order::ListOrder;
 
 /// Entries of a list: 48 bytes each, and beside them all names in one piece of memory.
 #[derive(Debug, Clone, Default)]
 pub struct Entries {
     records: Vec<Record>,
-    /// For each entry its name, and right behind it what only some have: a symlink's target, or a file's digest.
+    /// For each entry its name, and right behind it what only some have: a symlink's target, a file's digest, or
+    /// the numbers of a device.
     bytes: Vec<u8>,
 }
 
@@ -51,7 +52,10 @@ enum Kind {
     File,
     Directory(Content),
     Symlink,
-    Special,
+    Pipe,
+    Socket,
+    Character,
+    Block,
 }
 
 impl Entries {
@@ -68,11 +72,21 @@ impl Entries {
     /// Adds a copy of an entry at the end. Its name and its target have at most [`MAX_NAME`] bytes.
     pub fn push(&mut self, entry: &FileEntry<'_>) {
         let start = self.bytes.len();
+        let numbers;
         let (kind, extra) = match entry.kind {
             EntryKind::File => (Kind::File, entry.digest.unwrap_or_default()),
             EntryKind::Directory(content) => (Kind::Directory(content), &[][..]),
             EntryKind::Symlink(target) => (Kind::Symlink, target),
-            EntryKind::Special => (Kind::Special, &[][..]),
+            EntryKind::Special(Special::Pipe) => (Kind::Pipe, &[][..]),
+            EntryKind::Special(Special::Socket) => (Kind::Socket, &[][..]),
+            EntryKind::Special(Special::Character(device)) => {
+                numbers = device.to_bytes();
+                (Kind::Character, &numbers[..])
+            }
+            EntryKind::Special(Special::Block(device)) => {
+                numbers = device.to_bytes();
+                (Kind::Block, &numbers[..])
+            }
         };
         let name_len = self.append(entry.name);
         let extra_len = self.append(extra);
@@ -108,7 +122,7 @@ impl Entries {
                 EntryKind::File => counts.files += 1,
                 EntryKind::Directory(_) => counts.directories += 1,
                 EntryKind::Symlink(_) => counts.symlinks += 1,
-                EntryKind::Special => {}
+                EntryKind::Special(_) => {}
             }
             if !entry.kind.is_dir() {
                 counts.size = counts.size.saturating_add(entry.meta.size);
@@ -201,6 +215,18 @@ impl<'a> FromIterator<FileEntry<'a>> for Entries {
     }
 }
 
+impl Device {
+    fn to_bytes(self) -> [u8; 8] {
+        (u64::from(self.major) << 32 | u64::from(self.minor)).to_le_bytes()
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Self {
+        let half =
+            |at: usize| bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        Self { major: half(4), minor: half(0) }
+    }
+}
+
 impl Record {
     fn is_dir(&self) -> bool {
         matches!(self.kind, Kind::Directory(_))
@@ -217,7 +243,10 @@ impl Record {
             Kind::File => EntryKind::File,
             Kind::Directory(content) => EntryKind::Directory(content),
             Kind::Symlink => EntryKind::Symlink(extra),
-            Kind::Special => EntryKind::Special,
+            Kind::Pipe => EntryKind::Special(Special::Pipe),
+            Kind::Socket => EntryKind::Special(Special::Socket),
+            Kind::Character => EntryKind::Special(Special::Character(Device::of_bytes(extra))),
+            Kind::Block => EntryKind::Special(Special::Block(Device::of_bytes(extra))),
         };
         let mtime = Mtime { seconds: self.seconds, nanoseconds: self.nanoseconds };
         let meta = FileMeta { size: self.size, mtime, permissions: self.permissions, uid: self.uid, gid: self.gid };
@@ -276,7 +305,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_pushed_is_there(
-            names in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 1..40), 0..4_u8, any::<[u8; 16]>()), 0..20),
+            names in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 1..40), 0..6_u8, any::<[u8; 16]>()), 0..20),
             size: u64, seconds: i64, nanoseconds: u32, permissions: u16, ids: (u32, u32), tag in proptest::option::of(0..u32::MAX),
         ) {
             let mtime = Mtime { seconds, nanoseconds };
@@ -286,6 +315,8 @@ mod tests {
                     0 => (EntryKind::File, None),
                     1 => (EntryKind::File, Some(&extra[..])),
                     2 => (EntryKind::Symlink(&extra[..]), None),
+                    3 => (EntryKind::Special(Special::Block(Device { major: ids.0, minor: ids.1 })), None),
+                    4 => (EntryKind::Special(Special::Socket), None),
                     _ => (EntryKind::Directory(Content::Argument), None),
                 };
                 FileEntry { tag, digest, ..FileEntry::new(name, kind, meta) }

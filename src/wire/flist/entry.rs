@@ -13,8 +13,30 @@ pub enum EntryKind<'a> {
     Directory(Content),
     /// A symlink and the bytes it holds, at most 4,095; empty where targets do not travel.
     Symlink(&'a [u8]),
-    /// A device, a pipe or a socket. A sender names those that it was not asked for, too; they are never made.
-    Special,
+    /// A device, a pipe or a socket. A sender names those that it was not asked for, too.
+    Special(Special),
+}
+
+/// What is neither file, folder nor symlink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Special {
+    /// A named pipe.
+    Pipe,
+    /// A socket.
+    Socket,
+    /// A character device.
+    Character(Device),
+    /// A block device.
+    Block(Device),
+}
+
+/// The numbers of a device; both 0 where they do not travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Device {
+    /// Which driver.
+    pub major: u32,
+    /// Which of its devices.
+    pub minor: u32,
 }
 
 /// What a folder's entry says about its content.
@@ -92,7 +114,10 @@ impl<'a> FileEntry<'a> {
             EntryKind::File => 0o100_000,
             EntryKind::Directory(_) => 0o040_000,
             EntryKind::Symlink(_) => 0o120_000,
-            EntryKind::Special => 0o010_000,
+            EntryKind::Special(Special::Pipe) => 0o010_000,
+            EntryKind::Special(Special::Character(_)) => 0o020_000,
+            EntryKind::Special(Special::Block(_)) => 0o060_000,
+            EntryKind::Special(Special::Socket) => 0o140_000,
         };
         kind | u32::from(self.meta.permissions & 0o7777)
     }

@@ -52,7 +52,7 @@ pub fn decode(coding: &ListCoding, reader: &mut Reader<'_>) -> Decode<Listed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::flist::{EndOfList, XflagCoding};
+    use crate::wire::flist::{DeviceCoding, EndOfList, XflagCoding};
     use crate::wire::int::IntCoding;
 
     #[test]
@@ -61,6 +61,7 @@ mod tests {
             ints: IntCoding::Variable,
             xflags: XflagCoding::Varint,
             end: EndOfList::ErrorsAlways,
+            devices: DeviceCoding::DevicesAlone,
             nanoseconds: true,
             content_flags: true,
             zero_id_names: true,

@@ -7,8 +7,8 @@ pub mod idlist;
 mod order;
 mod xflags;
 
-pub use self::coder::{EndOfList, ListCoder, ListCoding, ListFields, Listed, io_error};
+pub use self::coder::{DeviceCoding, EndOfList, ListCoder, ListCoding, ListFields, Listed, io_error};
 pub use self::entries::{Counts, Entries};
-pub use self::entry::{Content, EntryKind, FileEntry, FileMeta, MAX_NAME, Mtime};
+pub use self::entry::{Content, Device, EntryKind, FileEntry, FileMeta, MAX_NAME, Mtime, Special};
 pub use self::order::ListOrder;
 pub use self::xflags::XflagCoding;

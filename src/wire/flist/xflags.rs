@@ -6,6 +6,8 @@ use crate::wire::reader::{Decode, Reader};
 
 pub const TOP_DIR: u32 = 0x0001;
 pub const SAME_MODE: u32 = 0x0002;
+/// With protocol 27 alone.
+pub const SAME_DEVICE: u32 = 0x0004;
 const EXTENDED: u32 = 0x0004;
 pub const SAME_UID: u32 = 0x0008;
 pub const SAME_GID: u32 = 0x0010;
@@ -17,6 +19,9 @@ pub const NO_CONTENT: u32 = 0x0100;
 pub const USER_NAME: u32 = 0x0400;
 /// The group's name follows its id.
 pub const GROUP_NAME: u32 = 0x0800;
+/// Of devices; of folders the same bit is [`NO_CONTENT`].
+pub const SAME_MAJOR: u32 = 0x0100;
+pub const SHORT_MINOR: u32 = 0x0800;
 pub const NANOSECONDS: u32 = 0x2000;
 /// In place of an entry: the list ends, and error bits follow.
 pub const END_WITH_ERRORS: u32 = 0x1000 | EXTENDED;

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, UTIME_OMIT};
 
 use crate::support::noise;
 use crate::support::random::Random;
@@ -134,6 +134,31 @@ fn make(random: &mut Random, path: &Path) {
         let ids = [1, 1234];
         let (user, group) = (Some(ids[random.index(2)]), Some(ids[random.index(2)]));
         std::os::unix::fs::lchown(path, user, group).unwrap();
+    }
+}
+
+/// Puts pipes, sockets and, if we may, devices into a tree; of devices also other ones in the place of the same kind.
+pub fn add_specials(random: &mut Random, root: &Path) {
+    for _ in 0..6 {
+        let path = root.join(path(random));
+        if !path.parent().is_some_and(|parent| parent.is_dir() && !parent.is_symlink()) || path.is_dir() {
+            continue;
+        }
+        let _ = fs::remove_file(&path);
+        let kinds = [FileType::Fifo, FileType::Socket, FileType::CharacterDevice, FileType::BlockDevice];
+        let is_root = rustix::process::geteuid().is_root();
+        let kind = kinds[random.index(if is_root { 4 } else { 2 })];
+        // Numbers that fit into a byte, and that do not; two of one major; none that anything answers to.
+        let numbers = [(0, 0), (240, 0), (240, 255), (240, 256), (241, 1_048_575), (4095, 7)];
+        let (major, minor) = numbers[random.index(numbers.len())];
+        let device =
+            if matches!(kind, FileType::Fifo | FileType::Socket) { 0 } else { rustix::fs::makedev(major, minor) };
+        rustix::fs::mknodat(CWD, &path, kind, Mode::from_raw_mode(0o600), device).unwrap();
+        set_mode(random, &path, false);
+        set_time(&path, time(random));
+        if let Some(folder) = path.parent() {
+            set_time(folder, time(random));
+        }
     }
 }
 

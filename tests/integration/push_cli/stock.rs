@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -30,8 +30,9 @@ pub fn snapshot(folder: &Path) -> BTreeMap<PathBuf, Vec<String>> {
         } else if kind.is_dir() {
             open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
             "folder".to_owned()
+        } else if !kind.is_file() {
+            format!("device {:x}", meta.rdev())
         } else {
-            assert!(!kind.is_fifo());
             let bytes = fs::read(&path).unwrap();
             let mut hasher = DefaultHasher::new();
             bytes.hash(&mut hasher);

@@ -41,6 +41,8 @@ fn the_contracts_example() {
         times: true,
         group: true,
         owner: true,
+        devices: true,
+        specials: true,
         ..PushOptions::default()
     };
     assert_eq!(command.options, archive);

@@ -12,7 +12,7 @@ fn negation_knows_both_names() {
     assert_eq!(found("owner"), Some(("owner", true)));
     assert_eq!(found("no-owner"), Some(("owner", false)));
     assert_eq!(found("no-o"), Some(("owner", false)));
-    assert_eq!(found("no-D"), Some(("devices", false)));
+    assert_eq!(found("no-D"), Some(("", false)));
     assert_eq!(found("no-i-r"), Some(("inc-recursive", false)));
     assert_eq!(found("no-archive"), None);
     assert_eq!(found("no-rsh"), None);

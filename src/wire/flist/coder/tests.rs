@@ -7,6 +7,7 @@ const MODERN: ListCoding = ListCoding {
     ints: IntCoding::Variable,
     xflags: XflagCoding::Varint,
     end: EndOfList::ErrorsAlways,
+    devices: DeviceCoding::DevicesAlone,
     nanoseconds: true,
     content_flags: true,
     zero_id_names: true,
@@ -16,6 +17,7 @@ const OLD: ListCoding = ListCoding {
     ints: IntCoding::Fixed,
     xflags: XflagCoding::Word,
     end: EndOfList::ErrorsAfterIds,
+    devices: DeviceCoding::ShortMinor,
     nanoseconds: false,
     content_flags: false,
     zero_id_names: false,
@@ -122,7 +124,7 @@ proptest! {
             (false, true) => ListCoding { xflags: XflagCoding::Byte, ..OLD },
             (false, false) => OLD,
         };
-        let fields = ListFields { owner, group, links: true, digest: None };
+        let fields = ListFields { owner, group, links: true, devices: true, specials: true, digest: None };
         for (_, kind, meta) in &mut entries {
             // What the coding cannot carry arrives as its default.
             if !coding.nanoseconds { meta.mtime.nanoseconds = 0; }
@@ -149,7 +151,7 @@ proptest! {
 
     #[test]
     fn garbage_never_panics(bytes: Vec<u8>) {
-        let mut coder = ListCoder::new(MODERN, ListFields { owner: true, group: true, links: true, digest: Some(16) });
+        let mut coder = ListCoder::new(MODERN, ListFields { owner: true, group: true, links: true, digest: Some(16), ..ListFields::default() });
         let mut reader = Reader::new(&bytes);
         let mut entries = Entries::default();
         while coder.take(&mut reader, &mut entries).is_ok() && !reader.is_empty() {}
@@ -169,4 +171,52 @@ fn lists_in_parts_name_each_id_with_its_first_entry() {
     let named = |name: &[u8]| out.windows(name.len()).filter(|window| *window == name).count();
     assert_eq!((named(b"\x00\x04root\x00"), named(b"\x07\x05staff")), (1, 1));
     assert_eq!((named(b"root"), named(b"staff")), (1, 1));
+}
+
+const SPECIALS: ListFields =
+    ListFields { owner: false, group: false, links: false, devices: true, specials: true, digest: None };
+
+/// A device, a pipe, a second device of the same driver, a file, and the second device again.
+fn special_tree() -> Entries {
+    let device = |minor| EntryKind::Special(Special::Character(Device { major: 240, minor }));
+    let entry = |name: &'static [u8], kind| FileEntry::new(name, kind, meta(0o600, 0, 0, 0));
+    [
+        entry(b"a", device(3)),
+        entry(b"b", EntryKind::Special(Special::Pipe)),
+        entry(b"c", device(256)),
+        entry(b"d", EntryKind::File),
+        entry(b"e", device(256)),
+        entry(b"f", EntryKind::Special(Special::Block(Device { major: 241, minor: 70_000 }))),
+        entry(b"g", EntryKind::Special(Special::Socket)),
+    ]
+    .into_iter()
+    .collect()
+}
+
+#[test]
+fn numbers_of_devices_travel_as_each_protocol_has_them() {
+    let whole = ListCoding { xflags: XflagCoding::Byte, devices: DeviceCoding::Whole, ..OLD };
+    let parts = ListCoding { devices: DeviceCoding::Parts, ..MODERN };
+    for coding in [whole, OLD, parts, MODERN] {
+        let wire = encode(coding, SPECIALS, &special_tree());
+        let (mut coder, mut reader, mut read) =
+            (ListCoder::new(coding, SPECIALS), Reader::new(&wire), Entries::default());
+        while coder.take(&mut reader, &mut read).unwrap() == Listed::Entry {}
+        assert_eq!(read.iter().collect::<Vec<_>>(), special_tree().iter().collect::<Vec<_>>(), "{coding:?}");
+    }
+}
+
+#[test]
+fn devices_as_stock_rsync_writes_them() {
+    let one = |coding, minor| {
+        let kind = EntryKind::Special(Special::Character(Device { major: 1, minor }));
+        let entries = [FileEntry::new(b"n", kind, meta(0o666, 0, 0, 0))].into_iter().collect();
+        encode(coding, SPECIALS, &entries)
+    };
+    let ends = |wire: &[u8], tail: &[u8]| assert!(wire.ends_with(tail), "{wire:x?}");
+    let whole = ListCoding { xflags: XflagCoding::Byte, devices: DeviceCoding::Whole, ..OLD };
+    ends(&one(whole, 3), &[0xb6, 0x21, 0, 0, 3, 1, 0, 0, 0]);
+    ends(&one(OLD, 3), &[0xb6, 0x21, 0, 0, 1, 0, 0, 0, 3, 0]);
+    ends(&one(OLD, 256), &[0xb6, 0x21, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0]);
+    ends(&one(MODERN, 3), &[0xb6, 0x21, 0, 0, 1, 3, 0, 0]);
 }
