@@ -314,7 +314,6 @@ pub const TABLE: &[Row] = &[
         .help("compare with files of similar names, too"),
     value(Transfer, ' ', "protocol", "N", TypedOptions::protocol).help("speak an older protocol, 27 to 32"),
     text(Transfer, ' ', "bwlimit", "RATE", |o| &mut o.flags.bwlimit)
-        .negates()
         .help("KiB a second at most, or with a unit such as 1.5m; 0 is no bound"),
     value(Transfer, ' ', "timeout", "SECONDS", TypedOptions::timeout)
         .help("end a transfer without progress [default: 3600 s]"),
