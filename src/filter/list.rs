@@ -151,8 +151,13 @@ impl Rules {
     /// folders so by itself.
     pub fn keep_nothing_excluded(&mut self) {
         for rule in &mut self.rules {
-            if let Rule::Names(NameRule { side: side @ Side::Both, .. }) = rule {
-                *side = Side::Sender;
+            match rule {
+                // Of a folder's file only where nothing else can be in it.
+                Rule::Names(NameRule { side: side @ Side::Both, .. })
+                | Rule::Folders(FolderRules {
+                    reading: Reading { only: Some(_), side: side @ Side::Both, .. }, ..
+                }) => *side = Side::Sender,
+                Rule::Names(_) | Rule::Folders(_) => {}
             }
         }
     }
