@@ -255,6 +255,7 @@ fn what_is_here_is_kept_replaced_and_deleted_as_by_stock_rsync() {
             for to in [&mine, &theirs] {
                 fs::create_dir_all(to.join(file).parent().unwrap()).unwrap();
                 fs::write(to.join(file), "mine").unwrap();
+                set_time(&to.join(file), "2015-12-12 12:12:12.5 UTC");
             }
         }
         let options = format!("-a --no-D -i --delete --max-delete=1 --protocol={protocol}");
