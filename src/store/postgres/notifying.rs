@@ -85,9 +85,11 @@ impl PostgresStore {
         Link::new(login)?.alone("notify through", &format!("NOTIFY {channel}"))?;
         let began = Instant::now();
         while began.elapsed() < PROOF {
-            let heard = self.link.heard(LOOK);
-            if heard > before {
-                return Ok(heard);
+            match self.link.heard(LOOK) {
+                // A connection that was lost meanwhile proves nothing; the next look makes another one.
+                None => return Ok(None),
+                heard if heard > before => return Ok(heard),
+                Some(_) => {}
             }
         }
         self.link.listens = false;
