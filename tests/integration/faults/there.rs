@@ -20,6 +20,7 @@ const LARGE: u64 = 200_000_000;
 /// One try, so that the run ends with the first trouble instead of outliving it.
 fn one_try(site: &mut Site) {
     site.set("NAS_RETRIES", "0");
+    site.set("NAS_JOBS", "1");
 }
 
 /// A run that stopped with this error and failed no document.
