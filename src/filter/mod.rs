@@ -7,9 +7,11 @@ mod list;
 mod parse;
 mod pattern;
 mod rule;
+mod scope;
 mod wildmatch;
 
-pub use self::list::{Around, FilterError, ReadFile, Rules, Scope};
+pub use self::list::{FilterError, ReadFile, Rules};
 pub use self::parse::BadRule;
 pub use self::pattern::Name;
 pub use self::rule::Verdict;
+pub use self::scope::{Around, Scope};
