@@ -275,23 +275,33 @@ async fn without_body(request: Request, next: Next) -> Result<Response, Problem>
     let mut length = 0;
     let reading = async {
         while let Some(frame) = body.frame().await {
-            let Ok(frame) = frame else { return };
-            let bytes = frame.into_data().unwrap_or_default();
+            let bytes = frame?.into_data().unwrap_or_default();
             length += bytes.len();
             if length <= LONGEST_BODY {
                 start.extend_from_slice(&bytes);
             } else if length > DRAINED {
-                return;
+                break;
             }
         }
+        Ok::<_, axum::Error>(())
     };
-    if timeout(BODY_TIME, reading).await.is_err() {
-        let message = format!("the body did not come within {} seconds", BODY_TIME.as_secs());
-        return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, ErrorKind::Usage, message)
-            .with_solution("Leave the body away; no route takes one."));
-    }
+    let read = timeout(BODY_TIME, reading).await;
     if length > LONGEST_BODY {
         return Err(too_long());
+    }
+    match read {
+        Ok(Ok(())) => {}
+        // Whoever sent it has gone, or meant something else than what would happen.
+        Ok(Err(_)) => {
+            let message = "the body breaks off, or its chunks make no sense: nothing was done";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, ErrorKind::Usage, message)
+                .with_solution("Ask again, without a body; no route takes one."));
+        }
+        Err(_) => {
+            let message = format!("the body did not come within {} seconds", BODY_TIME.as_secs());
+            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, ErrorKind::Usage, message)
+                .with_solution("Leave the body away; no route takes one."));
+        }
     }
     if !matches!(start.trim_ascii(), b"" | b"{}" | b"null") {
         return Err(Problem::usage(

@@ -7,7 +7,7 @@ mod requests;
 mod runs;
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -77,6 +77,20 @@ impl Place {
         let mut peer = self.connect().unwrap();
         // What is refused early may be closed before all of it is written.
         let _ = peer.write_all(bytes);
+        Self::answer(peer)
+    }
+
+    /// The same, and says that nothing more will come.
+    fn exchange_and_end(&self, bytes: &[u8]) -> Reply {
+        let Self::Address(address) = self else { unreachable!("only asked of addresses") };
+        let mut peer = TcpStream::connect(address).unwrap();
+        peer.set_read_timeout(Some(LONGEST)).unwrap();
+        // What is refused early may be closed before all of it is written, and read.
+        let _ = peer.write_all(bytes).and_then(|()| peer.shutdown(Shutdown::Write));
+        Self::answer(peer)
+    }
+
+    fn answer(mut peer: impl Read) -> Reply {
         let mut answer = Vec::new();
         if let Err(error) = peer.read_to_end(&mut answer) {
             assert!(!answer.is_empty(), "no answer: {error}");

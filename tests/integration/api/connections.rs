@@ -83,6 +83,75 @@ fn too_much_is_said_to_be_too_much() {
 }
 
 #[test]
+fn a_request_whose_body_is_not_whole_does_nothing() {
+    let site = Site::new();
+    let cli = Cli::new(&site);
+    let id = cli.add(7, &[site.upload("a.pdf", b"a")])[0];
+    cli.line("sync").ends(0);
+    let serve = Serve::start(&cli);
+    let chunked = [("Transfer-Encoding", "chunked")];
+    let (two, both) = ([("Content-Length", "2")], [("Content-Length", "2"), chunked[0]]);
+    let bodies = [
+        (&chunked[..], &b""[..]),
+        (&chunked, b"2\r\n{"),
+        (&chunked, b"2\r\n{}\r\n"),
+        (&chunked, b"2\r\n{}\r\n0\r\n"),
+        (&chunked, b"zz\r\n{}\r\n0\r\n\r\n"),
+        (&chunked, b"1\r\n{}\r\n0\r\n\r\n"),
+        (&two, b"{"),
+        // Where lengths contradict each other, chunks count; what would be smuggled behind them is not looked at.
+        (&both, b"{}"),
+    ];
+    let description = serve.object("GET", "/openapi.json");
+    for (path, verbs) in description["paths"].as_object().unwrap() {
+        for method in verbs.as_object().unwrap().keys() {
+            let path = path.replace("{id}", &id.to_string());
+            for (headers, body) in bodies {
+                let request = serve.request(&method.to_uppercase(), &path, headers);
+                serve.place.exchange_and_end(&[&request, body].concat()).is_problem(400, "usage");
+            }
+        }
+    }
+    // What waits to be told that it may send, and then sends half of it.
+    let expecting = [("Content-Length", "2"), ("Expect", "100-continue")];
+    let resend = format!("/sync/resend/{id}");
+    let reply = serve.place.exchange_and_end(&[&serve.request("POST", &resend, &expecting)[..], b"{"].concat());
+    assert_eq!(reply.status, 100, "{reply:?}");
+    assert!(reply.body.starts_with("HTTP/1.1 400 "), "{reply:?}");
+    for body in [&b"\xff\xfe"[..], b"{\0}", b"{{", b"\"\xc3\"", b"{}{}"] {
+        for media_type in ["application/json", "text/plain", "multipart/form-data; boundary=x", "nonsense"] {
+            let length = body.len().to_string();
+            let headers = [("Content-Type", media_type), ("Content-Length", &length)];
+            let request = serve.request("POST", &resend, &headers);
+            serve.place.exchange(&[&request, body].concat()).is_problem(400, "usage");
+        }
+    }
+    // A length that is too short leaves the beginning of a next request, which is none.
+    let short = b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}{}\r\n\r\n";
+    let next = b"POST /sync/resend/1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let reply = serve.place.exchange(&[&short[..], next].concat());
+    assert!(reply.status == 200 && reply.body.contains("HTTP/1.1 400 "), "{reply:?}");
+    assert_eq!(serve.object("GET", "/sync/status")["synced"], 1);
+    serve.stop();
+}
+
+#[test]
+fn a_body_that_comes_too_slowly_is_not_waited_for_and_does_nothing() {
+    let site = Site::new();
+    let cli = Cli::new(&site);
+    let id = cli.add(7, &[site.upload("a.pdf", b"a")])[0];
+    cli.line("sync").ends(0);
+    let serve = Serve::start(&cli);
+    let resend = format!("/sync/resend/{id}");
+    let request = serve.request("POST", &resend, &[("Content-Length", "2")]);
+    serve.place.exchange(&[&request[..], b"{"].concat()).is_problem(408, "usage");
+    let request = serve.request("POST", &resend, &[("Content-Length", "1000000")]);
+    serve.place.exchange(&[request, vec![b'x'; 100_000]].concat()).is_problem(413, "usage");
+    assert_eq!(serve.object("GET", "/sync/status")["synced"], 1);
+    serve.stop();
+}
+
+#[test]
 fn a_socket_in_the_file_system_is_taken_over_from_the_dead_and_from_nobody_else() {
     let site = Site::new();
     let cli = Cli::new(&site);
