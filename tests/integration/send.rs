@@ -184,7 +184,8 @@ fn a_long_batch_is_answered_while_it_runs() {
     chaos.plan(|_| Fault::pace(Pace::Throttle(1_250_000)));
     site.through(&chaos);
     site.set("NAS_DURABILITY", "stored");
-    let content = |number: u64| noise(50_000, number);
+    // More than what gets its names together over a way that seems long: on a busy machine any does.
+    let content = |number: u64| noise(100_000, number);
     let input: Vec<String> = (0..200)
         .map(|number| {
             line(&number.to_string(), &site.upload(&number.to_string(), &content(number)), &number.to_string())
