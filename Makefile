@@ -79,11 +79,15 @@ aarch64: rust ## Build the static binary for aarch64 machines, and try it under 
 	@echo "$(AARCH64_BINARY): $$(stat -c %s $(AARCH64_BINARY)) bytes"
 	NAS_SYNC_AARCH64=$(AARCH64_BINARY) $(CARGO) test --test integration -- --ignored aarch64
 
+# The folders whose pages README.md and docs/ lead to.
+DOCUMENTED = python tests benches protocol-notes
+
 install: $(if $(wildcard $(BINARY)),,static) ## Install it below PREFIX (/usr/local)
 	@$(INSTALL) 755 '$(BINARY)' '$(DESTDIR)$(PREFIX)/bin/nas-sync'
 	@$(INSTALL) 644 LICENSES '$(DESTDIR)$(PREFIX)/share/doc/nas-sync/LICENSES'
-	@$(INSTALL) 644 README.md '$(DESTDIR)$(PREFIX)/share/doc/nas-sync/README.md'
-	@$(INSTALL) 644 -t '$(DESTDIR)$(PREFIX)/share/doc/nas-sync/docs' docs/*
+	@for page in README.md README.fr.md CHANGELOG.md LICENSE-* docs/* $(DOCUMENTED:%=%/*.md); do \
+	    $(INSTALL) 644 "$$page" "$(DESTDIR)$(PREFIX)/share/doc/nas-sync/$$page" || exit 1; \
+	done
 	@$(INSTALL) 644 -t '$(DESTDIR)$(PREFIX)/share/doc/nas-sync/examples/deploy' $(wildcard examples/deploy/*.*)
 	@sed 's|/usr/local/bin/|$(PREFIX)/bin/|' examples/deploy/nas-sync.service \
 	    | $(INSTALL) 644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/doc/nas-sync/examples/deploy/nas-sync.service'

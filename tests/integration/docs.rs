@@ -14,11 +14,15 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The Markdown files of these folders, with their text.
-fn pages(folders: &[&str]) -> Vec<(PathBuf, String)> {
-    let files = folders.iter().flat_map(|folder| fs::read_dir(repository().join(folder)).unwrap());
+/// The Markdown files of these folders below a root, with their text.
+fn pages_below(root: &Path, folders: &[&str]) -> Vec<(PathBuf, String)> {
+    let files = folders.iter().flat_map(|folder| fs::read_dir(root.join(folder)).unwrap());
     let pages = files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "md"));
     pages.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+fn pages(folders: &[&str]) -> Vec<(PathBuf, String)> {
+    pages_below(repository(), folders)
 }
 
 /// The pages for users.
@@ -178,11 +182,11 @@ fn targets(text: &str) -> Vec<&str> {
     found.filter(|target| !target.contains([' ', '\n'])).collect()
 }
 
-#[test]
-fn no_link_is_dead() {
-    let mut wrong = Vec::new();
+/// The links of these pages that lead nowhere in the tree they lie in, and how many were followed.
+pub fn dead_links(root: &Path, folders: &[&str]) -> (Vec<String>, usize) {
+    let mut dead = Vec::new();
     let mut followed = 0;
-    for (path, text) in pages(&["", "docs", "python", "tests", "benches", "protocol-notes", "fixtures"]) {
+    for (path, text) in pages_below(root, folders) {
         for target in targets(&text) {
             if target.contains("://") || target.starts_with("mailto:") {
                 continue;
@@ -193,12 +197,19 @@ fn no_link_is_dead() {
             let is_there =
                 there.exists() && (anchor.is_empty() || anchors(&fs::read_to_string(&there).unwrap()).contains(anchor));
             if !is_there {
-                wrong.push(format!("{} leads to {target}", path.display()));
+                dead.push(format!("{} leads to {target}", path.display()));
             }
         }
     }
+    (dead, followed)
+}
+
+#[test]
+fn no_link_is_dead() {
+    let folders = ["", "docs", "python", "tests", "benches", "protocol-notes", "fixtures"];
+    let (dead, followed) = dead_links(repository(), &folders);
     assert!(followed > 40, "only {followed} links were found");
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(dead.is_empty(), "{dead:#?}");
 }
 
 /// Each line that a page tells to type is read by a shell, and what is ours in it by the program, which then shows its help

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use crate::docs::dead_links;
 use crate::support::cli::PROGRAM;
 
 fn repository() -> &'static Path {
@@ -50,6 +51,7 @@ fn the_program_is_installed_where_it_is_asked_for() {
         for page in ["nas-sync", "nas-sync-setup", "nas-sync-push"] {
             assert_eq!(manual.status.success(), root.join(format!("share/man/man1/{page}.1")).exists(), "{page}");
         }
-        assert!(root.join("share/doc/nas-sync/docs/setup.md").exists(), "what README.md links");
+        let (dead, followed) = dead_links(&root.join("share/doc/nas-sync"), &["", "docs"]);
+        assert!(dead.is_empty() && followed > 40, "{followed} links: {dead:#?}");
     }
 }
