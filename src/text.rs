@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 /// A number and the word for it: `1 document`, `2 documents`.
-#[cfg(feature = "watch")]
+#[cfg(feature = "service")]
 pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
