@@ -62,8 +62,10 @@ impl Api {
 
     /// Fails for a user or a document that no row can have: that is a slip, and nobody with no documents.
     pub fn check(&self, query: &Query) -> Result<(), Problem> {
-        let document = query.document();
-        Ok(self.service.check_ids(query.user().as_ref(), document.as_slice())?)
+        let (user, document) = (query.user(), query.document());
+        let refused = |name, error: NasSyncError| query::misused(name, &format!("is refused: {error}"));
+        self.service.check_ids(user.as_ref(), &[]).map_err(|error| refused("user_id", error))?;
+        self.service.check_ids(None, document.as_slice()).map_err(|error| refused("document", error))
     }
 
     /// Something was changed on request, and whoever asked wants to see it.

@@ -8,6 +8,10 @@ use serde_json::json;
 
 use crate::error::{ErrorKind, NasSyncError};
 
+/// What is the matter with a request that makes no sense, and what to do.
+const CAUSE: &str = "The request, or one of its parameters, is not understood.";
+const SOLUTION: &str = "/openapi.json describes all that can be asked.";
+
 /// A request that gets no answer, and why.
 #[derive(Debug)]
 pub struct Problem {
@@ -18,12 +22,22 @@ pub struct Problem {
 impl Problem {
     /// With a status of its own.
     pub fn new(status: StatusCode, kind: ErrorKind, message: impl AsRef<str>) -> Self {
-        Self { status, error: NasSyncError::new(kind, message) }
+        Self::of(status, NasSyncError::new(kind, message))
+    }
+
+    /// What is known of wrong usage is said to users of the program; whoever asks here has parameters.
+    fn of(status: StatusCode, error: NasSyncError) -> Self {
+        let error = match (error.kind(), error.own_solution()) {
+            (ErrorKind::Usage, None) => error.with_cause(CAUSE).with_solution(SOLUTION),
+            (ErrorKind::Usage, Some(_)) => error.with_cause(CAUSE),
+            _ => error,
+        };
+        Self { status, error }
     }
 
     /// A request that makes no sense.
     pub fn usage(message: impl AsRef<str>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, ErrorKind::Usage, message).with_solution("See /openapi.json.")
+        Self::new(StatusCode::BAD_REQUEST, ErrorKind::Usage, message)
     }
 
     #[must_use]
@@ -42,7 +56,7 @@ impl From<NasSyncError> for Problem {
             // The database, this machine, the end of the loop: later it may be answered.
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
-        Self { status, error }
+        Self::of(status, error)
     }
 }
 

@@ -22,16 +22,20 @@ impl Query {
     pub fn parse(query: &str, known: &[&str]) -> Result<Self, Problem> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let shown = text::escape_start(&name, 100);
             if !known.contains(&&*name) {
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                return Err(Problem::usage(format!("the parameter {shown} is not known here; known: {known}")));
+                let taken = known.iter().map(|name| format!("{name} takes {}", takes(name))).collect::<Vec<_>>();
+                let solution = match &taken[..] {
+                    [] => "Leave it away: this path takes no parameter.".to_owned(),
+                    taken => format!("What this path knows: {}; /openapi.json describes it.", taken.join("; ")),
+                };
+                let shown = text::escape_start(&name, 100);
+                return Err(Problem::usage(format!("the parameter {shown} is not known here")).with_solution(&solution));
             }
             if pairs.iter().any(|(other, _)| *other == *name) {
-                return Err(Problem::usage(format!("the parameter {shown} comes twice")));
+                return Err(misused(&name, "comes twice"));
             }
             if value.is_empty() || value.len() > LONGEST {
-                return Err(Problem::usage(format!("the parameter {shown} has no value, or too long a one")));
+                return Err(misused(&name, "has no value, or too long a one"));
             }
             pairs.push((name.into_owned(), value.into_owned()));
         }
@@ -68,7 +72,7 @@ impl Query {
         request.overwrite = match self.get("overwrite") {
             None | Some("false") => false,
             Some("true") => true,
-            Some(_) => return Err(Problem::usage("overwrite must be true or false")),
+            Some(_) => return Err(misused("overwrite", "is neither true nor false")),
         };
         Ok(request)
     }
@@ -77,18 +81,34 @@ impl Query {
     pub fn list(&self) -> Result<ListRequest, Problem> {
         let mut request = ListRequest::new(self.selection());
         if let Some(state) = self.get("state") {
-            let states = DocumentState::ALL.map(DocumentState::as_str).join(", ");
             let state = DocumentState::from_name(state);
-            request.state = Some(state.ok_or_else(|| Problem::usage(format!("state must be one of {states}")))?);
+            request.state = Some(state.ok_or_else(|| misused("state", "is no state of documents"))?);
         }
         if let Some(limit) = self.get("limit") {
             let limit = limit.parse().ok().filter(|limit| (1..=MOST_LISTED).contains(limit));
-            request.limit =
-                limit.ok_or_else(|| Problem::usage(format!("limit must be a whole number from 1 to {MOST_LISTED}")))?;
+            request.limit = limit.ok_or_else(|| misused("limit", "is no number, or not one that is taken"))?;
         }
         request.name = self.get("name").map(ToOwned::to_owned);
         Ok(request)
     }
+}
+
+/// What a parameter takes.
+fn takes(name: &str) -> String {
+    match name {
+        "user_id" => "a user as the table has it, in SQLite a whole number".to_owned(),
+        "state" => format!("one of {}", DocumentState::ALL.map(DocumentState::as_str).join(", ")),
+        "limit" => format!("a whole number from 1 to {MOST_LISTED}"),
+        "name" => format!("a part of a name, of up to {LONGEST} bytes"),
+        "overwrite" => "true or false".to_owned(),
+        _ => "the id of a document as the table has it, in SQLite a whole number".to_owned(),
+    }
+}
+
+/// A parameter that is known, and what is wrong with it.
+pub fn misused(name: &str, what: &str) -> Problem {
+    let solution = format!("{name} takes {}; /openapi.json describes it.", takes(name));
+    Problem::usage(format!("the parameter {name} {what}")).with_solution(&solution)
 }
 
 /// A document of this name: a number where it is written as one.

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use super::answers::{self, Api, Call};
 use super::guard::{self, Guard};
 use super::problem::Problem;
-use super::query::Query;
+use super::query::{self, Query};
 use super::{openapi, page};
 use crate::error::ErrorKind;
 #[cfg(feature = "cli")]
@@ -217,13 +217,10 @@ pub fn all(api: &Arc<Api>, guard: Guard) -> Router {
         router = router.route(route.path, on(filter, handler));
     }
     router
-        .fallback(async || {
-            Problem::new(StatusCode::NOT_FOUND, ErrorKind::Usage, "there is no such path")
-                .with_solution("See /openapi.json.")
-        })
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, ErrorKind::Usage, "there is no such path"))
         .method_not_allowed_fallback(async || {
             let message = "this path does not take this method";
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::Usage, message).with_solution("See /openapi.json.")
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::Usage, message)
         })
         .layer(from_fn(without_body))
         .layer(from_fn_with_state(guard, guard::check))
@@ -237,7 +234,10 @@ pub fn metrics_only(status: Arc<WatchStatus>) -> Router {
     Router::new()
         .route("/metrics", get(async move || answers::figures(&status)))
         .route("/health", get(async move || answers::health(&also)))
-        .fallback(async || Problem::new(StatusCode::NOT_FOUND, ErrorKind::Usage, "there are /metrics and /health"))
+        .fallback(async || {
+            Problem::new(StatusCode::NOT_FOUND, ErrorKind::Usage, "there is no such path")
+                .with_solution("There are /metrics and /health.")
+        })
         .layer(from_fn(without_body))
         .layer(map_response(with_headers))
 }
@@ -248,7 +248,7 @@ async fn answer(
     path: Result<RawPathParams, RawPathParamsRejection>,
     query: Option<String>,
 ) -> Result<Response, Problem> {
-    let path = path.map_err(|_| Problem::usage("the id in the path is not UTF-8 text"))?;
+    let path = path.map_err(|_| query::misused("id", "in the path is not UTF-8 text"))?;
     let id = path.iter().next().map(|(_, value)| value.to_owned()).unwrap_or_default();
     // What is no question about documents is answered whatever stands behind its path.
     let query = if route.path.starts_with("/sync/") {

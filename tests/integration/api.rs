@@ -131,6 +131,7 @@ impl Reply {
         assert_eq!((&problem["status"], &problem["kind"]), (&status.into(), &kind.into()), "{self:?}");
         for key in ["type", "title", "detail", "cause", "solution"] {
             assert!(problem[key].as_str().is_some_and(|text| !text.is_empty()), "{key}: {self:?}");
+            assert!(!self.body.contains("--help"), "a command line is for users of the program: {self:?}");
         }
     }
 }

@@ -106,6 +106,7 @@ fn user_of(schema: &Schema, user: &UserId) -> Result<String> {
         let message =
             format!("{user} cannot be a user of the table {}, whose user_id is of the type {kind}", schema.table());
         NasSyncError::new(ErrorKind::Usage, message)
+            .with_solution(format!("Give a user as the column user_id has them: {kind}."))
     })
 }
 

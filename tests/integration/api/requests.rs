@@ -184,23 +184,29 @@ fn what_makes_no_sense_is_said_to_make_none_and_does_nothing() {
     let id = cli.add(7, &[site.upload("a.pdf", b"a")])[0];
     cli.line("sync").ends(0);
     let serve = Serve::start(&cli);
-    for (method, path) in [
-        ("POST", "/sync/run?user=7"),
-        ("POST", "/sync/run?user_id="),
-        ("POST", "/sync/run?user_id=nobody"),
-        ("GET", "/sync/status?user_id=x"),
-        ("GET", "/sync/documents?user_id=7.5"),
-        ("POST", "/sync/retry?document=x"),
-        ("POST", "/sync/run?user_id=7&user_id=8"),
-        ("GET", "/sync/documents?state=sent"),
-        ("GET", "/sync/documents?limit=0"),
-        ("GET", "/sync/documents?limit=1e3"),
-        ("GET", "/sync/status?limit=1"),
-        ("POST", "/sync/resend/%ff"),
-        ("POST", "/sync/restore?overwrite=1"),
-        ("POST", "/sync/restore?to=%2Ftmp"),
+    let documents = "id of a document";
+    for (method, path, taken) in [
+        ("POST", "/sync/run?user=7", "user_id takes a user"),
+        ("POST", "/sync/test?user_id=7", "takes no parameter"),
+        ("POST", "/sync/run?user_id=", "user_id takes a user"),
+        ("POST", "/sync/run?user_id=nobody", "user_id takes a user"),
+        ("GET", "/sync/status?user_id=x", "user_id takes a user"),
+        ("GET", "/sync/documents?user_id=7.5", "user_id takes a user"),
+        ("POST", "/sync/retry?document=x", documents),
+        ("POST", "/sync/run?user_id=7&user_id=8", "user_id takes a user"),
+        ("GET", "/sync/documents?state=sent", "pending, waiting, failed, synced"),
+        ("GET", "/sync/documents?limit=0", "a whole number from 1 to 1000"),
+        ("GET", "/sync/documents?limit=1e3", "a whole number from 1 to 1000"),
+        ("GET", "/sync/status?limit=1", "user_id takes a user"),
+        ("POST", "/sync/resend/%ff", documents),
+        ("POST", "/sync/restore?overwrite=1", "true or false"),
+        ("POST", "/sync/restore?to=%2Ftmp", "overwrite takes true or false"),
     ] {
-        serve.ask_with(method, path, &[]).is_problem(400, "usage");
+        let reply = serve.ask_with(method, path, &[]);
+        reply.is_problem(400, "usage");
+        let problem = reply.json();
+        let solution = problem["solution"].as_str().unwrap();
+        assert!(solution.contains(taken) && !problem.to_string().contains("command"), "{path}: {problem}");
     }
     for path in
         ["/sync/document/99", "/sync/document/x%27", "/sync/resend/99", "/sync/resend/-1", "/sync/retry?document=99"]
