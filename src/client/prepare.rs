@@ -123,8 +123,7 @@ fn prepare_operands(operands: &[Operand], depth: Depth, options: PushOptions, ru
         depth,
         leaves_way: options.no_implied_dirs,
         one_file_system: options.one_file_system,
-        devices: options.devices,
-        specials: options.specials,
+        fields: options.list_fields(),
         lists_skipped: options.receiver.deletion.is_some(),
     };
     let mut warnings = Vec::new();
@@ -135,8 +134,10 @@ fn prepare_operands(operands: &[Operand], depth: Depth, options: PushOptions, ru
     Ok(Prepared { options, list, sources: Arc::new(listing.sources), warnings, failures: Vec::new() })
 }
 
-/// Folders on the way to names travel too, and those that exist are left as they are.
+/// Folders on the way to names travel too, and those that exist are left as they are. Of the files only what documents need is
+/// sent.
 pub(super) fn named_options<'n>(names: impl Iterator<Item = &'n RemoteName>, options: PushOptions) -> PushOptions {
+    let options = PushOptions { atimes: false, ..options };
     if !file_list::has_folders(names) {
         return options;
     }

@@ -79,6 +79,7 @@ impl PullRequest {
             keep: Keep {
                 permissions: options.permissions,
                 times: options.times,
+                atimes: options.atimes,
                 // A kept version changes its folder; rsync has it so.
                 omit_directory_times: options.omit_directory_times || options.backup.is_some(),
                 owner: options.owner,

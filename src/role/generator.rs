@@ -381,6 +381,8 @@ impl Generator {
             let (mut wanted, flags) = self.shared.policy.for_existing(entry, stat);
             if self.shared.job.check == QuickCheck::Contents {
                 wanted.mtime = self.shared.policy.exact_time(entry, stat);
+                // To compare it was an access.
+                wanted.atime = self.shared.policy.atime(entry);
             }
             self.itemize(entry, flags);
             if !self.shared.job.dry_run

@@ -25,6 +25,8 @@ pub struct Keep {
     pub permissions: bool,
     /// `-t`.
     pub times: bool,
+    /// `-U`.
+    pub atimes: bool,
     /// `-O`.
     pub omit_directory_times: bool,
     /// `-o`.
@@ -71,6 +73,8 @@ pub struct Wanted {
     pub group: Option<u32>,
     /// Time of the last change of content.
     pub mtime: Option<Mtime>,
+    /// Seconds of the last access.
+    pub atime: Option<i64>,
 }
 
 impl Wanted {
@@ -113,6 +117,11 @@ impl Policy {
         (self.keep.group && (self.is_root || self.groups.contains(&group))).then_some(group)
     }
 
+    /// The time of the last access that an entry gets.
+    pub fn atime(&self, entry: &FileEntry<'_>) -> Option<i64> {
+        entry.extras.atime.filter(|_| self.keep.atimes)
+    }
+
     /// What a file or symlink gets that is about to take its place, or a folder that was just made.
     pub fn for_new(&self, entry: &FileEntry<'_>, replaced: Option<&Stat>) -> Wanted {
         let permissions = entry.meta.permissions;
@@ -128,6 +137,7 @@ impl Policy {
             owner: self.owner(entry),
             group: self.group(entry),
             mtime: self.keeps_time(entry.kind).then_some(entry.meta.mtime),
+            atime: self.atime(entry),
         }
     }
 
@@ -155,10 +165,14 @@ impl Policy {
         let group = self.group(entry).filter(|&id| differs(id != stat.st_gid, ItemFlags::GROUP));
         let other_time =
             self.keeps_time(entry.kind) && differs(mtime_of(stat).seconds != entry.meta.mtime.seconds, ItemFlags::TIME);
+        let is_link = matches!(entry.kind, EntryKind::Symlink(_));
+        // Of a symlink it is not told.
+        let atime =
+            self.atime(entry).filter(|&atime| stat.st_atime != atime && (is_link || differs(true, ItemFlags::ATIME)));
         // A change of owner can take permissions away.
         let mode = (other_mode || has_mode && (owner.is_some() || group.is_some())).then_some(mode);
         let mtime = other_time.then_some(entry.meta.mtime);
-        (Wanted { mode, owner, group, mtime }, ItemFlags(flags))
+        (Wanted { mode, owner, group, mtime, atime }, ItemFlags(flags))
     }
 
     /// The time that a file gets whose content was compared: the exact one, also where only fractions of a second differ, which

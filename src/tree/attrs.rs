@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use rustix::fs::{FileType, Stat};
 
-use crate::wire::flist::{Device, FileMeta, Mtime, Special};
+use crate::wire::flist::{Device, Extras, FileMeta, ListFields, Mtime, Special};
 
 /// What a file list says about a file besides its name and kind.
 pub(super) fn meta_of(stat: &Stat) -> FileMeta {
@@ -21,6 +21,11 @@ pub(super) fn meta_of(stat: &Stat) -> FileMeta {
         uid: stat.st_uid,
         gid: stat.st_gid,
     }
+}
+
+/// What it says of it for options alone.
+pub(super) fn extras_of(stat: &Stat, fields: ListFields) -> Extras {
+    Extras { atime: fields.atimes.then_some(stat.st_atime) }
 }
 
 /// Which device, pipe or socket a thing is.

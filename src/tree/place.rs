@@ -386,8 +386,8 @@ impl Place {
         {
             self.set_mode(kind, mode)?;
         }
-        if let Some(mtime) = wanted.mtime {
-            rustix::fs::utimensat(self.folder(), &self.name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)?;
+        if let Some(times) = times(wanted) {
+            rustix::fs::utimensat(self.folder(), &self.name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
         }
         Ok(())
     }
@@ -433,10 +433,12 @@ fn device_number(device: Device) -> Result<u64, Errno> {
     is_known.then(|| rustix::fs::makedev(device.major, device.minor)).ok_or(Errno::INVAL)
 }
 
-/// The time of a change of content, and no other.
-pub(super) fn times(mtime: Mtime) -> Timestamps {
-    Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        last_modification: Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() },
-    }
+/// The times that are to be given, if any are.
+pub(super) fn times(wanted: &Wanted) -> Option<Timestamps> {
+    let kept = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let at = |Mtime { seconds, nanoseconds }| Timespec { tv_sec: seconds, tv_nsec: nanoseconds.into() };
+    (wanted.mtime.is_some() || wanted.atime.is_some()).then(|| Timestamps {
+        last_access: wanted.atime.map_or(kept, |seconds| at(Mtime { seconds, nanoseconds: 0 })),
+        last_modification: wanted.mtime.map_or(kept, at),
+    })
 }

@@ -48,8 +48,8 @@ impl Staged {
         if let Some(mode) = wanted.mode {
             rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode.into()))?;
         }
-        if let Some(mtime) = wanted.mtime {
-            rustix::fs::futimens(&self.file, &times(mtime))?;
+        if let Some(times) = times(wanted) {
+            rustix::fs::futimens(&self.file, &times)?;
         }
         Ok(())
     }

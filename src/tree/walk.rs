@@ -21,14 +21,14 @@ use std::rc::Rc;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::attrs::{meta_of, special_of};
+use super::attrs::{extras_of, meta_of, special_of};
 use super::beneath::{self, is_symlink};
 use super::path::{Operand, RemoteName, local_path};
 use super::refusal::cannot_open;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::filter::{FilterError, Name, Rules, Scope};
 use crate::small_file;
-use crate::wire::flist::{Content, Entries, EntryKind, FileEntry, Special};
+use crate::wire::flist::{Content, Entries, EntryKind, FileEntry, ListFields, Special};
 pub use sources::Sources;
 pub use warning::{Effect, Reason, WalkWarning};
 
@@ -84,10 +84,8 @@ pub struct WalkOptions {
     pub leaves_way: bool,
     /// Whether a folder on another file system than its operand is listed but not entered (`-x`).
     pub one_file_system: bool,
-    /// Whether devices are listed (`--devices`).
-    pub devices: bool,
-    /// Whether pipes and sockets are (`--specials`).
-    pub specials: bool,
+    /// The optional fields of the list: devices, pipes and sockets are listed where they have theirs.
+    pub fields: ListFields,
     /// Whether symlinks and special files that are not sent are listed all the same, so that nothing there is deleted for
     /// having their names.
     pub lists_skipped: bool,
@@ -102,8 +100,8 @@ impl WalkOptions {
     fn lists_special(self, special: Special) -> bool {
         self.lists_skipped
             || match special {
-                Special::Character(_) | Special::Block(_) => self.devices,
-                Special::Pipe | Special::Socket => self.specials,
+                Special::Character(_) | Special::Block(_) => self.fields.devices,
+                Special::Pipe | Special::Socket => self.fields.specials,
             }
     }
 
@@ -421,7 +419,8 @@ impl Walker<'_> {
         if matches!(kind, EntryKind::Directory(Content::Argument | Content::Listed)) {
             self.pending.push(Pending { entry: self.entries.len(), trail, scope: around.below.clone() });
         }
-        self.entries.push(&FileEntry { tag: Some(ground.base), ..FileEntry::new(name, kind, meta) });
+        let extras = extras_of(&seen.stat, self.options.fields);
+        self.entries.push(&FileEntry { tag: Some(ground.base), extras, ..FileEntry::new(name, kind, meta) });
     }
 
     fn enters(&self, ground: &Ground, seen: &Seen<'_>) -> bool {

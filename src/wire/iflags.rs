@@ -20,6 +20,8 @@ pub enum ItemCoding {
 pub struct ItemFlags(pub u32);
 
 impl ItemFlags {
+    /// The time of the last access differs.
+    pub const ATIME: u32 = 0x0001;
     /// The content or value changed.
     pub const CHANGED: u32 = 0x0002;
     /// The size differs.

@@ -27,6 +27,8 @@ pub struct PullOptions {
     pub permissions: bool,
     /// `-t`: modification times.
     pub times: bool,
+    /// `-U`: times of the last access, except of folders. rsync 3.2 there.
+    pub atimes: bool,
     /// `-O`: leaves the times of folders alone.
     pub omit_directory_times: bool,
     /// `-n`: changes nothing.
@@ -85,6 +87,7 @@ impl PullOptions {
             links: self.links,
             devices: self.devices,
             specials: self.specials,
+            atimes: self.atimes,
             digest: None,
         }
     }
@@ -117,6 +120,7 @@ impl PullOptions {
             (self.group, 'g'),
             (self.devices, 'D'),
             (self.times, 't'),
+            (self.atimes, 'U'),
             (self.permissions, 'p'),
             (self.recursive, 'r'),
             (self.cvs_exclude.is_some(), 'C'),

@@ -46,6 +46,8 @@ pub struct PushOptions {
     pub permissions: bool,
     /// `-t`: modification times.
     pub times: bool,
+    /// `-U`: times of the last access, except of folders. rsync 3.2 there.
+    pub atimes: bool,
     /// `-O`: leaves the times of folders alone.
     pub omit_directory_times: bool,
     /// `-K`: takes a symlink to a folder over there for that folder, instead of replacing it.
@@ -100,6 +102,7 @@ impl PushOptions {
             links: self.links,
             devices: self.devices,
             specials: self.specials,
+            atimes: self.atimes,
             digest: None,
         }
     }
@@ -151,6 +154,7 @@ impl PushOptions {
             (self.group, 'g'),
             (self.devices, 'D'),
             (self.times, 't'),
+            (self.atimes, 'U'),
             (self.permissions, 'p'),
             (receiver.executability && !self.permissions, 'E'),
             (self.recursive, 'r'),

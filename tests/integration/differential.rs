@@ -6,6 +6,7 @@
 
 pub mod tree;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -68,6 +69,8 @@ struct Case {
     numeric_ids: bool,
     /// Whether a push sends the list in parts, where there is such a thing.
     in_parts: bool,
+    /// `-U`.
+    atimes: bool,
     /// Of [`OWN_OPTIONS`].
     own: &'static str,
 }
@@ -83,6 +86,8 @@ impl Case {
             letters: OPTIONS[random.index(OPTIONS.len())],
             numeric_ids: random.one_in(4),
             in_parts: protocol >= 30 && random.one_in(2),
+            // Of protocol 27 stock rsync cannot read its own list of them.
+            atimes: protocol > 27 && number.is_multiple_of(5),
             own: "",
         }
     }
@@ -105,7 +110,7 @@ impl Case {
             recursive: self.has('r'), links: self.has('l'), permissions: self.has('p'), times: self.has('t'),
             group: self.has('g'), owner: self.has('o'), checksum: self.has('c'), ignore_times: self.has('I'),
             whole_file: self.has('W'), omit_directory_times: self.has('O'), dry_run: self.has('n'),
-            numeric_ids: self.numeric_ids, devices: self.has('D'), specials: self.has('D'),
+            numeric_ids: self.numeric_ids, devices: self.has('D'), specials: self.has('D'), atimes: self.atimes,
         );
         for word in self.own.split_whitespace() {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
@@ -144,7 +149,7 @@ impl Case {
             recursive: push.recursive, links: push.links, permissions: push.permissions, times: push.times,
             group: push.group, owner: push.owner, checksum: push.checksum, ignore_times: push.ignore_times,
             whole_file: push.whole_file, omit_directory_times: push.omit_directory_times, dry_run: push.dry_run,
-            numeric_ids: push.numeric_ids, devices: push.devices, specials: push.specials, update: receiver.update, existing: receiver.existing,
+            numeric_ids: push.numeric_ids, devices: push.devices, specials: push.specials, atimes: push.atimes, update: receiver.update, existing: receiver.existing,
             ignore_existing: receiver.ignore_existing, size_only: receiver.size_only, max_size: receiver.max_size,
             min_size: receiver.min_size, max_delete: receiver.max_delete.map(u64::from),
             delete: receiver.deletion,
@@ -161,11 +166,15 @@ impl Case {
             let is_timeless = self.has('O') || self.own.starts_with("-b") || self.own.contains("--max-delete");
             self.has('t') && !(is_folder && is_timeless) && !self.own.contains("--ignore-existing")
         };
+        // Before the files are read. What is compared by contents is read by either side, and may keep that time.
+        let kept = self.atimes && !self.has('c') && !self.has('n') && self.own.is_empty();
+        let atimes: HashMap<_, _> = if kept { tree::atimes(folder).into_iter().collect() } else { HashMap::new() };
         let mut seen: Vec<_> = snapshot(folder).into_iter().collect();
-        for (_, facts) in &mut seen {
+        for (path, facts) in &mut seen {
             if !counts_time(facts) {
                 facts.truncate(3);
             }
+            facts.extend(atimes.get(&folder.join(path)).map(|atime| format!("accessed {atime}")));
         }
         seen
     }
@@ -182,6 +191,7 @@ impl fmt::Display for Case {
         write!(f, "{}", if self.has('D') { "" } else { " --no-D" })?;
         // Both ends are on one machine, and rsync would leave the comparison of blocks out.
         write!(f, "{}", if self.has('W') { "" } else { " --no-W" })?;
+        write!(f, "{}", if self.atimes { " --atimes" } else { "" })?;
         write!(f, "{}", if self.numeric_ids { " --numeric-ids" } else { "" })?;
         write!(f, "{}{}", if self.own.is_empty() { "" } else { " " }, self.own)?;
         if self.compression.is_empty() { Ok(()) } else { write!(f, " --zc={}", self.compression) }
@@ -247,7 +257,9 @@ impl Twins {
         let to = to.map(|folder| folder.to_str().unwrap());
         let request = PushRequest::new(Files::Operands(vec![from.join("")]), to[0], case.push_options());
         let request = with!(request, offer: with!(case.offer(), incremental: case.in_parts));
+        tree::set_atimes(from);
         let ours = self.client.push(request, Arc::new(Silent)).await.unwrap().into();
+        tree::set_atimes(from);
         let theirs = self.stock(case, from.join("").to_str().unwrap(), &format!("there:{}", to[1]));
         self.compare(case, "push", ours, theirs);
     }
@@ -263,7 +275,9 @@ impl Twins {
         let from = from.map(|folder| folder.join("").to_str().unwrap().to_owned());
         let request = PullRequest::new(vec![from[0].clone().into()], to[0], case.pull_options());
         let request = with!(request, offer: case.offer());
+        tree::set_atimes(Path::new(&from[0]));
         let ours = self.client.pull(request, Arc::new(Silent)).await.unwrap().into();
+        tree::set_atimes(Path::new(&from[1]));
         let theirs = self.stock(case, &format!("there:{}", from[1]), to[1].to_str().unwrap());
         self.compare(case, "pull", ours, theirs);
     }

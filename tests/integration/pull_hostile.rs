@@ -60,8 +60,7 @@ impl Monitor for Failures {
     }
 }
 
-pub const FIELDS: ListFields =
-    ListFields { owner: false, group: false, links: true, devices: false, specials: false, digest: None };
+pub const FIELDS: ListFields = ListFields { links: true, ..ListFields::NONE };
 
 impl Mock {
     pub fn new() -> Self {

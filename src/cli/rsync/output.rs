@@ -34,6 +34,7 @@ pub fn is_news(flags: ItemFlags) -> bool {
         ItemFlags::PERMISSIONS,
         ItemFlags::OWNER,
         ItemFlags::GROUP,
+        ItemFlags::ATIME,
     ];
     news.into_iter().any(|flag| flags.has(flag))
 }
@@ -68,14 +69,15 @@ pub fn letters(entry: &FileEntry<'_>, flags: ItemFlags, options: &PushOptions, r
         (ItemFlags::PERMISSIONS, 'p'),
         (ItemFlags::OWNER, 'o'),
         (ItemFlags::GROUP, 'g'),
+        (ItemFlags::ATIME, 'u'),
     ];
     let differs = attributes.iter().any(|(flag, _)| flags.has(*flag));
     if !differs && !flags.has(ItemFlags::TRANSFER) {
         return text + "         ";
     }
     text.extend(attributes.map(|(flag, letter)| if flags.has(flag) { letter } else { '.' }));
-    // Access times, ACLs and extended attributes are not sent.
-    text + "..."
+    // ACLs and extended attributes are not sent.
+    text + ".."
 }
 
 /// The block of `--stats`.

@@ -114,6 +114,7 @@ fn pull_options(options: &PushOptions) -> PullOptions {
         group: options.group,
         permissions: options.permissions,
         times: options.times,
+        atimes: options.atimes,
         omit_directory_times: options.omit_directory_times,
         dry_run: options.dry_run,
         whole_file: options.whole_file,

@@ -188,6 +188,9 @@ pub const TABLE: &[Row] = &[
     switch(Sent, 'd', "dirs", |o, on| o.push.dirs = on).push_only().help("folders without what is in them"),
     switch(Sent, 'p', "perms", |o, on| o.push.permissions = on).negates().help("permissions"),
     switch(Sent, 't', "times", |o, on| o.push.times = on).negates().help("modification times"),
+    switch(Sent, 'U', "atimes", |o, on| o.push.atimes = on)
+        .negates()
+        .help("times of the last access, except of folders (by rsync 3.2 there)"),
     switch(Sent, 'O', "omit-dir-times", |o, on| o.push.omit_directory_times = on)
         .negates()
         .help("leave the times of folders alone"),
@@ -422,7 +425,6 @@ pub const TABLE: &[Row] = &[
     refused('8', "8-bit-output", "names without escapes", STREAMS_TEXT).negates(),
     refused('A', "acls", "access control lists", AFTERWARDS).negates(),
     refused(' ', "address", "local address towards a daemon", DAEMON),
-    refused('U', "atimes", "times of the last access", ONE_TIME).negates(),
     refused('B', "block-size", "length of the blocks that are compared", BLOCKS),
     refused(' ', "checksum-seed", "number that all sums start from", SEED),
     refused(' ', "chmod", "other permissions than here", AFTERWARDS),

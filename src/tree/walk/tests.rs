@@ -15,8 +15,7 @@ const RECURSIVE: WalkOptions = WalkOptions {
     depth: Depth::Recursive,
     leaves_way: false,
     one_file_system: false,
-    devices: false,
-    specials: false,
+    fields: ListFields::NONE,
     lists_skipped: false,
 };
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::entries::Entries;
-use super::entry::{Content, Device, EntryKind, FileEntry, FileMeta, MAX_NAME, Mtime, Special};
+use super::entry::{Content, Device, EntryKind, Extras, FileEntry, FileMeta, MAX_NAME, Mtime, Special};
 use super::idlist::{self, NamedId};
 use super::xflags::{self, XflagCoding};
 use crate::wire::int::IntCoding;
@@ -76,8 +76,16 @@ pub struct ListFields {
     pub devices: bool,
     /// `--specials`: pipes and sockets have such numbers too, in older protocols.
     pub specials: bool,
+    /// `-U`: times of the last access, except of folders.
+    pub atimes: bool,
     /// `-c`: the length of each file's digest, in bytes.
     pub digest: Option<usize>,
+}
+
+impl ListFields {
+    /// None of them.
+    pub const NONE: Self =
+        Self { owner: false, group: false, links: false, devices: false, specials: false, atimes: false, digest: None };
 }
 
 /// What the next entry is described against.
@@ -86,6 +94,7 @@ struct Previous {
     name: Vec<u8>,
     mode: u32,
     mtime: i64,
+    atime: i64,
     /// `None` before the first entry: an id may then not be left out even when it is 0.
     ids: Option<(u32, u32)>,
     device: Device,
@@ -143,6 +152,7 @@ impl ListCoder {
         let user = if keeps_user { None } else { self.inline.users.remove(&entry.meta.uid) };
         let group = if keeps_group { None } else { self.inline.groups.remove(&entry.meta.gid) };
         let device = self.numbers(entry.kind);
+        let atime = self.atime(entry);
         let flags = content_flags
             | device.map_or(0, |device| self.device_flags(device))
             | flag(mode == previous.mode, xflags::SAME_MODE)
@@ -153,6 +163,7 @@ impl ListCoder {
             | flag(prefix > 0, xflags::SAME_NAME)
             | flag(suffix.len() > 255, xflags::LONG_NAME)
             | flag(entry.meta.mtime.seconds == previous.mtime, xflags::SAME_TIME)
+            | flag(atime.is_some_and(|atime| self.keeps_atime(atime)), xflags::SAME_ATIME)
             | flag(self.coding.nanoseconds && entry.meta.mtime.nanoseconds != 0, xflags::NANOSECONDS);
         let flags = self.coding.xflags.put(flags, entry.kind.is_dir(), out);
         if flags & xflags::SAME_NAME != 0 {
@@ -169,8 +180,20 @@ impl ListCoder {
         self.previous.name.extend_from_slice(suffix);
         self.previous.mode = mode;
         self.previous.mtime = entry.meta.mtime.seconds;
+        self.previous.atime = atime.unwrap_or(self.previous.atime);
         self.previous.ids = Some((entry.meta.uid, entry.meta.gid));
         self.previous.device = self.device_after(device);
+    }
+
+    /// The time of the last access that an entry's field tells, if it has one.
+    fn atime(&self, entry: &FileEntry<'_>) -> Option<i64> {
+        let has_one = self.fields.atimes && !entry.kind.is_dir();
+        has_one.then(|| entry.extras.atime.unwrap_or(entry.meta.mtime.seconds))
+    }
+
+    /// Whether it is left out. The oldest protocol has no room for the flag that says so.
+    fn keeps_atime(&self, atime: i64) -> bool {
+        atime == self.previous.atime && self.coding.xflags != XflagCoding::Byte
     }
 
     /// The device that an entry's field tells, if it has one: of a pipe or socket what takes the least room.
@@ -269,6 +292,10 @@ impl ListCoder {
         if flags & xflags::SAME_MODE == 0 {
             out.extend_from_slice(&mode.to_le_bytes());
         }
+        if let Some(atime) = self.atime(entry).filter(|&atime| !self.keeps_atime(atime)) {
+            // Whatever the protocol, since it came late.
+            IntCoding::Variable.put_long(out, atime, 4);
+        }
         if flags & xflags::SAME_UID == 0 {
             ints.put_int(out, entry.meta.uid.cast_signed());
         }
@@ -346,12 +373,13 @@ impl ListCoder {
         if self.name.is_empty() || self.name.contains(&0) {
             return Err(DecodeError::malformed("name", "it is empty or holds a NUL byte"));
         }
-        let Attributes { kind, mode, meta, digest, device } = self.take_attributes(flags, reader)?;
-        let entry = FileEntry { digest, ..FileEntry::new(&self.name, kind, meta) };
+        let Attributes { kind, mode, meta, digest, device, extras } = self.take_attributes(flags, reader)?;
+        let entry = FileEntry { digest, extras, ..FileEntry::new(&self.name, kind, meta) };
         entries.push(&entry);
         // Only a whole entry moves the state, so that a short read can start over.
         self.previous.mode = mode;
         self.previous.mtime = meta.mtime.seconds;
+        self.previous.atime = extras.atime.unwrap_or(self.previous.atime);
         self.previous.ids = Some((meta.uid, meta.gid));
         self.previous.device = self.device_after(device);
         std::mem::swap(&mut self.previous.name, &mut self.name);
@@ -374,6 +402,11 @@ impl ListCoder {
         };
         let mode = if has(xflags::SAME_MODE) { self.previous.mode } else { reader.i32()?.cast_unsigned() };
         let mut kind = self.kind(mode, flags)?;
+        let atime = match () {
+            () if !self.fields.atimes || kind.is_dir() => None,
+            () if has(xflags::SAME_ATIME) => Some(self.previous.atime),
+            () => Some(IntCoding::Variable.long(reader, 4)?),
+        };
         let same = self.previous.ids.unwrap_or_default();
         let uid = if has(xflags::SAME_UID) { same.0 } else { ints.int(reader)?.cast_unsigned() };
         let gid = if has(xflags::SAME_GID) { same.1 } else { ints.int(reader)?.cast_unsigned() };
@@ -397,7 +430,7 @@ impl ListCoder {
         let digest = digest.filter(|_| kind == EntryKind::File);
         let mtime = Mtime { seconds: mtime, nanoseconds: mtime_ns };
         let meta = FileMeta { size, mtime, permissions: (mode & 0o7777) as u16, uid, gid };
-        Ok(Attributes { kind, mode, meta, digest, device })
+        Ok(Attributes { kind, mode, meta, digest, device, extras: Extras { atime } })
     }
 
     fn kind(&self, mode: u32, flags: u32) -> Decode<EntryKind<'static>> {
@@ -428,6 +461,7 @@ struct Attributes<'r> {
     digest: Option<&'r [u8]>,
     /// What its field told, also of a pipe or socket.
     device: Option<Device>,
+    extras: Extras,
 }
 
 impl Device {

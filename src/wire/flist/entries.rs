@@ -1,6 +1,6 @@
 //! Many entries in little memory.
 
-use super::entry::{Content, Device, EntryKind, FileEntry, FileMeta, MAX_NAME, Mtime, Special};
+use super::entry::{Content, Device, EntryKind, Extras, FileEntry, FileMeta, MAX_NAME, Mtime, Special};
 use super::order::ListOrder;
 
 /// Entries of a list: 48 bytes each, and beside them all names in one piece of memory.
@@ -8,7 +8,7 @@ use super::order::ListOrder;
 pub struct Entries {
     records: Vec<Record>,
     /// For each entry its name, and right behind it what only some have: a symlink's target, a file's digest, or
-    /// the numbers of a device.
+    /// the numbers of a device; and its extras.
     bytes: Vec<u8>,
 }
 
@@ -28,9 +28,15 @@ struct Record {
     extra_len: u16,
     permissions: u16,
     kind: Kind,
+    /// Which extras it has, as bits of [`extra`].
+    extras: u8,
 }
 
 const NO_TAG: u32 = u32::MAX;
+
+mod extra {
+    pub const ATIME: u8 = 1;
+}
 
 /// How many entries of each kind there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -90,6 +96,7 @@ impl Entries {
         };
         let name_len = self.append(entry.name);
         let extra_len = self.append(extra);
+        let extras = entry.extras.put(&mut self.bytes);
         let FileMeta { size, mtime: Mtime { seconds, nanoseconds }, permissions, uid, gid } = entry.meta;
         let tag = entry.tag.unwrap_or(NO_TAG);
         self.records.push(Record {
@@ -104,6 +111,7 @@ impl Entries {
             extra_len,
             permissions,
             kind,
+            extras,
         });
     }
 
@@ -215,6 +223,27 @@ impl<'a> FromIterator<FileEntry<'a>> for Entries {
     }
 }
 
+impl Extras {
+    /// Writes those that there are, and says which.
+    fn put(self, out: &mut Vec<u8>) -> u8 {
+        let mut which = 0;
+        if let Some(atime) = self.atime {
+            which |= extra::ATIME;
+            out.extend_from_slice(&atime.to_le_bytes());
+        }
+        which
+    }
+
+    fn take(which: u8, mut bytes: &[u8]) -> Self {
+        let mut next = |bit: u8| {
+            let (value, rest) = bytes.split_first_chunk().filter(|_| which & bit != 0)?;
+            bytes = rest;
+            Some(u64::from_le_bytes(*value))
+        };
+        Self { atime: next(extra::ATIME).map(u64::cast_signed) }
+    }
+}
+
 impl Device {
     fn to_bytes(self) -> [u8; 8] {
         (u64::from(self.major) << 32 | u64::from(self.minor)).to_le_bytes()
@@ -252,7 +281,8 @@ impl Record {
         let meta = FileMeta { size: self.size, mtime, permissions: self.permissions, uid: self.uid, gid: self.gid };
         let tag = Some(self.tag).filter(|&tag| tag != NO_TAG);
         let digest = (kind == EntryKind::File && !extra.is_empty()).then_some(extra);
-        FileEntry { tag, name, kind, meta, digest }
+        let extras = Extras::take(self.extras, &bytes[self.start + name.len() + extra.len()..]);
+        FileEntry { tag, name, kind, meta, digest, extras }
     }
 }
 
@@ -306,7 +336,7 @@ mod tests {
         #[test]
         fn what_was_pushed_is_there(
             names in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 1..40), 0..6_u8, any::<[u8; 16]>()), 0..20),
-            size: u64, seconds: i64, nanoseconds: u32, permissions: u16, ids: (u32, u32), tag in proptest::option::of(0..u32::MAX),
+            size: u64, seconds: i64, nanoseconds: u32, atime: Option<i64>, permissions: u16, ids: (u32, u32), tag in proptest::option::of(0..u32::MAX),
         ) {
             let mtime = Mtime { seconds, nanoseconds };
             let meta = FileMeta { size, mtime, permissions, uid: ids.0, gid: ids.1 };
@@ -319,7 +349,7 @@ mod tests {
                     4 => (EntryKind::Special(Special::Socket), None),
                     _ => (EntryKind::Directory(Content::Argument), None),
                 };
-                FileEntry { tag, digest, ..FileEntry::new(name, kind, meta) }
+                FileEntry { tag, digest, extras: Extras { atime }, ..FileEntry::new(name, kind, meta) }
             }).collect();
             let entries: Entries = pushed.iter().copied().collect();
             prop_assert_eq!(entries.iter().collect::<Vec<_>>(), pushed);

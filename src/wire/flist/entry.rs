@@ -86,6 +86,14 @@ pub struct FileMeta {
     pub gid: u32,
 }
 
+/// What travels of an entry only where an option asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Extras {
+    /// Seconds of the last access: [`ListFields::atimes`](super::ListFields::atimes). Folders have none.
+    pub atime: Option<i64>,
+}
+
 /// One entry. It borrows its bytes, as a rule from the [`Entries`](super::Entries) that keep it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -101,12 +109,14 @@ pub struct FileEntry<'a> {
     pub meta: FileMeta,
     /// A regular file's digest, where [`ListFields::digest`](super::ListFields::digest) asks for it.
     pub digest: Option<&'a [u8]>,
+    /// What else options ask for.
+    pub extras: Extras,
 }
 
 impl<'a> FileEntry<'a> {
-    /// An entry without tag and digest.
+    /// An entry without tag, digest and extras.
     pub fn new(name: &'a [u8], kind: EntryKind<'a>, meta: FileMeta) -> Self {
-        Self { tag: None, name, kind, meta, digest: None }
+        Self { tag: None, name, kind, meta, digest: None, extras: Extras::default() }
     }
 
     pub(super) fn mode(&self) -> u32 {

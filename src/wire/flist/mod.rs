@@ -9,6 +9,6 @@ mod xflags;
 
 pub use self::coder::{DeviceCoding, EndOfList, ListCoder, ListCoding, ListFields, Listed, io_error};
 pub use self::entries::{Counts, Entries};
-pub use self::entry::{Content, Device, EntryKind, FileEntry, FileMeta, MAX_NAME, Mtime, Special};
+pub use self::entry::{Content, Device, EntryKind, Extras, FileEntry, FileMeta, MAX_NAME, Mtime, Special};
 pub use self::order::ListOrder;
 pub use self::xflags::XflagCoding;

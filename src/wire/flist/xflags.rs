@@ -23,6 +23,7 @@ pub const GROUP_NAME: u32 = 0x0800;
 pub const SAME_MAJOR: u32 = 0x0100;
 pub const SHORT_MINOR: u32 = 0x0800;
 pub const NANOSECONDS: u32 = 0x2000;
+pub const SAME_ATIME: u32 = 0x4000;
 /// In place of an entry: the list ends, and error bits follow.
 pub const END_WITH_ERRORS: u32 = 0x1000 | EXTENDED;
 

@@ -3,10 +3,10 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps};
 
 use crate::support::noise;
 use crate::support::random::Random;
@@ -190,10 +190,27 @@ fn time(random: &mut Random) -> (i64, i64) {
 /// Gives the thing itself a time; links are not followed.
 pub fn set_time(path: &Path, (seconds, nanoseconds): (i64, i64)) {
     let times = Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_access: Timespec { tv_sec: seconds / 3 * 2, tv_nsec: 0 },
         last_modification: Timespec { tv_sec: seconds, tv_nsec: nanoseconds },
     };
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+}
+
+/// The time of the last access of each thing that is no folder.
+pub fn atimes(root: &Path) -> Vec<(PathBuf, i64)> {
+    let atime = |path: PathBuf| {
+        let meta = fs::symlink_metadata(&path).unwrap();
+        (!meta.is_dir()).then(|| (path, meta.atime()))
+    };
+    all(root).into_iter().filter_map(atime).collect()
+}
+
+/// Gives each thing a time of the last access, whoever has read it meanwhile: that of the last change, less a third.
+pub fn set_atimes(root: &Path) {
+    for path in all(root) {
+        let meta = fs::symlink_metadata(&path).unwrap();
+        set_time(&path, (meta.mtime(), meta.mtime_nsec()));
+    }
 }
 
 /// Everything in a tree, the innermost first, and the tree itself last.

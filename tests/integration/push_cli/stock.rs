@@ -222,6 +222,9 @@ fn the_eleven_letters_are_those_of_stock_rsync() {
         let summed = options.contains('c') || options.contains('I');
         assert_eq!(lines.contains("before 1970"), summed, "{options}: {lines}");
     }
+    let file = from.join("sub-b");
+    assert!(Command::new("touch").args(["-a", "-d", "2011-11-11 UTC"]).arg(&file).status().unwrap().success());
+    assert_eq!(same_lines(&site, "-aUi", &[&file], &there), ".f......u.. sub-b\n");
     // Before protocol 30 stock rsync does not know whether links have times there, and writes T for t.
     assert!(Command::new("cp").arg("-P").arg(from.join("link")).arg(&there).status().unwrap().success());
     set_time(&there.join("link"), "2011-11-11 11:11:11.111111111 UTC");

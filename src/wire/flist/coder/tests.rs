@@ -118,13 +118,13 @@ fn any_entry() -> impl Strategy<Value = (Vec<u8>, EntryKind<'static>, FileMeta)>
 proptest! {
     #[test]
     fn lists_survive(mut entries in proptest::collection::vec(any_entry(), 1..20),
-                     owner: bool, group: bool, modern: bool, one_byte: bool) {
+                     owner: bool, group: bool, modern: bool, one_byte: bool, atimes: bool) {
         let coding = match (modern, one_byte) {
             (true, _) => MODERN,
             (false, true) => ListCoding { xflags: XflagCoding::Byte, ..OLD },
             (false, false) => OLD,
         };
-        let fields = ListFields { owner, group, links: true, devices: true, specials: true, digest: None };
+        let fields = ListFields { owner, group, links: true, devices: true, specials: true, atimes, ..ListFields::default() };
         for (_, kind, meta) in &mut entries {
             // What the coding cannot carry arrives as its default.
             if !coding.nanoseconds { meta.mtime.nanoseconds = 0; }
@@ -136,7 +136,10 @@ proptest! {
                 *kind = EntryKind::Directory(Content::Listed);
             }
         }
-        let entries: Entries = entries.iter().map(|(name, kind, meta)| FileEntry::new(name, *kind, *meta)).collect();
+        let entries: Entries = entries.iter().map(|(name, kind, meta)| {
+            let atime = (atimes && !kind.is_dir()).then_some(meta.mtime.seconds / 7 * 7 - 9);
+            FileEntry { extras: Extras { atime }, ..FileEntry::new(name, *kind, *meta) }
+        }).collect();
         let wire = encode(coding, fields, &entries);
         let mut coder = ListCoder::new(coding, fields);
         let mut reader = Reader::new(&wire);
@@ -173,8 +176,7 @@ fn lists_in_parts_name_each_id_with_its_first_entry() {
     assert_eq!((named(b"root"), named(b"staff")), (1, 1));
 }
 
-const SPECIALS: ListFields =
-    ListFields { owner: false, group: false, links: false, devices: true, specials: true, digest: None };
+const SPECIALS: ListFields = ListFields { devices: true, specials: true, ..ListFields::NONE };
 
 /// A device, a pipe, a second device of the same driver, a file, and the second device again.
 fn special_tree() -> Entries {
