@@ -176,7 +176,11 @@ impl Fault {
             "53300" => "The server has no connection left: raise max_connections there, or put PgBouncer in front of it.".to_owned(),
             "57P03" => "The server is starting or recovering; run the command again in a moment.".to_owned(),
             "42501" => format!("Let the owner of the table or schema grant what is missing to {}.", login.user_shown()),
-            "25006" | "0A000" => "Name the primary server: a standby and a read-only database cannot be written to.".to_owned(),
+            "25006" => {
+                "The server is a standby by now, or default_transaction_read_only was set: name the primary server in NAS_DB, or \
+                 let it be taken back. Nothing was lost."
+                    .to_owned()
+            }
             "53100" => "Make room on the disk that holds the database, then run the command again.".to_owned(),
             "57014" => "The server is too slow, or the table very large: `nas-sync index` makes pending rows quick to find.".to_owned(),
             _ => return None,

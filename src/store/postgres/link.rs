@@ -61,7 +61,8 @@ impl Mode {
     fn begin(self) -> String {
         let kind = match self {
             Self::Read => "REPEATABLE READ READ ONLY",
-            Self::Write => "READ COMMITTED READ WRITE",
+            // Not `READ WRITE`: that would write to what is read-only by default.
+            Self::Write => "READ COMMITTED",
         };
         let limit = self.limit().as_millis();
         let durable = match self {

@@ -221,11 +221,8 @@ pub(super) fn one_at_a_time(tx: &Tx<'_>, what: &str) -> Result<(), Fault> {
 
 /// Looks at the tables; `None`: there is no `documents` yet, and it may be made.
 pub(super) fn inspect(tx: &Tx<'_>, table: &TableName, access: Access) -> Result<Option<Schema>, Fault> {
-    if access != Access::ReadOnly && tx.one("SELECT pg_is_in_recovery()", &[])?.try_get::<_, bool>(0)? {
-        return Err(Fault::refused(
-            "the server is a read-only standby",
-            Some("Name the primary server in NAS_DB or --db."),
-        ));
+    if access != Access::ReadOnly {
+        rights::refuse_read_only(tx)?;
     }
     let sql = "SELECT c.oid::bigint, n.nspname::text, c.relname::text, c.relkind::text
                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

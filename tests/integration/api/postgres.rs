@@ -236,3 +236,36 @@ fn a_postgresql_that_stands_still_in_the_middle_of_a_run_is_said_and_nothing_is_
     assert_eq!(server.number("SELECT count(*) FROM documents WHERE synced_to_nas <> (synced_at IS NOT NULL)"), 0);
     serve.stop();
 }
+
+#[test]
+fn a_postgresql_that_becomes_read_only_is_not_written_to_and_waited_for() {
+    let Some(server) = Postgres::start() else { return };
+    let ids = &all_ids()[0];
+    let site = site_of(&server, "of_documents", ids);
+    let cli = Cli::new(&site);
+    let serve = Serve::start(&cli);
+    until("one is sent", LONGEST, || serve.object("GET", "/sync/status")["synced"] == 1);
+    let set = |value: &str| {
+        for sql in [&format!("ALTER SYSTEM SET default_transaction_read_only = {value}"), "SELECT pg_reload_conf()"] {
+            server.sql(sql);
+        }
+        until("it is set", LONGEST, || server.sql("SHOW default_transaction_read_only").trim() == value);
+    };
+    set("on");
+    let late = site.upload("late.pdf", b"late");
+    let insert = format!("INSERT INTO of_documents.documents VALUES (3, 7, '{}')", late.display());
+    server.sql(&format!("BEGIN READ WRITE; {insert}; COMMIT"));
+    until("it is noticed", LONGEST, || serve.post("/sync/run").status == 503);
+    for path in ["/sync/run", "/sync/document/3", "/sync/retry", "/sync/resend/1"] {
+        let reply = serve.post(path);
+        reply.is_problem(503, "database_unusable");
+        assert!(reply.body.contains("default_transaction_read_only"), "{path}: {reply:?}");
+    }
+    let status = serve.object("GET", "/sync/status");
+    assert_eq!((&status["synced"], &status["total_documents"]), (&1.into(), &3.into()), "{status}");
+    assert_eq!(site.stored("late.pdf"), None, "nothing is sent that could not be recorded");
+    set("off");
+    until("it goes on by itself", LONGEST, || serve.object("GET", "/sync/status")["synced"] == 2);
+    assert_eq!(site.stored("late.pdf"), Some(b"late".to_vec()));
+    serve.stop();
+}

@@ -154,6 +154,62 @@ fn what_does_not_work_is_said_in_words_and_soon() {
     assert!(sync.ends(4).stdout.contains("read-only standby"), "{}", sync.all());
 }
 
+#[test]
+fn what_is_read_only_by_default_is_left_alone_and_the_setting_is_named() {
+    const SETTING: &str = "default_transaction_read_only";
+    let Some(server) = Postgres::start() else { return };
+    let mut site = site(&server);
+    site.upload("a.pdf", b"a");
+    server.sql(
+        "CREATE ROLE \"the app\" LOGIN; GRANT CREATE ON SCHEMA public TO \"the app\";
+         CREATE TABLE documents (id int PRIMARY KEY, user_id int NOT NULL, file_path text NOT NULL,
+                                 synced_to_nas boolean NOT NULL DEFAULT FALSE, synced_at timestamp);
+         GRANT ALL ON documents TO \"the app\"",
+    );
+    server.sql(&format!("INSERT INTO documents VALUES (1, 7, '{}')", site.path("uploads/a.pdf").display()));
+    site.set("NAS_DB", server.url("the%20app"));
+    let cli = Cli::new(&site);
+    for (of, whose) in [
+        ("ALTER ROLE \"the app\"", "for the role \"the app\""),
+        ("ALTER DATABASE \"app\"", "for the database \"app\""),
+        ("ALTER ROLE \"the app\" IN DATABASE \"app\"", "for the role \"the app\" in the database \"app\""),
+        ("ALTER ROLE ALL", "for all roles"),
+        ("ALTER SYSTEM", "for the server (configuration file)"),
+    ] {
+        let change = |change: &str| {
+            let sql = format!("{of} {change}");
+            // Only that of the server is changed outside of transactions; the others would be read-only.
+            server.sql(&if of == "ALTER SYSTEM" { sql } else { format!("BEGIN READ WRITE; {sql}; COMMIT") });
+            server.sql("SELECT pg_reload_conf()");
+        };
+        // What is reloaded comes to new sessions in a moment.
+        let until_it_is = |value: &str| {
+            until(value, Duration::from_secs(20), || {
+                server.psql("the app", "app", &format!("SHOW {SETTING}")).unwrap().trim() == value
+            });
+        };
+        change(&format!("SET {SETTING} = on"));
+        until_it_is("on");
+        for command in ["sync --json", "retry --json", "add --user 7 uploads/a.pdf --json"] {
+            let run = cli.line(command);
+            let error = run.ends(4).json()["error"].clone();
+            assert_eq!(error["kind"], "database_unusable", "{}", run.all());
+            let said = |key: &str| error[key].as_str().unwrap().to_owned();
+            assert!(said("message").contains(&format!("{SETTING} is on {whose}")), "{}", run.all());
+            assert!(said("solution").contains(of) && said("solution").contains(SETTING), "{}", run.all());
+        }
+        let doctor = cli.line("doctor --json");
+        assert!(doctor.ends(4).stdout.contains(SETTING), "{}", doctor.all());
+        assert_eq!(cli.line("status --json").ends(0).json()["pending"], 1);
+        assert_eq!(site.stored_names().len(), 0, "nothing is sent that could not be recorded");
+        assert_eq!(server.number("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'nas_sync%'"), 0);
+        change(&format!("RESET {SETTING}"));
+        until_it_is("off");
+    }
+    cli.line("sync").ends(0);
+    assert_eq!(server.number("SELECT count(*) FROM documents WHERE synced_to_nas"), 1);
+}
+
 /// A PgBouncer that gives a connection for one transaction.
 pub struct Bouncer(Child);
 
