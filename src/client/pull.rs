@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::config::ClientConfig;
 use super::login::Client;
 use super::stats::{TransferReport, TransferStats};
+use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::filter::{Rules, Scope};
 use crate::role::event::Monitor;
@@ -23,7 +24,7 @@ use crate::tree::apply::Keep;
 use crate::wire::flist::io_error;
 use crate::wire::offer::Offer;
 use crate::wire::pull_args::PullOptions;
-use crate::wire::receiver_args::Deletion;
+use crate::wire::receiver_args::{DeleteTime, Deletion};
 use crate::wire::rules::RuleText;
 
 /// What to fetch and how.
@@ -65,6 +66,14 @@ impl PullRequest {
             rules.add_cvs_of_receiver(more);
         }
         PullRules { told, own: Scope::of_receiver(&rules, excluded_too) }
+    }
+
+    /// A list in parts is of whole folders, and what is deleted all at once needs all of it.
+    fn possible_offer(&self) -> Offer {
+        let options = &self.options;
+        let when = options.delete.and_then(|deletion| deletion.when).unwrap_or(DeleteTime::During);
+        let incremental = self.offer.incremental && options.recursive && when == DeleteTime::During;
+        Offer { incremental, ..self.offer }
     }
 
     fn job(&self, findings: Arc<Findings>) -> PullJob {
@@ -135,15 +144,14 @@ impl Client {
         let findings = Arc::new(Findings::default());
         let ledger = Arc::new(Ledger::new(monitor, 0));
         let pull = Pull {
-            // What comes in parts is not taken.
-            offer: Offer { incremental: false, ..request.offer },
+            offer: request.possible_offer(),
             job: request.job(Arc::clone(&findings)),
             idle_limit: self.idle_limit(),
             monitor: Arc::clone(&ledger) as Arc<dyn Monitor>,
         };
         let outcome = Box::pin(self.pull_session(&request.sources, &request.options, pull)).await?;
         let Account { totals, failures, .. } = ledger.take();
-        let counts = findings.counts.get().copied().unwrap_or_default();
+        let counts = *blocking::lock(&findings.counts);
         let kept_by_limit = findings.kept_by_limit.load(Ordering::Relaxed);
         let stats = TransferStats { kept_by_limit, ..TransferStats::of_list(counts).with(&totals) };
         Ok(TransferReport {

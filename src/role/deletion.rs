@@ -11,6 +11,7 @@ use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
 use super::event::Event;
+use super::parts::Part;
 use super::pull::{DeleteRules, Shared};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::filter::{Around, Name, Scope};
@@ -42,7 +43,8 @@ impl Deleter {
             // something that was there before.
             when = DeleteTime::Before;
         }
-        let has_root = shared.has_name(b".");
+        let order = terms.order;
+        let has_root = shared.parts.open().first().is_some_and(|part| part.entries.has_name(b".", order));
         Ok(Some(Self {
             shared: Arc::clone(shared),
             rules,
@@ -68,24 +70,26 @@ impl Deleter {
         self.when
     }
 
-    /// Goes through all folders of the list.
+    /// Goes through all folders of a list that came whole.
     pub fn sweep_all(&mut self) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         let Some(mut places) = shared.places() else { return Ok(()) };
-        for (_, entry) in shared.numbered().filter(|(_, entry)| entry.kind.is_dir()) {
-            // A folder that could not be reached or made has been told of, or will be.
-            if let Ok(Some(place)) = places.find(entry.name)
-                && place.look().is_ok_and(|stat| stat.as_ref().is_some_and(is_folder))
-            {
-                self.sweep(&entry, &place, &places)?;
+        for part in shared.parts.open() {
+            for (_, entry) in part.numbered().filter(|(_, entry)| entry.kind.is_dir()) {
+                // A folder that could not be reached or made has been told of, or will be.
+                if let Ok(Some(place)) = places.find(entry.name)
+                    && place.look().is_ok_and(|stat| stat.as_ref().is_some_and(is_folder))
+                {
+                    self.sweep(&part, &entry, &place, &places)?;
+                }
             }
         }
         Ok(())
     }
 
-    /// Deletes in one folder what the list does not have. Fails where the rules there make no sense: what they would keep must
+    /// Deletes in one folder what the part of the list with its content does not have. Fails where the rules there make no sense: what they would keep must
     /// not go.
-    pub fn sweep(&mut self, entry: &FileEntry<'_>, place: &Place, places: &Places) -> Result<()> {
+    pub fn sweep(&mut self, part: &Part, entry: &FileEntry<'_>, place: &Place, places: &Places) -> Result<()> {
         let scope = self.scopes.enter(entry.name, place)?;
         if !matches!(entry.kind, EntryKind::Directory(Content::Argument | Content::Listed)) || !self.may(entry) {
             return Ok(());
@@ -99,10 +103,11 @@ impl Deleter {
                 return Ok(());
             }
         };
+        let order = self.shared.negotiated.list_terms.order;
         let prefix = if entry.name == b"." { &[][..] } else { &[entry.name, b"/"].concat() };
         for (child, is_dir) in children {
             let name = [prefix, child.file_name()].concat();
-            if self.shared.has_name(&name) || self.scopes.keep(&scope, &name, is_dir, Around::Stays) {
+            if part.entries.has_name(&name, order) || self.scopes.keep(&scope, &name, is_dir, Around::Stays) {
                 continue;
             }
             match self.delete(&child, &name, &scope) {

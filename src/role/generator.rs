@@ -7,15 +7,16 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
 
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
 use super::deletion::Deleter;
 use super::event::Event;
+use super::incoming::Folder;
 use super::outbox::Outbox;
-use super::pull::{PassedOver, QuickCheck, Shared, state, stays_here};
+use super::parts::{Part, Step, Word, state};
+use super::pull::{PassedOver, QuickCheck, Shared, stays_here};
 use crate::delta::sum_head::MAX_BLOCK_LEN;
 use crate::delta::{SumHead, weak_sum};
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -32,17 +33,8 @@ use crate::wire::sums;
 /// How much of a file is read at once for its digest.
 const SUM_READ_LEN: usize = 256 * 1024;
 
-/// Folders that get attributes when all that is in them has come, by number.
-pub(super) type RetouchedFolders = Vec<(i32, Wanted)>;
-
-/// What the receiver lets the generator say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Word {
-    /// A file's data was wrong and is to be asked for once more.
-    Again(i32),
-    /// A file is stored.
-    Stored(i32),
-}
+/// Folders of a list that came whole, which get attributes when everything has come, by number.
+type RetouchedFolders = Vec<(Arc<Part>, i32, Wanted)>;
 
 /// What is left to do when everything has been said.
 pub(super) struct Rest {
@@ -70,6 +62,8 @@ pub(super) struct Generator {
     /// The folder that was not made, with a slash: nothing in it is either.
     left_out: Option<Vec<u8>>,
     deleter: Option<Deleter>,
+    /// The part that it goes through.
+    part: Option<Arc<Part>>,
     /// Files that came wrong before everything was asked for once.
     wrong: Vec<i32>,
     buffer: Vec<u8>,
@@ -83,6 +77,7 @@ impl Generator {
             folders: Vec::new(),
             left_out: None,
             deleter: Deleter::new(&shared)?,
+            part: None,
             wrong: Vec::new(),
             buffer: Vec::new(),
             shared,
@@ -91,22 +86,26 @@ impl Generator {
     }
 
     /// Asks for all that differs, then for what came wrong, then says every DONE that is left: nothing can follow.
-    pub fn run(mut self, words: &mpsc::Receiver<Word>) -> Result<Rest> {
+    pub fn run(mut self) -> Result<Rest> {
         let shared = Arc::clone(&self.shared);
         if let Some(deleter) = self.deleter_at(DeleteTime::Before) {
             deleter.sweep_all()?;
         }
-        for (ndx, entry) in shared.numbered() {
-            if shared.over.load(Ordering::Acquire) {
-                return Ok(self.rest());
-            }
-            while let Ok(word) = words.try_recv() {
-                match word {
-                    Word::Stored(ndx) => self.say_stored(ndx)?,
-                    Word::Again(ndx) => self.wrong.push(ndx),
+        loop {
+            let outbox = &mut self.outbox;
+            match shared.parts.next(|| outbox.flush())? {
+                Step::Hear(words) => words.into_iter().try_for_each(|word| self.hear(word))?,
+                Step::Visit(part, folder) => self.visit_part(&part, folder.as_deref())?,
+                Step::Close(folder) => {
+                    self.done()?;
+                    self.finish(folder);
                 }
+                Step::End => break,
+                Step::Stop => return Ok(self.rest()),
             }
-            self.visit(ndx, &entry)?;
+        }
+        if shared.negotiated.list_terms.is_incremental {
+            self.close_last()?;
         }
         shared.asked_all.store(true, Ordering::Release);
         self.done()?;
@@ -114,14 +113,12 @@ impl Generator {
             self.ask_again(ndx)?;
         }
         self.outbox.flush()?;
-        while let Ok(word) = words.recv() {
-            match word {
-                Word::Stored(ndx) => self.say_stored(ndx)?,
-                Word::Again(ndx) => self.ask_again(ndx)?,
-            }
-            self.outbox.flush()?;
+        loop {
+            let outbox = &mut self.outbox;
+            let Some(words) = shared.parts.more_words(|| outbox.flush())? else { break };
+            words.into_iter().try_for_each(|word| self.hear(word))?;
         }
-        if shared.over.load(Ordering::Acquire) {
+        if shared.parts.has_stopped() {
             return Ok(self.rest());
         }
         let goodbyes = match shared.negotiated.goodbye {
@@ -133,6 +130,89 @@ impl Generator {
         }
         self.outbox.flush()?;
         Ok(self.rest())
+    }
+
+    fn hear(&mut self, word: Word) -> Result<()> {
+        match word {
+            Word::Stored(ndx) => self.say_stored(ndx),
+            // Between the parts of a list there is no other phase for it.
+            Word::Again(ndx) if self.asks_again_at_once() => self.ask_again(ndx),
+            Word::Again(ndx) => {
+                self.wrong.push(ndx);
+                Ok(())
+            }
+            Word::NotSent(ndx) => {
+                if let Some(part) = self.shared.parts.find(ndx)
+                    && let Some((entry, _)) = part.get(ndx)
+                {
+                    self.shared.fail(&entry, &not_sent());
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn asks_again_at_once(&self) -> bool {
+        self.shared.negotiated.list_terms.is_incremental || self.shared.asked_all.load(Ordering::Acquire)
+    }
+
+    /// Goes through a list, or through a part of one, which begins with its folder.
+    fn visit_part(&mut self, part: &Arc<Part>, folder: Option<&Folder>) -> Result<()> {
+        let is_incremental = self.shared.negotiated.list_terms.is_incremental;
+        self.part = Some(Arc::clone(part));
+        if let Some(folder) = folder {
+            self.visit_own(folder)?;
+        }
+        for (ndx, entry) in part.numbered() {
+            if self.shared.parts.has_stopped() {
+                return Ok(());
+            }
+            self.shared.parts.words().into_iter().try_for_each(|word| self.hear(word))?;
+            if !is_incremental {
+                if let Some(wanted) = self.visit(ndx, &entry)? {
+                    self.folders.push((Arc::clone(part), ndx, wanted));
+                }
+            } else if !entry.has_listed_content()
+                && let Some(wanted) = self.visit(ndx, &entry)?
+                && let Some(places) = &mut self.places
+            {
+                // Nothing comes into this folder.
+                self.shared.finish_folder(places, &entry, wanted);
+            }
+        }
+        self.part = None;
+        Ok(())
+    }
+
+    /// A folder whose content is a part of the list.
+    fn visit_own(&mut self, folder: &Folder) -> Result<()> {
+        // Only what is asked for has to have a number.
+        if let Some(wanted) = self.visit(0, &folder.entry())? {
+            // It is visited once.
+            let _ = folder.late.set(wanted);
+        }
+        Ok(())
+    }
+
+    fn close_last(&mut self) -> Result<()> {
+        let (left, last) = self.shared.parts.close_last();
+        for folder in left {
+            // No part says what is in it, so nothing there is deleted.
+            self.visit_own(&folder)?;
+            self.finish(Some(folder));
+        }
+        self.finish(last);
+        Ok(())
+    }
+
+    /// Gives up a folder whose content has come, and those around it of which nothing is left to come, too.
+    fn finish(&mut self, mut folder: Option<Arc<Folder>>) {
+        while let Some(done) = folder.and_then(Arc::into_inner) {
+            if let (Some(wanted), Some(places)) = (done.late.get(), &mut self.places) {
+                self.shared.finish_folder(places, &done.entry(), *wanted);
+            }
+            folder = done.parent;
+        }
     }
 
     fn rest(self) -> Rest {
@@ -154,18 +234,19 @@ impl Generator {
         self.outbox.settle()
     }
 
-    fn visit(&mut self, ndx: i32, entry: &FileEntry<'_>) -> Result<()> {
+    /// Does what an entry needs. A folder may get attributes that it cannot have before it is filled.
+    fn visit(&mut self, ndx: i32, entry: &FileEntry<'_>) -> Result<Option<Wanted>> {
         if self.left_out.as_ref().is_some_and(|left_out| entry.name.starts_with(left_out)) {
-            return Ok(());
+            return Ok(None);
         }
         let place = match self.places.as_mut().map(|places| places.find(entry.name)) {
             Some(Ok(Some(place))) => Some(place),
-            Some(Ok(None)) => return Ok(()),
+            Some(Ok(None)) => return Ok(None),
             // In a dry run the folder may be one that would have been made, and something else may still be in its way.
             Some(Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) if self.shared.job.dry_run => None,
             Some(Err(errno)) => {
                 self.fail(entry, "Cannot reach", errno);
-                return Ok(());
+                return Ok(None);
             }
             None => None,
         };
@@ -173,7 +254,7 @@ impl Generator {
             Ok(stat) => stat,
             Err(errno) => {
                 self.fail(entry, "Cannot look at", errno);
-                return Ok(());
+                return Ok(None);
             }
         };
         if self.passes_over(entry, stat.as_ref()) {
@@ -181,16 +262,16 @@ impl Generator {
             if entry.kind.is_dir() && stat.is_none() {
                 self.leave_out(entry);
             }
-            return Ok(());
+            return Ok(None);
         }
         match entry.kind {
-            EntryKind::Directory(_) => return self.visit_folder(ndx, entry, place.as_ref(), stat.as_ref()),
-            kind if self.makes(kind) => return self.visit_made(ndx, entry, place.as_ref(), stat.as_ref()),
-            EntryKind::File => return self.visit_file(ndx, entry, place.as_ref(), stat.as_ref()),
+            EntryKind::Directory(_) => return self.visit_folder(entry, place.as_ref(), stat.as_ref()),
+            kind if self.makes(kind) => self.visit_made(ndx, entry, place.as_ref(), stat.as_ref())?,
+            EntryKind::File => self.visit_file(ndx, entry, place.as_ref(), stat.as_ref())?,
             // Not asked for, or a device and not for us to make.
             EntryKind::Symlink(_) | EntryKind::Special(_) => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Whether things of this kind are made here, in which no data is.
@@ -259,17 +340,17 @@ impl Generator {
 
     fn visit_folder(
         &mut self,
-        ndx: i32,
         entry: &FileEntry<'_>,
         place: Option<&Place>,
         stat: Option<&Stat>,
-    ) -> Result<()> {
+    ) -> Result<Option<Wanted>> {
         let existing = stat.filter(|stat| kind_of(stat) == FileType::Directory);
         if let Some(stat) = existing {
             let (wanted, flags) = self.shared.policy.for_existing(entry, stat);
             self.itemize(entry, flags);
-            self.touch_folder(ndx, entry, place, wanted);
-            return self.sweep(entry, place);
+            let late = self.touch_folder(entry, place, wanted);
+            self.sweep(entry, place)?;
+            return Ok(late);
         }
         let way = match place.zip(stat) {
             Some((place, stat)) => self.make_way(entry, place, stat)?,
@@ -278,37 +359,34 @@ impl Generator {
         if way.is_ok() {
             self.itemize(entry, ItemFlags(ItemFlags::NEW | ItemFlags::LOCAL_CHANGE));
         }
-        let Some(place) = place.filter(|_| !self.shared.job.dry_run) else { return Ok(()) };
+        let Some(place) = place.filter(|_| !self.shared.job.dry_run) else { return Ok(None) };
         let (first, last) = self.shared.policy.for_new_folder(entry);
         if let Err(errno) = way.and_then(|()| place.make_folder(first)) {
             self.leave_out(entry);
             self.fail(entry, "Cannot make the folder", errno);
-            return Ok(());
+            return Ok(None);
         }
         let wanted = Wanted { mode: last, ..self.shared.policy.for_new(entry, None) };
-        self.touch_folder(ndx, entry, Some(place), wanted);
-        Ok(())
+        Ok(self.touch_folder(entry, Some(place), wanted))
     }
 
     fn sweep(&mut self, entry: &FileEntry<'_>, place: Option<&Place>) -> Result<()> {
         let deleter = self.deleter.as_mut().filter(|deleter| deleter.when() == DeleteTime::During);
-        if let (Some(deleter), Some(place), Some(places)) = (deleter, place, &self.places) {
-            deleter.sweep(entry, place, places)?;
+        if let (Some(deleter), Some(place), Some(places), Some(part)) = (deleter, place, &self.places, &self.part) {
+            deleter.sweep(part, entry, place, places)?;
         }
         Ok(())
     }
 
-    /// Owners at once; permissions that would keep it from being filled, and times, when it is filled.
-    fn touch_folder(&mut self, ndx: i32, entry: &FileEntry<'_>, place: Option<&Place>, wanted: Wanted) {
-        let Some(place) = place.filter(|_| !self.shared.job.dry_run) else { return };
+    /// Owners at once; gives what it gets when it is filled: times, and permissions that would keep it from being filled.
+    fn touch_folder(&self, entry: &FileEntry<'_>, place: Option<&Place>, wanted: Wanted) -> Option<Wanted> {
+        let place = place.filter(|_| !self.shared.job.dry_run)?;
         let late = Wanted { mode: wanted.mode, mtime: self.shared.policy.folder_time(entry), ..Wanted::default() };
-        if !late.is_nothing() {
-            self.folders.push((ndx, late));
-        }
         let early = Wanted { mode: wanted.mode.map(|mode| mode | 0o700), mtime: None, ..wanted };
         if let Err(errno) = place.apply(FileType::Directory, &early) {
             self.fail(entry, "Cannot set the attributes of", errno);
         }
+        Some(late).filter(|late| !late.is_nothing())
     }
 
     /// A symlink, device, pipe or socket.
@@ -439,8 +517,9 @@ impl Generator {
             self.itemize(entry, flags);
         }
         let asked = if try_number == Try::First { state::ASKED } else { state::ASKED_AGAIN };
-        if let Some(state) = self.shared.state(ndx) {
-            state.store(asked, Ordering::Release);
+        let part = self.part.clone().filter(|_| try_number == Try::First).or_else(|| self.shared.parts.find(ndx));
+        if let Some(part) = part {
+            part.ask(ndx, asked);
         }
         self.requests.put(self.outbox.frame(), ndx);
         let item = Item { flags, basis_type: None, xname: None };
@@ -475,12 +554,17 @@ impl Generator {
 
     fn ask_again(&mut self, ndx: i32) -> Result<()> {
         let shared = Arc::clone(&self.shared);
-        let entry = usize::try_from(ndx).ok().and_then(|ndx| shared.entries.get(ndx));
-        let Some(entry) = entry else { return Ok(()) };
+        let Some(part) = shared.parts.find(ndx) else { return Ok(()) };
+        let Some((entry, _)) = part.get(ndx) else { return Ok(()) };
         let place = self.places.as_mut().and_then(|places| places.find(entry.name).ok()).flatten();
         let basis = place.filter(|_| !shared.job.whole_file).and_then(|place| place.open().ok());
         self.ask(ndx, &entry, ItemFlags(ItemFlags::TRANSFER), basis.as_ref(), Try::Second)
     }
+}
+
+/// The failure of a file that was asked for and does not come.
+pub(super) fn not_sent() -> NasSyncError {
+    NasSyncError::new(ErrorKind::NotReceived, "the NAS did not send it")
 }
 
 fn kind_of(stat: &Stat) -> FileType {

@@ -12,6 +12,7 @@ pub mod incoming;
 pub mod ledger;
 pub mod list;
 pub mod outbox;
+pub mod parts;
 pub mod port;
 pub mod pull;
 mod receiver;

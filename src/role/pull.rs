@@ -6,14 +6,15 @@
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 
 use rustix::fs::{FileType, Stat};
 
 use super::event::{Event, Monitor};
-use super::generator::{Generator, Rest, RetouchedFolders, Word};
-use super::incoming::{Expected, Incoming};
+use super::generator::{Generator, Rest};
+use super::incoming::{Expected, Incoming, ListReader};
+use super::parts::Parts;
 use super::port::Port;
 use super::receiver::Receiver;
 use crate::blocking;
@@ -22,7 +23,7 @@ use crate::filter::{Rules, Scope};
 use crate::tree::IdNames;
 use crate::tree::apply::{IdMap, Keep, Policy, Wanted};
 use crate::tree::place::{Destination, Making, Places, Shape};
-use crate::wire::flist::{Counts, Entries, EntryKind, FileEntry};
+use crate::wire::flist::{Counts, EntryKind, FileEntry};
 use crate::wire::mux::Framing;
 use crate::wire::negotiated::{NamesFraming, Negotiated};
 use crate::wire::receiver_args::DeleteTime;
@@ -102,10 +103,21 @@ pub trait Gate: Send + Sync {
 pub struct Findings {
     /// What went wrong while it listed and read, as bits of [`io_error`](crate::wire::flist::io_error).
     pub errors: AtomicI32,
-    /// What is in it.
-    pub counts: OnceLock<Counts>,
+    /// What is in it, as far as it has come.
+    pub counts: Mutex<Counts>,
     /// How much was not deleted, because the limit was reached.
     pub kept_by_limit: AtomicU64,
+}
+
+impl Findings {
+    /// Takes in what a list, or a part of one, says.
+    pub(super) fn note(&self, list: &Incoming, monitor: &dyn Monitor) {
+        self.errors.fetch_or(list.errors, Ordering::Relaxed);
+        blocking::lock(&self.counts).add(&list.entries.count());
+        let files = list.entries.iter().filter(|entry| entry.kind == EntryKind::File);
+        let bytes = files.fold(0_u64, |sum, entry| sum.saturating_add(entry.meta.size));
+        monitor.event(Event::Listed { entries: list.entries.len(), bytes });
+    }
 }
 
 /// What to pull, and how.
@@ -183,58 +195,26 @@ pub fn stays_here() -> NasSyncError {
     NasSyncError::new(ErrorKind::NewerHere, message)
 }
 
-/// How far an entry has come.
-pub(super) mod state {
-    /// It was not asked for.
-    pub const IDLE: u8 = 0;
-    /// Its data was asked for.
-    pub const ASKED: u8 = 1;
-    /// Its data was wrong.
-    pub const WRONG: u8 = 2;
-    /// Its data was asked for once more.
-    pub const ASKED_AGAIN: u8 = 3;
-    /// There is no more to come.
-    pub const OVER: u8 = 4;
-    /// Another entry of its name counts.
-    pub const REPLACED: u8 = 5;
-}
-
 /// What generator and receiver share.
 pub(super) struct Shared {
     pub job: PullJob,
     pub negotiated: Negotiated,
-    pub entries: Entries,
-    /// One [`state`] for each entry.
-    states: Vec<AtomicU8>,
+    pub parts: Arc<Parts>,
     pub policy: Policy,
     /// `None` in a dry run whose destination would have to be made.
     pub destination: Option<Arc<Destination>>,
     pub monitor: Arc<dyn Monitor>,
     /// Whether everything has been asked for once.
     pub asked_all: AtomicBool,
-    /// Whether the receiver has failed, so that nothing more needs to be asked for.
-    pub over: AtomicBool,
 }
 
 impl Shared {
-    /// The state of an entry; `None` outside the list.
-    pub fn state(&self, ndx: i32) -> Option<&AtomicU8> {
-        usize::try_from(ndx).ok().and_then(|ndx| self.states.get(ndx))
-    }
-
-    /// All entries that count, numbered.
-    pub fn numbered(&self) -> impl DoubleEndedIterator<Item = (i32, FileEntry<'_>)> {
-        let count = i32::try_from(self.entries.len()).unwrap_or(i32::MAX);
-        (0..count).filter_map(|ndx| {
-            let counts = self.state(ndx)?.load(Ordering::Acquire) != state::REPLACED;
-            let entry = self.entries.get(usize::try_from(ndx).ok()?)?;
-            counts.then_some((ndx, entry))
-        })
-    }
-
-    /// Whether the list has this name.
-    pub fn has_name(&self, name: &[u8]) -> bool {
-        self.entries.has_name(name, self.negotiated.list_terms.order)
+    /// Lets the generator go through a part of the list.
+    pub fn take_in(&self, list: Incoming) -> Result<()> {
+        if !self.job.numeric_ids {
+            self.policy.learn(IdMap::by_name(&list.users, &list.groups, IdNames::system()));
+        }
+        self.parts.add(list)
     }
 
     pub fn fail(&self, entry: &FileEntry<'_>, error: &NasSyncError) {
@@ -245,11 +225,34 @@ impl Shared {
     pub fn places(&self) -> Option<Places> {
         self.destination.clone().map(Places::new)
     }
+
+    /// Gives a folder the attributes that it could not have while it was filled.
+    pub fn finish_folder(&self, places: &mut Places, entry: &FileEntry<'_>, wanted: Wanted) {
+        let applied = places.find(entry.name).and_then(|place| {
+            let Some(place) = place else { return Ok(()) };
+            // A time whose second is right stays as it is, as everywhere.
+            let is_right = |stat: &Stat| wanted.mtime.is_some_and(|mtime| mtime.seconds == stat.st_mtime);
+            let mtime = wanted.mtime.filter(|_| !place.look().is_ok_and(|stat| stat.as_ref().is_some_and(is_right)));
+            place.apply(FileType::Directory, &Wanted { mtime, ..wanted })
+        });
+        if let Err(errno) = applied {
+            let path = places.shown(entry.name);
+            let error =
+                NasSyncError::at_path(ErrorKind::LocalFile, "Cannot set the attributes of", &path, errno.into());
+            self.fail(entry, &error);
+        }
+    }
 }
 
 /// Runs the receiving side from the list to the goodbye. On an error the other side may still have something to say, so the
 /// caller goes on reading.
-pub fn run(job: PullJob, negotiated: Negotiated, port: Port, monitor: Arc<dyn Monitor>) -> Result<()> {
+pub fn run(
+    job: PullJob,
+    negotiated: Negotiated,
+    port: Port,
+    monitor: Arc<dyn Monitor>,
+    parts: Arc<Parts>,
+) -> Result<()> {
     let Port { mut inbox, mut outbox, .. } = port;
     if job.tells_stored && negotiated.list_terms.client_framing == Framing::Raw {
         let message = "the NAS speaks a protocol in which it cannot be told which files are stored and may be removed";
@@ -269,26 +272,21 @@ pub fn run(job: PullJob, negotiated: Negotiated, port: Port, monitor: Arc<dyn Mo
     if job.check == QuickCheck::Contents {
         job.expected.fields.digest = Some(negotiated.list_sum.algorithm.digest_len());
     }
-    let list = Incoming::take(&job.expected, negotiated.list_terms, &mut inbox)?;
-    job.findings.errors.fetch_or(list.errors, Ordering::Relaxed);
-    // It is the only list of its session.
-    let _ = job.findings.counts.set(list.entries.count());
-    let files = list.entries.iter().filter(|entry| entry.kind == EntryKind::File);
-    let bytes = files.fold(0_u64, |sum, entry| sum.saturating_add(entry.meta.size));
-    monitor.event(Event::Listed { entries: list.entries.len(), bytes });
+    let mut reader = ListReader::new(job.expected.clone(), negotiated.list_terms);
+    let list = reader.first(&mut inbox)?;
+    job.findings.note(&list, &*monitor);
     if list.entries.is_empty() {
         // The other side ends here, too.
         return Ok(());
     }
-    let shared = Arc::new(share(job, negotiated, list, monitor)?);
-    let (say, said) = mpsc::channel::<Word>();
+    let shared = Arc::new(share(job, negotiated, list, monitor, parts)?);
     let (tell, told) = mpsc::channel();
     let generator = Generator::new(Arc::clone(&shared), outbox)?;
     // A thread of its own, which ends by itself when the session does.
-    blocking::start(move || drop(tell.send(generator.run(&said))))?;
-    let received = Receiver::new(Arc::clone(&shared), inbox, say)?.run();
+    blocking::start(move || drop(tell.send(generator.run())))?;
+    let received = Receiver::new(Arc::clone(&shared), inbox, reader).and_then(Receiver::run);
     if let Err(error) = received {
-        shared.over.store(true, Ordering::Release);
+        shared.parts.stop();
         // What this side could not do explains more than that the other side left.
         return match told.try_recv() {
             Ok(Err(own)) if error.kind() == ErrorKind::ConnectionLost => Err(own),
@@ -303,7 +301,13 @@ pub fn run(job: PullJob, negotiated: Negotiated, port: Port, monitor: Arc<dyn Mo
         }
         deleter.tell_counts();
     }
-    finish_folders(&shared, folders);
+    if let Some(mut places) = shared.places() {
+        for (part, ndx, wanted) in folders.into_iter().rev() {
+            if let Some((entry, _)) = part.get(ndx) {
+                shared.finish_folder(&mut places, &entry, wanted);
+            }
+        }
+    }
     Ok(())
 }
 
@@ -315,50 +319,31 @@ fn making(job: &PullJob) -> Making {
     }
 }
 
-fn share(job: PullJob, negotiated: Negotiated, list: Incoming, monitor: Arc<dyn Monitor>) -> Result<Shared> {
+fn share(
+    job: PullJob,
+    negotiated: Negotiated,
+    list: Incoming,
+    monitor: Arc<dyn Monitor>,
+    parts: Arc<Parts>,
+) -> Result<Shared> {
     let is_one_file = list.entries.len() == 1 && list.entries.iter().all(|entry| !entry.kind.is_dir());
     let shape = if is_one_file { Shape::OneFile } else { Shape::Tree };
     let destination = match &job.to {
         To::Path(path) => Destination::resolve(path, shape, making(&job))?.map(Arc::new),
         To::Open(destination) => Some(Arc::clone(destination)),
     };
-    let ids =
-        if job.numeric_ids { IdMap::default() } else { IdMap::by_name(&list.users, &list.groups, IdNames::system()) };
-    let mut states: Vec<AtomicU8> = list.entries.iter().map(|_| AtomicU8::new(state::IDLE)).collect();
-    for replaced in list.replaced {
-        states[replaced] = AtomicU8::new(state::REPLACED);
-    }
-    Ok(Shared {
-        policy: Policy::of_process(job.keep, ids),
+    let shared = Shared {
+        policy: Policy::of_process(job.keep, IdMap::default()),
         destination,
         job,
         negotiated,
-        entries: list.entries,
-        states,
+        parts,
         monitor,
         asked_all: AtomicBool::new(false),
-        over: AtomicBool::new(false),
-    })
-}
-
-/// Gives folders the attributes that they could not have while they were filled, the innermost first.
-fn finish_folders(shared: &Shared, folders: RetouchedFolders) {
-    let Some(mut places) = shared.places() else { return };
-    for (ndx, wanted) in folders.into_iter().rev() {
-        let entry = usize::try_from(ndx).ok().and_then(|ndx| shared.entries.get(ndx));
-        let Some(entry) = entry else { continue };
-        let applied = places.find(entry.name).and_then(|place| {
-            let Some(place) = place else { return Ok(()) };
-            // A time whose second is right stays as it is, as everywhere.
-            let is_right = |stat: &Stat| wanted.mtime.is_some_and(|mtime| mtime.seconds == stat.st_mtime);
-            let mtime = wanted.mtime.filter(|_| !place.look().is_ok_and(|stat| stat.as_ref().is_some_and(is_right)));
-            place.apply(FileType::Directory, &Wanted { mtime, ..wanted })
-        });
-        if let Err(errno) = applied {
-            let path = places.shown(entry.name);
-            let error =
-                NasSyncError::at_path(ErrorKind::LocalFile, "Cannot set the attributes of", &path, errno.into());
-            shared.fail(&entry, &error);
-        }
+    };
+    if shared.negotiated.list_terms.is_incremental {
+        shared.parts.expect_parts();
     }
+    shared.take_in(list)?;
+    Ok(shared)
 }

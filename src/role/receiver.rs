@@ -8,16 +8,17 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
 
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use super::event::{Event, FileStats};
-use super::generator::Word;
+use super::generator::not_sent;
 use super::inbox::Inbox;
-use super::pull::{Shared, state, stays_here};
+use super::incoming::ListReader;
+use super::parts::{Word, state};
+use super::pull::{Shared, stays_here};
 use crate::delta::sum_head::{MAX_BLOCK_LEN, MAX_STRONG_LEN};
 use crate::delta::{Patch, PatchError, PatchOp, StrongHasher, SumHead};
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -47,8 +48,12 @@ pub(super) struct Receiver {
     replies: NdxCoder,
     tokens: TokenDecoder,
     places: Option<Places>,
-    /// To the generator, until nothing more goes wrong for the first time.
-    words: Option<mpsc::Sender<Word>>,
+    /// Where more of the list comes.
+    list: ListReader,
+    /// How many DONEs were heard that closed a part.
+    closed: usize,
+    /// Whether files may go wrong for the first time.
+    is_first_phase: bool,
     idle_left: usize,
 }
 
@@ -75,20 +80,27 @@ struct Incoming<'s> {
 }
 
 impl Receiver {
-    pub fn new(shared: Arc<Shared>, inbox: Inbox, words: mpsc::Sender<Word>) -> Result<Self> {
+    pub fn new(shared: Arc<Shared>, inbox: Inbox, list: ListReader) -> Result<Self> {
         let negotiated = &shared.negotiated;
         let tokens = TokenDecoder::new(negotiated.tokens, negotiated.zlib_history).map_err(|error: TokenError| {
             NasSyncError::new(ErrorKind::Internal, format!("the token coder failed: {error}")).with_source(error)
         })?;
         let replies = NdxCoder::new(negotiated.ndx);
         let places = shared.places();
-        Ok(Self { replies, tokens, places, shared, inbox, words: Some(words), idle_left: MOST_IDLE })
+        let idle_left = MOST_IDLE;
+        Ok(Self { replies, tokens, places, shared, inbox, list, closed: 0, is_first_phase: true, idle_left })
     }
 
     pub fn run(mut self) -> Result<()> {
         for phase in 0..=self.shared.negotiated.answered_phases {
-            while let Some(ndx) = self.next_reply()? {
-                self.take_reply(ndx)?;
+            loop {
+                match self.next_reply()? {
+                    Some(ndx::LIST_EOF) if self.is_in_parts() => self.shared.parts.end(self.list.end())?,
+                    Some(ndx) if ndx < ndx::DELETE_STATS && self.is_in_parts() => self.take_part(ndx)?,
+                    Some(ndx) => self.take_reply(ndx)?,
+                    None if self.closed < self.shared.parts.closed() => self.closed += 1,
+                    None => break,
+                }
             }
             match phase {
                 0 if !self.shared.asked_all.load(Ordering::Acquire) => {
@@ -96,7 +108,8 @@ impl Receiver {
                 }
                 0 => {
                     self.tell_missing(state::ASKED);
-                    self.words = None;
+                    self.is_first_phase = false;
+                    self.shared.parts.fall_silent();
                 }
                 1 => self.tell_missing(state::ASKED_AGAIN),
                 _ => {}
@@ -129,14 +142,26 @@ impl Receiver {
         Ok((ndx != ndx::DONE).then_some(ndx))
     }
 
+    fn is_in_parts(&self) -> bool {
+        self.shared.negotiated.list_terms.is_incremental
+    }
+
+    /// Reads the part of the list that this number announces.
+    fn take_part(&mut self, ndx: i32) -> Result<()> {
+        let folder = ndx::folder_of_list(ndx).filter(|_| !self.shared.parts.is_whole());
+        let folder = folder.ok_or_else(|| protocol(&format!("sent file {ndx}, or a list behind the last")))?;
+        let part = self.list.part(folder, &mut self.inbox)?;
+        self.shared.job.findings.note(&part, &*self.shared.monitor);
+        self.shared.take_in(part)
+    }
+
     /// Files that were asked for in a phase that is over now, and did not come.
     fn tell_missing(&self, asked: u8) {
-        for (ndx, entry) in self.shared.numbered() {
-            let state = self.shared.state(ndx).filter(|state| state.load(Ordering::Acquire) == asked);
-            if let Some(state) = state {
+        for part in self.shared.parts.open() {
+            let states = part.numbered().filter_map(|(ndx, _)| part.get(ndx));
+            for (entry, state) in states.filter(|(_, state)| state.load(Ordering::Acquire) == asked) {
                 state.store(state::OVER, Ordering::Release);
-                let error = NasSyncError::new(ErrorKind::NotReceived, "the NAS did not send it");
-                self.shared.fail(&entry, &error);
+                self.shared.fail(&entry, &not_sent());
             }
         }
     }
@@ -145,14 +170,19 @@ impl Receiver {
         let shared = Arc::clone(&self.shared);
         let items = shared.negotiated.items;
         let item = self.take(|reader| Item::decode(items, reader))?;
-        let entry = usize::try_from(ndx).ok().and_then(|ndx| shared.entries.get(ndx));
-        let (Some(entry), Some(state)) = (entry, shared.state(ndx)) else {
-            let behind_the_last = usize::try_from(ndx) == Ok(shared.entries.len());
+        let part = shared.parts.find(ndx);
+        let Some((part, (entry, state))) = part.as_ref().and_then(|part| Some((part, part.get(ndx)?))) else {
+            let listed = shared.parts.entries();
+            let behind_the_last = usize::try_from(ndx) == Ok(listed);
             if shared.negotiated.idle == IdleSign::Record && behind_the_last && item.flags.0 == ItemFlags::NEW {
                 self.idle_left = self.idle_left.checked_sub(1).ok_or_else(|| protocol("is idle without end"))?;
                 return Ok(());
             }
-            return Err(protocol(&format!("sent file {ndx}, the list has {}", shared.entries.len())));
+            return Err(protocol(&if self.is_in_parts() {
+                format!("sent file {ndx}, which is in no part of the list that is open")
+            } else {
+                format!("sent file {ndx}, the list has {listed}")
+            }));
         };
         let asked = state.load(Ordering::Acquire);
         if entry.kind != EntryKind::File || !matches!(asked, state::ASKED | state::ASKED_AGAIN) {
@@ -161,17 +191,25 @@ impl Receiver {
         if !item.flags.has(ItemFlags::TRANSFER) || item.basis_type.is_some() || item.xname.is_some() {
             return Err(protocol(&format!("answered the request for entry {ndx} with another one")));
         }
-        state.store(state::OVER, Ordering::Release);
+        if state.compare_exchange(asked, state::OVER, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            return Err(protocol(&format!("sent entry {ndx}, which it had declined to send")));
+        }
         if shared.job.dry_run {
+            shared.parts.settle(part, None);
             return Ok(());
         }
         shared.monitor.event(Event::FileStarted { entry: &entry });
         match self.take_file(&entry)? {
-            Arrival::Stored => self.say(Word::Stored(ndx)),
+            // What came at the second try of a list that came whole is not told: nothing can follow the last DONE.
+            Arrival::Stored => {
+                shared.parts.settle(part, Some(Word::Stored(ndx)).filter(|_| self.is_first_phase));
+                return Ok(());
+            }
             Arrival::Failed => {}
-            Arrival::Wrong if asked == state::ASKED && self.words.is_some() => {
+            Arrival::Wrong if asked == state::ASKED && self.is_first_phase => {
                 state.store(state::WRONG, Ordering::Release);
-                self.say(Word::Again(ndx));
+                shared.parts.say(Word::Again(ndx));
+                return Ok(());
             }
             Arrival::Wrong => {
                 let message = "what came does not match its checksum, twice, and was thrown away";
@@ -183,15 +221,8 @@ impl Receiver {
                 shared.fail(&entry, &NasSyncError::new(ErrorKind::NotReceived, message));
             }
         }
+        shared.parts.settle(part, None);
         Ok(())
-    }
-
-    /// What came at the second try is not told: nothing can follow the last DONE.
-    fn say(&self, word: Word) {
-        if let Some(words) = &self.words {
-            // A generator that is gone has lost its connection, which shows here, too.
-            let _ = words.send(word);
-        }
     }
 
     fn take_file(&mut self, entry: &FileEntry<'_>) -> Result<Arrival> {
@@ -393,6 +424,6 @@ fn shown(entry: &FileEntry<'_>) -> String {
     text::escape_bytes(entry.name)
 }
 
-fn protocol(what: &str) -> NasSyncError {
+pub(super) fn protocol(what: &str) -> NasSyncError {
     NasSyncError::new(ErrorKind::Protocol, format!("the NAS broke the protocol: it {what}"))
 }

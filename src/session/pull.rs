@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::converse::{Intake, Needed, Opening, Outcome, Side, Terms, converse};
 use super::deadline::Receipts;
-use crate::error::{ErrorKind, NasSyncError};
+use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::agreement::Agreement;
 use crate::role::event::Monitor;
+use crate::role::parts::Parts;
 use crate::role::pull::{self, Findings, PullJob};
 use crate::transport::Exec;
 use crate::wire::flist::io_error;
@@ -43,21 +44,24 @@ pub async fn pull(exec: Exec, opening: Opening, pull: Pull) -> Outcome {
             return Err(NasSyncError::new(ErrorKind::Internal, "a pull needs the whole agreement"));
         };
         let findings = Arc::clone(&job.findings);
+        let parts = Arc::new(Parts::default());
+        let open = Arc::clone(&parts);
         Ok(Side {
             intake: Intake::AtDiskSpeed,
-            role: Box::new(move |port| pull::run(job, *negotiated, port, monitor)),
-            on_message: Box::new(move |message, _timer| {
-                note(&message, &findings);
-                Ok(())
-            }),
+            role: Box::new(move |port| pull::run(job, *negotiated, port, monitor, parts)),
+            on_message: Box::new(move |message, _timer| note(&message, &findings, &open)),
         })
     })
     .await
 }
 
-/// A file that is not sent is missed at the end of its phase, so only what concerns the whole list is kept.
-fn note(message: &Message, findings: &Findings) {
-    if let Message::IoError(bits) = message {
-        findings.errors.fetch_or(bits & io_error::KNOWN, Ordering::Relaxed);
+fn note(message: &Message, findings: &Findings, parts: &Parts) -> Result<()> {
+    match message {
+        Message::IoError(bits) => {
+            findings.errors.fetch_or(bits & io_error::KNOWN, Ordering::Relaxed);
+            Ok(())
+        }
+        Message::NoSend(ndx) => parts.not_sent(*ndx),
+        _ => Ok(()),
     }
 }

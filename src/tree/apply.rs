@@ -4,6 +4,7 @@
 //! for root alone; groups for root, and for others as far as they are members.
 
 use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use rustix::fs::{FileType, Stat};
 
@@ -50,13 +51,18 @@ impl IdMap {
         };
         Self { users: map(users, &|name| here.user_id(name)), groups: map(groups, &|name| here.group_id(name)) }
     }
+
+    fn extend(&mut self, more: Self) {
+        self.users.extend(more.users);
+        self.groups.extend(more.groups);
+    }
 }
 
 /// What decides about attributes.
 #[derive(Debug)]
 pub struct Policy {
     keep: Keep,
-    ids: IdMap,
+    ids: RwLock<IdMap>,
     mask: u16,
     is_root: bool,
     groups: Vec<u32>,
@@ -90,11 +96,20 @@ impl Policy {
         let groups = rustix::process::getgroups().unwrap_or_default();
         Self {
             keep,
-            ids,
+            ids: RwLock::new(ids),
             mask: mask(),
             is_root: rustix::process::geteuid().is_root(),
             groups: groups.into_iter().chain([rustix::process::getegid()]).map(rustix::fs::Gid::as_raw).collect(),
         }
+    }
+
+    /// Learns of more ids.
+    pub fn learn(&self, more: IdMap) {
+        self.ids.write().unwrap_or_else(PoisonError::into_inner).extend(more);
+    }
+
+    fn ids(&self) -> RwLockReadGuard<'_, IdMap> {
+        self.ids.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether this process may make devices.
@@ -108,12 +123,12 @@ impl Policy {
 
     fn owner(&self, entry: &FileEntry<'_>) -> Option<u32> {
         let id = entry.meta.uid;
-        (self.keep.owner && self.is_root).then(|| self.ids.users.get(&id).copied().unwrap_or(id))
+        (self.keep.owner && self.is_root).then(|| self.ids().users.get(&id).copied().unwrap_or(id))
     }
 
     fn group(&self, entry: &FileEntry<'_>) -> Option<u32> {
         let id = entry.meta.gid;
-        let group = self.ids.groups.get(&id).copied().unwrap_or(id);
+        let group = self.ids().groups.get(&id).copied().unwrap_or(id);
         (self.keep.group && (self.is_root || self.groups.contains(&group))).then_some(group)
     }
 

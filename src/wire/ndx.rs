@@ -17,6 +17,11 @@ pub fn list_of_folder(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX).saturating_neg().saturating_sub(101)
 }
 
+/// The number of the folder whose content follows behind this.
+pub fn folder_of_list(ndx: i32) -> Option<usize> {
+    usize::try_from((-101_i32).checked_sub(ndx)?).ok()
+}
+
 /// How indices travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NdxCoding {

@@ -271,10 +271,9 @@ impl Twins {
 
     /// Each fetches the content of a folder to a place of its own.
     async fn pull_each(&mut self, case: &Case, from: [&Path; 2], to: [&Path; 2]) {
-        let case = &Case { in_parts: false, ..case.clone() };
         let from = from.map(|folder| folder.join("").to_str().unwrap().to_owned());
         let request = PullRequest::new(vec![from[0].clone().into()], to[0], case.pull_options());
-        let request = with!(request, offer: case.offer());
+        let request = with!(request, offer: with!(case.offer(), incremental: case.in_parts));
         tree::set_atimes(Path::new(&from[0]));
         let ours = self.client.pull(request, Arc::new(Silent)).await.unwrap().into();
         tree::set_atimes(Path::new(&from[1]));

@@ -16,7 +16,7 @@ use nas_sync::internal::wire::flist::{ListCoder, ListFields};
 use nas_sync::internal::wire::handshake::Handshake;
 use nas_sync::internal::wire::int::{put_varint, put_vstring};
 use nas_sync::internal::wire::mux::{Framing, data_header};
-use nas_sync::internal::wire::ndx::{DONE, NdxCoder};
+use nas_sync::internal::wire::ndx::{DONE, LIST_EOF, NdxCoder};
 use nas_sync::internal::wire::negotiated::Negotiated;
 use nas_sync::internal::wire::offer::Offer;
 use nas_sync::internal::wire::token::TokenEncoder;
@@ -70,7 +70,7 @@ impl Mock {
     fn offered(offer: Offer) -> Self {
         let mut handshake = Handshake::start(offer, &mut Vec::new());
         let mut hello = 32_i32.to_le_bytes().to_vec();
-        put_varint(&mut hello, 0x1ae);
+        put_varint(&mut hello, if offer.incremental { 0x1af } else { 0x1ae });
         put_vstring(&mut hello, b"md5");
         hello.extend_from_slice(&7_i32.to_le_bytes());
         let negotiated = handshake.advance(&mut BytesMut::from(&*hello), &mut Vec::new()).unwrap().unwrap();
@@ -89,6 +89,25 @@ impl Mock {
 
     pub fn scope(&self) -> Scope {
         self.scope.clone()
+    }
+
+    /// One that sends its list in parts, of which the first has a root, a folder and what else is given.
+    fn in_parts(more: &[&[u8]]) -> Self {
+        let mock = Self::offered(with!(Offer::default(), incremental: true)).lists(b".", FOLDER).lists(b"d", FOLDER);
+        more.iter().fold(mock, |mock, name| mock.lists(name, FOLDER)).ends_list()
+    }
+
+    /// The part with the content of the folder of this number: these folders, and `file`.
+    fn part(mut self, folder: i32, folders: &[&[u8]], file: &[u8]) -> Self {
+        self.ndx.put(&mut self.says, -101 - folder);
+        let mock = folders.iter().fold(self, |mock, name| mock.lists(name, FOLDER));
+        mock.lists(file, EntryKind::File).ends_list()
+    }
+
+    /// The end of all parts.
+    fn ends_parts(mut self) -> Self {
+        self.ndx.put(&mut self.says, LIST_EOF);
+        self
     }
 
     /// Greets in another way.
@@ -198,7 +217,7 @@ impl Mock {
                 drop(feeder);
                 while frames.blocking_recv().is_some() {}
             });
-            pull::run(job, negotiated, port, monitor)
+            pull::run(job, negotiated, port, monitor, Arc::default())
         });
         let failed = failures.0.lock().unwrap().clone();
         (end, failed)
@@ -235,6 +254,68 @@ fn the_mock_itself_is_a_server_that_can_be_pulled_from() {
     end.unwrap();
     assert!(failed.is_empty(), "{failed:?}");
     assert_eq!(fs::read(to.path().join("file")).unwrap(), b"hello");
+}
+
+#[test]
+fn a_list_may_come_in_parts() {
+    let to = tempfile::tempdir().unwrap();
+    // Numbers: ., d, the part's own, d/file.
+    let mock = Mock::in_parts(&[]).part(1, &[], b"d/file").ends_parts().done(1).sends(4, [0; 4]);
+    let (end, failed) = mock.literal(b"hello").ends_file(b"hello").waits().goodbye().end(to.path());
+    end.unwrap();
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(fs::read(to.path().join("d/file")).unwrap(), b"hello");
+}
+
+#[test]
+fn parts_of_a_list_are_those_that_it_has_announced() {
+    let parts = || Mock::in_parts(&[b"e"]);
+    parts().part(3, &[], b"f/file").assert_refused("has the content of folder 3, and has named 3");
+    parts().part(0, &[], b"file").assert_refused("has the content of folder 0 twice, or of one that has none to list");
+    let twice = parts().part(1, &[], b"d/a").part(1, &[], b"d/b");
+    twice.assert_refused("has the content of folder 1 twice");
+    parts().part(1, &[], b"e/file").assert_refused("has e/file as content of d");
+    parts().part(1, &[], b"d/x/file").assert_refused("has d/x/file as content of d");
+    parts().part(1, &[], b"file").assert_refused("has file as content of d");
+    parts().part(1, &[], b"d/../file").assert_refused("a component `..`");
+    let late = parts().part(1, &[b"d/x"], b"d/a").part(2, &[], b"e/a").part(3, &[], b"d/x/a");
+    late.assert_refused("has the content of d/x out of turn");
+    let deeper = Mock::offered(with!(Offer::default(), incremental: true)).lists(b"d", FOLDER);
+    deeper.lists(b"d/file", EntryKind::File).ends_list().assert_refused("has d/file in its first part");
+    parts().ends_parts().part(1, &[], b"d/file").assert_refused("a list behind the last");
+    parts().ends_parts().ends_parts().assert_refused("ends twice");
+    let unlisted = Mock::offered(with!(Offer::default(), incremental: true)).lists(b".", FOLDER);
+    let unlisted = unlisted.lists(b"d", EntryKind::Directory(Content::Unlisted)).ends_list();
+    unlisted.part(1, &[], b"d/file").assert_refused("or of one that has none to list");
+    // A list that comes whole has none.
+    Mock::new().lists(b"d", FOLDER).ends_list().ends_parts().raw(&[0; 4]).assert_refused("sent file -2");
+}
+
+#[test]
+fn replies_are_of_parts_that_are_open() {
+    for ndx in [0, 3, 5] {
+        let mock = Mock::in_parts(&[]).part(1, &[], b"d/file").ends_parts().done(1);
+        mock.sends(ndx, [0; 4]).assert_refused("which is in no part of the list that is open");
+    }
+    let early = Mock::in_parts(&[]).part(1, &[], b"d/file").ends_parts().done(2);
+    early.assert_refused("ended the first phase before everything was asked for");
+}
+
+#[test]
+fn nothing_is_deleted_in_a_folder_whose_content_does_not_come() {
+    let to = tempfile::tempdir().unwrap();
+    for folder in ["d", "e"] {
+        fs::create_dir(to.path().join(folder)).unwrap();
+        fs::write(to.path().join(folder).join("own"), "mine").unwrap();
+    }
+    let mock = Mock { deletes: true, ..Mock::in_parts(&[b"e"]).part(1, &[], b"d/file").ends_parts() };
+    // Numbers: ., d, e, the part's own, d/file.
+    let mock = mock.done(1).sends(5, [0; 4]).literal(b"hello").ends_file(b"hello").waits().goodbye();
+    let (end, failed) = mock.end(to.path());
+    end.unwrap();
+    assert!(failed.is_empty(), "{failed:?}");
+    let left = |name: &str| fs::exists(to.path().join(name)).unwrap();
+    assert_eq!(["d/own", "d/file", "e/own"].map(left), [false, true, true]);
 }
 
 #[test]

@@ -62,10 +62,13 @@ impl ProgressLines {
         let now = Instant::now();
         match event {
             Event::Listed { entries, bytes } => {
-                state.entries = *entries;
                 if self.about == About::All {
-                    (state.size, state.began) = (*bytes, now);
+                    state.size += bytes;
+                    if state.entries == 0 {
+                        state.began = now;
+                    }
                 }
+                state.entries += entries;
             }
             Event::Asked { index } => state.index = *index,
             Event::FileStarted { entry } if self.about == About::Each => {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use super::output;
@@ -253,6 +253,8 @@ struct Teller {
     received: bool,
     lines: Option<ProgressLines>,
     display: Option<Display>,
+    /// That there is a list is told once, in however many parts it comes.
+    listed: Once,
 }
 
 impl Teller {
@@ -267,7 +269,7 @@ impl Teller {
             Progress::Lines(_) | Progress::No => {}
         }
         let received = matches!(command.way, Way::Pull { .. });
-        Self { console: console.clone(), show, options, received, lines, display }
+        Self { console: console.clone(), show, options, received, lines, display, listed: Once::new() }
     }
 
     fn finish(&self, result: &Result<TransferReport>) {
@@ -324,13 +326,13 @@ impl Monitor for Teller {
                     self.line(&output::name(entry));
                 }
             }
-            Event::Listed { .. } if self.tells_of_the_list() => {
+            Event::Listed { .. } if self.tells_of_the_list() => self.listed.call_once(|| {
                 self.line(if self.received {
                     "receiving incremental file list"
                 } else {
                     "sending incremental file list"
                 });
-            }
+            }),
             Event::Deleted { name, is_dir } if !self.show.quiet => self.deleted(name, *is_dir),
             Event::Text { severity, text } => {
                 self.make_way();

@@ -196,10 +196,10 @@ pub const TABLE: &[Row] = &[
         .help("leave the times of folders alone"),
     switch(Sent, 'g', "group", |o, on| o.push.group = on).negates().help("group"),
     switch(Sent, 'o', "owner", |o, on| o.push.owner = on).negates().help("owner"),
-    switch(Sent, ' ', "inc-recursive", |o, on| o.incremental = on)
+    switch(Sent, ' ', "inc-recursive", |o, on| o.incremental = Some(on))
         .also(&["i-r"])
         .negates()
-        .help("send the list in parts, folder by folder (a pull takes it at once)"),
+        .help("have the list in parts, folder by folder (a pull does by itself)"),
     switch(Sent, 'D', "", |o, on| (o.push.devices, o.push.specials) = (on, on)).negates().help("--devices --specials"),
     switch(Sent, ' ', "devices", |o, on| o.push.devices = on)
         .negates()

@@ -31,8 +31,8 @@ pub struct TypedOptions {
     pub show: Show,
     /// `--protocol`.
     pub protocol: Option<Protocol>,
-    /// `--inc-recursive`.
-    pub incremental: bool,
+    /// `--inc-recursive`, or that it is not to be.
+    pub incremental: Option<bool>,
     /// `-z`.
     pub compress: bool,
     /// `--compress-choice`: `auto`, or a name that is known.

@@ -110,6 +110,17 @@ pub struct ListCoder {
     name: Vec<u8>,
     /// Names of users and groups that travel with the first entry of their id, until they have.
     inline: InlineNames,
+    /// Those that came in this way.
+    heard: HeardNames,
+}
+
+/// Names of users and groups that came with the entries of a list in parts.
+#[derive(Debug, Clone, Default)]
+pub struct HeardNames {
+    /// Users.
+    pub users: Vec<NamedId>,
+    /// Groups.
+    pub groups: Vec<NamedId>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -121,7 +132,14 @@ struct InlineNames {
 impl ListCoder {
     /// The state before the first entry.
     pub fn new(coding: ListCoding, fields: ListFields) -> Self {
-        Self { coding, fields, previous: Previous::default(), name: Vec::new(), inline: InlineNames::default() }
+        Self {
+            coding,
+            fields,
+            previous: Previous::default(),
+            name: Vec::new(),
+            inline: InlineNames::default(),
+            heard: HeardNames::default(),
+        }
     }
 
     /// Sends the names of ids with the entries, as lists in parts do.
@@ -130,6 +148,16 @@ impl ListCoder {
         let (users, groups) = (users.iter().cloned().collect(), groups.iter().cloned().collect());
         self.inline = InlineNames { users, groups };
         self
+    }
+
+    /// How many names of ids have come with the entries.
+    pub fn names_heard(&self) -> usize {
+        self.heard.users.len() + self.heard.groups.len()
+    }
+
+    /// The names of ids that have come with the entries since they were asked for last.
+    pub fn take_names(&mut self) -> HeardNames {
+        std::mem::take(&mut self.heard)
     }
 
     /// Writes one entry. Names must not be longer than [`MAX_NAME`].
@@ -373,7 +401,8 @@ impl ListCoder {
         if self.name.is_empty() || self.name.contains(&0) {
             return Err(DecodeError::malformed("name", "it is empty or holds a NUL byte"));
         }
-        let Attributes { kind, mode, meta, digest, device, extras } = self.take_attributes(flags, reader)?;
+        let Attributes { kind, mode, meta, digest, device, extras, user, group } =
+            self.take_attributes(flags, reader)?;
         let entry = FileEntry { digest, extras, ..FileEntry::new(&self.name, kind, meta) };
         entries.push(&entry);
         // Only a whole entry moves the state, so that a short read can start over.
@@ -382,6 +411,8 @@ impl ListCoder {
         self.previous.atime = extras.atime.unwrap_or(self.previous.atime);
         self.previous.ids = Some((meta.uid, meta.gid));
         self.previous.device = self.device_after(device);
+        self.heard.users.extend(user.map(|name| (meta.uid, name.into())));
+        self.heard.groups.extend(group.map(|name| (meta.gid, name.into())));
         std::mem::swap(&mut self.previous.name, &mut self.name);
         Ok(Listed::Entry)
     }
@@ -409,7 +440,9 @@ impl ListCoder {
         };
         let same = self.previous.ids.unwrap_or_default();
         let uid = if has(xflags::SAME_UID) { same.0 } else { ints.int(reader)?.cast_unsigned() };
+        let user = self.take_name(flags, xflags::SAME_UID, xflags::USER_NAME, reader)?;
         let gid = if has(xflags::SAME_GID) { same.1 } else { ints.int(reader)?.cast_unsigned() };
+        let group = self.take_name(flags, xflags::SAME_GID, xflags::GROUP_NAME, reader)?;
         let mut device = None;
         if let EntryKind::Special(special) = &mut kind
             && self.has_numbers(*special)
@@ -430,7 +463,20 @@ impl ListCoder {
         let digest = digest.filter(|_| kind == EntryKind::File);
         let mtime = Mtime { seconds: mtime, nanoseconds: mtime_ns };
         let meta = FileMeta { size, mtime, permissions: (mode & 0o7777) as u16, uid, gid };
-        Ok(Attributes { kind, mode, meta, digest, device, extras: Extras { atime } })
+        Ok(Attributes { kind, mode, meta, digest, device, extras: Extras { atime }, user, group })
+    }
+
+    /// The name behind an id, where it stands there: with older numbers the same bits mean something else.
+    fn take_name<'r>(&self, flags: u32, same: u32, named: u32, reader: &mut Reader<'r>) -> Decode<Option<&'r [u8]>> {
+        if self.coding.ints == IntCoding::Fixed || flags & same != 0 || flags & named == 0 {
+            return Ok(None);
+        }
+        let len = usize::from(reader.u8()?);
+        let name = reader.bytes(len)?;
+        if name.contains(&0) {
+            return Err(DecodeError::malformed("id name", "it holds a NUL byte"));
+        }
+        Ok(Some(name))
     }
 
     fn kind(&self, mode: u32, flags: u32) -> Decode<EntryKind<'static>> {
@@ -462,6 +508,8 @@ struct Attributes<'r> {
     /// What its field told, also of a pipe or socket.
     device: Option<Device>,
     extras: Extras,
+    user: Option<&'r [u8]>,
+    group: Option<&'r [u8]>,
 }
 
 impl Device {

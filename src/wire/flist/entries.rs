@@ -53,6 +53,17 @@ pub struct Counts {
     pub size: u64,
 }
 
+impl Counts {
+    /// Adds those of another list.
+    pub fn add(&mut self, more: &Self) {
+        self.entries += more.entries;
+        self.files += more.files;
+        self.directories += more.directories;
+        self.symlinks += more.symlinks;
+        self.size = self.size.saturating_add(more.size);
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     File,

@@ -119,6 +119,11 @@ impl<'a> FileEntry<'a> {
         Self { tag: None, name, kind, meta, digest: None, extras: Extras::default() }
     }
 
+    /// Whether it is a folder whose content is listed, too.
+    pub fn has_listed_content(&self) -> bool {
+        matches!(self.kind, EntryKind::Directory(Content::Listed | Content::Argument))
+    }
+
     pub(super) fn mode(&self) -> u32 {
         let kind = match self.kind {
             EntryKind::File => 0o100_000,

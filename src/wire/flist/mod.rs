@@ -7,7 +7,7 @@ pub mod idlist;
 mod order;
 mod xflags;
 
-pub use self::coder::{DeviceCoding, EndOfList, ListCoder, ListCoding, ListFields, Listed, io_error};
+pub use self::coder::{DeviceCoding, EndOfList, HeardNames, ListCoder, ListCoding, ListFields, Listed, io_error};
 pub use self::entries::{Counts, Entries};
 pub use self::entry::{Content, Device, EntryKind, Extras, FileEntry, FileMeta, MAX_NAME, Mtime, Special};
 pub use self::order::ListOrder;

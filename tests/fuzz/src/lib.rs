@@ -355,7 +355,7 @@ pub fn receiver(input: &[u8]) {
             drop(feeder);
             while said.recv().is_ok() {}
         });
-        let _ = pull::run(job, agreed, port, Arc::new(Silent));
+        let _ = pull::run(job, agreed, port, Arc::new(Silent), Arc::default());
     });
     let beside: Vec<_> = fs::read_dir(folder.path()).expect("it is still there").flatten().collect();
     assert!(beside.len() == 1, "it wrote outside of its folder: {beside:?}");
