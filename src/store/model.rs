@@ -202,6 +202,10 @@ impl Moved {
     }
 }
 
+/// So many documents at most are leased, named or recorded in one commit: others wait for it, and where connections do not
+/// last, what is done has to stay done.
+pub const AT_ONCE: usize = 200;
+
 /// How long a lease lasts without being renewed.
 pub const LEASE_TERM: Duration = Duration::from_secs(40);
 

@@ -5,8 +5,8 @@
 //! ([`crate::client::documents`]); `record` turns what was proved into rows; `finish` counts what is left. `state` is
 //! what a run knows. `preview` says what a run would do.
 //!
-//! Guarantees: a document is sent only under a lease; what became of a batch is recorded in one commit before the next
-//! one begins; a connection that is cut is made anew and goes on with what is left, a bounded number of times without
+//! Guarantees: a document is sent only under a lease; what became of a batch is recorded before the next one begins, all
+//! that became of one document in one commit; a connection that is cut is made anew and goes on with what is left, a bounded number of times without
 //! progress; whatever stops the run, everything that was not proved stays pending.
 
 mod finish;

@@ -7,12 +7,12 @@ use chrono::Utc;
 
 use super::state::{Context, State};
 use crate::blocking;
-use crate::client::documents::{Attempt, AttemptEnd, DocumentEvent, DocumentSender, StoredDocument};
+use crate::client::documents::{Attempt, AttemptEnd, DocumentEvent, DocumentSender, Settled, StoredDocument};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::DocumentId;
 use crate::service::lease::LeaseGuard;
 use crate::service::{DocumentError, backoff};
-use crate::store::{self, FailedTry, MarkOutcome, Settlement, StoredCopy, SyncedRecord};
+use crate::store::{self, AT_ONCE, FailedTry, MarkOutcome, Settlement, StoredCopy, SyncedRecord};
 use crate::tree::{self, Found, HeldFolder, Stamp};
 
 /// What became of documents.
@@ -27,6 +27,33 @@ impl Outcomes {
     /// Documents that were not even sent.
     pub fn failures(failed: Vec<DocumentError>) -> Self {
         Self { failed, ..Self::default() }
+    }
+
+    /// Adds what was proved.
+    pub fn add(&mut self, Settled { stored, attempts }: Settled) {
+        self.stored.extend(stored);
+        self.attempts.extend(attempts);
+    }
+
+    /// Takes out all that became of some documents, as many as are recorded in one commit; `None`: there is nothing left.
+    fn part(&mut self) -> Option<Self> {
+        let stored = self.stored.iter().map(|stored| Some(&stored.id));
+        let attempts = self.attempts.iter().map(|attempt| Some(&attempt.id));
+        let all = stored.chain(attempts).chain(self.failed.iter().map(|failed| failed.id.as_ref()));
+        let mut some = HashSet::new();
+        for id in all {
+            if some.len() == AT_ONCE {
+                break;
+            }
+            some.insert(id.cloned());
+        }
+        let is_in = |id: &DocumentId| some.contains(&Some(id.clone()));
+        let part = Self {
+            stored: self.stored.extract_if(.., |stored| is_in(&stored.id)).collect(),
+            failed: self.failed.extract_if(.., |failed| some.contains(&failed.id)).collect(),
+            attempts: self.attempts.extract_if(.., |attempt| is_in(&attempt.id)).collect(),
+        };
+        (!some.is_empty()).then_some(part)
     }
 }
 
@@ -48,14 +75,41 @@ pub(super) async fn remember_refusals(context: &Context, state: &mut State, send
     context.store.remember_refusals(context.target.clone(), refusals, Utc::now()).await
 }
 
-/// Records outcomes and takes their documents out of the lease, in one commit.
-pub(super) async fn record(context: &Context, state: &mut State, guard: &LeaseGuard, outcomes: Outcomes) -> Result<()> {
-    let Outcomes { stored, mut failed, attempts } = outcomes;
-    if let Some(error) = take_out_trouble_of_this_machine(context, &mut failed).await? {
+/// Records outcomes and takes their documents out of the lease, part by part, each in one commit. What could not be recorded
+/// is still in `outcomes`.
+pub(super) async fn record(
+    context: &Context,
+    state: &mut State,
+    guard: &LeaseGuard,
+    outcomes: &mut Outcomes,
+) -> Result<()> {
+    if let Some(error) = take_out_trouble_of_this_machine(context, &mut outcomes.failed).await? {
         state.stop(error);
     }
-    let Marks { marked, renamed, unmarkable, trouble } =
-        write(context, state, guard, &stored, &failed, attempts).await?;
+    while let Some(part) = outcomes.part() {
+        match write(context, state, guard, &part).await {
+            Ok(marks) => take_over(context, state, part, marks),
+            Err(error) => {
+                outcomes.stored.extend(part.stored);
+                outcomes.failed.extend(part.failed);
+                outcomes.attempts.extend(part.attempts);
+                return Err(error);
+            }
+        }
+    }
+    if state.summary.synced > 0 && std::mem::take(&mut state.moved) {
+        context.store.sent_to(context.place.clone()).await?;
+    }
+    if state.summary.synced > 0 && state.pause.take().is_some() {
+        context.store.end_pause(context.target.clone()).await?;
+    }
+    Ok(())
+}
+
+/// Takes over what was recorded.
+fn take_over(context: &Context, state: &mut State, part: Outcomes, marks: Marks) {
+    let Outcomes { stored, failed, .. } = part;
+    let Marks { marked, renamed, unmarkable, trouble } = marks;
     if let Some(error) = trouble {
         state.stop(error);
     }
@@ -75,13 +129,6 @@ pub(super) async fn record(context: &Context, state: &mut State, guard: &LeaseGu
         context.monitor.event(DocumentEvent::Failed { id: error.id.as_ref(), error: &error.error });
         state.fail(error);
     }
-    if state.summary.synced > 0 && std::mem::take(&mut state.moved) {
-        context.store.sent_to(context.place.clone()).await?;
-    }
-    if state.summary.synced > 0 && state.pause.take().is_some() {
-        context.store.end_pause(context.target.clone()).await?;
-    }
-    Ok(())
 }
 
 /// Whether documents failed by what is the trouble of this machine: then they are taken out and stay pending.
@@ -109,20 +156,14 @@ async fn take_out_trouble_of_this_machine(
     Ok(trouble)
 }
 
-async fn write(
-    context: &Context,
-    state: &State,
-    guard: &LeaseGuard,
-    stored: &[StoredDocument],
-    failed: &[DocumentError],
-    attempts: Vec<Attempt>,
-) -> Result<Marks> {
+async fn write(context: &Context, state: &State, guard: &LeaseGuard, part: &Outcomes) -> Result<Marks> {
+    let Outcomes { stored, failed, attempts } = part;
     let stamps: HashMap<DocumentId, Stamp> =
         stored.iter().map(|document| (document.id.clone(), document.stamp)).collect();
     let settlement = Settlement {
         synced: stored.iter().map(record_of).collect(),
         failed: failed.iter().filter_map(failed_try).collect(),
-        attempts: attempts.into_iter().map(attempt_row).collect(),
+        attempts: attempts.iter().map(attempt_row).collect(),
     };
     let (root, unseen) = (context.root.clone(), Arc::new(Mutex::new(HashMap::new())));
     let noted = Arc::clone(&unseen);
@@ -179,9 +220,9 @@ fn record_of(document: &StoredDocument) -> SyncedRecord {
     }
 }
 
-fn attempt_row(attempt: Attempt) -> store::Attempt {
+fn attempt_row(attempt: &Attempt) -> store::Attempt {
     store::Attempt {
-        id: attempt.id,
+        id: attempt.id.clone(),
         remote_name: attempt.name.as_bytes().to_vec(),
         sha256: attempt.sha256,
         started: attempt.started,
@@ -193,7 +234,7 @@ fn attempt_row(attempt: Attempt) -> store::Attempt {
             AttemptEnd::Cut => store::AttemptEnd::Cut,
         },
         durable_by: attempt.durable_by,
-        failure: attempt.failure.map(|error| (error.kind(), error.message().to_owned())),
+        failure: attempt.failure.as_ref().map(|error| (error.kind(), error.message().to_owned())),
     }
 }
 

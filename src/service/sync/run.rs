@@ -14,8 +14,8 @@ use super::state::{Asked, Context, Done, Others, Request, State};
 use super::stopping::{Stopping, asked_to};
 use crate::client::Client;
 use crate::client::documents::{
-    BatchReport, Cancelled, DocumentMonitor, DocumentSender, Naming, Prepared, Room, SendSettings, Settled,
-    StartedAhead, interrupted,
+    BatchReport, Cancelled, DocumentMonitor, DocumentSender, Naming, Prepared, Room, SendSettings, StartedAhead,
+    interrupted,
 };
 use crate::error::{ErrorKind, Healing, Result};
 use crate::id::DocumentId;
@@ -172,7 +172,7 @@ async fn send(
 ) -> Result<()> {
     let Plan { prepared: mut waiting, refused } = plan::make(context, rows).await?;
     context.monitor.event(state.done.taken_up(&waiting, &refused));
-    record::record(context, state, guard, Outcomes::failures(refused)).await?;
+    record::record(context, state, guard, &mut Outcomes::failures(refused)).await?;
     while !waiting.is_empty() && !state.is_over(context) && !guard.is_lost() {
         let Some(client) = connect(context, state, connection).await else { break };
         let room = tokio::select! {
@@ -190,8 +190,8 @@ async fn send(
                 break;
             }
         };
-        record::record(context, state, guard, Outcomes::failures(too_large.into_iter().map(Into::into).collect()))
-            .await?;
+        let too_large = too_large.into_iter().map(Into::into).collect();
+        record::record(context, state, guard, &mut Outcomes::failures(too_large)).await?;
         let report = send_batch(context, state, sender, &client, guard, batch, room.ahead).await;
         record::remember_refusals(context, state, sender).await?;
         let again = settle(context, state, guard, report).await?;
@@ -216,16 +216,14 @@ async fn send_batch(
     let (tell, mut told) = mpsc::unbounded_channel();
     let cancel = cancelled(context, guard.lost());
     let mut sending = pin!(sender.send_batch(client, batch, ahead, &context.monitor, cancel, &tell));
-    let mut unrecorded = Settled::default();
+    let mut unrecorded = Outcomes::default();
     let mut report = loop {
         tokio::select! {
             report = &mut sending => break report,
             Some(settled) = told.recv() => {
                 unrecorded.add(settled);
-                let Settled { stored, attempts } = unrecorded.clone();
-                match record::record(context, state, guard, Outcomes { stored, attempts, failed: Vec::new() }).await {
-                    Ok(()) => unrecorded = Settled::default(),
-                    Err(error) => tracing::debug!(%error, "what is proved so far is recorded later"),
+                if let Err(error) = record::record(context, state, guard, &mut unrecorded).await {
+                    tracing::debug!(%error, "what is proved so far is recorded later");
                 }
             }
         }
@@ -252,8 +250,8 @@ async fn settle(
     state.connection_lost = report.connection_lost;
     state.asked.again(report.unproved);
     let failed = report.failed.into_iter().map(Into::into).collect();
-    let outcomes = Outcomes { stored: report.stored, failed, attempts: report.attempts };
-    record::record(context, state, guard, outcomes).await?;
+    let mut outcomes = Outcomes { stored: report.stored, failed, attempts: report.attempts };
+    record::record(context, state, guard, &mut outcomes).await?;
     Ok(report.again)
 }
 

@@ -1,6 +1,6 @@
 //! What became of each document: the failure and its cause, and every attempt on the way.
 //!
-//! Guarantees: what became of a batch is one commit, and costs the same number of statements however large it is; only the
+//! Guarantees: what is settled together is one commit, and costs the same number of statements however much it is; only the
 //! worker that holds a document's lease is believed; a failure is recorded only for a document that is still pending.
 
 use std::collections::HashMap;

@@ -20,6 +20,7 @@ use super::schema::Schema;
 use super::tls::Connector;
 use super::values::Value;
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::store::model::AT_ONCE;
 
 /// How long a transaction is begun again after its connection was lost: longer than a server takes to restart.
 const RECONNECTING: Duration = Duration::from_secs(25);
@@ -76,6 +77,35 @@ impl Mode {
             "BEGIN ISOLATION LEVEL {kind}; SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {LOCK_TIMEOUT}; \
              SET LOCAL idle_in_transaction_session_timeout = {IDLE_TIMEOUT}{durable}"
         )
+    }
+}
+
+/// How much is done in one transaction: [`AT_ONCE`], and half of it with each time that it is begun again, so that it gets
+/// through however short connections last.
+#[derive(Debug)]
+pub(super) struct Part {
+    size: usize,
+    is_begun: bool,
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Self { size: AT_ONCE, is_begun: false }
+    }
+}
+
+impl Part {
+    /// Before another transaction.
+    pub fn begin(&mut self) {
+        self.is_begun = false;
+    }
+
+    /// How much this try of a transaction is about.
+    pub fn size(&mut self) -> usize {
+        if std::mem::replace(&mut self.is_begun, true) {
+            self.size = (self.size / 2).max(1);
+        }
+        self.size
     }
 }
 

@@ -13,7 +13,7 @@ use tokio_postgres::Row;
 
 use super::documents::{all_ids, id_in};
 use super::fault::Fault;
-use super::link::Tx;
+use super::link::{Part, Tx};
 use super::schema::{PostgresStore, Schema, one_at_a_time};
 use super::values::{Value, number};
 use crate::error::{ErrorKind, Result};
@@ -56,37 +56,50 @@ impl PostgresStore {
         })
     }
 
-    /// Claims a name for each document, in the given order and in one commit; the answers are in the same order.
+    /// Claims a name for each document, in the given order, a [`Part`] in one commit; the answers are in the same order. Names
+    /// that are claimed again are given again.
     ///
     /// A document gives up what it claimed before, except the name of the copy that it has on the NAS.
     pub fn claim_names(&mut self, claims: &[(DocumentId, Vec<u8>)]) -> Result<Vec<Claim>> {
-        self.write("claim names in", |tx, schema| {
-            one_at_a_time(tx, "names")?;
-            let mut owners = owners(tx, schema, claims.iter().map(|(_, name)| name.as_slice()))?;
-            let mut taken = Vec::new();
-            let mut answers = Vec::with_capacity(claims.len());
-            for (document, name) in claims {
-                let owner = owners.entry(hash(name)).or_insert_with(|| document.clone());
-                if owner == document {
-                    taken.push((document, name.as_slice()));
-                    answers.push(Claim::Granted);
-                } else {
-                    answers.push(Claim::TakenBy(owner.clone()));
-                }
-            }
-            take(tx, schema, &taken)?;
-            give_up_others(tx, schema, &taken, true)?;
-            let mut neighbours = neighbours(tx, schema, &taken)?;
-            for (answer, (document, _)) in answers.iter_mut().zip(claims) {
-                if *answer == Claim::Granted
-                    && let Some(met) = neighbours.remove(document)
-                {
-                    *answer = met;
-                }
-            }
-            Ok(answers)
-        })
+        let (mut answers, mut part) = (Vec::with_capacity(claims.len()), Part::default());
+        while answers.len() < claims.len() {
+            let rest = &claims[answers.len()..];
+            part.begin();
+            let some = self.write("claim names in", |tx, schema| {
+                let most = part.size().min(rest.len());
+                claim(tx, schema, &rest[..most])
+            })?;
+            answers.extend(some);
+        }
+        Ok(answers)
     }
+}
+
+fn claim(tx: &Tx<'_>, schema: &Schema, claims: &[(DocumentId, Vec<u8>)]) -> Result<Vec<Claim>, Fault> {
+    one_at_a_time(tx, "names")?;
+    let mut owners = owners(tx, schema, claims.iter().map(|(_, name)| name.as_slice()))?;
+    let mut taken = Vec::new();
+    let mut answers = Vec::with_capacity(claims.len());
+    for (document, name) in claims {
+        let owner = owners.entry(hash(name)).or_insert_with(|| document.clone());
+        if owner == document {
+            taken.push((document, name.as_slice()));
+            answers.push(Claim::Granted);
+        } else {
+            answers.push(Claim::TakenBy(owner.clone()));
+        }
+    }
+    take(tx, schema, &taken)?;
+    give_up_others(tx, schema, &taken, true)?;
+    let mut neighbours = neighbours(tx, schema, &taken)?;
+    for (answer, (document, _)) in answers.iter_mut().zip(claims) {
+        if *answer == Claim::Granted
+            && let Some(met) = neighbours.remove(document)
+        {
+            *answer = met;
+        }
+    }
+    Ok(answers)
 }
 
 /// The owners of names among the documents that still exist.

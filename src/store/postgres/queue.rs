@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use super::documents::{self, id_in, id_list};
 use super::fault::Fault;
 use super::leases;
-use super::link::Tx;
+use super::link::{Part, Tx};
 use super::schema::{PostgresStore, Schema};
 use super::values::{Value, capped, count, micros, number, time};
 use crate::error::Result;
@@ -28,37 +28,41 @@ pub(super) const TABLES: &str = "{documents} d LEFT JOIN {nas_sync_documents} s 
 const FREE: &str = "{documents} d LEFT JOIN {nas_sync_documents} s ON s.document_id = d.id AND {about}";
 
 impl PostgresStore {
-    /// Leases pending documents to a worker: at most `most` of them, and a fair share when others work beside it.
-    /// Leases of the dead are ended on the way.
+    /// Leases pending documents to a worker: at most `most` of them, and a fair share when others work beside it, a [`Part`]
+    /// in one commit. Leases of the dead are ended on the way.
     pub fn claim(&mut self, selection: &Selection, due: &Due, most: usize, worker: &Worker<'_>) -> Result<Claimed> {
-        self.write("lease documents in", |tx, schema| {
+        let (doing, mut part) = ("lease documents in", Part::default());
+        let (mut claimed, mut room, mut is_all) = self.write(doing, |tx, schema| {
             let others = leases::end_dead(tx, worker)?;
             let share = share(tx, schema, selection, due, most as u64, others)?;
-            let (mut fence, mut held) = (None, Held::PassedOver);
-            loop {
-                let rows = free(tx, schema, selection, due, share, held)?;
-                if rows.is_empty() && held == Held::PassedOver {
-                    // Rows that somebody holds may be free in a moment, or leased to others.
-                    held = Held::WaitedFor;
-                    continue;
+            let asked = share.min(part.size() as u64);
+            let claimed = begin(tx, schema, selection, due, asked, worker)?;
+            let leased = claimed.documents.len() as u64;
+            Ok((claimed, share - leased, leased < asked))
+        })?;
+        let Some(fence) = claimed.fence else { return Ok(claimed) };
+        while room > 0 && !is_all {
+            part.begin();
+            let more = self.write(doing, |tx, schema| {
+                let asked = room.min(part.size() as u64);
+                let rows = free(tx, schema, selection, due, asked, Held::PassedOver)?;
+                let is_all = (rows.len() as u64) < asked;
+                Ok((put_under(tx, schema, fence, rows)?, is_all))
+            });
+            match more {
+                Ok((more, last)) => {
+                    room -= more.len() as u64;
+                    is_all = last;
+                    claimed.documents.extend(more);
                 }
-                if rows.is_empty() {
-                    if let Some(fence) = fence {
-                        leases::end(tx, fence)?;
-                    }
-                    return Ok(Claimed { fence: None, documents: rows });
-                }
-                let fence = match fence {
-                    Some(fence) => fence,
-                    None => *fence.insert(leases::begin(tx, worker.holder)?),
-                };
-                let documents = put_under(tx, schema, fence, rows)?;
-                // If what was seen as free belonged to others by then, there may be more.
-                if !documents.is_empty() {
-                    return Ok(Claimed { fence: Some(fence), documents });
+                // What is leased by then is to be sent.
+                Err(error) => {
+                    tracing::warn!("only {} documents are leased: {error}", claimed.documents.len());
+                    break;
                 }
             }
-        })
+        }
+        Ok(claimed)
     }
 
     /// The queue of a selection at a time, and when the oldest of its documents that has not failed for good was
@@ -149,6 +153,41 @@ fn claimable(schema: &Schema, selection: &Selection, due: &Due, values: &mut Vec
         sql.push_str(&due);
     }
     Ok(sql)
+}
+
+/// Makes a lease of up to so many free documents, unless there are none.
+fn begin(
+    tx: &Tx<'_>,
+    schema: &Schema,
+    selection: &Selection,
+    due: &Due,
+    most: u64,
+    worker: &Worker<'_>,
+) -> Result<Claimed, Fault> {
+    let (mut fence, mut held) = (None, Held::PassedOver);
+    loop {
+        let rows = free(tx, schema, selection, due, most, held)?;
+        if rows.is_empty() && held == Held::PassedOver {
+            // Rows that somebody holds may be free in a moment, or leased to others.
+            held = Held::WaitedFor;
+            continue;
+        }
+        if rows.is_empty() {
+            if let Some(fence) = fence {
+                leases::end(tx, fence)?;
+            }
+            return Ok(Claimed { fence: None, documents: rows });
+        }
+        let fence = match fence {
+            Some(fence) => fence,
+            None => *fence.insert(leases::begin(tx, worker.holder)?),
+        };
+        let documents = put_under(tx, schema, fence, rows)?;
+        // If what was seen as free belonged to others by then, there may be more.
+        if !documents.is_empty() {
+            return Ok(Claimed { fence: Some(fence), documents });
+        }
+    }
 }
 
 /// How many documents at most a worker takes beside so many others.

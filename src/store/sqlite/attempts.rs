@@ -1,6 +1,6 @@
 //! What became of each document: the copy on the NAS, or the failure and its cause, and every attempt on the way.
 //!
-//! Guarantees: what became of a batch is one commit; only the worker that holds a document's lease is believed; a
+//! Guarantees: what is settled together is one commit; only the worker that holds a document's lease is believed; a
 //! document becomes synced only if its row still is what was sent; a failure is recorded only for a document that is
 //! still pending.
 

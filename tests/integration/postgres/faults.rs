@@ -74,6 +74,32 @@ fn many_cut_connections_cost_no_worker_its_run() {
 }
 
 #[test]
+fn no_transaction_grows_with_the_batch() {
+    let Some(server) = Postgres::start() else { return };
+    let site = site(&server);
+    let cli = Cli::new(&site);
+    documents(&site, &cli, 450);
+    server.sql(
+        "DELETE FROM nas_sync_names;
+         CREATE TABLE log (what text, tx bigint);
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO log VALUES (TG_TABLE_NAME, txid_current()); RETURN NULL; END $$;
+         CREATE TRIGGER note AFTER UPDATE ON documents FOR EACH ROW EXECUTE FUNCTION note();
+         CREATE TRIGGER note AFTER INSERT ON nas_sync_leased FOR EACH ROW EXECUTE FUNCTION note();
+         CREATE TRIGGER note AFTER INSERT ON nas_sync_names FOR EACH ROW EXECUTE FUNCTION note()",
+    );
+    let run = cli.line("sync --json");
+    assert_eq!(run.ends(0).json()["synced"], 450, "{}", run.all());
+    all_sent_once(&site, &server, 450);
+    for table in ["documents", "nas_sync_leased", "nas_sync_names"] {
+        let each = format!("SELECT count(*) AS rows FROM log WHERE what = '{table}' GROUP BY tx");
+        let (sum, most) = (format!("SELECT sum(rows) FROM ({each}) e"), format!("SELECT max(rows) FROM ({each}) e"));
+        assert_eq!(server.number(&sum), 450, "{table}");
+        assert!(server.number(&most) <= 200, "{table}: {} in one transaction", server.number(&most));
+    }
+}
+
+#[test]
 fn a_server_that_restarts_in_the_middle_is_waited_for() {
     let Some(mut server) = Postgres::start() else { return };
     let mut site = site(&server);
