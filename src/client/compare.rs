@@ -123,7 +123,7 @@ async fn sums(client: &Client, path: &str, items: &[Item]) -> Result<Vec<Compari
         Sums::Refused(why) => {
             let message = format!("the NAS does not let nas-sync run sha256sum: {why}");
             return Err(NasSyncError::new(ErrorKind::ExecRefused, message)
-                .with_solution("Verify without --sha256sum: rsync on the NAS compares as well."));
+                .with_solution("Verify without --sha256sum: rsync on the NAS compares as well, with the files that are still here; for the others use a key that is not held to rsync."));
         }
     };
     let compare = |(item, sum): (&Item, Sum)| match (sum, item.sha256) {

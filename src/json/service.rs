@@ -117,6 +117,8 @@ pub fn verify(report: &VerifyReport) -> Value {
         "differing": ids(&report.differing),
         "missing": ids(&report.missing),
         "changed_here": ids(&report.changed_here),
+        "gone_here": ids(&report.gone_here),
+        "kept": ids(&report.kept),
         "unknown": unknown,
         "requeued": report.requeued,
     });

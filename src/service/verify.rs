@@ -1,8 +1,8 @@
 //! `verify`: what is on the NAS against what was recorded, and what follows from it in the database.
 //!
 //! Guarantees: nothing is changed on the NAS; a document becomes `verified` only if its copy was compared as it stands
-//! in its row; only documents whose copy differs or is missing go again, never those whose file changed here, because
-//! then the copy may be the last good one.
+//! in its row; only documents whose copy is missing go again, and those whose copy differs and whose file here is what was
+//! sent: else the copy may be the last good one.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -77,6 +77,10 @@ pub struct VerifyReport {
     pub changed_here: Vec<DocumentId>,
     /// Those that could not be compared, and why.
     pub unknown: Vec<DocumentError>,
+    /// Those of the differing and missing ones whose file here is gone, too.
+    pub gone_here: Vec<DocumentId>,
+    /// Those of the differing ones whose file here is not what was sent either, or is gone: they are never set pending.
+    pub kept: Vec<DocumentId>,
     /// Documents that are pending again.
     pub requeued: usize,
     /// What ended the verification early.
@@ -219,7 +223,7 @@ impl VerifyReport {
         comparisons: Vec<Comparison>,
         requeue: Requeue,
     ) -> Result<()> {
-        let (mut equal, mut again) = (Vec::new(), Vec::new());
+        let (mut equal, mut bad) = (Vec::new(), Vec::new());
         self.checked += part.len();
         for (recorded, comparison) in part.into_iter().zip(comparisons) {
             let id = recorded.id.clone();
@@ -227,21 +231,29 @@ impl VerifyReport {
                 Comparison::Equal => equal.push((id, recorded.copy)),
                 Comparison::Differs => {
                     self.differing.push(id);
-                    again.push(recorded);
+                    bad.push((recorded, Found::Another));
                 }
                 Comparison::Missing => {
                     self.missing.push(id);
-                    again.push(recorded);
+                    bad.push((recorded, Found::Nothing));
                 }
                 Comparison::ChangedHere => self.changed_here.push(id),
                 Comparison::Unknown(error) => self.unknown.push(DocumentError { id: Some(id), error }),
             }
         }
         self.equal += equal.len();
-        if requeue == Requeue::No {
-            again.clear();
+        let bad = blocking::run(move || Ok(with_files(root.as_deref(), bad))).await?;
+        let mut again = Vec::new();
+        for (Recorded { id, copy, .. }, found, here) in bad {
+            if here == Here::Gone {
+                self.gone_here.push(id.clone());
+            }
+            if found == Found::Another && here != Here::AsSent {
+                self.kept.push(id);
+            } else if requeue == Requeue::Yes {
+                again.push((id, copy));
+            }
         }
-        let again = blocking::run(move || Ok(unchanged_here(root.as_deref(), again))).await?;
         if equal.is_empty() && again.is_empty() {
             return Ok(());
         }
@@ -251,10 +263,33 @@ impl VerifyReport {
     }
 }
 
-/// Those whose file here is still what was recorded: another one must not replace what may be the last good copy.
-fn unchanged_here(root: Option<&HeldFolder>, documents: Vec<Recorded>) -> Vec<(DocumentId, StoredCopy)> {
-    let is_unchanged = |document: &Recorded| document.item.is_unchanged(root).unwrap_or(false);
-    documents.into_iter().filter(is_unchanged).map(|document| (document.id, document.copy)).collect()
+/// What is on the NAS instead of the copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Another,
+    Nothing,
+}
+
+/// The file here, beside what was sent of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Here {
+    AsSent,
+    Gone,
+    /// It is another one by now, or cannot be looked at.
+    Another,
+}
+
+fn with_files(root: Option<&HeldFolder>, documents: Vec<(Recorded, Found)>) -> Vec<(Recorded, Found, Here)> {
+    let here = |item: &Item| match item.is_unchanged(root) {
+        Ok(true) => Here::AsSent,
+        Err(error) if error.kind() == ErrorKind::SourceMissing => Here::Gone,
+        Ok(false) | Err(_) => Here::Another,
+    };
+    let with_file = |(document, found): (Recorded, Found)| {
+        let here = here(&document.item);
+        (document, found, here)
+    };
+    documents.into_iter().map(with_file).collect()
 }
 
 #[cfg(test)]

@@ -190,13 +190,13 @@ pub struct Moved {
 
 impl Moved {
     /// What there is to do about it.
-    pub const SOLUTION: &'static str = "`nas-sync verify --requeue` compares them with what is at the new place, and has what is missing there sent again; if the setting is wrong, correct NAS_HOST, NAS_PORT or NAS_PATH.";
+    pub const SOLUTION: &'static str = "`nas-sync verify --requeue` compares them with what is at the new place, and has what is missing there sent again; what is gone here, too, comes back from the old place with `NAS_PATH=… nas-sync restore`; if the setting is wrong, correct NAS_HOST, NAS_PORT or NAS_PATH.";
 
     /// What it means, for people.
     pub fn message(&self) -> String {
         let documents = text::counted(self.documents, "document counts", "documents count");
         format!(
-            "{documents} as synced, to {}; whether they are at the place that is set now, nobody has looked",
+            "{documents} as synced, to {}; whether all of them are at the place that is set now, nobody has looked",
             self.from
         )
     }

@@ -144,6 +144,42 @@ async fn a_document_whose_file_changed_here_never_goes_again() {
     }
 }
 
+/// Where nothing is on the NAS, there is nothing that could be the last good copy, and nothing that counts as synced.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_is_missing_goes_again_whatever_became_of_its_file() {
+    let (site, ids) = synced(Site::new(), &["gone", "edited", "gone and differs", "edited and differs"]).await;
+    let (here, there) = (|name: &str| site.path("uploads").join(name), |name: &str| site.path("nas").join(name));
+    for name in ["gone", "gone and differs"] {
+        fs::remove_file(here(name)).unwrap();
+    }
+    for name in ["edited", "edited and differs"] {
+        fs::write(here(name), "content of nobody").unwrap();
+    }
+    for name in ["gone", "edited"] {
+        fs::remove_file(there(name)).unwrap();
+    }
+    for name in ["gone and differs", "edited and differs"] {
+        corrupt(&there(name));
+    }
+    let request = with!(all(Method::Sha256sum), requeue: Requeue::Yes);
+    let report = verify(&site, request).await;
+    assert_eq!((&*report.missing, &*report.differing), (&ids[..2], &ids[2..]), "{report:?}");
+    assert_eq!(
+        (report.gone_here.clone(), &*report.kept),
+        (vec![ids[0].clone(), ids[2].clone()], &ids[2..]),
+        "{report:?}"
+    );
+    assert_eq!(report.requeued, 2);
+    let marked: Vec<DocumentId> = site.marked().into_iter().map(|(id, _)| id.into()).collect();
+    assert_eq!(marked, &ids[2..]);
+    let run = Cli::new(&site).line("verify --sha256sum");
+    let said = run.ends(1).all();
+    assert!(
+        said.contains("its file here is gone, so it stays") && said.contains("another one, too, so it stays"),
+        "{said}"
+    );
+}
+
 const AS_NOBODY: &str = "exec setpriv --reuid=65534 --regid=65534 --clear-groups";
 
 /// The NAS user is nobody from the verification on.

@@ -5,6 +5,7 @@ use clap::Args;
 use crate::cli::args::SelectionArgs;
 use crate::cli::console::Console;
 use crate::error::{ErrorKind, NasSyncError, Result};
+use crate::id::DocumentId;
 use crate::json;
 use crate::service::NasSyncService;
 use crate::service::verify::{Method, Requeue, Sample, VerifyReport, VerifyRequest};
@@ -27,7 +28,7 @@ pub struct Verify {
     /// Let the NAS run sha256sum, instead of letting its rsync compare with the files here
     #[arg(long)]
     sha256sum: bool,
-    /// Set documents pending again whose copy differs or is missing
+    /// Set documents pending again whose copy is missing, or differs from a file that is still what was sent
     #[arg(long)]
     requeue: bool,
 }
@@ -49,17 +50,14 @@ impl Verify {
     /// Verifies, and says what was found.
     pub async fn run(self, service: &NasSyncService, console: &Console) -> Result<u8> {
         let report = service.verify(self.request()).await?;
-        let lists = [
-            (&report.differing, "its copy on the NAS differs", !self.requeue),
-            (&report.missing, "it is missing on the NAS", !self.requeue),
-            (&report.changed_here, "its file here is no longer what was synced", true),
-        ];
-        for (ids, what, is_left) in lists {
-            console.some(ids.iter().map(|id| {
-                let remedy = format!("; `nas-sync resend --document {id}` sends it again");
-                format!("Document {id}: {what}{}", if is_left { &remedy } else { "" })
-            }));
-        }
+        console.some(report.differing.iter().map(|id| self.of_another(id, &report)));
+        console.some(report.missing.iter().map(|id| self.of_none(id, &report)));
+        console.some(
+            report
+                .changed_here
+                .iter()
+                .map(|id| format!("Document {id}: its file here is no longer what was synced; {}", sends_again(id))),
+        );
         console.some(report.unknown.iter().map(|unknown| {
             let is_gone_here = unknown.error.kind() == ErrorKind::SourceMissing;
             let hint =
@@ -73,6 +71,38 @@ impl Verify {
         console.object(&json::verify(&report));
         Ok(exit_code(&report))
     }
+}
+
+impl Verify {
+    /// A document that has another copy.
+    fn of_another(&self, id: &DocumentId, report: &VerifyReport) -> String {
+        let what = match (report.kept.contains(id), report.gone_here.contains(id)) {
+            (_, true) => ", and its file here is gone, so it stays as it is".to_owned(),
+            (true, false) => {
+                format!(", and its file here is another one, too, so it stays as it is; {}", sends_again(id))
+            }
+            _ if self.requeue => String::new(),
+            _ => format!("; {}", sends_again(id)),
+        };
+        format!("Document {id}: its copy on the NAS differs{what}")
+    }
+
+    /// A document that has no copy.
+    fn of_none(&self, id: &DocumentId, report: &VerifyReport) -> String {
+        let what = match (report.gone_here.contains(id), self.requeue) {
+            (true, true) => ", and its file here is gone, too".to_owned(),
+            (true, false) => {
+                ", and its file here is gone, too; with --requeue it no longer counts as synced".to_owned()
+            }
+            (false, true) => String::new(),
+            (false, false) => format!("; {}", sends_again(id)),
+        };
+        format!("Document {id}: it is missing on the NAS{what}")
+    }
+}
+
+fn sends_again(id: &DocumentId) -> String {
+    format!("`nas-sync resend --document {id}` sends it again")
 }
 
 fn exit_code(report: &VerifyReport) -> u8 {
@@ -104,7 +134,6 @@ fn line(report: &VerifyReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::DocumentId;
 
     #[test]
     fn exit_status_and_line() {
