@@ -10,6 +10,7 @@ use std::time::Instant;
 #[cfg(feature = "cli")]
 use super::config::ClientConfig;
 use super::login::Client;
+use super::push::with_own_rules;
 use super::stats::{TransferReport, TransferStats};
 use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -53,14 +54,8 @@ impl PullRequest {
     /// The rules for the NAS, which reads those of CVS by itself, and those for here.
     fn rules(&self) -> PullRules {
         let options = &self.options;
-        let mut rules = self.rules.clone();
-        let excluded_too = options.delete.is_some_and(|deletion| deletion.excluded);
-        if let (Some(ending), Some(_), false) = (&options.backup, options.delete, excluded_too) {
-            rules.add_protect(&[b"*", &**ending].concat());
-        }
-        if excluded_too {
-            rules.keep_nothing_excluded();
-        }
+        let mut rules = with_own_rules(self.rules.clone(), &options.receiver);
+        let excluded_too = options.receiver.deletion.is_some_and(|deletion| deletion.excluded);
         let told = rules.for_sender().map(|(prefix, pattern)| RuleText { prefix, pattern }).collect();
         if let Some(more) = &options.cvs_exclude {
             rules.add_cvs_of_receiver(more);
@@ -71,13 +66,14 @@ impl PullRequest {
     /// A list in parts is of whole folders, and what is deleted all at once needs all of it.
     fn possible_offer(&self) -> Offer {
         let options = &self.options;
-        let when = options.delete.and_then(|deletion| deletion.when).unwrap_or(DeleteTime::During);
+        let when = options.receiver.deletion.and_then(|deletion| deletion.when).unwrap_or(DeleteTime::During);
         let incremental = self.offer.incremental && options.recursive && when == DeleteTime::During;
         Offer { incremental, ..self.offer }
     }
 
     fn job(&self, findings: Arc<Findings>) -> PullJob {
         let options = &self.options;
+        let receiver = &options.receiver;
         let expected = Expected {
             fields: options.list_fields(),
             id_names: !options.numeric_ids,
@@ -90,7 +86,7 @@ impl PullRequest {
                 times: options.times,
                 atimes: options.atimes,
                 // A kept version changes its folder; rsync has it so.
-                omit_directory_times: options.omit_directory_times || options.backup.is_some(),
+                omit_directory_times: options.omit_directory_times || receiver.backup,
                 owner: options.owner,
                 group: options.group,
             },
@@ -98,27 +94,31 @@ impl PullRequest {
             // The one that stands first wins where several were given.
             check: match options {
                 PullOptions { checksum: true, .. } => QuickCheck::Contents,
-                PullOptions { size_only: true, .. } => QuickCheck::Size,
+                _ if receiver.size_only => QuickCheck::Size,
                 PullOptions { ignore_times: true, .. } => QuickCheck::Nothing,
                 _ => QuickCheck::SizeAndTime,
             },
             whole_file: options.whole_file,
             passed_over: PassedOver {
-                newer_here: options.update,
-                missing: options.existing,
-                present: options.ignore_existing,
-                above: options.max_size,
-                below: options.min_size,
+                newer_here: receiver.update,
+                missing: receiver.existing,
+                present: receiver.ignore_existing,
+                above: receiver.max_size,
+                below: receiver.min_size,
             },
-            deletion: options.delete.filter(|_| options.recursive).map(|Deletion { when, .. }| DeleteRules {
+            deletion: receiver.deletion.filter(|_| options.recursive).map(|Deletion { when, .. }| DeleteRules {
                 when,
-                limit: options.max_delete,
-                in_spite_of_errors: options.ignore_errors,
+                limit: receiver.max_delete.map(u64::from),
+                in_spite_of_errors: receiver.ignore_errors,
             }),
             rules: self.rules(),
-            backup: options.backup.as_deref().map(|ending| OsStr::from_bytes(ending).into()),
+            backup: receiver.backup_ending().map(|ending| OsStr::from_bytes(ending).into()),
+            writing: receiver.writing,
+            partial: receiver.partial.clone(),
+            temp_dir: receiver.temp_dir.as_deref().map(|folder| OsStr::from_bytes(folder).into()),
+            sparse: options.sparse,
             tells_stored: options.remove_source_files,
-            makes_path: options.make_path,
+            makes_path: receiver.make_path,
             dry_run: options.dry_run,
             fsync: options.fsync,
             findings,
@@ -187,8 +187,10 @@ fn exit_code(outcome: &Outcome, errors: i32, has_failures: bool) -> u8 {
     };
     if let Err(error) = &outcome.result {
         // What this side has broken off the other side only sees end.
-        let is_own =
-            matches!(error.kind(), ErrorKind::LocalFile | ErrorKind::DestinationNotFolder | ErrorKind::Protocol);
+        let is_own = matches!(
+            error.kind(),
+            ErrorKind::LocalFile | ErrorKind::DestinationNotFolder | ErrorKind::Protocol | ErrorKind::Usage
+        );
         let own = error.kind().rsync_exit_code();
         return if is_own { own } else { own.max(remote) };
     }

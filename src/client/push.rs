@@ -96,8 +96,8 @@ impl PushRequest {
     }
 }
 
-/// With the rules that options imply: what they keep on the NAS is neither sent nor deleted.
-fn with_own_rules(mut rules: Rules, receiver: &ReceiverOptions) -> Rules {
+/// With the rules that options imply: what they keep in the destination is neither sent nor deleted.
+pub(super) fn with_own_rules(mut rules: Rules, receiver: &ReceiverOptions) -> Rules {
     let partial = match &receiver.partial {
         Partial::Aside(folder) => Some(&**folder),
         _ if receiver.delay_updates => Some(DELAYED_DIR),

@@ -4,6 +4,7 @@
 //! to the old file meanwhile.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +17,7 @@ use super::event::Event;
 use super::incoming::Folder;
 use super::outbox::Outbox;
 use super::parts::{Part, Step, Word, state};
-use super::pull::{PassedOver, QuickCheck, Shared, stays_here};
+use super::pull::{PassedOver, QuickCheck, Shared, basis, stays_here};
 use crate::delta::sum_head::MAX_BLOCK_LEN;
 use crate::delta::{SumHead, weak_sum};
 use crate::error::{ErrorKind, NasSyncError, Result};
@@ -27,7 +28,7 @@ use crate::wire::iflags::{Item, ItemFlags};
 use crate::wire::mux::Message;
 use crate::wire::ndx::{self, NdxCoder};
 use crate::wire::negotiated::Goodbye;
-use crate::wire::receiver_args::DeleteTime;
+use crate::wire::receiver_args::{DeleteTime, Writing};
 use crate::wire::sums;
 
 /// How much of a file is read at once for its digest.
@@ -42,6 +43,15 @@ pub(super) struct Rest {
     pub deleter: Option<Deleter>,
     /// A sender whose input is closed before it has sent everything ends at once.
     pub outbox: Outbox,
+}
+
+/// What a file is compared with.
+#[derive(Default)]
+struct Basis {
+    /// `None` where it is asked for whole.
+    file: Option<File>,
+    /// Another one than the file of that name, as in [`basis`].
+    other: Option<u8>,
 }
 
 /// Which strong sums a request holds.
@@ -446,36 +456,88 @@ impl Generator {
             return Ok(());
         }
         let Some((stat, place)) = existing else {
-            let folder = stat.filter(|stat| kind_of(stat) == FileType::Directory);
-            if let Some((stat, place)) = folder.zip(place)
+            // Only a new file takes the place of another thing at once, and not that of a folder.
+            let is_new_file = self.shared.job.writing == Writing::Aside;
+            let in_the_way = stat.filter(|stat| kind_of(stat) == FileType::Directory || !is_new_file);
+            if let Some((stat, place)) = in_the_way.zip(place)
                 && let Err(errno) = self.make_way(entry, place, stat)?
             {
                 self.fail(entry, "Cannot make way for", errno);
                 return Ok(());
             }
-            return self.ask(ndx, entry, ItemFlags(ItemFlags::TRANSFER | ItemFlags::NEW), None, Try::First);
+            let basis = place.and_then(|place| self.waiting(place)).unwrap_or_default();
+            return self.ask(ndx, entry, ItemFlags(ItemFlags::TRANSFER | ItemFlags::NEW), &basis, Try::First);
         };
         if self.is_up_to_date(entry, place, stat) {
-            let (mut wanted, flags) = self.shared.policy.for_existing(entry, stat);
-            if self.shared.job.check == QuickCheck::Contents {
-                wanted.mtime = self.shared.policy.exact_time(entry, stat);
-                // To compare it was an access.
-                wanted.atime = self.shared.policy.atime(entry);
-            }
-            self.itemize(entry, flags);
-            if !self.shared.job.dry_run
-                && let Err(errno) = place.apply(FileType::RegularFile, &wanted)
-            {
-                self.fail(entry, "Cannot set the attributes of", errno);
-            }
-            return self.say_stored(ndx);
+            return self.keep_file(ndx, entry, place, stat);
+        }
+        let appends = self.shared.job.writing.appends();
+        if appends && u64::try_from(stat.st_size).is_ok_and(|size| size >= entry.meta.size) {
+            return Ok(());
         }
         let ItemFlags(flags) = self.shared.policy.flags_of_transfer(entry, stat);
         let compared = if self.shared.job.check == QuickCheck::Contents { ItemFlags::CHANGED } else { 0 };
+        match self.basis(place, Some(stat)) {
+            Ok(basis) => self.ask(ndx, entry, ItemFlags(flags | compared), &basis, Try::First),
+            Err(error) => {
+                let path = self.places.as_ref().map(|places| places.shown(entry.name)).unwrap_or_default();
+                let what = "Cannot keep the older version of";
+                self.shared.fail(entry, &NasSyncError::at_path(ErrorKind::LocalFile, what, &path, error));
+                Ok(())
+            }
+        }
+    }
+
+    /// A file that is as it should be but for its attributes.
+    fn keep_file(&mut self, ndx: i32, entry: &FileEntry<'_>, place: &Place, stat: &Stat) -> Result<()> {
+        let (mut wanted, flags) = self.shared.policy.for_existing(entry, stat);
+        if self.shared.job.check == QuickCheck::Contents {
+            wanted.mtime = self.shared.policy.exact_time(entry, stat);
+            // To compare it was an access.
+            wanted.atime = self.shared.policy.atime(entry);
+        }
+        self.itemize(entry, flags);
+        if self.shared.job.dry_run {
+            return self.say_stored(ndx);
+        }
+        self.shared.drop_waiting(place);
+        if let Err(errno) = place.apply(FileType::RegularFile, &wanted) {
+            self.fail(entry, "Cannot set the attributes of", errno);
+        }
+        self.say_stored(ndx)
+    }
+
+    /// What came of a file before.
+    fn waiting(&self, place: &Place) -> Option<Basis> {
+        let waiting = self.shared.waiting_folder().and_then(|folder| place.waiting(folder, false).ok())?;
+        let is_file = |stat: Stat| kind_of(&stat) == FileType::RegularFile;
+        waiting
+            .look()
+            .is_ok_and(|stat| stat.is_some_and(is_file))
+            .then(|| self.read_basis(&waiting, Some(basis::WAITING)))
+    }
+
+    /// What cannot be read is asked for whole.
+    fn read_basis(&self, place: &Place, other: Option<u8>) -> Basis {
         let is_whole = self.shared.job.whole_file || self.shared.job.dry_run;
-        // What cannot be read is asked for whole.
-        let basis = if is_whole { None } else { place.open().ok() };
-        self.ask(ndx, entry, ItemFlags(flags | compared), basis.as_ref(), Try::First)
+        Basis { file: if is_whole { None } else { place.open().ok() }, other }
+    }
+
+    /// What the file that is there is compared with. An older version that is to be kept is copied where the new one is written
+    /// over it, once.
+    fn basis(&self, place: &Place, kept: Option<&Stat>) -> io::Result<Basis> {
+        if let Some(basis) = self.waiting(place) {
+            return Ok(basis);
+        }
+        let job = &self.shared.job;
+        let (Some(ending), false, false) = (&job.backup, job.writing == Writing::Aside, job.dry_run) else {
+            return Ok(self.read_basis(place, None));
+        };
+        let backup = place.beside(ending);
+        if let Some(stat) = kept {
+            backup.put_copy(&place.open()?, &self.shared.policy.as_it_is(stat))?;
+        }
+        Ok(self.read_basis(&backup, Some(basis::BACKUP)))
     }
 
     fn is_up_to_date(&mut self, entry: &FileEntry<'_>, place: &Place, stat: &Stat) -> bool {
@@ -505,27 +567,20 @@ impl Generator {
         }
     }
 
-    fn ask(
-        &mut self,
-        ndx: i32,
-        entry: &FileEntry<'_>,
-        flags: ItemFlags,
-        basis: Option<&File>,
-        try_number: Try,
-    ) -> Result<()> {
+    fn ask(&mut self, ndx: i32, entry: &FileEntry<'_>, flags: ItemFlags, basis: &Basis, try_number: Try) -> Result<()> {
         if try_number == Try::First {
             self.itemize(entry, flags);
         }
+        self.shared.set_basis(ndx, basis.other);
         let asked = if try_number == Try::First { state::ASKED } else { state::ASKED_AGAIN };
         let part = self.part.clone().filter(|_| try_number == Try::First).or_else(|| self.shared.parts.find(ndx));
         if let Some(part) = part {
             part.ask(ndx, asked);
         }
         self.requests.put(self.outbox.frame(), ndx);
-        let item = Item { flags, basis_type: None, xname: None };
-        item.encode(self.shared.negotiated.items, self.outbox.frame());
+        Item::request(flags, basis.other).encode(self.shared.negotiated.items, self.outbox.frame());
         if !self.shared.job.dry_run {
-            self.put_sums(basis, try_number)?;
+            self.put_sums(basis.file.as_ref(), try_number)?;
         }
         self.outbox.settle()
     }
@@ -537,6 +592,9 @@ impl Generator {
         let head = SumHead::for_basis(len, MAX_BLOCK_LEN, digest_len);
         let head = if try_number == Try::Second { head.redo(digest_len) } else { head };
         sums::encode_head(&head, self.outbox.frame());
+        if self.shared.job.writing.appends() && try_number == Try::First {
+            return Ok(());
+        }
         let Some(basis) = basis.filter(|_| !head.is_empty()) else { return Ok(()) };
         let strong_sum = negotiated.block_sum;
         for block in 0..head.count {
@@ -557,8 +615,9 @@ impl Generator {
         let Some(part) = shared.parts.find(ndx) else { return Ok(()) };
         let Some((entry, _)) = part.get(ndx) else { return Ok(()) };
         let place = self.places.as_mut().and_then(|places| places.find(entry.name).ok()).flatten();
-        let basis = place.filter(|_| !shared.job.whole_file).and_then(|place| place.open().ok());
-        self.ask(ndx, &entry, ItemFlags(ItemFlags::TRANSFER), basis.as_ref(), Try::Second)
+        // Its older version was kept the first time.
+        let basis = place.and_then(|place| self.basis(&place, None).ok()).unwrap_or_default();
+        self.ask(ndx, &entry, ItemFlags(ItemFlags::TRANSFER), &basis, Try::Second)
     }
 }
 

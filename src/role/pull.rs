@@ -4,10 +4,12 @@
 //! The generator owns the outbox and may wait for the other side to read. The receiver owns the inbox and waits for nothing
 //! but that and its disk, so the other side can always go on writing.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use rustix::fs::{FileType, Stat};
 
@@ -22,11 +24,11 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::filter::{Rules, Scope};
 use crate::tree::IdNames;
 use crate::tree::apply::{IdMap, Keep, Policy, Wanted};
-use crate::tree::place::{Destination, Making, Places, Shape};
+use crate::tree::place::{Destination, Making, Place, Places, Shape};
 use crate::wire::flist::{Counts, EntryKind, FileEntry};
 use crate::wire::mux::Framing;
 use crate::wire::negotiated::{NamesFraming, Negotiated};
-use crate::wire::receiver_args::DeleteTime;
+use crate::wire::receiver_args::{DeleteTime, Partial, Writing};
 use crate::wire::rules::{self, RuleText};
 
 /// When a file that is here is asked for although size and time are equal.
@@ -147,6 +149,14 @@ pub struct PullJob {
     pub rules: PullRules,
     /// Under which ending what is replaced or deleted is kept beside its place.
     pub backup: Option<Box<OsStr>>,
+    /// How files are written.
+    pub writing: Writing,
+    /// What becomes of a file that did not come whole.
+    pub partial: Partial,
+    /// The folder for files on their way, as seen from the destination.
+    pub temp_dir: Option<PathBuf>,
+    /// Whether zeros become holes.
+    pub sparse: bool,
     /// Whether the NAS is told which files are stored, so that it removes them there.
     pub tells_stored: bool,
     /// Whether folders above the destination are made.
@@ -178,6 +188,10 @@ impl PullJob {
             deletion: None,
             rules: PullRules::default(),
             backup: None,
+            writing: Writing::Aside,
+            partial: Partial::Dropped,
+            temp_dir: None,
+            sparse: false,
             tells_stored: false,
             makes_path: false,
             names: Vec::new(),
@@ -195,11 +209,23 @@ pub fn stays_here() -> NasSyncError {
     NasSyncError::new(ErrorKind::NewerHere, message)
 }
 
+/// Which file another than the one of that name is compared with, as the protocol has it.
+pub(super) mod basis {
+    /// What came of it before.
+    pub const WAITING: u8 = 0x81;
+    /// Its older version, which was copied away.
+    pub const BACKUP: u8 = 0x82;
+}
+
 /// What generator and receiver share.
 pub(super) struct Shared {
     pub job: PullJob,
     pub negotiated: Negotiated,
     pub parts: Arc<Parts>,
+    /// What is compared with another file than the one of its name, and with which, as in [`basis`].
+    bases: Mutex<HashMap<i32, u8>>,
+    /// The folder for files on their way.
+    pub temp_dir: Option<Arc<OwnedFd>>,
     pub policy: Policy,
     /// `None` in a dry run whose destination would have to be made.
     pub destination: Option<Arc<Destination>>,
@@ -215,6 +241,41 @@ impl Shared {
             self.policy.learn(IdMap::by_name(&list.users, &list.groups, IdNames::system()));
         }
         self.parts.add(list)
+    }
+
+    /// Remembers, or forgets, with which other file an entry is compared.
+    pub fn set_basis(&self, ndx: i32, other: Option<u8>) {
+        let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
+        match other {
+            Some(other) => drop(bases.insert(ndx, other)),
+            None => drop(bases.remove(&ndx)),
+        }
+    }
+
+    /// With which other file it is compared.
+    pub fn basis(&self, ndx: i32) -> Option<u8> {
+        self.bases.lock().unwrap_or_else(PoisonError::into_inner).get(&ndx).copied()
+    }
+
+    /// The folder in which what came of files waits.
+    pub fn waiting_folder(&self) -> Option<&[u8]> {
+        match &self.job.partial {
+            Partial::Aside(folder) => Some(folder),
+            Partial::Dropped | Partial::Kept => None,
+        }
+    }
+
+    /// Removes what came of a file before.
+    pub fn drop_waiting(&self, place: &Place) {
+        let Some(folder) = self.waiting_folder() else { return };
+        if let Ok(waiting) = place.waiting(folder, false)
+            && let Ok(Some(stat)) = waiting.look()
+            && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        {
+            // What stays is tried again next time.
+            let _ = waiting.remove(&stat);
+            place.leave_waiting(folder);
+        }
     }
 
     pub fn fail(&self, entry: &FileEntry<'_>, error: &NasSyncError) {
@@ -332,12 +393,20 @@ fn share(
         To::Path(path) => Destination::resolve(path, shape, making(&job))?.map(Arc::new),
         To::Open(destination) => Some(Arc::clone(destination)),
     };
+    let temp_dir = match (&job.temp_dir, &destination) {
+        (Some(path), Some(destination)) => Some(destination.open_own(path).map_err(|errno| {
+            NasSyncError::at_path(ErrorKind::Usage, "Cannot open the folder of --temp-dir,", path, errno.into())
+        })?),
+        _ => None,
+    };
     let shared = Shared {
         policy: Policy::of_process(job.keep, IdMap::default()),
         destination,
         job,
         negotiated,
         parts,
+        bases: Mutex::default(),
+        temp_dir,
         monitor,
         asked_all: AtomicBool::new(false),
     };

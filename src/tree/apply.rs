@@ -156,6 +156,17 @@ impl Policy {
         }
     }
 
+    /// What a copy of something here gets.
+    pub fn as_it_is(&self, stat: &Stat) -> Wanted {
+        Wanted {
+            mode: Some((stat.st_mode & 0o7777) as u16),
+            owner: (self.keep.owner && self.is_root).then_some(stat.st_uid),
+            group: (self.keep.group && (self.is_root || self.groups.contains(&stat.st_gid))).then_some(stat.st_gid),
+            mtime: self.keep.times.then(|| mtime_of(stat)),
+            atime: None,
+        }
+    }
+
     /// The permissions with which a folder is made, so that it can be filled, and those it gets in the end if they are
     /// others. Without `-p` the system gives a folder its permissions, which may inherit some.
     pub fn for_new_folder(&self, entry: &FileEntry<'_>) -> (u16, Option<u16>) {

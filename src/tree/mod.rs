@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod attrs;
 mod beneath;
+mod elsewhere;
 mod folder;
 pub mod path;
 pub mod place;

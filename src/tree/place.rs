@@ -109,6 +109,10 @@ impl Destination {
         Ok(Self { root: Arc::new(handle), shown: root.into(), names: Names::Chosen(names) })
     }
 
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
     /// Its absolute path, without the slash in front.
     pub fn absolute(&self) -> Result<Vec<u8>> {
         walk::absolute(&self.shown)
@@ -140,7 +144,7 @@ pub enum Making {
     Path,
 }
 
-fn make_folder(path: &Path) -> Result<(), Errno> {
+pub(super) fn make_folder(path: &Path) -> Result<(), Errno> {
     rustix::fs::mkdir(path, Mode::from_raw_mode(0o777))
 }
 
@@ -155,7 +159,7 @@ fn make_path(path: &Path) -> Result<(), Errno> {
     }
 }
 
-fn open_root(path: &Path) -> Result<OwnedFd, Errno> {
+pub(super) fn open_root(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
 }
@@ -198,9 +202,9 @@ impl Places {
 /// A name in a folder that is held open.
 #[derive(Debug, Clone)]
 pub struct Place {
-    folder: Arc<OwnedFd>,
+    pub(super) folder: Arc<OwnedFd>,
     /// `.` for the destination itself.
-    name: OsString,
+    pub(super) name: OsString,
 }
 
 impl Place {
@@ -210,9 +214,9 @@ impl Place {
 
     /// The same folder, another name.
     #[must_use]
-    pub fn beside(&self, ending: &str) -> Self {
+    pub fn beside(&self, ending: impl AsRef<OsStr>) -> Self {
         let mut name = self.name.clone();
-        name.push(ending);
+        name.push(ending.as_ref());
         Self { folder: Arc::clone(&self.folder), name }
     }
 
@@ -270,8 +274,7 @@ impl Place {
 
     /// Keeps what is there, which is no folder, under its name with this ending as well. What had that name goes.
     pub fn keep_as(&self, ending: &OsStr) -> Result<(), Errno> {
-        let mut kept = self.name.clone();
-        kept.push(ending);
+        let kept = self.beside(ending).name;
         let link = || rustix::fs::linkat(self.folder(), &self.name, self.folder(), &kept, AtFlags::empty());
         match link() {
             Err(Errno::EXIST) => {

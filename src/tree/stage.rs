@@ -1,15 +1,17 @@
-//! A file in the making: under a name of its own beside its place, until it is whole.
+//! A file in the making: under a name of its own beside its place, until it is whole, or in its place where that was asked for.
 //!
-//! Guarantees: it is new, and nobody else's; it takes its place by one rename; whatever happens before, it is removed.
+//! Guarantees: it is new, and nobody else's; it takes its place by one rename; whatever happens before, it is removed. What is
+//! written in its place is a regular file, and no symlink was followed to it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Gid, Mode, RenameFlags, Uid};
+use rustix::fs::{AtFlags, FallocateFlags, Gid, Mode, RenameFlags, Uid};
 use rustix::io::Errno;
 
 use super::apply::Wanted;
@@ -20,6 +22,8 @@ use super::place::times;
 const DRAWN: usize = 6;
 /// How much of two files is compared at once.
 const COMPARED_LEN: usize = 64 << 10;
+/// In pieces of this length zeros are looked for that become holes.
+const HOLE_LEN: usize = 1024;
 
 /// A file in the making.
 #[derive(Debug)]
@@ -28,16 +32,108 @@ pub struct Staged {
     /// `None` once it has its place.
     name: Option<OsString>,
     file: File,
+    /// Where the next byte goes.
+    at: u64,
+    /// How many zeros before that are not written yet; `None` where zeros are written like all else.
+    zeros: Option<u64>,
 }
 
 impl Staged {
     pub(super) fn new(folder: Arc<OwnedFd>, name: OsString, file: File) -> Self {
-        Self { folder, name: Some(name), file }
+        Self { folder, name: Some(name), file, at: 0, zeros: None }
     }
 
-    /// Appends to the content.
+    /// One that is written in its place.
+    pub(super) fn in_place(folder: Arc<OwnedFd>, file: File) -> Self {
+        Self { folder, name: None, file, at: 0, zeros: None }
+    }
+
+    /// Leaves holes where there are zeros.
+    pub fn leave_holes(&mut self) {
+        self.zeros = Some(0);
+    }
+
+    /// Whether it has its place already, with what was there before.
+    pub fn is_in_place(&self) -> bool {
+        self.name.is_none()
+    }
+
+    /// What is there.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Where the next byte goes.
+    pub fn position(&self) -> u64 {
+        self.at
+    }
+
+    /// Leaves so many bytes as they are.
+    pub fn skip(&mut self, len: u64) -> io::Result<()> {
+        self.fill()?;
+        self.at += len;
+        Ok(())
+    }
+
+    /// Adds to the content.
     pub fn write(&mut self, data: &[u8]) -> io::Result<()> {
-        self.file.write_all(data)
+        if self.zeros.is_none() {
+            return self.put(data);
+        }
+        let mut rest = data;
+        while !rest.is_empty() {
+            let past_edge = usize::try_from(self.at % HOLE_LEN as u64).unwrap_or_default();
+            let to_edge = rest.len().min(HOLE_LEN - past_edge);
+            let (piece, behind) = rest.split_at(to_edge);
+            rest = behind;
+            match &mut self.zeros {
+                Some(zeros) if piece.iter().all(|byte| *byte == 0) => {
+                    *zeros += piece.len() as u64;
+                    self.at += piece.len() as u64;
+                }
+                _ => {
+                    self.fill()?;
+                    self.put(piece)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, data: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(data, self.at)?;
+        self.at += data.len() as u64;
+        Ok(())
+    }
+
+    /// Zeros that were left out become a hole also where something was.
+    fn fill(&mut self) -> io::Result<()> {
+        let Some(len) = self.zeros.as_mut().map(std::mem::take).filter(|len| *len > 0) else { return Ok(()) };
+        let begin = self.at - len;
+        if begin >= self.file.metadata()?.len() {
+            return Ok(());
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&self.file, flags, begin, len) {
+            // Not every file system knows how.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                let mut at = begin;
+                while at < self.at {
+                    let zeros = [0; HOLE_LEN];
+                    let piece = usize::try_from(self.at - at).map_or(zeros.len(), |len| len.min(zeros.len()));
+                    self.file.write_all_at(&zeros[..piece], at)?;
+                    at += piece as u64;
+                }
+                Ok(())
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Ends the content here.
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.fill()?;
+        if self.is_in_place() || self.zeros.is_some() { self.file.set_len(self.at) } else { Ok(()) }
     }
 
     /// Gives it its attributes. Owners first, since they clear permissions; times last.
@@ -80,6 +176,19 @@ impl Staged {
             }
         };
         is_same().unwrap_or(false)
+    }
+
+    /// Goes to another folder, under this temporary name. It comes back if that lies on another file system.
+    pub(super) fn move_to(mut self, folder: Arc<OwnedFd>, name: OsString) -> Result<Result<Self, Self>, Errno> {
+        let Some(old) = self.name.as_ref().filter(|_| !Arc::ptr_eq(&self.folder, &folder)) else { return Ok(Ok(self)) };
+        match rustix::fs::renameat(&self.folder, old, &folder, &name) {
+            Err(Errno::XDEV) => Ok(Err(self)),
+            Err(errno) => Err(errno),
+            Ok(()) => {
+                (self.folder, self.name) = (folder, Some(name));
+                Ok(Ok(self))
+            }
+        }
     }
 
     pub(super) fn rename_to(mut self, place: &OsStr) -> Result<(), Errno> {

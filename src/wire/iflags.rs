@@ -65,6 +65,12 @@ pub struct Item {
 }
 
 impl Item {
+    /// A request, and which file is the basis where it is not the one of that name.
+    pub fn request(ItemFlags(flags): ItemFlags, basis_type: Option<u8>) -> Self {
+        let follows = if basis_type.is_some() { ItemFlags::BASIS_TYPE_FOLLOWS } else { 0 };
+        Self { flags: ItemFlags(flags | follows), basis_type, xname: None }
+    }
+
     /// Reads the record after its index.
     pub fn decode(coding: ItemCoding, reader: &mut Reader<'_>) -> Decode<Self> {
         if coding == ItemCoding::Bare {

@@ -2,7 +2,7 @@
 
 use super::flist::ListFields;
 use super::offer::Offer;
-use super::receiver_args::Deletion;
+use super::receiver_args::ReceiverOptions;
 use super::server_args::{checksum_arguments, compression_arguments, letter_word, safe_path, specials_argument};
 
 /// What a pulling client asks for. Each field is an rsync option; most of them are this side's own business, and the server
@@ -39,31 +39,8 @@ pub struct PullOptions {
     pub checksum: bool,
     /// `-I`: transfers every file, also those of equal size and time.
     pub ignore_times: bool,
-    /// `--size-only`: transfers a file only if its size differs.
-    pub size_only: bool,
-    /// `-u`: leaves files alone that are newer here.
-    pub update: bool,
-    /// `--existing`: makes nothing that is not here yet.
-    pub existing: bool,
-    /// `--ignore-existing`: leaves alone what is here already, except folders.
-    pub ignore_existing: bool,
-    /// `--max-size`: leaves out files of more bytes.
-    pub max_size: Option<u64>,
-    /// `--min-size`: leaves out files of fewer bytes.
-    pub min_size: Option<u64>,
-    /// `--delete`, and when: deletes here what the NAS does not have, in the folders whose content it lists. Never once the
-    /// NAS has said that it could not list or read something.
-    pub delete: Option<Deletion>,
-    /// `--max-delete`: deletes no more than this.
-    pub max_delete: Option<u64>,
-    /// `--ignore-errors`: deletes also when the NAS could not list everything.
-    pub ignore_errors: bool,
-    /// `-b`, and its `--suffix`: what is replaced or deleted is kept beside its place, under its name with this ending.
-    pub backup: Option<Vec<u8>>,
     /// `-C`: leaves out what CVS does, and what the words in this text name.
     pub cvs_exclude: Option<Vec<u8>>,
-    /// `--mkpath`: makes the folders above the destination.
-    pub make_path: bool,
     /// `--remove-source-files`: the NAS removes each file that is here now, and each symlink. Protocol 30 at least.
     pub remove_source_files: bool,
     /// `--numeric-ids`: takes no names of users and groups.
@@ -74,6 +51,10 @@ pub struct PullOptions {
     pub(crate) bwlimit: Option<u64>,
     /// `--fsync`: each file is written through to the disk before it gets its name.
     pub fsync: bool,
+    /// `-S`: leaves holes where a file has zeros.
+    pub sparse: bool,
+    /// What is the receiver's business, which is this side.
+    pub receiver: ReceiverOptions,
     /// `--files-from=- --from0`: the names of the files come over the connection, and are paths below the only source.
     pub(crate) names_follow: bool,
 }
@@ -103,6 +84,7 @@ impl PullOptions {
         arguments.extend(self.timeout.map(|seconds| format!("--timeout={seconds}")));
         arguments.extend(self.bwlimit.map(|kib| format!("--bwlimit={kib}")));
         arguments.extend(self.numeric_ids.then(|| String::from("--numeric-ids")));
+        arguments.extend(self.receiver.writing.words().iter().map(|word| String::from(*word)));
         if self.names_follow {
             arguments.extend(["--files-from=-", "--from0"].map(String::from));
         }
@@ -127,6 +109,7 @@ impl PullOptions {
             (self.checksum, 'c'),
             (self.ignore_times, 'I'),
             (self.names_follow, 'R'),
+            (self.sparse, 'S'),
         ];
         letter_word(&letters, offer)
     }

@@ -147,6 +147,12 @@ impl ReceiverOptions {
         self.deletion.is_some() || self.prune_empty_directories
     }
 
+    /// What the names of kept versions end with, where there are any.
+    pub fn backup_ending(&self) -> Option<&[u8]> {
+        let usual: &[u8] = if self.backup_dir.is_some() { b"" } else { b"~" };
+        self.backup.then(|| self.suffix.as_deref().unwrap_or(usual))
+    }
+
     /// The arguments behind the letters. Nothing is quoted yet.
     pub(super) fn arguments(&self) -> Vec<Vec<u8>> {
         let mut arguments: Vec<Vec<u8>> = self.switches().map(|word| word.as_bytes().to_vec()).collect();
@@ -184,13 +190,6 @@ impl ReceiverOptions {
     }
 
     fn switches(&self) -> impl Iterator<Item = &'static str> {
-        let writing: &[&str] = match self.writing {
-            Writing::Aside => &[],
-            Writing::InPlace => &["--inplace"],
-            Writing::Append => &["--append"],
-            // Twice is how it travels, also to servers that do not know the word.
-            Writing::AppendVerify => &["--append", "--append"],
-        };
         let deletion = self.deletion.and_then(|Deletion { when, excluded }| match when {
             Some(DeleteTime::Before) => Some("--delete-before"),
             Some(DeleteTime::During) => Some("--delete-during"),
@@ -213,7 +212,25 @@ impl ReceiverOptions {
             (self.make_path, "--mkpath"),
         ];
         let switches = switches.into_iter().filter(|(on, _)| *on).map(|(_, word)| word);
-        deletion.into_iter().chain(switches).chain(writing.iter().copied())
+        deletion.into_iter().chain(switches).chain(self.writing.words().iter().copied())
+    }
+}
+
+impl Writing {
+    /// The words for it.
+    pub(super) fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Aside => &[],
+            Self::InPlace => &["--inplace"],
+            Self::Append => &["--append"],
+            // Twice is how it travels, also to servers that do not know the word.
+            Self::AppendVerify => &["--append", "--append"],
+        }
+    }
+
+    /// Whether only what is missing at the end is asked for.
+    pub fn appends(self) -> bool {
+        matches!(self, Self::Append | Self::AppendVerify)
     }
 }
 

@@ -13,8 +13,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use nas_sync::{
-    Client, ClientConfig, CompressionChoice, DeleteTime, Deletion, Files, Offer, Protocol, PullOptions, PullRequest,
-    PushOptions, PushRequest, Silent, TokenCoding, TransferReport,
+    Client, ClientConfig, CompressionChoice, DeleteTime, Deletion, Files, Offer, Partial, Protocol, PullOptions,
+    PullRequest, PushOptions, PushRequest, Silent, TokenCoding, TransferReport, Writing,
 };
 
 use crate::push_cli::stock::{figure, snapshot};
@@ -32,7 +32,7 @@ const OPTIONS: [&str; 15] = [
 ];
 
 /// Options that are the receiving side's business.
-const OWN_OPTIONS: [&str; 25] = [
+const OWN_OPTIONS: [&str; 36] = [
     "-u",
     "-u -I",
     "--existing",
@@ -58,6 +58,17 @@ const OWN_OPTIONS: [&str; 25] = [
     "-b --delete",
     "-b --delete-after --suffix=.old -I",
     "--delete-delay --max-delete=5",
+    "--inplace",
+    "--inplace -b -I",
+    "--inplace --sparse -I",
+    "--inplace --delete -u",
+    "--append",
+    "--append-verify",
+    "--append -b",
+    "--sparse -I",
+    "--partial --temp-dir=.",
+    "--partial-dir=.part",
+    "--partial-dir=.part -I --delete-before",
 ];
 
 /// One case. Its text names it.
@@ -122,6 +133,13 @@ impl Case {
                 "-n" => options.dry_run = true,
                 "-b" => receiver.backup = true,
                 "--suffix" => receiver.suffix = Some(value.into()),
+                "--inplace" => receiver.writing = Writing::InPlace,
+                "--append" => receiver.writing = Writing::Append,
+                "--append-verify" => receiver.writing = Writing::AppendVerify,
+                "--sparse" => options.sparse = true,
+                "--partial" => receiver.partial = Partial::Kept,
+                "--partial-dir" => receiver.partial = Partial::Aside(value.into()),
+                "--temp-dir" => receiver.temp_dir = Some(value.into()),
                 "--existing" => receiver.existing = true,
                 "--ignore-existing" => receiver.ignore_existing = true,
                 "--size-only" => receiver.size_only = true,
@@ -142,18 +160,13 @@ impl Case {
     /// The same for a pull.
     fn pull_options(&self) -> PullOptions {
         let push = self.push_options();
-        let receiver = push.receiver;
-        let ending = receiver.suffix.unwrap_or_else(|| b"~".to_vec());
         with!(
             PullOptions::default(),
             recursive: push.recursive, links: push.links, permissions: push.permissions, times: push.times,
             group: push.group, owner: push.owner, checksum: push.checksum, ignore_times: push.ignore_times,
             whole_file: push.whole_file, omit_directory_times: push.omit_directory_times, dry_run: push.dry_run,
-            numeric_ids: push.numeric_ids, devices: push.devices, specials: push.specials, atimes: push.atimes, update: receiver.update, existing: receiver.existing,
-            ignore_existing: receiver.ignore_existing, size_only: receiver.size_only, max_size: receiver.max_size,
-            min_size: receiver.min_size, max_delete: receiver.max_delete.map(u64::from),
-            delete: receiver.deletion,
-            backup: receiver.backup.then_some(ending), remove_source_files: push.remove_source_files,
+            numeric_ids: push.numeric_ids, devices: push.devices, specials: push.specials, sparse: push.sparse, atimes: push.atimes,
+            remove_source_files: push.remove_source_files, receiver: push.receiver,
         )
     }
 
@@ -163,7 +176,11 @@ impl Case {
             let is_folder = facts[2] == "folder";
             // What is kept or stays by a limit changes the time of its folder. Of a file in whose place a folder would come, and
             // that stays by --ignore-existing, stock rsync changes the time.
-            let is_timeless = self.has('O') || self.own.starts_with("-b") || self.own.contains("--max-delete");
+            // Nor does it see to the time of a folder for files on their way.
+            let is_timeless = self.own.contains("--temp-dir")
+                || self.has('O')
+                || self.own.split(' ').any(|word| word == "-b")
+                || self.own.contains("--max-delete");
             self.has('t') && !(is_folder && is_timeless) && !self.own.contains("--ignore-existing")
         };
         // Before the files are read. What is compared by contents is read by either side, and may keep that time.
@@ -375,7 +392,14 @@ async fn options_of_a_receiver_leave_what_stock_rsync_leaves() {
     for number in 0..cases(200) {
         let mut random = seeds.split();
         let own = OWN_OPTIONS[number % OWN_OPTIONS.len()];
-        let case = Case { own, ..Case::draw(random.index(60), &mut random) };
+        let mut case = Case { own, ..Case::draw(random.index(60), &mut random) };
+        if own.starts_with("--append") && case.has('W') {
+            case.letters = "rlptgo";
+        }
+        if own.starts_with("--inplace -b") {
+            // In older ones stock rsync copies no fractions of seconds.
+            case.protocol = 31;
+        }
         println!("case {number}: {case}");
         let folder = site.path(&format!("case{number}"));
         let [from, ours, stock] = ["from", "ours", "stock"].map(|name| folder.join(name));
@@ -391,6 +415,9 @@ async fn options_of_a_receiver_leave_what_stock_rsync_leaves() {
         tree::change(&mut random, &ours);
         tree::change(&mut random, &ours);
         tree::change(&mut random, &from);
+        if own.starts_with("--partial-dir") {
+            tree::add_parts(&mut random, &from, &ours);
+        }
         copy(&ours, &stock);
         for round in ["first", "again"] {
             if number % 2 == 0 {

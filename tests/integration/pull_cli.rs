@@ -328,6 +328,95 @@ fn servers_that_fail_end_a_pull_as_that_of_stock_rsync() {
     }
 }
 
+/// A server that is killed when it has said some of a large file.
+const CUT_OFF: &str = "#!/bin/bash\nrsync \"$@\" | { dd bs=32768 count=60 2>/dev/null; kill -KILL 0; }\n";
+
+#[test]
+fn what_is_cut_off_is_kept_as_by_stock_rsync() {
+    let site = Site::new();
+    let from = large_and_small(&site);
+    let content = fs::read(from.join("1-large")).unwrap();
+    let source = format!("{}/", from.display());
+    let server = site.path("server");
+    write_program(&server, CUT_OFF);
+    for (number, (options, kept)) in [
+        ("--partial", Some("1-large")),
+        ("--partial -b", Some("1-large")),
+        ("--partial-dir=.part", Some(".part/1-large")),
+        ("--partial-dir=.part -b --temp-dir=sub", Some(".part/1-large")),
+        ("--inplace", Some("1-large")),
+        ("--append", Some("1-large")),
+        ("--append-verify", Some("1-large")),
+        ("--no-partial", None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let both_places = ["o", "s"].map(|who| folder(site.path(&format!("cut-{who}{number}"))));
+        for to in &both_places {
+            fs::create_dir(to.join("sub")).unwrap();
+            fs::write(to.join("1-large"), if options.contains("append") { &content[..5000] } else { b"old" }).unwrap();
+            set_time(&to.join("1-large"), "2001-01-01 UTC");
+        }
+        let [mine, theirs] = &both_places;
+        let cut = format!("-rtp --rsync-path={} {options}", server.display());
+        ours(&site, &cut, &[&source], mine).ends(12);
+        // ssh makes 255 of a signal.
+        assert!([12, 255].contains(&stock(&site, &cut, &[&source], theirs).0), "{options}");
+        let facts = |to: &Path| {
+            let mut facts = crate::push_cli::stock::snapshot(to);
+            for (path, facts) in &mut facts {
+                // How much of it came, and when it was cut off, is an accident.
+                let is_cut = kept.is_some_and(|kept| path == Path::new(kept));
+                let is_dated = facts.get(3).is_some_and(|time| time.starts_with("0."));
+                if is_cut || facts[2] == "folder" {
+                    facts.truncate(2);
+                    facts.push(format!("of long ago: {is_dated}"));
+                }
+            }
+            facts
+        };
+        assert_eq!(facts(mine), facts(theirs), "{options}");
+        if let Some(kept) = kept {
+            let kept = fs::read(mine.join(kept)).unwrap();
+            assert!(kept.len() > 100_000 && content.starts_with(&kept), "{options}: {}", kept.len());
+        }
+        let [run, _] = both_places.each_ref().map(|to| ours(&site, &format!("-rtp --stats {options}"), &[&source], to));
+        // What was cut off is an older version then, and how much of it came is an accident.
+        if !options.contains("-b") {
+            compare(mine, theirs, true, options);
+        }
+        assert_eq!(fs::read(mine.join("1-large")).unwrap(), content, "{options}");
+        assert!(!mine.join(".part").exists(), "{options}");
+        let came = crate::push_cli::stock::figure(&run.ends(0).stdout, "Total bytes received: ");
+        assert_eq!(came < 20_900_000, kept.is_some(), "{options}: {came} bytes");
+    }
+}
+
+#[test]
+fn files_on_their_way_lie_where_the_user_says() {
+    let site = Site::new();
+    let from = tree(&site);
+    let source = format!("{}/", from.display());
+    // Usually another file system, so that what is ready there has to be copied.
+    let memory = Path::new("/dev/shm");
+    let far = tempfile::tempdir_in(if memory.is_dir() { memory } else { from.parent().unwrap() }).unwrap();
+    let [mine, theirs] = ["o", "s"].map(|who| folder(site.path(who)));
+    both(&site, &format!("-a --no-D -i --temp-dir={}", far.path().display()), &[&source], [&mine, &theirs]);
+    same_trees(&mine, &theirs, "--temp-dir");
+    assert_eq!(fs::read_dir(far.path()).unwrap().count(), 0);
+    both(&site, "-a --no-D -I --temp-dir=nowhere", &[&source], [&mine, &theirs]);
+    // An absolute folder for what was cut off.
+    let part = format!("-rtp --partial-dir={}/part", far.path().display());
+    let server = site.path("server");
+    write_program(&server, CUT_OFF);
+    let source = format!("{}/1-large", large_and_small(&site).display());
+    ours(&site, &format!("{part} --rsync-path={}", server.display()), &[&source], &mine).ends(12);
+    assert!(far.path().join("part/1-large").exists() && !mine.join("1-large").exists());
+    ours(&site, &part, &[&source], &mine).ends(0);
+    assert_eq!(fs::read_dir(far.path().join("part")).unwrap().count(), 0);
+}
+
 #[test]
 fn the_word_pull_and_its_report() {
     let site = Site::new();

@@ -22,7 +22,7 @@ use nas_sync::internal::wire::offer::Offer;
 use nas_sync::internal::wire::token::TokenEncoder;
 use nas_sync::{
     CompressionChoice, Content, Device, EntryKind, ErrorKind, Event, FileEntry, FileMeta, Monitor, NasSyncError,
-    Special, TokenCoding,
+    Partial, Special, TokenCoding, Writing,
 };
 use tokio::sync::mpsc;
 
@@ -46,6 +46,8 @@ pub struct Mock {
     meanwhile: Box<dyn FnOnce() + Send>,
     /// Whether the pull deletes what is not listed.
     deletes: bool,
+    /// What else the pull does.
+    shape: fn(PullJob) -> PullJob,
 }
 
 /// Writes down what fails.
@@ -83,6 +85,7 @@ impl Mock {
             scope: Scope::Anything,
             meanwhile: Box::new(|| {}),
             deletes: false,
+            shape: |job| job,
             hello,
         }
     }
@@ -194,6 +197,7 @@ impl Mock {
         let rules = DeleteRules { when: None, limit: None, in_spite_of_errors: false };
         let deletion = self.deletes.then_some(rules);
         let job = PullJob { numeric_ids: true, deletion, ..PullJob::new(expected, To::Path(to.to_owned())) };
+        let job = (self.shape)(job);
         let failures = Arc::new(Failures::default());
         let monitor = Arc::clone(&failures) as Arc<dyn Monitor>;
         let (then, negotiated, meanwhile) = (self.then, self.negotiated, self.meanwhile);
@@ -512,6 +516,35 @@ fn nothing_is_deleted_through_a_symlink() {
     let names: Vec<_> = fs::read_dir(to.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["listed"]);
     assert!(to.path().join("listed").symlink_metadata().unwrap().is_dir());
+}
+
+#[test]
+fn what_is_written_in_its_place_or_waits_stays_in_the_destination() {
+    let [to, outside] = with_links_out();
+    let shape = |job| PullJob { partial: Partial::Aside(b"link".to_vec()), ..job };
+    let mock = Mock { shape, ..Mock::new() }.lists(b"file", EntryKind::File).ends_list();
+    let (end, failed) = mock.sends(0, [0; 4]).literal(b"hello").ends_file(b"other").goodbye().end(to.path());
+    end.unwrap();
+    assert!(failed.len() == 1 && failed[0].contains("did not send it"), "{failed:?}");
+    assert_eq!(
+        fs::read_to_string(to.path().join("link/file")).unwrap(),
+        "hello",
+        "a folder has taken the link's place"
+    );
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+    for case in ["link", "a hard place"] {
+        let [to, outside] = with_links_out();
+        let target = outside.path().join("folder/file");
+        symlink(&target, to.path().join("file")).unwrap();
+        let path = to.path().join("file");
+        let mock = Mock { shape: |job| PullJob { writing: Writing::InPlace, ..job }, ..Mock::new() };
+        let mock = mock.lists(b"file", EntryKind::File).ends_list();
+        let mock = if case == "link" { mock } else { mock.when_asked(move || symlink(&target, path).unwrap()) };
+        let (end, failed) = mock.sends(0, [0; 4]).literal(b"hello").ends_file(b"hello").goodbye().end(to.path());
+        end.unwrap();
+        assert_eq!(failed.is_empty(), case == "link", "{failed:?}");
+        assert_eq!(fs::read_to_string(outside.path().join("folder/file")).unwrap(), "mine");
+    }
 }
 
 #[test]

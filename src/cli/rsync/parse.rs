@@ -160,9 +160,6 @@ fn finish(
         typed.push.whole_file |= transfer == StrongAlgorithm::None;
     }
     let is_pull = matches!(way, Way::Pull { .. });
-    if typed.partial && is_pull {
-        notes.push("--partial is not supported yet: a file that is interrupted starts again next time".into());
-    }
     combined::combine(&mut typed)?;
     let mut rules = combined::rules(&mut typed)?;
     let cvs_words = typed.cvs_exclude.then(combined::cvs_words);

@@ -104,7 +104,6 @@ async fn transfer(command: &TransferCommand, console: &Console, teller: &Arc<Tel
 
 /// The options of a pull by those that a push would have.
 fn pull_options(options: &PushOptions) -> PullOptions {
-    let receiver = &options.receiver;
     PullOptions {
         recursive: options.recursive,
         links: options.links,
@@ -124,17 +123,8 @@ fn pull_options(options: &PushOptions) -> PullOptions {
         timeout: options.timeout,
         fsync: options.fsync,
         remove_source_files: options.remove_source_files,
-        size_only: receiver.size_only,
-        update: receiver.update,
-        existing: receiver.existing,
-        ignore_existing: receiver.ignore_existing,
-        max_size: receiver.max_size,
-        min_size: receiver.min_size,
-        delete: receiver.deletion,
-        max_delete: receiver.max_delete.map(u64::from),
-        ignore_errors: receiver.ignore_errors,
-        backup: receiver.backup.then(|| receiver.suffix.clone().unwrap_or_else(|| b"~".to_vec())),
-        make_path: receiver.make_path,
+        sparse: options.sparse,
+        receiver: options.receiver.clone(),
         ..PullOptions::default()
     }
 }

@@ -283,29 +283,23 @@ pub const TABLE: &[Row] = &[
     value(Transfer, ' ', "checksum-choice", "NAME", TypedOptions::checksum_choice)
         .also(&["cc"])
         .help("xxh128, xxh3, xxh64, md5, md4, sha1 or auto; NAME,NAME for files and -c"),
-    switch(Transfer, ' ', "partial", |o, on| o.partial = on)
-        .negates()
-        .help("keep what came of a file (of a pull it is not kept yet)"),
+    switch(Transfer, ' ', "partial", |o, on| o.partial = on).negates().help("keep what came of a file"),
     text(Transfer, ' ', "partial-dir", "DIR", |o| &mut o.partial_dir)
-        .push_only()
         .help("keep it in this folder, and go on from there"),
-    text(Transfer, 'T', "temp-dir", "DIR", |o| &mut o.temp_dir).push_only().help("folder for files on their way"),
+    text(Transfer, 'T', "temp-dir", "DIR", |o| &mut o.temp_dir).help("folder for files on their way"),
     switch(Transfer, ' ', "inplace", |o, on| o.writing(Writing::InPlace, on))
         .negates()
-        .push_only()
         .help("write into the files that are there"),
     switch(Transfer, ' ', "append", |o, on| o.writing(Writing::Append, on))
         .negates()
-        .push_only()
         .help("add what is missing at the end of files, and trust the rest"),
     switch(Transfer, ' ', "append-verify", |o, _| o.writing(Writing::AppendVerify, true))
-        .push_only()
         .help("--append, and compare the whole"),
     switch(Transfer, ' ', "delay-updates", |o, on| o.push.receiver.delay_updates = on)
         .negates()
         .push_only()
         .help("put files in place at the end, together"),
-    switch(Transfer, 'S', "sparse", |o, on| o.push.sparse = on).negates().push_only().help("holes instead of zeros"),
+    switch(Transfer, 'S', "sparse", |o, on| o.push.sparse = on).negates().help("holes instead of zeros"),
     switch(Transfer, ' ', "preallocate", |o, _| o.push.receiver.preallocate = true)
         .push_only()
         .help("take the room on the disk at first"),

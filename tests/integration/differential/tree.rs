@@ -162,6 +162,21 @@ pub fn add_specials(random: &mut Random, root: &Path) {
     }
 }
 
+/// Puts what came of some files of one tree into folders named `.part` of another, as an interrupted run leaves it.
+pub fn add_parts(random: &mut Random, from: &Path, to: &Path) {
+    for path in all(from).into_iter().filter(|path| path.is_file() && !path.is_symlink()) {
+        let below = path.strip_prefix(from).unwrap();
+        let (folder, name) = (to.join(below.parent().unwrap()), below.file_name().unwrap());
+        if !folder.is_dir() || random.one_in(2) {
+            continue;
+        }
+        let content = fs::read(&path).unwrap();
+        fs::create_dir_all(folder.join(".part")).unwrap();
+        fs::write(folder.join(".part").join(name), &content[..random.index(content.len() + 1)]).unwrap();
+        set_time(&folder, time(random));
+    }
+}
+
 /// What shrinks.
 fn text(random: &mut Random, len: usize) -> Vec<u8> {
     let mut text = Vec::new();

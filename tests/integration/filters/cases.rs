@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use nas_sync::internal::tree::{self, Depth, Links, Operand, WalkOptions};
 use nas_sync::{
     Client, DeleteTime, Deletion, Event, FileEntry, Files, FilterError, Monitor, Partial, Protocol, PullOptions,
-    PullRequest, PushOptions, PushRequest, Rules, Verdict as Means, push_over,
+    PullRequest, PushOptions, PushRequest, ReceiverOptions, Rules, Verdict as Means, push_over,
 };
 
 use super::draw;
@@ -366,8 +366,7 @@ impl Case {
             recursive: true,
             dry_run: true,
             ignore_times: true,
-            delete: self.deletion,
-            backup: self.backup.then(|| b"~".to_vec()),
+            receiver: with!(ReceiverOptions::default(), deletion: self.deletion, backup: self.backup),
             cvs_exclude: self.cvs.then(Vec::new),
         );
         let source = self.source().as_os_str().as_bytes().to_vec();

@@ -198,14 +198,6 @@ fn sizes() {
 }
 
 #[test]
-fn of_a_pull_partial_is_said_not_to_be_kept() {
-    assert!(push("-P a h:").notes.is_empty());
-    let command = push("-P h:a .");
-    assert_eq!(command.show.progress, Progress::Lines(About::Each));
-    assert!(command.notes[0].contains("--partial"));
-}
-
-#[test]
 fn the_environment_names_a_shell_too() {
     let command = parse(words("a h:"), Some("ssh -p 23".into()));
     let Ok(Request::Transfer(command)) = command else { panic!("no push") };
