@@ -87,6 +87,7 @@ impl PullRequest {
                 atimes: options.atimes,
                 // A kept version changes its folder; rsync has it so.
                 omit_directory_times: options.omit_directory_times || receiver.backup,
+                omit_link_times: receiver.omit_link_times,
                 owner: options.owner,
                 group: options.group,
             },

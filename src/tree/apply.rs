@@ -30,6 +30,8 @@ pub struct Keep {
     pub atimes: bool,
     /// `-O`.
     pub omit_directory_times: bool,
+    /// `-J`.
+    pub omit_link_times: bool,
     /// `-o`.
     pub owner: bool,
     /// `-g`.
@@ -118,7 +120,12 @@ impl Policy {
     }
 
     fn keeps_time(&self, kind: EntryKind<'_>) -> bool {
-        self.keep.times && !(kind.is_dir() && self.keep.omit_directory_times)
+        let is_left_alone = match kind {
+            EntryKind::Directory(_) => self.keep.omit_directory_times,
+            EntryKind::Symlink(_) => self.keep.omit_link_times,
+            EntryKind::File | EntryKind::Special(_) => false,
+        };
+        self.keep.times && !is_left_alone
     }
 
     fn owner(&self, entry: &FileEntry<'_>) -> Option<u32> {

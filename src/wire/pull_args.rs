@@ -51,6 +51,14 @@ pub struct PullOptions {
     pub(crate) bwlimit: Option<u64>,
     /// `--fsync`: each file is written through to the disk before it gets its name.
     pub fsync: bool,
+    /// `-L`: what symlinks there point to, instead of them.
+    pub copy_links: bool,
+    /// `-k`: folders instead of symlinks there to them.
+    pub copy_dirlinks: bool,
+    /// `--copy-unsafe-links`: what symlinks point to that lead out of the sources, instead of them.
+    pub copy_unsafe_links: bool,
+    /// `-x`: stays on the file systems of the sources.
+    pub one_file_system: bool,
     /// `-S`: leaves holes where a file has zeros.
     pub sparse: bool,
     /// What is the receiver's business, which is this side.
@@ -84,6 +92,7 @@ impl PullOptions {
         arguments.extend(self.timeout.map(|seconds| format!("--timeout={seconds}")));
         arguments.extend(self.bwlimit.map(|kib| format!("--bwlimit={kib}")));
         arguments.extend(self.numeric_ids.then(|| String::from("--numeric-ids")));
+        arguments.extend(self.copy_unsafe_links.then(|| String::from("--copy-unsafe-links")));
         arguments.extend(self.receiver.writing.words().iter().map(|word| String::from(*word)));
         if self.names_follow {
             arguments.extend(["--files-from=-", "--from0"].map(String::from));
@@ -110,6 +119,9 @@ impl PullOptions {
             (self.ignore_times, 'I'),
             (self.names_follow, 'R'),
             (self.sparse, 'S'),
+            (self.copy_links, 'L'),
+            (self.copy_dirlinks, 'k'),
+            (self.one_file_system, 'x'),
         ];
         letter_word(&letters, offer)
     }

@@ -124,6 +124,11 @@ fn other_sets_of_options_and_operands_give_what_stock_rsync_gives() {
         ("-rlpt --zc=lz4", vec![&*wild], "wild"),
         ("-rlptn -i", vec![&*inside], "existing/"),
         ("-rlpt", vec![&*whole], "with-the-folder"),
+        ("-rlptL -i", vec![&*inside], "existing/"),
+        ("-rlptk -i", vec![&*inside], "existing/"),
+        ("-rlpt -i --copy-unsafe-links", vec![&*inside], "existing/"),
+        ("-rlptx -i", vec![&*inside], "existing/"),
+        ("-rlptJ -i", vec![&*inside], "existing/"),
     ]
     .into_iter()
     .enumerate()
@@ -138,6 +143,10 @@ fn other_sets_of_options_and_operands_give_what_stock_rsync_gives() {
         both(&site, options, &sources, [&mine.join(to), &theirs.join(to)]);
         let timed = options.contains('t');
         compare(&mine, &theirs, timed, options);
+        if options.contains('J') {
+            let age = fs::symlink_metadata(mine.join(to).join("link")).unwrap().modified().unwrap().elapsed();
+            assert!(age.is_ok_and(|age| age.as_secs() < 3600), "the link was made just now");
+        }
         // And once more, onto what is there.
         both(&site, options, &sources, [&mine.join(to), &theirs.join(to)]);
         compare(&mine, &theirs, timed, options);

@@ -124,6 +124,10 @@ fn pull_options(options: &PushOptions) -> PullOptions {
         fsync: options.fsync,
         remove_source_files: options.remove_source_files,
         sparse: options.sparse,
+        copy_links: options.copy_links,
+        copy_dirlinks: options.copy_dirlinks,
+        copy_unsafe_links: options.copy_unsafe_links,
+        one_file_system: options.one_file_system,
         receiver: options.receiver.clone(),
         ..PullOptions::default()
     }

@@ -170,13 +170,9 @@ pub const TABLE: &[Row] = &[
     switch(Sent, 'a', "archive", |o, _| o.archive()).help("-rlptgoD"),
     switch(Sent, 'l', "links", |o, on| o.push.links = on).negates().help("symlinks as symlinks"),
     switch(Sent, 'L', "copy-links", |o, on| o.push.copy_links = on)
-        .push_only()
         .help("files and folders instead of symlinks to them"),
-    switch(Sent, 'k', "copy-dirlinks", |o, on| o.push.copy_dirlinks = on)
-        .push_only()
-        .help("folders instead of symlinks to them"),
+    switch(Sent, 'k', "copy-dirlinks", |o, on| o.push.copy_dirlinks = on).help("folders instead of symlinks to them"),
     switch(Sent, ' ', "copy-unsafe-links", |o, on| o.push.copy_unsafe_links = on)
-        .push_only()
         .help("--copy-links for what lies outside"),
     switch(Sent, ' ', "safe-links", |o, on| o.push.receiver.safe_links = on)
         .push_only()
@@ -246,7 +242,6 @@ pub const TABLE: &[Row] = &[
         .help("no folders in which nothing would be"),
     switch(Sent, 'x', "one-file-system", |o, on| o.push.one_file_system = on)
         .negates()
-        .push_only()
         .help("nothing that is mounted below the sources"),
     value(Sent, ' ', "exclude", "PATTERN", |o, value| o.rule(RuleWord::Pattern(Verdict::Exclude, word(value))))
         .help("leave out what fits"),
@@ -363,7 +358,6 @@ pub const TABLE: &[Row] = &[
         .help("whether files are programs, without --perms"),
     switch(There, 'J', "omit-link-times", |o, on| o.push.receiver.omit_link_times = on)
         .negates()
-        .push_only()
         .help("leave the times of symlinks alone"),
     switch(There, ' ', "super", |o, on| o.push.receiver.as_super = on)
         .negates()
