@@ -203,6 +203,7 @@ async fn ask(
     let push = Push {
         offer: Offer::default(),
         list: SendList { entries, fields: options.list_fields(), ..SendList::default() },
+        parts: None,
         sources: Arc::clone(reading) as Arc<dyn Sources>,
         contents: Contents::Summed,
         receipts: Receipts::NotAsked,

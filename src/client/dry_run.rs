@@ -136,6 +136,7 @@ fn push(client: &Client, entries: Entries, ledger: &Arc<Ledger>) -> Push {
     Push {
         offer: Offer::default(),
         list: SendList { entries, ..SendList::default() },
+        parts: None,
         sources: Arc::new(NoSources),
         contents: Contents::Unsummed,
         receipts: Receipts::NotAsked,

@@ -184,7 +184,7 @@ impl Client {
 
     /// Whether the list of a session can leave before the NAS has said how it reads lists.
     fn ahead(&self, push: &Push) -> Ahead {
-        if push.contents == Contents::Summed || push.list.entries.len() > MOST_KEPT {
+        if push.contents == Contents::Summed || push.parts.is_some() || push.list.entries.len() > MOST_KEPT {
             return Ahead::Never;
         }
         match *blocking::lock(&self.habit) {

@@ -3,17 +3,18 @@
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::file_list;
+use crate::blocking;
 use crate::error::{NasSyncError, Result};
 use crate::filter::Rules;
-use crate::role::list::{IdNames, SendList, Sources};
+use crate::role::list::{IdNames, PartSource, Parts, SendList, SendPart, Sources};
 use crate::tree::{
-    self, Climbing, Depth, Effect, Followed, Links, Operand, RemoteName, SourceFile, WalkOptions, WalkWarning,
+    self, Climbing, Depth, Effect, Followed, Links, Operand, RemoteName, SourceFile, WalkOptions, WalkPart, WalkWarning,
 };
 use crate::wire::flist::idlist::NamedId;
-use crate::wire::flist::{Entries, FileEntry, FileMeta, ListOrder, io_error};
+use crate::wire::flist::{Counts, Entries, FileEntry, FileMeta, ListOrder, io_error};
 use crate::wire::server_args::PushOptions;
 
 /// Which files a push sends.
@@ -38,36 +39,70 @@ pub enum Files {
 pub(super) struct Prepared {
     pub options: PushOptions,
     pub list: SendList,
+    /// Where what is in the list is still to be found, if that is how.
+    pub parts: Option<Parts>,
     pub sources: Arc<dyn Sources>,
-    pub warnings: Vec<WalkWarning>,
+    pub told: Arc<Mutex<Told>>,
     /// Files that could not even be listed.
     pub failures: Vec<(Box<[u8]>, NasSyncError)>,
 }
 
-impl Prepared {
+/// What has been found until now.
+#[derive(Default)]
+pub(super) struct Told {
+    pub warnings: Vec<WalkWarning>,
+    pub counts: Counts,
+}
+
+impl Told {
     /// The worst that happened while listing.
     pub fn worst(&self) -> Effect {
         let any = |effect| self.warnings.iter().any(|warning| warning.effect() == effect);
-        if any(Effect::Failed) || !self.failures.is_empty() {
-            Effect::Failed
-        } else if any(Effect::Vanished) {
-            Effect::Vanished
-        } else {
-            Effect::None
+        match () {
+            () if any(Effect::Failed) => Effect::Failed,
+            () if any(Effect::Vanished) => Effect::Vanished,
+            () => Effect::None,
         }
     }
+}
 
-    /// What the receiver has to know of it, as bits.
-    fn errors(&self) -> i32 {
-        let vanished = self.warnings.iter().any(|warning| warning.effect() == Effect::Vanished);
-        let hidden = self.warnings.iter().any(WalkWarning::may_hide_something) || !self.failures.is_empty();
-        let bit = |is_set, bit| if is_set { bit } else { 0 };
-        bit(vanished, io_error::VANISHED) | bit(hidden, io_error::GENERAL)
+/// What the receiver has to know of what was left out, as bits.
+fn error_bits(warnings: &[WalkWarning]) -> i32 {
+    let vanished = warnings.iter().any(|warning| warning.effect() == Effect::Vanished);
+    let hidden = warnings.iter().any(WalkWarning::may_hide_something);
+    let bit = |is_set, bit| if is_set { bit } else { 0 };
+    bit(vanished, io_error::VANISHED) | bit(hidden, io_error::GENERAL)
+}
+
+/// Finds files folder by folder, while they are sent.
+struct FolderByFolder {
+    walk: tree::Walk,
+    top: Option<WalkPart>,
+    told: Arc<Mutex<Told>>,
+    /// Whether the receiver is not to mind what was left out.
+    ignores_errors: bool,
+    errors: i32,
+}
+
+impl PartSource for FolderByFolder {
+    fn next(&mut self) -> Result<Option<SendPart>> {
+        let found = match self.top.take() {
+            Some(top) => Some(top),
+            None => self.walk.below()?,
+        };
+        let Some(WalkPart { folder, entries, warnings }) = found else { return Ok(None) };
+        if !self.ignores_errors {
+            self.errors |= error_bits(&warnings);
+        }
+        let mut told = blocking::lock(&self.told);
+        told.warnings.extend(warnings);
+        told.counts.add(&entries.count());
+        Ok(Some(SendPart { folder, entries, errors: self.errors }))
     }
 }
 
 /// Lists the files.
-pub(super) fn prepare(files: Files, options: PushOptions, rules: &Rules) -> Result<Prepared> {
+pub(super) fn prepare(files: Files, options: PushOptions, rules: &Rules, in_parts: bool) -> Result<Prepared> {
     let mut prepared = match files {
         Files::Operands(operands) => {
             let operands = operands.iter().map(|operand| {
@@ -77,6 +112,9 @@ pub(super) fn prepare(files: Files, options: PushOptions, rules: &Rules) -> Resu
                 Operand::relative(Path::new(""), operand.as_os_str().as_bytes(), Climbing::Refused)
             });
             let operands = operands.collect::<Result<Vec<_>>>()?;
+            if in_parts {
+                return prepare_in_parts(operands, options, rules);
+            }
             prepare_operands(&operands, depth(&options, Depth::FilesOnly), options, rules)?
         }
         Files::Listed { folder, names } => {
@@ -86,7 +124,10 @@ pub(super) fn prepare(files: Files, options: PushOptions, rules: &Rules) -> Resu
         Files::Named(pairs) => prepare_named(pairs, options),
     };
     // The receiver is not to mind them then.
-    prepared.list.errors = if prepared.options.receiver.ignore_errors { 0 } else { prepared.errors() };
+    if !prepared.options.receiver.ignore_errors {
+        let failed = if prepared.failures.is_empty() { 0 } else { io_error::GENERAL };
+        prepared.list.errors = failed | error_bits(&blocking::lock(&prepared.told).warnings);
+    }
     Ok(prepared)
 }
 
@@ -111,8 +152,8 @@ fn depth(options: &PushOptions, least: Depth) -> Depth {
     }
 }
 
-fn prepare_operands(operands: &[Operand], depth: Depth, options: PushOptions, rules: &Rules) -> Result<Prepared> {
-    let walk_options = WalkOptions {
+fn walk_options(depth: Depth, options: &PushOptions) -> WalkOptions {
+    WalkOptions {
         links: match () {
             () if options.copy_links => Links::Follow,
             () if options.links => Links::Keep,
@@ -125,13 +166,33 @@ fn prepare_operands(operands: &[Operand], depth: Depth, options: PushOptions, ru
         one_file_system: options.one_file_system,
         fields: options.list_fields(),
         lists_skipped: options.receiver.deletion.is_some(),
-    };
+    }
+}
+
+/// Looks at what lies at the top, and leaves the rest for later.
+fn prepare_in_parts(operands: Vec<Operand>, options: PushOptions, rules: &Rules) -> Result<Prepared> {
+    let mut walk = tree::Walk::new(operands, walk_options(Depth::Recursive, &options), rules);
+    let top = Some(walk.top()?);
+    let sources = Arc::new(walk.sources());
+    let system = tree::IdNames::system();
+    // Which of them occur shows later.
+    let names = (!options.numeric_ids).then(|| IdNames { users: system.users(), groups: system.groups() });
+    let list = SendList { fields: options.list_fields(), names, ..SendList::default() };
+    let told = Arc::<Mutex<Told>>::default();
+    let ignores_errors = options.receiver.ignore_errors;
+    let parts = FolderByFolder { walk, top, told: Arc::clone(&told), ignores_errors, errors: 0 };
+    Ok(Prepared { options, list, parts: Some(Arc::new(Mutex::new(parts))), sources, told, failures: Vec::new() })
+}
+
+fn prepare_operands(operands: &[Operand], depth: Depth, options: PushOptions, rules: &Rules) -> Result<Prepared> {
     let mut warnings = Vec::new();
-    let listing = tree::walk(operands, walk_options, rules, &mut |warning| warnings.push(warning))?;
+    let listing = tree::walk(operands, walk_options(depth, &options), rules, &mut |warning| warnings.push(warning))?;
     let mut list = send_list(listing.entries, &options);
     // The order of all but the oldest protocols. To sort once more what is sorted costs next to nothing.
     list.entries.sort(ListOrder::FilesFirst);
-    Ok(Prepared { options, list, sources: Arc::new(listing.sources), warnings, failures: Vec::new() })
+    let told = Told { warnings, counts: list.entries.count() };
+    let (sources, told) = (Arc::new(listing.sources), Arc::new(Mutex::new(told)));
+    Ok(Prepared { options, list, parts: None, sources, told, failures: Vec::new() })
 }
 
 /// Folders on the way to names travel too, and those that exist are left as they are. Of the files only what documents need is
@@ -160,7 +221,9 @@ fn prepare_named(pairs: Vec<(PathBuf, RemoteName)>, options: PushOptions) -> Pre
     }
     let entries = file_list::entries(files.iter().map(|(name, meta)| (name, *meta)), &options);
     let list = send_list(entries, &options);
-    Prepared { options, list, sources: Arc::new(NamedSources(paths)), warnings: Vec::new(), failures }
+    let told = Told { warnings: Vec::new(), counts: list.entries.count() };
+    let (sources, told) = (Arc::new(NamedSources(paths)), Arc::new(Mutex::new(told)));
+    Prepared { options, list, parts: None, sources, told, failures }
 }
 
 fn send_list(entries: Entries, options: &PushOptions) -> SendList {

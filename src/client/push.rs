@@ -19,7 +19,7 @@ use crate::role::ledger::{Account, Ledger};
 use crate::role::sender::{ChangedFile, Duties, Mode};
 use crate::session::{self, Contents, Outcome, Push, Receipts};
 use crate::transport::{ExitStatus, stream};
-use crate::tree::Effect;
+use crate::tree::{Effect, Operand, Walk};
 use crate::wire::offer::Offer;
 use crate::wire::receiver_args::{Partial, ReceiverOptions};
 use crate::wire::rules::RuleText;
@@ -66,10 +66,17 @@ impl PushRequest {
         options.arguments(&self.possible_offer(), &self.destination)
     }
 
-    /// A list in parts holds whole folders, and no folders that are only on the way to something.
+    /// A list in parts holds whole folders, of which no two may be one there, and no folders that are only on the way to something.
     fn possible_offer(&self) -> Offer {
         let options = &self.options;
-        let is_whole = matches!(self.files, Files::Operands(_)) && options.recursive;
+        let is_whole = options.recursive
+            && match &self.files {
+                Files::Operands(operands) => {
+                    let operands: Result<Vec<_>> = operands.iter().map(|path| Operand::parse(path)).collect();
+                    operands.is_ok_and(|operands| Walk::is_possible(&operands))
+                }
+                Files::Listed { .. } | Files::Named(_) => false,
+            };
         let incremental = self.offer.incremental && is_whole && !options.relative && !options.no_implied_dirs;
         Offer { incremental, ..self.offer }
     }
@@ -91,7 +98,7 @@ impl PushRequest {
         let Self { files, destination, options, rules, .. } = self;
         let rules = with_own_rules(rules, &options.receiver);
         let duties = duties(&options, &rules);
-        let prepared = blocking::run(move || prepare(files, options, &rules)).await?;
+        let prepared = blocking::run(move || prepare(files, options, &rules, offer.incremental)).await?;
         Ok(Listed { started, prepared, destination, offer, duties })
     }
 }
@@ -183,9 +190,7 @@ async fn push(
     session: impl AsyncFnOnce(PushOptions, Push) -> Result<Outcome>,
 ) -> Result<TransferReport> {
     let Listed { started, prepared, offer, duties, .. } = listed;
-    let listed = prepared.worst();
     let options = prepared.options;
-    let stats = TransferStats::of_list(prepared.list.entries.count());
     let ledger = Arc::new(Ledger::new(monitor, 0));
     let mut monitor = Arc::clone(&ledger) as Arc<dyn Monitor>;
     let mut removal = None;
@@ -196,6 +201,7 @@ async fn push(
     let push = Push {
         offer,
         list: prepared.list,
+        parts: prepared.parts,
         sources: prepared.sources,
         contents: if options.checksum { Contents::Summed } else { Contents::Unsummed },
         receipts: if options.has_receipts() { Receipts::Asked } else { Receipts::NotAsked },
@@ -211,11 +217,14 @@ async fn push(
     }
     let outcome = outcome?;
     let Account { totals, failures, .. } = ledger.take();
+    let told = std::mem::take(&mut *blocking::lock(&prepared.told));
+    let listed = if prepared.failures.is_empty() { told.worst() } else { Effect::Failed };
+    let stats = TransferStats::of_list(told.counts);
     Ok(TransferReport {
         stats: TransferStats { sent: outcome.sent, received: outcome.received, ..stats.with(&totals) },
         elapsed: started.elapsed(),
         exit_code: exit_code(&outcome, listed, &failures),
-        warnings: prepared.warnings,
+        warnings: told.warnings,
         failures: prepared.failures.into_iter().chain(failures).collect(),
         remote_text: outcome.text.as_bytes().to_vec(),
         error: outcome.result.err(),

@@ -49,6 +49,7 @@ pub(crate) async fn rehearse(client: &Client, folder: &str, capabilities: &Capab
     let push = Push {
         offer: Offer::default(),
         list: SendList { entries: [entry].into_iter().collect(), ..SendList::default() },
+        parts: None,
         sources: Arc::new(NoSources),
         contents: Contents::Unsummed,
         receipts: Receipts::NotAsked,

@@ -1,15 +1,15 @@
 //! The list of files that a sender offers, in the order in which both ends number it.
 
-use std::collections::HashMap;
-use std::ops::Range;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::blocking;
 use crate::delta::{Digest, StrongSum};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::tree::source::SourceFile;
 use crate::wire::flist::idlist::{self, NamedId};
-use crate::wire::flist::{
-    Content, EndOfList, Entries, EntryKind, FileEntry, ListCoder, ListCoding, ListFields, ListOrder,
-};
+use crate::wire::flist::{EndOfList, Entries, EntryKind, FileEntry, ListCoder, ListCoding, ListFields, ListOrder};
 use crate::wire::mux::Message;
 use crate::wire::ndx::{self, NdxCoder};
 
@@ -71,78 +71,170 @@ fn sum_content(file: &mut SourceFile, sum: StrongSum, buffer: &mut [u8]) -> Resu
     }
 }
 
-/// A list whose entries stand in the order in which both ends number them.
+/// A list as both ends number it: whole, or of its parts those that are not done with, the oldest first.
 #[derive(Debug)]
 pub struct FileList {
-    entries: Entries,
     fields: ListFields,
     names: Option<IdNames>,
     errors: i32,
-    /// The parts in which it travels; none where it goes as a whole.
-    parts: Vec<Part>,
+    held: Mutex<Held>,
 }
 
-/// The entries that lie directly in one folder, and travel together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Part {
-    /// Where they begin in the list.
-    start: usize,
-    /// The entry of their folder; `None` for what lies at the top.
-    folder: Option<usize>,
+#[derive(Debug, Default)]
+struct Held {
+    parts: VecDeque<Arc<ListPart>>,
+    /// How many entries there have been.
+    entries: usize,
+}
+
+/// A whole list, or the entries that lie directly in one folder, which travel together.
+#[derive(Debug)]
+pub struct ListPart {
+    entries: Entries,
+    /// The number of the first.
+    start: i32,
+    /// How many entries stand before it.
+    before: usize,
+    /// The entry of the folder, which has the number before the first.
+    folder: Entries,
+    /// How often the data of each was asked for.
+    asked: Vec<AtomicU8>,
+    acknowledged: Vec<AtomicBool>,
+}
+
+/// What a part of a list is made of.
+#[derive(Debug)]
+pub struct SendPart {
+    /// The folder whose content it is; `None` for what lies at the top.
+    pub folder: Option<Box<[u8]>>,
+    /// The entries, in no order. No name may occur twice.
+    pub entries: Entries,
+    /// What went wrong until now, as bits of [`io_error`](crate::wire::flist::io_error).
+    pub errors: i32,
+}
+
+/// Finds what is sent while it is sent.
+pub trait PartSource: Send {
+    /// What lies at the top, then the content of each folder whose content is listed, depth first; `None` behind the last.
+    fn next(&mut self) -> Result<Option<SendPart>>;
+}
+
+/// A source of parts that was not asked yet.
+pub type Parts = Arc<Mutex<dyn PartSource>>;
+
+/// Puts the digest of every file into its entry.
+pub struct Summed {
+    /// Where the entries come from.
+    pub parts: Parts,
+    /// Where their contents do.
+    pub sources: Arc<dyn Sources>,
+    /// How they are summed.
+    pub sum: StrongSum,
+}
+
+impl PartSource for Summed {
+    fn next(&mut self) -> Result<Option<SendPart>> {
+        let part = blocking::lock(&self.parts).next()?;
+        Ok(part.map(|part| SendPart { entries: summed(&part.entries, &*self.sources, self.sum), ..part }))
+    }
 }
 
 impl SendList {
     /// Puts the digest of every file into its entry, for `-c`. A file that cannot be read gets none, and is asked for.
     pub fn sum_contents(&mut self, sources: &dyn Sources, sum: StrongSum) {
         self.fields.digest = Some(sum.algorithm.digest_len());
-        let mut buffer = vec![0; SUM_READ_LEN];
-        let mut sum_of = |entry: &FileEntry<'_>| {
-            let summed = sources.open(entry).and_then(|mut file| {
-                let digest = sum_content(&mut file, sum, &mut buffer)?;
-                Ok((file, digest))
-            });
-            sources.summed(entry, summed.as_ref().map(|(file, _)| file));
-            summed.ok().map(|(_, digest)| digest)
-        };
-        let mut summed = Entries::default();
-        for entry in self.entries.iter() {
-            let digest = if entry.kind == EntryKind::File { sum_of(&entry) } else { None };
-            summed.push(&FileEntry { digest: digest.as_ref().map(Digest::as_bytes), ..entry });
+        self.entries = summed(&self.entries, sources, sum);
+    }
+
+    /// Adds what is still to be found, for a server that takes the list whole.
+    pub fn complete(&mut self, parts: &Parts) -> Result<()> {
+        while let Some(part) = blocking::lock(parts).next()? {
+            self.entries.extend(part.entries.iter());
+            self.errors |= part.errors;
         }
-        self.entries = summed;
+        if let Some(names) = &mut self.names {
+            let ids = |id_of: fn(&FileEntry<'_>) -> u32| self.entries.iter().map(|entry| id_of(&entry)).collect();
+            let [users, groups]: [BTreeSet<u32>; 2] = [ids(|entry| entry.meta.uid), ids(|entry| entry.meta.gid)];
+            names.users.retain(|(id, _)| users.contains(id));
+            names.groups.retain(|(id, _)| groups.contains(id));
+        }
+        Ok(())
     }
 
     /// Sorts the list as the session's protocol numbers it.
     pub fn number(mut self, order: ListOrder) -> Result<FileList> {
-        // In parts each folder takes a number more.
-        if self.entries.len() >= i32::MAX as usize / 2 {
-            return Err(NasSyncError::new(ErrorKind::Usage, "a list holds at most 2^30-2 files"));
+        if i32::try_from(self.entries.len()).is_err() {
+            return Err(too_long());
         }
         self.entries.sort(order);
         let Self { entries, fields, names, errors } = self;
-        Ok(FileList { entries, fields, names, errors, parts: Vec::new() })
+        let list = FileList { fields, names, errors, held: Mutex::default() };
+        list.hold(ListPart::new(entries, 0, Entries::default()));
+        Ok(list)
     }
 
-    /// Sorts the list as both ends number it that travels in parts: for each folder one, right behind the part of the folder
-    /// that it lies in, or behind what belongs to a folder beside it.
-    pub fn number_in_parts(self) -> Result<FileList> {
-        let mut list = self.number(ListOrder::FilesFirst)?;
-        let groups = groups(&list.entries);
-        list.entries.group(&groups.of_entries);
-        list.parts = parts(&list.entries, &groups);
-        Ok(list)
+    /// A list that travels in parts, which are still to be found.
+    pub fn in_parts(self) -> FileList {
+        let Self { fields, names, errors, .. } = self;
+        FileList { fields, names, errors, held: Mutex::default() }
     }
 }
 
-impl FileList {
-    /// How many entries there are.
-    pub fn len(&self) -> usize {
-        self.entries.len()
+fn summed(entries: &Entries, sources: &dyn Sources, sum: StrongSum) -> Entries {
+    let mut buffer = vec![0; SUM_READ_LEN];
+    let mut sum_of = |entry: &FileEntry<'_>| {
+        let summed = sources.open(entry).and_then(|mut file| {
+            let digest = sum_content(&mut file, sum, &mut buffer)?;
+            Ok((file, digest))
+        });
+        sources.summed(entry, summed.as_ref().map(|(file, _)| file));
+        summed.ok().map(|(_, digest)| digest)
+    };
+    let mut summed = Entries::default();
+    for entry in entries.iter() {
+        let digest = if entry.kind == EntryKind::File { sum_of(&entry) } else { None };
+        summed.push(&FileEntry { digest: digest.as_ref().map(Digest::as_bytes), ..entry });
+    }
+    summed
+}
+
+fn too_long() -> NasSyncError {
+    NasSyncError::new(ErrorKind::Usage, "a list holds less than 2^31 files and folders")
+}
+
+impl ListPart {
+    fn new(entries: Entries, start: i32, folder: Entries) -> Self {
+        let asked = entries.iter().map(|_| AtomicU8::new(0)).collect();
+        let acknowledged = entries.iter().map(|_| AtomicBool::new(false)).collect();
+        Self { entries, start, before: 0, folder, asked, acknowledged }
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    fn position(&self, ndx: i32) -> Option<usize> {
+        let position = usize::try_from(ndx.checked_sub(self.start)?).ok()?;
+        Some(position).filter(|&position| position < self.entries.len())
+    }
+
+    /// The entry of a number, which may be that of the folder.
+    pub fn get(&self, ndx: i32) -> Option<FileEntry<'_>> {
+        if ndx == self.start - 1 {
+            return self.folder.get(0);
+        }
+        self.entries.get(self.position(ndx)?)
+    }
+
+    /// How many entries of the list stand before that of a number.
+    pub fn index(&self, ndx: i32) -> usize {
+        self.before + self.position(ndx).unwrap_or_default()
+    }
+
+    /// How many entries of the list there are up to the end of this part.
+    pub fn end(&self) -> usize {
+        self.before + self.entries.len()
+    }
+
+    /// How many entries it has.
+    pub fn entries(&self) -> usize {
+        self.entries.len()
     }
 
     /// The bytes of all regular files.
@@ -151,68 +243,95 @@ impl FileList {
         files.fold(0, |sum, entry| sum.saturating_add(entry.meta.size))
     }
 
-    /// Where the entry of a number stands. In parts the number before the first of a part is that of its folder.
-    pub fn position(&self, ndx: i32) -> Option<usize> {
-        let ndx = usize::try_from(ndx).ok()?;
-        if self.parts.is_empty() {
-            return Some(ndx).filter(|&position| position < self.len());
-        }
-        let part = self.part_of(ndx)?;
-        match ndx - (self.parts[part].start + part) {
-            0 => self.parts[part].folder.or_else(|| self.entries.get(0).filter(|first| first.name == b".").map(|_| 0)),
-            behind => Some(self.parts[part].start + behind - 1).filter(|&position| position < self.part(part).end),
-        }
+    /// The data of an entry is asked for. How often it was before; `None` where it has no number of its own.
+    pub fn ask(&self, ndx: i32) -> Option<u8> {
+        let asked = self.asked.get(self.position(ndx)?)?;
+        let before = asked.load(Ordering::Relaxed);
+        asked.store(before.saturating_add(1), Ordering::Relaxed);
+        Some(before)
     }
 
-    /// The entry of a number.
-    pub fn get(&self, ndx: i32) -> Option<FileEntry<'_>> {
-        self.entries.get(self.position(ndx)?)
+    /// The receiver has an entry. Whether that is news.
+    pub fn acknowledge(&self, ndx: i32) -> bool {
+        let known = self.position(ndx).and_then(|position| self.acknowledged.get(position));
+        known.is_some_and(|known| !known.swap(true, Ordering::Relaxed))
+    }
+}
+
+impl FileList {
+    fn held(&self) -> MutexGuard<'_, Held> {
+        blocking::lock(&self.held)
     }
 
-    /// How many parts there are; one where it goes as a whole.
-    pub fn parts(&self) -> usize {
-        self.parts.len().max(1)
+    fn hold(&self, part: ListPart) -> Arc<ListPart> {
+        let mut held = self.held();
+        let part = Arc::new(ListPart { before: held.entries, ..part });
+        held.entries = part.end();
+        held.parts.push_back(Arc::clone(&part));
+        part
     }
 
-    /// The part that a number belongs to.
-    pub fn part_of(&self, ndx: usize) -> Option<usize> {
-        // The starts grow, and so do they with one number more for each part.
-        let (mut low, mut high) = (0, self.parts.len());
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            if self.parts[middle].start + middle <= ndx { low = middle + 1 } else { high = middle }
-        }
-        if self.parts.is_empty() { Some(0) } else { low.checked_sub(1) }
+    /// How many entries there have been.
+    pub fn len(&self) -> usize {
+        self.held().entries
     }
 
-    /// Where the entries of a part stand.
-    pub fn part(&self, part: usize) -> Range<usize> {
-        let start_of = |part: usize| self.parts.get(part).map_or(self.len(), |part| part.start);
-        start_of(part)..start_of(part + 1)
+    /// Whether there was none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
-    /// What went wrong while listing.
+    /// The part that a number belongs to. In parts the number before the first of each is that of its folder.
+    pub fn find(&self, ndx: i32) -> Option<Arc<ListPart>> {
+        let held = self.held();
+        let behind = held.parts.partition_point(|part| part.start.saturating_sub(1) <= ndx);
+        let part = held.parts.get(behind.checked_sub(1)?)?;
+        part.get(ndx).map(|_| Arc::clone(part))
+    }
+
+    /// How many parts are not done with.
+    pub fn open(&self) -> usize {
+        self.held().parts.len()
+    }
+
+    /// The oldest of them.
+    pub fn oldest(&self) -> Option<Arc<ListPart>> {
+        self.held().parts.front().cloned()
+    }
+
+    /// The oldest is done with.
+    pub fn close_oldest(&self) {
+        self.held().parts.pop_front();
+    }
+
+    /// Whether a number was that of an entry that is done with.
+    pub fn is_closed(&self, ndx: i32) -> bool {
+        ndx >= 0 && self.oldest().is_some_and(|oldest| ndx < oldest.start - 1)
+    }
+
+    /// What went wrong while listing, as far as it is known at the start.
     pub fn errors(&self) -> i32 {
         self.errors
     }
 
-    /// Writes the list, its id names and its errors; of a list in parts the first.
-    pub fn send(&self, coding: ListCoding, out: &mut Outbox) -> Result<PartSender> {
-        let coder = ListCoder::new(coding, self.fields);
-        if !self.parts.is_empty() {
+    /// Begins to write the list; a whole one is written at once, with its id names and its errors.
+    pub fn send(&self, parts: Option<Parts>, coding: ListCoding, out: &mut Outbox) -> Result<PartSender> {
+        let mut coder = ListCoder::new(coding, self.fields);
+        if parts.is_some() {
             let names = self.names.clone().unwrap_or_default();
-            let coder = coder.with_names(&names.users, &names.groups);
-            let mut parts = PartSender { coder, sent: 0, is_over: false, listed: 0, numbers: HashMap::new() };
-            parts.send_entries(self, out)?;
-            self.send_errors(coding, out)?;
-            return Ok(parts);
+            coder = coder.with_names(&names.users, &names.groups);
+        } else if let Some(whole) = self.oldest() {
+            self.send_whole(&whole, &mut coder, coding, out)?;
         }
-        let mut parts = PartSender { coder, sent: 1, is_over: true, listed: 0, numbers: HashMap::new() };
-        let coder = &mut parts.coder;
+        let errors = if parts.is_some() { 0 } else { self.errors };
+        Ok(PartSender { coder, end: coding.end, parts, waiting: HashMap::new(), named: 0, next: 1, errors })
+    }
+
+    fn send_whole(&self, whole: &ListPart, coder: &mut ListCoder, coding: ListCoding, out: &mut Outbox) -> Result<()> {
         // Receivers below protocol 30 delete only below a root that they have heard of by then, and some names sort before `.`.
         let is_root = |entry: &FileEntry<'_>| entry.name == b".";
-        let roots = self.entries.iter().filter(is_root);
-        for entry in roots.chain(self.entries.iter().filter(|entry| !is_root(entry))) {
+        let roots = whole.entries.iter().filter(is_root);
+        for entry in roots.chain(whole.entries.iter().filter(|entry| !is_root(entry))) {
             coder.put(&entry, out.frame());
             out.settle()?;
         }
@@ -225,12 +344,6 @@ impl FileList {
                 idlist::encode(&coding, &names.groups, out.frame());
             }
         }
-        self.send_errors(coding, out)?;
-        Ok(parts)
-    }
-
-    /// Writes the errors where they have no place in the list.
-    fn send_errors(&self, coding: ListCoding, out: &mut Outbox) -> Result<()> {
         match coding.end {
             EndOfList::ErrorsAfterIds => out.frame().extend_from_slice(&self.errors.to_le_bytes()),
             EndOfList::ErrorsByMessage if self.errors != 0 => out.message(&Message::IoError(self.errors))?,
@@ -240,137 +353,168 @@ impl FileList {
     }
 }
 
-/// Which folder's content each entry is, in groups numbered in the order of the folders.
-struct Groups {
-    of_entries: Vec<u32>,
-    /// The names of the folders, without that of the top.
-    folders: Vec<Box<[u8]>>,
-}
-
-fn groups(entries: &Entries) -> Groups {
-    let mut groups = Groups { of_entries: Vec::with_capacity(entries.len()), folders: Vec::new() };
-    // Those around the entry that is looked at: each folder is directly followed by its content.
-    let mut around: Vec<(&[u8], u32)> = Vec::new();
-    for entry in entries.iter() {
-        let lies_in = |folder: &[u8]| entry.name.strip_prefix(folder).is_some_and(|rest| rest.starts_with(b"/"));
-        while around.pop_if(|(folder, _)| !lies_in(folder)).is_some() {}
-        groups.of_entries.push(around.last().map_or(0, |(_, group)| *group));
-        if entry.name != b"." && matches!(entry.kind, EntryKind::Directory(Content::Listed | Content::Argument)) {
-            groups.folders.push(entry.name.into());
-            around.push((entry.name, u32::try_from(groups.folders.len()).unwrap_or(u32::MAX)));
-        }
-    }
-    groups
-}
-
-/// The parts of entries that stand together by their groups.
-fn parts(entries: &Entries, groups: &Groups) -> Vec<Part> {
-    let mut counts = vec![0_usize; groups.folders.len() + 1];
-    for &group in &groups.of_entries {
-        counts[group as usize] += 1;
-    }
-    let positions: HashMap<&[u8], usize> = (entries.iter().enumerate())
-        .filter(|(_, entry)| entry.kind.is_dir())
-        .map(|(position, entry)| (entry.name, position))
-        .collect();
-    let folders = groups.folders.iter().map(|name| positions.get(&**name).copied());
-    let starts = counts.iter().scan(0, |start, count| Some(std::mem::replace(start, *start + count)));
-    starts.zip([None].into_iter().chain(folders)).map(|(start, folder)| Part { start, folder }).collect()
-}
-
 /// Sends a list part by part.
-#[derive(Debug)]
 pub struct PartSender {
     coder: ListCoder,
-    /// How many parts have gone out.
-    sent: usize,
-    /// Whether the end of all has.
-    is_over: bool,
-    /// How many folders they held.
-    listed: usize,
-    /// Folders that were listed, by their position, and the number by which a part names its own.
-    numbers: HashMap<usize, usize>,
+    end: EndOfList,
+    /// Where the parts come from, until the end of all has gone out.
+    parts: Option<Parts>,
+    /// Folders whose content is still to come, by name: the number by which a part names its own, and its entry.
+    waiting: HashMap<Box<[u8]>, (usize, Entries)>,
+    /// How many folders have been listed.
+    named: usize,
+    /// The number of the first entry of the next part.
+    next: i32,
+    errors: i32,
 }
 
 impl PartSender {
-    /// How many parts have gone out.
-    pub fn sent(&self) -> usize {
-        self.sent
-    }
-
-    /// Whether the end of the last one has gone out, too.
+    /// Whether the end of the last part has gone out.
     pub fn is_over(&self) -> bool {
-        self.is_over
+        self.parts.is_none()
     }
 
-    /// Sends the next part if there is one, and behind the last one the end of all.
-    pub fn send(&mut self, list: &FileList, replies: &mut NdxCoder, out: &mut Outbox) -> Result<()> {
-        if let Some(part) = list.parts.get(self.sent) {
-            if let Some(number) = part.folder.and_then(|folder| self.numbers.remove(&folder)) {
-                replies.put(out.frame(), ndx::list_of_folder(number));
-            }
-            self.send_entries(list, out)?;
-        }
-        if self.sent == list.parts() && !self.is_over {
+    /// What went wrong while the parts were found that have gone out.
+    pub fn errors(&self) -> i32 {
+        self.errors
+    }
+
+    /// Sends the next part if there is one, or behind the last one the end of all.
+    pub fn send(&mut self, list: &FileList, replies: &mut NdxCoder, out: &mut Outbox) -> Result<Option<Arc<ListPart>>> {
+        let Some(parts) = &self.parts else { return Ok(None) };
+        let next = blocking::lock(parts).next()?;
+        let Some(SendPart { folder, mut entries, errors }) = next else {
+            self.parts = None;
             replies.put(out.frame(), ndx::LIST_EOF);
-            self.is_over = true;
+            out.settle()?;
+            return Ok(None);
+        };
+        entries.sort(ListOrder::FilesFirst);
+        let own = match folder {
+            Some(name) => {
+                let unknown = || NasSyncError::new(ErrorKind::Internal, "a folder has content that is not listed");
+                let (number, own) = self.waiting.remove(&name).ok_or_else(unknown)?;
+                replies.put(out.frame(), ndx::list_of_folder(number));
+                own
+            }
+            None => entries.iter().take(1).filter(|first| first.name == b".").collect(),
+        };
+        self.send_entries(&entries, out)?;
+        self.coder.put_end(errors, out.frame());
+        if self.end == EndOfList::ErrorsByMessage && errors != self.errors {
+            out.message(&Message::IoError(errors))?;
         }
-        out.settle()
+        self.errors = errors;
+        out.settle()?;
+        let len = i32::try_from(entries.len()).map_err(|_| too_long())?;
+        let start = self.next;
+        self.next = start.checked_add(len).and_then(|next| next.checked_add(1)).ok_or_else(too_long)?;
+        Ok(Some(list.hold(ListPart::new(entries, start, own))))
     }
 
-    fn send_entries(&mut self, list: &FileList, out: &mut Outbox) -> Result<()> {
-        for position in list.part(self.sent) {
-            if let Some(entry) = list.entries.get(position) {
-                self.coder.put(&entry, out.frame());
-                if entry.kind.is_dir() {
-                    self.numbers.insert(position, self.listed);
-                    self.listed += 1;
-                }
-                out.settle()?;
+    fn send_entries(&mut self, entries: &Entries, out: &mut Outbox) -> Result<()> {
+        for entry in entries.iter() {
+            self.coder.put(&entry, out.frame());
+            out.settle()?;
+            if entry.has_listed_content() && entry.name != b"." {
+                self.waiting.insert(entry.name.into(), (self.named, [entry].into_iter().collect()));
             }
+            self.named += usize::from(entry.kind.is_dir());
         }
-        self.coder.put_end(list.errors, out.frame());
-        self.sent += 1;
-        out.settle()
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::flist::FileMeta;
+    use crate::wire::flist::{Content, DeviceCoding, FileMeta, XflagCoding};
+    use crate::wire::int::IntCoding;
+    use crate::wire::mux::Framing;
+    use crate::wire::ndx::NdxCoding;
+    use tokio::sync::mpsc;
 
-    fn in_parts(names: &[&'static [u8]]) -> FileList {
+    fn part(folder: Option<&str>, names: &[&'static str]) -> SendPart {
         let entries = names.iter().map(|name| {
-            let (name, kind) = match name.strip_suffix(b"/") {
+            let (name, kind) = match name.strip_suffix('/') {
                 Some(folder) => (folder, EntryKind::Directory(Content::Listed)),
                 None => (*name, EntryKind::File),
             };
-            FileEntry::new(name, kind, FileMeta::default())
+            FileEntry::new(name.as_bytes(), kind, FileMeta::default())
         });
-        SendList { entries: entries.collect(), ..SendList::default() }.number_in_parts().unwrap()
+        SendPart { folder: folder.map(|name| name.as_bytes().into()), entries: entries.collect(), errors: 0 }
     }
 
-    fn numbered(list: &FileList, numbers: std::ops::Range<i32>) -> Vec<Option<&[u8]>> {
-        numbers.map(|ndx| list.get(ndx).map(|entry| entry.name)).collect()
+    struct Given(VecDeque<SendPart>);
+
+    impl PartSource for Given {
+        fn next(&mut self) -> Result<Option<SendPart>> {
+            Ok(self.0.pop_front())
+        }
+    }
+
+    fn sent(parts: Vec<SendPart>) -> FileList {
+        let (sink, _sent) = mpsc::channel(64);
+        let mut out = Outbox::new(Framing::Raw, sink, Arc::default());
+        let coding = ListCoding {
+            ints: IntCoding::Variable,
+            xflags: XflagCoding::Varint,
+            end: EndOfList::ErrorsAlways,
+            devices: DeviceCoding::DevicesAlone,
+            nanoseconds: true,
+            content_flags: true,
+            zero_id_names: true,
+            digest_for_every_entry: false,
+        };
+        let list = SendList::default().in_parts();
+        let parts: Parts = Arc::new(Mutex::new(Given(parts.into())));
+        let mut sender = list.send(Some(parts), coding, &mut out).unwrap();
+        let mut replies = NdxCoder::new(NdxCoding::Differential);
+        while !sender.is_over() {
+            sender.send(&list, &mut replies, &mut out).unwrap();
+        }
+        list
+    }
+
+    fn numbered(list: &FileList, numbers: std::ops::Range<i32>) -> Vec<Option<String>> {
+        let name = |part: Arc<ListPart>, ndx: i32| String::from_utf8_lossy(part.get(ndx).unwrap().name).into_owned();
+        numbers.map(|ndx| list.find(ndx).map(|part| name(part, ndx))).collect()
+    }
+
+    fn all(names: &[&str]) -> Vec<Option<String>> {
+        names.iter().map(|name| Some(String::from(*name))).collect()
     }
 
     #[test]
     fn each_part_has_a_number_more_which_is_that_of_its_folder() {
-        let list = in_parts(&[b"./", b"d2/", b"d1/x", b"d2/y", b"d2/e/", b"d1/", b"a", b"d2/e/z"]);
-        let expected: Vec<&[u8]> =
-            vec![b".", b".", b"a", b"d1", b"d2", b"d1", b"d1/x", b"d2", b"d2/y", b"d2/e", b"d2/e", b"d2/e/z"];
-        assert_eq!(numbered(&list, 0..12), expected.into_iter().map(Some).collect::<Vec<_>>());
-        assert_eq!((list.get(12), list.get(-1), list.parts()), (None, None, 4));
-        let parts: Vec<_> = [0, 4, 5, 6, 7, 9, 10, 11].map(|ndx| list.part_of(ndx)).into();
-        assert_eq!(parts, [0, 0, 1, 1, 2, 2, 3, 3].map(Some));
+        let list = sent(vec![
+            part(None, &["./", "d2/", "d1/", "a"]),
+            part(Some("d1"), &["d1/x"]),
+            part(Some("d2"), &["d2/y", "d2/e/"]),
+            part(Some("d2/e"), &["d2/e/z"]),
+        ]);
+        let expected = [".", ".", "a", "d1", "d2", "d1", "d1/x", "d2", "d2/y", "d2/e", "d2/e", "d2/e/z"];
+        assert_eq!(numbered(&list, 0..12), all(&expected));
+        assert_eq!(numbered(&list, 12..13), [None]);
+        assert!(list.find(-1).is_none());
+        list.close_oldest();
+        assert_eq!(
+            ([4, 5].map(|ndx| list.is_closed(ndx)), numbered(&list, 4..6)),
+            ([true, false], vec![None, Some("d1".into())])
+        );
+        assert_eq!((list.len(), list.open(), list.find(8).unwrap().index(8)), (8, 3, 5));
     }
 
     #[test]
     fn a_folder_with_nothing_in_it_has_a_part_and_the_top_no_entry_without_a_root() {
-        let list = in_parts(&[b"f/", b"f/b/", b"f/b.x/", b"f/b/c"]);
-        let expected = [None, Some(&b"f"[..]), Some(b"f"), Some(b"f/b.x"), Some(b"f/b"), Some(b"f/b.x"), Some(b"f/b")];
-        assert_eq!(numbered(&list, 0..7), expected);
-        assert_eq!((numbered(&list, 7..9), list.part(2)), (vec![Some(&b"f/b/c"[..]), None], 3..3));
+        let list = sent(vec![
+            part(None, &["f/"]),
+            part(Some("f"), &["f/b/", "f/b.x/"]),
+            part(Some("f/b.x"), &[]),
+            part(Some("f/b"), &["f/b/c"]),
+        ]);
+        assert_eq!(numbered(&list, 0..1), [None]);
+        assert_eq!(numbered(&list, 1..8), all(&["f", "f", "f/b.x", "f/b", "f/b.x", "f/b", "f/b/c"]));
+        assert_eq!(numbered(&list, 8..9), [None]);
     }
 }

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use self::content::Basis;
 use super::agreement::Agreement;
 use super::event::{Event, Monitor};
-use super::list::{FileList, PartSender, Sources};
+use super::list::{FileList, ListPart, PartSender, Parts, Sources};
 use super::port::Port;
 use crate::delta::{BlockSums, SumHead};
 use crate::error::{ErrorKind, NasSyncError, Result};
-use crate::wire::flist::{EntryKind, io_error};
+use crate::wire::flist::{EntryKind, FileEntry, io_error};
 use crate::wire::iflags::{Item, ItemCoding, ItemFlags};
 use crate::wire::mux::{Framing, Message};
 use crate::wire::ndx::{self, NdxCoder};
@@ -81,6 +81,8 @@ pub struct Duties {
 pub struct SendJob {
     /// What is sent, numbered as the session's protocol numbers it.
     pub list: Arc<FileList>,
+    /// Where what is sent is found meanwhile, if that is how.
+    pub parts: Option<Parts>,
     /// Where the contents come from.
     pub sources: Arc<dyn Sources>,
     /// About files that change meanwhile.
@@ -96,24 +98,24 @@ pub struct SendJob {
 pub fn run(job: SendJob, agreement: Agreement, mut port: Port, monitor: &dyn Monitor) -> Result<()> {
     let list = job.list;
     monitor.event(Event::Begun { waits: &port.waits });
-    monitor.event(Event::Listed { entries: list.len(), bytes: list.bytes() });
     let terms = agreement.list_terms();
     let reads_none = job.duties.deletes_excluded && terms.rules == RuleCoding::Patterns;
     if let Some(rules) = job.duties.rules.as_ref().filter(|_| !reads_none) {
         rules::put(rules, terms.rules, port.outbox.frame())
             .map_err(|error| NasSyncError::new(ErrorKind::OptionRefused, error.to_string()).with_source(error))?;
     }
-    let parts = list.send(terms.coding, &mut port.outbox)?;
+    if let Some(whole) = list.oldest() {
+        monitor.event(Event::Listed { entries: whole.entries(), bytes: whole.bytes() });
+    }
+    let parts = list.send(job.parts, terms.coding, &mut port.outbox)?;
     let negotiated = agreement.whole(|| port.outbox.flush())?;
     let tokens = TokenEncoder::new(negotiated.tokens, negotiated.zlib_history).map_err(internal)?;
     let mut sender = Sender {
         requests: NdxCoder::new(negotiated.ndx),
         replies: NdxCoder::new(negotiated.ndx),
-        sent: vec![0; list.len()],
-        records_left: (list.len() + list.parts()).saturating_mul(RECORDS_PER_ENTRY).saturating_add(MORE_RECORDS),
+        records_left: (list.len() + 1).saturating_mul(RECORDS_PER_ENTRY).saturating_add(MORE_RECORDS),
         parts,
-        done_parts: 0,
-        asked_part: 0,
+        asked: 0,
         errors: list.errors(),
         reported_errors: list.errors(),
         doubtful: false,
@@ -149,10 +151,8 @@ struct Sender<'m> {
     negotiated: Negotiated,
     list: Arc<FileList>,
     parts: PartSender,
-    /// Parts that the generator has done with, the oldest first.
-    done_parts: usize,
-    /// The last one that it has asked for something of.
-    asked_part: usize,
+    /// How many entries there are up to the end of the last part that something was asked for of.
+    asked: usize,
     sources: Arc<dyn Sources>,
     changed: ChangedFile,
     mode: Mode,
@@ -162,8 +162,6 @@ struct Sender<'m> {
     requests: NdxCoder,
     replies: NdxCoder,
     tokens: TokenEncoder,
-    /// How often each file was asked for: once, and once more if its digest did not match.
-    sent: Vec<u8>,
     /// How many records may still come, so that a peer cannot go on for ever with those that ask for nothing.
     records_left: usize,
     errors: i32,
@@ -188,8 +186,8 @@ impl Sender<'_> {
                 match self.next_request()? {
                     Some(ndx) => self.answer(ndx, phase)?,
                     // Each part has a DONE of its own; that of the last one ends the phase.
-                    None if phase == Phase::First && self.done_parts + 1 < self.parts.sent() => {
-                        self.done_parts += 1;
+                    None if phase == Phase::First && self.list.open() > 1 => {
+                        self.list.close_oldest();
                         self.put_ndx(ndx::DONE)?;
                     }
                     None => break,
@@ -216,11 +214,22 @@ impl Sender<'_> {
     /// Sends parts of the list ahead of what the generator is at. It needs at least the next one to go on, or to hear that
     /// there is none.
     fn send_parts(&mut self) -> Result<()> {
-        let beyond = self.list.part(self.done_parts.max(self.asked_part)).end;
-        while !self.parts.is_over() && self.list.part(self.parts.sent()).start - beyond < ENTRIES_AHEAD {
-            self.parts.send(&self.list, &mut self.replies, &mut self.port.outbox)?;
+        while !self.parts.is_over() && self.entries_ahead() < ENTRIES_AHEAD {
+            if let Some(part) = self.parts.send(&self.list, &mut self.replies, &mut self.port.outbox)? {
+                let records = (part.entries() + 1).saturating_mul(RECORDS_PER_ENTRY);
+                self.records_left = self.records_left.saturating_add(records);
+                self.monitor.event(Event::Listed { entries: part.entries(), bytes: part.bytes() });
+            }
         }
+        // They have gone out with the parts.
+        self.errors |= self.parts.errors();
+        self.reported_errors |= self.parts.errors();
         Ok(())
+    }
+
+    fn entries_ahead(&self) -> usize {
+        let oldest = self.list.oldest().map_or(0, |oldest| oldest.end());
+        self.list.len() - self.asked.max(oldest)
     }
 
     /// Whether the other phases are empty for certain, so that they need not be waited for one by one: the generator has
@@ -296,38 +305,43 @@ impl Sender<'_> {
         let list = Arc::clone(&self.list);
         let items = self.negotiated.items;
         let item = self.port.take(|reader| Item::decode(items, reader))?;
-        let part = usize::try_from(ndx).ok().and_then(|ndx| list.part_of(ndx)).unwrap_or_default();
-        if !(self.done_parts..self.parts.sent()).contains(&part) {
-            return Err(protocol(format!("file {ndx} was asked for, which is not in a list that is open")));
-        }
-        let position = list.position(ndx).unwrap_or_default();
-        let Some(entry) = list.get(ndx) else {
+        let part = list.find(ndx);
+        let Some((part, entry)) = part.as_ref().and_then(|part| Some((part, part.get(ndx)?))) else {
             let behind_the_last = usize::try_from(ndx) == Ok(list.len());
             return match self.negotiated.idle {
                 IdleSign::Record if behind_the_last && item.flags.0 == ItemFlags::NEW => Ok(()),
+                _ if list.is_closed(ndx) => {
+                    Err(protocol(format!("file {ndx} was asked for, which is not in a list that is open")))
+                }
                 _ => Err(protocol(format!("file {ndx} was asked for, the list has {}", list.len()))),
             };
         };
-        let entry = &entry;
-        self.asked_part = self.asked_part.max(part);
-        self.monitor.event(Event::Asked { index: position });
+        self.answer_for(ndx, &item, &entry, part, phase)
+    }
+
+    fn answer_for(
+        &mut self,
+        ndx: i32,
+        item: &Item,
+        entry: &FileEntry<'_>,
+        part: &ListPart,
+        phase: Phase,
+    ) -> Result<()> {
+        self.asked = self.asked.max(part.end());
+        self.monitor.event(Event::Asked { index: part.index(ndx) });
         self.monitor.event(Event::Itemized { entry, flags: item.flags });
         if !item.flags.has(ItemFlags::TRANSFER) {
             // Nobody there hears an echo any more.
-            return if self.said_all { Ok(()) } else { self.echo(ndx, &item) };
+            return if self.said_all { Ok(()) } else { self.echo(ndx, item) };
         }
-        let times = self.sent.get_mut(position);
-        let is_redo = match (entry.kind, phase, times) {
-            (EntryKind::File, Phase::First | Phase::Redo, Some(times)) if *times < 2 => {
-                *times += 1;
-                phase == Phase::Redo || *times == 2
-            }
+        let is_redo = match (entry.kind, phase, part.ask(ndx)) {
+            (EntryKind::File, Phase::First | Phase::Redo, Some(times @ 0..=1)) => phase == Phase::Redo || times == 1,
             _ => return Err(protocol(format!("the data of entry {ndx} was asked for when it may not be"))),
         };
         if self.mode == Mode::DryRun {
-            return self.echo(ndx, &item);
+            return self.echo(ndx, item);
         }
-        let basis = self.take_basis(&item, is_redo)?;
+        let basis = self.take_basis(item, is_redo)?;
         if self.said_all {
             let message = "what arrived on the NAS is not what was sent, and it goes again another time";
             let error = NasSyncError::new(ErrorKind::NotAcknowledged, message);
@@ -336,7 +350,7 @@ impl Sender<'_> {
         }
         self.monitor.event(Event::FileStarted { entry });
         if self.mode == Mode::Rehearsal {
-            self.echo(ndx, &item)?;
+            self.echo(ndx, item)?;
             return self.send_rehearsed(entry);
         }
         match self.sources.open(entry) {
@@ -354,7 +368,7 @@ impl Sender<'_> {
                     self.monitor.event(Event::FileFailed { entry, error: &error });
                     return self.decline(ndx);
                 }
-                self.echo(ndx, &item)?;
+                self.echo(ndx, item)?;
                 self.send_file(entry, source, &basis)
             }
             Err(error) => {

@@ -1,14 +1,15 @@
 //! A push: this end is the sender, and the other side acknowledges what it has stored.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::converse::{Intake, Needed, Opening, Outcome, Side, Terms, converse};
 use super::deadline::{ProgressTimer, Receipts};
+use crate::delta::StrongSum;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::agreement::Agreement;
 use crate::role::event::{Event, Monitor};
-use crate::role::list::{FileList, SendList, Sources};
+use crate::role::list::{FileList, Parts, SendList, Sources, Summed};
 use crate::role::sender::{self, ChangedFile, Duties, Mode, SendJob};
 use crate::transport::Exec;
 use crate::wire::flist::{Content, EntryKind};
@@ -22,6 +23,8 @@ pub struct Push {
     pub offer: Offer,
     /// The files.
     pub list: SendList,
+    /// Where they are still to be found, if that is how.
+    pub parts: Option<Parts>,
     /// Their contents.
     pub sources: Arc<dyn Sources>,
     /// Whether the list carries digests of the files' contents (`-c`).
@@ -56,24 +59,17 @@ pub async fn push(exec: Exec, push: Push) -> Outcome {
 
 /// Runs one push to its end, from an opening that saves what round trips it can.
 pub async fn push_by(exec: Exec, opening: Opening, push: Push) -> Outcome {
-    let Push { offer, mut list, sources, contents, receipts, changed, mode, duties, idle_limit, monitor } = push;
+    let Push { offer, list, parts, sources, contents, receipts, changed, mode, duties, idle_limit, monitor } = push;
     let needed = match contents {
         Contents::Unsummed => Needed::ListTerms,
         Contents::Summed => Needed::Everything,
     };
     let terms = Terms { offer, needed, receipts, idle_limit, monitor: Arc::clone(&monitor) };
     converse(exec, opening, terms, move |agreement| {
-        let list_terms = agreement.list_terms();
-        if !list_terms.coding.content_flags {
-            list.entries.retain(|entry| entry.kind != EntryKind::Directory(Content::Implied));
-        }
-        if let (Contents::Summed, Agreement::Whole(negotiated)) = (contents, &agreement) {
-            list.sum_contents(&*sources, negotiated.list_sum);
-        }
-        let list = if list_terms.is_incremental { list.number_in_parts() } else { list.number(list_terms.order) };
-        let list = Arc::new(list?);
-        let mut acknowledgements = Acknowledgements::new(Arc::clone(&list), Arc::clone(&monitor));
-        let job = SendJob { list, sources, changed, mode, duties };
+        let (list, parts) = numbered(list, parts.as_ref(), &sources, contents, &agreement)?;
+        let list = Arc::new(list);
+        let mut acknowledgements = Acknowledgements { list: Arc::clone(&list), monitor: Arc::clone(&monitor) };
+        let job = SendJob { list, parts, sources, changed, mode, duties };
         Ok(Side {
             intake: Intake::Bounded,
             role: Box::new(move |port| sender::run(job, agreement, port, &*monitor)),
@@ -83,18 +79,46 @@ pub async fn push_by(exec: Exec, opening: Opening, push: Push) -> Outcome {
     .await
 }
 
-/// Which files the receiver has acknowledged.
+/// The list as the session's protocol numbers it, and where its parts are to be found if it travels in some.
+fn numbered(
+    mut list: SendList,
+    parts: Option<&Parts>,
+    sources: &Arc<dyn Sources>,
+    contents: Contents,
+    agreement: &Agreement,
+) -> Result<(FileList, Option<Parts>)> {
+    let terms = agreement.list_terms();
+    let sum = match (contents, agreement) {
+        (Contents::Summed, Agreement::Whole(negotiated)) => Some(negotiated.list_sum),
+        _ => None,
+    };
+    if let (Some(parts), true) = (parts, terms.is_incremental) {
+        let summed = |sum: StrongSum| -> Parts {
+            let (parts, sources) = (Arc::clone(parts), Arc::clone(sources));
+            Arc::new(Mutex::new(Summed { parts, sources, sum }))
+        };
+        list.fields.digest = sum.map(|sum| sum.algorithm.digest_len());
+        return Ok((list.in_parts(), Some(sum.map_or_else(|| Arc::clone(parts), summed))));
+    }
+    if let Some(parts) = parts {
+        list.complete(parts)?;
+    }
+    if !terms.coding.content_flags {
+        list.entries.retain(|entry| entry.kind != EntryKind::Directory(Content::Implied));
+    }
+    if let Some(sum) = sum {
+        list.sum_contents(&**sources, sum);
+    }
+    Ok((list.number(terms.order)?, None))
+}
+
+/// Tells which files the receiver has acknowledged.
 struct Acknowledgements {
     list: Arc<FileList>,
-    known: Vec<bool>,
     monitor: Arc<dyn Monitor>,
 }
 
 impl Acknowledgements {
-    fn new(list: Arc<FileList>, monitor: Arc<dyn Monitor>) -> Self {
-        Self { known: vec![false; list.len()], list, monitor }
-    }
-
     /// A receiving server has no use for other messages; they change nothing here.
     fn note(&mut self, message: &Message, timer: &ProgressTimer) -> Result<()> {
         let ndx = match message {
@@ -108,13 +132,14 @@ impl Acknowledgements {
             _ => return Ok(()),
         };
         // Servers acknowledge symlinks as well as files, and never a folder.
-        let entry = self.list.get(ndx).filter(|entry| !entry.kind.is_dir()).ok_or_else(|| {
+        let part = self.list.find(ndx);
+        let entry = part.as_ref().and_then(|part| part.get(ndx)).filter(|entry| !entry.kind.is_dir());
+        let (Some(part), Some(entry)) = (&part, entry) else {
             let message = format!("the NAS acknowledged entry {ndx}, which is no file of the list");
-            NasSyncError::new(ErrorKind::Protocol, message)
-        })?;
+            return Err(NasSyncError::new(ErrorKind::Protocol, message));
+        };
         // Only the first is news and progress, so that a peer cannot keep a session by repeating it.
-        let known = self.list.position(ndx).and_then(|position| self.known.get_mut(position));
-        if known.is_some_and(|known| !std::mem::replace(known, true)) {
+        if part.acknowledge(ndx) {
             timer.progress();
             self.monitor.event(Event::Acknowledged { entry: &entry });
         }
@@ -135,7 +160,7 @@ mod tests {
         let entries = [folder, FileEntry { tag: Some(0), ..file }].into_iter().collect();
         let list = Arc::new(SendList { entries, ..SendList::default() }.number(ListOrder::FilesFirst).unwrap());
         let ledger = Arc::new(Ledger::new(Arc::new(crate::role::event::Silent), 1));
-        let mut acknowledgements = Acknowledgements::new(list, Arc::clone(&ledger) as Arc<dyn Monitor>);
+        let mut acknowledgements = Acknowledgements { list, monitor: Arc::clone(&ledger) as Arc<dyn Monitor> };
         let timer = ProgressTimer::new(Receipts::Asked);
         for _ in 0..2 {
             acknowledgements.note(&Message::Success(1), &timer).unwrap();

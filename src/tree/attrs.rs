@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 
 use rustix::fs::{FileType, Stat};
 
+use crate::wire::flist::idlist::NamedId;
 use crate::wire::flist::{Device, Extras, FileMeta, ListFields, Mtime, Special};
 
 /// What a file list says about a file besides its name and kind.
@@ -90,6 +91,16 @@ impl IdNames {
     /// The name of a user, 1 to 255 bytes, the most that a file list can carry.
     pub fn user(&self, uid: u32) -> Option<&[u8]> {
         self.users.get(&uid).map(|name| &**name)
+    }
+
+    /// All users.
+    pub fn users(&self) -> Vec<NamedId> {
+        self.users.iter().map(|(id, name)| (*id, name.clone())).collect()
+    }
+
+    /// All groups.
+    pub fn groups(&self) -> Vec<NamedId> {
+        self.groups.iter().map(|(id, name)| (*id, name.clone())).collect()
     }
 
     /// The user of a name.

@@ -22,4 +22,6 @@ pub use folder::{Found, HeldFolder, look, says_shortage};
 pub use path::{Climbing, NameFault, Operand, RemoteName};
 pub use source::SourceFile;
 pub use stamp::Stamp;
-pub use walk::{Depth, Effect, Followed, Links, Listing, Reason, Sources, WalkOptions, WalkWarning, walk};
+pub use walk::{
+    Depth, Effect, Followed, Links, Listing, Reason, Sources, Walk, WalkOptions, WalkPart, WalkWarning, walk,
+};

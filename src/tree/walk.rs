@@ -10,13 +10,13 @@ mod links;
 mod sources;
 mod warning;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
@@ -28,7 +28,7 @@ use super::refusal::cannot_open;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::filter::{FilterError, Name, Rules, Scope};
 use crate::small_file;
-use crate::wire::flist::{Content, Entries, EntryKind, FileEntry, ListFields, Special};
+use crate::wire::flist::{Content, Entries, EntryKind, FileEntry, ListFields, ListOrder, Special};
 pub use sources::Sources;
 pub use warning::{Effect, Reason, WalkWarning};
 
@@ -147,31 +147,98 @@ pub fn walk(
     rules: &Rules,
     warn: &mut dyn FnMut(WalkWarning),
 ) -> Result<Listing> {
-    let mut walker = Walker {
-        options,
-        scope: Scope::new(rules),
-        follows: options.follows_any(),
-        warn,
-        bases: Vec::new(),
-        entries: Entries::default(),
-        pending: Vec::new(),
-    };
-    let mut known: HashMap<&Path, u32> = HashMap::new();
+    let mut walker = Walker::new(options, rules);
     let mut overlap = false;
     for operand in operands {
-        let base = *known.entry(operand.base()).or_insert_with(|| {
-            walker.bases.push(operand.base().to_owned());
-            // A command line cannot hold 2^32 arguments.
-            u32::try_from(walker.bases.len() - 1).unwrap_or(u32::MAX)
-        });
         overlap |= !walker.entries.is_empty();
-        walker.operand(operand, base)?;
+        if let Some(ground) = walker.enter(operand)? {
+            while let Some(folder) = walker.pending.pop() {
+                walker.read_folder(&ground, &folder)?;
+            }
+        }
+        walker.warnings.drain(..).for_each(&mut *warn);
     }
     if overlap {
         walker.drop_repeated_names();
     }
+    walker.warnings.drain(..).for_each(warn);
     walker.entries.shrink_to_fit();
     Ok(Listing { sources: Sources::new(walker.bases, walker.follows), entries: walker.entries })
+}
+
+/// A walk that finds what lies at the top, and then the content of one folder after the other.
+pub struct Walk {
+    walker: Walker,
+    operands: Vec<Operand>,
+    /// Folders that are still to be read, the next one last.
+    ahead: Vec<(Arc<Ground>, Pending)>,
+}
+
+/// A part of what a [`Walk`] finds.
+#[derive(Debug)]
+pub struct WalkPart {
+    /// The folder whose content it is; `None` at the top.
+    pub folder: Option<Box<[u8]>>,
+    /// In no order.
+    pub entries: Entries,
+    /// What was left out.
+    pub warnings: Vec<WalkWarning>,
+}
+
+impl Walk {
+    /// Whether the operands can be found folder by folder: several must not overlap.
+    pub fn is_possible(operands: &[Operand]) -> bool {
+        let names: Option<HashSet<_>> = operands.iter().map(Operand::name).collect();
+        operands.len() == 1 || names.is_some_and(|names| names.len() == operands.len())
+    }
+
+    /// A walk that begins.
+    pub fn new(mut operands: Vec<Operand>, options: WalkOptions, rules: &Rules) -> Self {
+        operands.reverse();
+        Self { walker: Walker::new(options, rules), operands, ahead: Vec::new() }
+    }
+
+    /// Opens the entries, once what lies at the top has been found.
+    pub fn sources(&self) -> Sources {
+        Sources::new(self.walker.bases.clone(), self.walker.follows)
+    }
+
+    /// What lies at the top. Fails like [`walk`].
+    pub fn top(&mut self) -> Result<WalkPart> {
+        while let Some(operand) = self.operands.pop() {
+            if let Some(ground) = self.walker.enter(&operand)? {
+                let ground = Arc::new(ground);
+                let roots = self.walker.pending.pop_if(|pending| *pending.name == *b".");
+                if let Some(root) = roots {
+                    self.walker.read_folder(&ground, &root)?;
+                }
+                self.ahead.extend(self.walker.pending.drain(..).map(|pending| (Arc::clone(&ground), pending)));
+            }
+        }
+        self.order(0);
+        Ok(self.found(None))
+    }
+
+    /// What lies in the next folder: right behind a folder come those in it. Fails like [`walk`].
+    pub fn below(&mut self) -> Result<Option<WalkPart>> {
+        let Some((ground, pending)) = self.ahead.pop() else { return Ok(None) };
+        self.walker.read_folder(&ground, &pending)?;
+        let before = self.ahead.len();
+        self.ahead.extend(self.walker.pending.drain(..).map(|pending| (Arc::clone(&ground), pending)));
+        self.order(before);
+        Ok(Some(self.found(Some(pending.name))))
+    }
+
+    /// Puts the folders from a position on into their order, the first last.
+    fn order(&mut self, from: usize) {
+        self.ahead[from..]
+            .sort_unstable_by(|(_, a), (_, b)| ListOrder::FilesFirst.compare((&b.name, true), (&a.name, true)));
+    }
+
+    fn found(&mut self, folder: Option<Box<[u8]>>) -> WalkPart {
+        let (entries, warnings) = (&mut self.walker.entries, &mut self.walker.warnings);
+        WalkPart { folder, entries: std::mem::take(entries), warnings: std::mem::take(warnings) }
+    }
 }
 
 fn open_base(path: &Path) -> Result<OwnedFd, Errno> {
@@ -179,11 +246,10 @@ fn open_base(path: &Path) -> Result<OwnedFd, Errno> {
     retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
 }
 
-/// A folder that is still to be read: the position of its entry, its identity when links are followed, and the rules in force
-/// above it.
+/// A folder that is still to be read: its name, its identity when links are followed, and the rules in force above it.
 struct Pending {
-    entry: usize,
-    trail: Option<Rc<Trail>>,
+    name: Box<[u8]>,
+    trail: Option<Arc<Trail>>,
     scope: Scope,
 }
 
@@ -193,14 +259,14 @@ struct Around<'a> {
     scope: &'a Scope,
     /// Those that the folders among them are read by.
     below: &'a Scope,
-    trail: Option<&'a Rc<Trail>>,
+    trail: Option<&'a Arc<Trail>>,
 }
 
 /// A folder and the folders above it, by identity: where following links would go round in circles.
 struct Trail {
     dev: u64,
     ino: u64,
-    above: Option<Rc<Trail>>,
+    above: Option<Arc<Trail>>,
 }
 
 /// What all entries of one operand share.
@@ -231,20 +297,45 @@ enum Given {
     WithContents,
 }
 
-struct Walker<'a> {
+struct Walker {
     options: WalkOptions,
     /// The rules above all folders.
     scope: Scope,
     /// Whether a way may lead through symlinks.
     follows: bool,
-    warn: &'a mut dyn FnMut(WalkWarning),
+    /// What was left out, and not told yet.
+    warnings: Vec<WalkWarning>,
     bases: Vec<PathBuf>,
     entries: Entries,
     pending: Vec<Pending>,
 }
 
-impl Walker<'_> {
-    fn operand(&mut self, operand: &Operand, base: u32) -> Result<()> {
+impl Walker {
+    fn new(options: WalkOptions, rules: &Rules) -> Self {
+        Self {
+            options,
+            scope: Scope::new(rules),
+            follows: options.follows_any(),
+            warnings: Vec::new(),
+            bases: Vec::new(),
+            entries: Entries::default(),
+            pending: Vec::new(),
+        }
+    }
+
+    /// The number of an operand's base.
+    fn base(&mut self, base: &Path) -> u32 {
+        let known = self.bases.iter().position(|known| known == base).unwrap_or_else(|| {
+            self.bases.push(base.to_owned());
+            self.bases.len() - 1
+        });
+        // A command line cannot hold 2^32 arguments.
+        u32::try_from(known).unwrap_or(u32::MAX)
+    }
+
+    /// Adds an operand, and what is to be read of it. `None` where there is none.
+    fn enter(&mut self, operand: &Operand) -> Result<Option<Ground>> {
+        let base = self.base(operand.base());
         let name = operand.name().unwrap_or(b".");
         let file_name = OsStr::from_bytes(name);
         let look = || {
@@ -257,8 +348,8 @@ impl Walker<'_> {
             // It was asked for by name: not being there is a failure, not a file that vanished meanwhile.
             Err(errno) => {
                 let reason = if errno == Errno::NOENT { Reason::Missing } else { Reason::Unreadable };
-                (self.warn)(WalkWarning::new(operand.path(), reason(errno.into())));
-                return Ok(());
+                self.warnings.push(WalkWarning::new(operand.path(), reason(errno.into())));
+                return Ok(None);
             }
         };
         let ground = Ground { base, folder, dev: stat.st_dev, root: absolute(operand.base())? };
@@ -270,10 +361,7 @@ impl Walker<'_> {
         if self.entries.len() > before {
             self.add_way(&ground, name);
         }
-        while let Some(folder) = self.pending.pop() {
-            self.read_folder(&ground, &folder)?;
-        }
-        Ok(())
+        Ok(Some(ground))
     }
 
     /// Adds the folders on the way to an operand, whatever rules say. A symlink on the way is the folder that it leads to.
@@ -297,20 +385,19 @@ impl Walker<'_> {
     }
 
     fn warn_of(&mut self, ground: &Ground, name: &[u8], reason: Reason) {
-        (self.warn)(WalkWarning::new(local_path(&self.bases[ground.base as usize], name), reason));
+        self.warnings.push(WalkWarning::new(local_path(&self.bases[ground.base as usize], name), reason));
     }
 
     fn read_folder(&mut self, ground: &Ground, pending: &Pending) -> Result<()> {
-        let Some(FileEntry { name, .. }) = self.entries.get(pending.entry) else { return Ok(()) };
-        let shown = name.to_vec();
-        let prefix = if shown == b"." { &b""[..] } else { &shown };
+        let shown = &*pending.name;
+        let prefix = if shown == b"." { &b""[..] } else { shown };
         let open = if self.follows { beneath::open_listing_following } else { beneath::open_listing };
         let opened = open(ground.folder.as_fd(), prefix);
         let listing = opened.and_then(|folder| Ok((Dir::read_from(&folder)?, folder)));
         let (listing, folder) = match listing {
             Ok(listing) => listing,
             Err(errno) => {
-                self.warn_of(ground, &shown, gone_or_unreadable(errno));
+                self.warn_of(ground, shown, gone_or_unreadable(errno));
                 return Ok(());
             }
         };
@@ -329,7 +416,7 @@ impl Walker<'_> {
             let item = match next {
                 Ok(item) => item,
                 Err(errno) => {
-                    self.warn_of(ground, &shown, Reason::Unreadable(errno.into()));
+                    self.warn_of(ground, shown, Reason::Unreadable(errno.into()));
                     return Ok(());
                 }
             };
@@ -385,7 +472,7 @@ impl Walker<'_> {
                     if Trail::holds(above, dev, ino) {
                         return self.warn_of(ground, name, Reason::Loop);
                     }
-                    trail = Some(Rc::new(Trail { dev, ino, above: above.cloned() }));
+                    trail = Some(Arc::new(Trail { dev, ino, above: above.cloned() }));
                 }
                 EntryKind::Directory(match self.enters(ground, seen) {
                     false => Content::Unlisted,
@@ -417,7 +504,7 @@ impl Walker<'_> {
             },
         };
         if matches!(kind, EntryKind::Directory(Content::Argument | Content::Listed)) {
-            self.pending.push(Pending { entry: self.entries.len(), trail, scope: around.below.clone() });
+            self.pending.push(Pending { name: name.into(), trail, scope: around.below.clone() });
         }
         let extras = extras_of(&seen.stat, self.options.fields);
         self.entries.push(&FileEntry { tag: Some(ground.base), extras, ..FileEntry::new(name, kind, meta) });
@@ -433,11 +520,11 @@ impl Walker<'_> {
 
     /// Operands can overlap. Folders of one name become one; the same file named twice is no loss.
     fn drop_repeated_names(&mut self) {
-        let (bases, warn) = (&self.bases, &mut self.warn);
+        let (bases, warnings) = (&self.bases, &mut self.warnings);
         let path = |entry: FileEntry<'_>| local_path(&bases[entry.tag.unwrap_or_default() as usize], entry.name);
         self.entries.unite_names(|dropped, kept| {
             if !(dropped.kind.is_dir() && kept.kind.is_dir()) && dropped.tag != kept.tag {
-                warn(WalkWarning::new(path(dropped), Reason::SameNameAs(path(kept))));
+                warnings.push(WalkWarning::new(path(dropped), Reason::SameNameAs(path(kept))));
             }
         });
     }
@@ -493,7 +580,7 @@ pub(super) fn bad_rules(error: FilterError) -> NasSyncError {
 }
 
 impl Trail {
-    fn holds(mut trail: Option<&Rc<Self>>, dev: u64, ino: u64) -> bool {
+    fn holds(mut trail: Option<&Arc<Self>>, dev: u64, ino: u64) -> bool {
         while let Some(folder) = trail {
             if (folder.dev, folder.ino) == (dev, ino) {
                 return true;

@@ -3,15 +3,17 @@
 //! The servers here are mocks, since no real one does this: either bytes that were made up for the sender's inbox, or
 //! a shell script that says recorded and made-up bytes over real pipes.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use nas_sync::internal::role::list::Sources;
+use nas_sync::internal::role::list::{PartSource, Parts, SendPart, Sources};
 use nas_sync::internal::role::port::Port;
 use nas_sync::internal::role::sender::{self, ChangedFile, Duties, SendJob};
 use nas_sync::internal::session::{self, Contents, Outcome, Push, Receipts};
 use nas_sync::internal::transport::local;
+use nas_sync::internal::wire::flist::Entries;
 use nas_sync::internal::wire::handshake::Handshake;
 use nas_sync::internal::wire::int::{put_varint, put_vstring};
 use nas_sync::internal::wire::mux::{Message, data_header};
@@ -96,9 +98,11 @@ impl Mock {
         drop(feeder);
         let terms = self.negotiated.list_terms;
         let list = case.list();
-        let list = if terms.is_incremental { list.number_in_parts() } else { list.number(terms.order) };
+        let parts = terms.is_incremental.then(|| Arc::new(Mutex::new(in_parts(&list.entries))) as Parts);
+        let list = if parts.is_some() { list.in_parts() } else { list.number(terms.order).unwrap() };
         let job = SendJob {
-            list: list.unwrap().into(),
+            list: list.into(),
+            parts,
             sources: Arc::new(Files::of(&case)),
             changed: ChangedFile::Invalidate,
             mode: case.mode(),
@@ -113,6 +117,25 @@ impl Mock {
     fn assert_refused(self, what: &str, says: &str) {
         assert_protocol_error(&self.end().expect_err(what), what, says);
     }
+}
+
+/// What lies at the top, and then the content of each folder.
+struct Given(VecDeque<SendPart>);
+
+impl PartSource for Given {
+    fn next(&mut self) -> Result<Option<SendPart>, NasSyncError> {
+        Ok(self.0.pop_front())
+    }
+}
+
+fn in_parts(entries: &Entries) -> Given {
+    let above = |name: &[u8]| name.iter().rposition(|byte| *byte == b'/').map(|at| Box::from(&name[..at]));
+    let part = |folder: Option<Box<[u8]>>| {
+        let entries = entries.iter().filter(|entry| above(entry.name) == folder).collect();
+        SendPart { folder, entries, errors: 0 }
+    };
+    let folders = entries.iter().filter(|entry| entry.has_listed_content() && entry.name != b".");
+    Given([None].into_iter().chain(folders.map(|folder| Some(folder.name.into()))).map(part).collect())
 }
 
 /// The error is that of this very rule.
@@ -303,6 +326,7 @@ async fn push_to(
     let push = Push {
         offer: case.offer,
         list: case.list(),
+        parts: None,
         sources,
         contents: Contents::Unsummed,
         receipts: Receipts::NotAsked,

@@ -75,6 +75,7 @@ fn prepare(files: &[PathBuf], offer: Offer, options: &PushOptions) -> (Push, Arc
     let push = Push {
         offer,
         list: SendList { entries, fields: options.list_fields(), names: None, errors: 0 },
+        parts: None,
         sources: Arc::new(Folder(files.to_vec())),
         contents: Contents::Unsummed,
         receipts: Receipts::NotAsked,

@@ -156,7 +156,7 @@ async fn no_more_is_sent_in_a_second_than_the_rate_allows() {
     named_rsync(&site).run(&pull).ends(0);
     assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
     assert_eq!(fs::read(back.join("file")).unwrap(), noise(192 * 1024, 1));
-    assert!(fs::read_to_string(log).unwrap().contains("--sender -logDtpre.fCvu --bwlimit=128 "));
+    assert!(fs::read_to_string(log).unwrap().contains("--sender -logDtpre.ifCvu --bwlimit=128 "));
     // Of sessions side by side, too.
     site.set("NAS_BWLIMIT", "128");
     site.set("NAS_JOBS", "3");

@@ -48,6 +48,7 @@ async fn record(case: &Case) {
     let push = Push {
         offer: case.offer,
         list: case.list(),
+        parts: None,
         sources: Arc::new(Files::of(case)),
         contents: Contents::Unsummed,
         receipts: Receipts::NotAsked,

@@ -106,6 +106,7 @@ fn replay<'a>(case: &Case, files: &Arc<Files>, pieces: impl IntoIterator<Item = 
     let tally = Tally::default();
     let job = SendJob {
         list: case.list().number(negotiated.list_terms.order).unwrap().into(),
+        parts: None,
         sources: Arc::clone(files) as Arc<dyn Sources>,
         changed: ChangedFile::Invalidate,
         mode: case.mode(),
@@ -195,7 +196,7 @@ pub fn arriving(case: &Case, negotiated: &Negotiated) -> Vec<(usize, FileEntry<'
     let list = case.list().number(negotiated.list_terms.order).unwrap();
     let numbers = 0..i32::try_from(list.len()).unwrap();
     let arriving = numbers.map(|ndx| {
-        let tag = list.get(ndx).unwrap().tag.unwrap() as usize;
+        let tag = list.find(ndx).unwrap().get(ndx).unwrap().tag.unwrap() as usize;
         let mut entry = case.entries[tag].entry;
         let meta = &mut entry.meta;
         meta.mtime.nanoseconds = if negotiated.list_terms.coding.nanoseconds { meta.mtime.nanoseconds } else { 0 };

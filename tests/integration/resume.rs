@@ -85,6 +85,7 @@ impl Place {
                 names: None,
                 errors: 0,
             },
+            parts: None,
             sources: Arc::new(OneFile(self.file.clone())),
             contents: Contents::Unsummed,
             receipts: Receipts::NotAsked,

@@ -175,7 +175,7 @@ fn finish(
     let shell = remote_shell(typed.remote_shell.take(), rsync_rsh)?;
     notes.extend_from_slice(&shell.warnings);
     let protocol = typed.protocol.unwrap_or(Protocol::NEWEST);
-    let incremental = typed.incremental.unwrap_or(is_pull);
+    let incremental = typed.incremental.unwrap_or(true);
     let offer = Offer { protocol, checksum, compression: typed.compression(), incremental };
     let TypedOptions { push: options, flags, show, .. } = typed;
     Ok(TransferCommand { way, remote, options, rules, cvs_words, names, offer, flags, shell, show, notes })

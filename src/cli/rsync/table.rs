@@ -195,7 +195,7 @@ pub const TABLE: &[Row] = &[
     switch(Sent, ' ', "inc-recursive", |o, on| o.incremental = Some(on))
         .also(&["i-r"])
         .negates()
-        .help("have the list in parts, folder by folder (a pull does by itself)"),
+        .help("have the list in parts, folder by folder, while they are sent (the default)"),
     switch(Sent, 'D', "", |o, on| (o.push.devices, o.push.specials) = (on, on)).negates().help("--devices --specials"),
     switch(Sent, ' ', "devices", |o, on| o.push.devices = on)
         .negates()

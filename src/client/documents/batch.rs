@@ -71,6 +71,7 @@ impl Batch {
         Push {
             offer: Offer::default(),
             list: self.list(),
+            parts: None,
             sources: Arc::new(contents),
             contents: Contents::Unsummed,
             receipts: match self.asked.proof() {

@@ -171,13 +171,6 @@ impl Entries {
         self.records.sort_unstable_by(|a, b| order.compare(key(a), key(b)).then(a.start.cmp(&b.start)));
     }
 
-    /// Puts those of one group together, in the order of the groups; `groups` names that of each entry.
-    pub fn group(&mut self, groups: &[u32]) {
-        let mut grouped: Vec<_> = groups.iter().zip(&self.records).map(|(group, record)| (*group, *record)).collect();
-        grouped.sort_by_key(|(group, _)| *group);
-        self.records = grouped.into_iter().map(|(_, record)| record).collect();
-    }
-
     /// Whether there is an entry of this name, of whatever kind. They must stand in this order.
     pub fn has_name(&self, name: &[u8], order: ListOrder) -> bool {
         let has = |is_dir: bool| {

@@ -313,7 +313,14 @@ pub fn sender(input: &[u8]) {
     let list = Files::list().number(agreed.list_terms.order).expect("no name is there twice");
     let mode = if choice % 7 == 6 { Mode::DryRun } else { Mode::Transfer };
     let duties = Duties::default();
-    let job = SendJob { list: list.into(), sources: Files::get(), changed: ChangedFile::Invalidate, mode, duties };
+    let job = SendJob {
+        list: list.into(),
+        parts: None,
+        sources: Files::get(),
+        changed: ChangedFile::Invalidate,
+        mode,
+        duties,
+    };
     std::thread::scope(|scope| {
         scope.spawn(move || while said.blocking_recv().is_some() {});
         // Most of what it hears is wrong.

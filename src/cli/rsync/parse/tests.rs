@@ -125,7 +125,7 @@ fn server_words(line: &str) -> String {
     let command = push(&format!("{line} a h:d"));
     let words = command.options.arguments(&command.offer, b"d");
     let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-    words[1..words.len() - 2].join(" ").replace("e.fCvu", "")
+    words[1..words.len() - 2].join(" ").replace("e.ifCvu", "").replace("e.fCvu", "")
 }
 
 #[test]
