@@ -94,8 +94,8 @@ impl NasSyncService {
     #[cfg(feature = "api")]
     pub(crate) fn connected(&self) -> String {
         let show = |value: &Option<String>| text::escape(value.as_deref().unwrap_or_default());
-        let (host, user, path) = (&self.settings.host, &self.settings.user, &self.settings.path);
-        format!("connected to {} as {}; {} is writable", show(host), show(user), show(path))
+        let (host, path) = (show(&self.settings.host), show(&self.settings.path));
+        format!("connected to {host} as {}; {path} is writable", show(&self.settings.nas_user()))
     }
 
     /// Registers files as pending documents of a user. Every path must be a readable regular file: all are registered,

@@ -167,7 +167,7 @@ impl NasSyncService {
     fn intention(&self, options: &WatchOptions) -> String {
         let settings = self.settings();
         let shown = |text: &Option<String>| text::escape(text.as_deref().unwrap_or_default());
-        let (user, host, path) = (shown(&settings.user), shown(&settings.host), shown(&settings.path));
+        let (user, host, path) = (shown(&settings.nas_user()), shown(&settings.host), shown(&settings.path));
         let whose = options.user.as_ref().map_or_else(String::new, |user| format!(" of user {user}"));
         format!(
             "watching the documents{whose} in {} for {user}@{host} port {}, folder {path}; names on the NAS: {}; everything is \

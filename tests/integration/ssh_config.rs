@@ -262,6 +262,28 @@ fn a_nas_is_reached_by_the_name_that_ssh_config_gives_it() {
 }
 
 #[test]
+fn a_user_that_only_ssh_config_names_is_named_everywhere_and_logs_in_for_doctor() {
+    let (site, mut cli) = known_by_config("");
+    let user = user();
+    let shown = cli.line("test").ends(0).all();
+    assert!(shown.contains(&format!("connected to storage as {user};")), "{shown}");
+    let object = cli.line("doctor --json").ends(0).json();
+    let is_login = |check: &serde_json::Value| check["name"] == "login" && check["status"] == "ok";
+    assert!(object["checks"].as_array().unwrap().iter().any(is_login), "{object}");
+    let object = cli.line("doctor --json --port 1").ends(3).json();
+    assert_eq!(object["healthy"], false, "{object}");
+    let mut watch = cli.start(&["watch", "--health-file", "health"]);
+    watch.until(|| site.path("health").exists());
+    watch.signal("TERM");
+    let said = watch.wait().ends(143).all();
+    assert!(said.contains(&format!("for {user}@storage port ")), "{said}");
+    // It makes a key of its own where none is set.
+    cli.set("NAS_KEY_FILE", site.sshd.path("user_ed25519"));
+    let said = cli.line("setup --yes").ends(0).all();
+    assert!(said.contains(&format!("login      {user}, by the key that is there already")), "{said}");
+}
+
+#[test]
 fn a_file_that_cannot_be_honoured_is_named_before_anything_is_sent() {
     for (lines, named) in [
         ("Host *\nProxyCommand nc %h %p", "config:2: proxycommand"),

@@ -17,7 +17,10 @@ pub(super) async fn log_in(diagnosis: &mut Diagnosis, settings: &Settings) -> Op
     let config = match ClientConfig::of(&Settings { path, ..settings.clone() }) {
         Ok(config) => config,
         Err(error) => {
-            diagnosis.problem("login", error);
+            // What is missing has been said of the configuration.
+            if error.kind() != ErrorKind::NotConfigured || diagnosis.is_healthy() {
+                diagnosis.problem("login", error);
+            }
             return None;
         }
     };

@@ -174,9 +174,6 @@ pub async fn examine(settings: Result<Settings>, warnings: &[String]) -> Diagnos
     let Ok(settings) = settings else { return diagnosis };
     database::examine(&mut diagnosis, &settings).await;
     diagnosis.note("uploads", configuration::uploads(settings.clone()).await);
-    if settings.host.is_none() || settings.user.is_none() {
-        return diagnosis;
-    }
     if let Some(client) = login::log_in(&mut diagnosis, &settings).await {
         nas::examine(&mut diagnosis, &client, &settings).await;
         client.disconnect().await;

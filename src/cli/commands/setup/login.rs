@@ -33,7 +33,7 @@ impl Login<'_> {
             };
             return setup::log_in_by_password(settings, password, self.answers()).await;
         };
-        let user = text::escape(settings.user.as_deref().unwrap_or_default());
+        let user = text::escape(&settings.nas_user().unwrap_or_default());
         let mut tries = 0;
         loop {
             tries += 1;

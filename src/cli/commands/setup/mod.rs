@@ -165,7 +165,7 @@ impl Run<'_> {
             self.settings.host = settings.host;
             self.settings.port = settings.port.or(self.settings.port);
         }
-        while self.settings.user.is_none() {
+        while self.settings.nas_user().is_none() {
             let answer = person.line("User on the NAS", None).await?;
             let flags = Flags { nas_user: Some(answer.into()), ..Flags::default() };
             self.settings.user = self.answered(&flags).and_then(|settings| settings.user);
@@ -213,7 +213,7 @@ impl Run<'_> {
     /// A login as every later command has it: with the key, or with the password where that is to stay.
     async fn log_in(&mut self) -> Result<(Client, Option<NasKey>)> {
         let login = Login { person: self.person.clone(), console: self.console };
-        let user = text::escape(self.settings.user.as_deref().unwrap_or_default());
+        let user = text::escape(&self.settings.nas_user().unwrap_or_default());
         if self.options.keep_password {
             let password = self.kept_password()?;
             let client = setup::log_in_by_password(&self.settings, password.clone(), None).await?;
