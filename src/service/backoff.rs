@@ -66,6 +66,11 @@ pub(crate) fn pause_until(kind: ErrorKind, count: u32, now: DateTime<Utc>) -> Op
     Some(now + delta(longest / 2 + (longest / 2).mul_f64(fastrand::f64())))
 }
 
+/// A wait in a sentence: whole seconds, rounded up, so that none is nothing.
+pub(crate) fn shown(wait: Duration) -> String {
+    format!("{} s", wait.as_millis().div_ceil(1000).max(1))
+}
+
 fn delta(wait: Duration) -> TimeDelta {
     TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX)
 }

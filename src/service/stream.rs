@@ -201,7 +201,7 @@ impl Stream {
             return Err(error);
         }
         let wait = backoff::RECONNECT.wait(batch.reconnects);
-        tracing::warn!(%error, ?wait, "going on after a lost connection");
+        tracing::warn!("going on after a lost connection, again in {}: {error}", backoff::shown(wait));
         tokio::select! {
             () = tokio::time::sleep(wait) => Ok(()),
             _ = asked_to_stop(batch.stop.clone()) => Err(interrupted()),

@@ -32,6 +32,8 @@ pub(super) fn bar(
     match pause.until {
         // A database that was in a bad way is simply tried again.
         _ if kind.party() == Party::Database => None,
+        // The wait of a process that did not reach the NAS, which others may.
+        _ if kind.healing() == Healing::Transient => None,
         None => Some(Next::Blocked(kind)),
         // A longer pause than there can be: the clock was put back.
         Some(until) if until <= time || until > time + LONGEST_WAIT => None,

@@ -7,6 +7,7 @@
 
 mod arrivals;
 mod greeting;
+mod recorded;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -213,11 +214,15 @@ impl<'s> WatchLoop<'s> {
                 if let Some(view) = view {
                     self.status.set_backlog(view.backlog);
                     self.arrivals = Arrivals::after(self.arrivals, view.due, Instant::now());
+                    self.end_with_the_record(&view);
                     self.view = view;
                 }
             }
             Err(error) => {
-                self.said.say(Some(error.to_string()));
+                self.said.advise(
+                    Some(error.to_string()),
+                    &format!("; it is looked at again and again. {}", error.solution()),
+                );
                 self.status.show_error(error.clone());
                 self.blind = Some(error);
             }
@@ -303,7 +308,7 @@ impl<'s> WatchLoop<'s> {
         };
         self.tell_failures();
         match error {
-            Some(error) if went == Went::On => self.meet(&error),
+            Some(error) if went == Went::On => self.meet(&error).await,
             Some(_) => {}
             None => self.failures = 0,
         }
@@ -340,7 +345,7 @@ impl<'s> WatchLoop<'s> {
         };
         self.tell_failures();
         if let (Some(error), Went::On) = (error, went) {
-            self.meet(&error);
+            self.meet(&error).await;
         }
         went
     }
@@ -437,7 +442,7 @@ impl<'s> WatchLoop<'s> {
     }
 
     /// What ended a run early.
-    fn meet(&mut self, error: &NasSyncError) {
+    async fn meet(&mut self, error: &NasSyncError) {
         let kind = error.kind();
         if kind == ErrorKind::Interrupted {
             return;
@@ -453,13 +458,18 @@ impl<'s> WatchLoop<'s> {
                     ErrorKind::LoginRefused => " (a restart tries once more, four times an hour at most)",
                     _ => " or a restart",
                 };
-                tracing::error!("{error}. Nothing is sent until {when}`nas-sync retry`{restart}. {}", error.solution());
+                let solution = error.solution();
+                tracing::error!(
+                    "{error}. Nothing is sent until {when}`nas-sync retry`{restart}. {solution} What is changed in .env or the \
+                     environment counts after a restart only."
+                );
             }
             (Healing::Pausing, Some(_), _) => tracing::warn!("{error}; trying again later"),
             // What is permanent here was met before anybody was called, such as an upload folder that is not mounted; or
             // it could not be recorded.
             _ => {
-                tracing::warn!("{error}; trying again in {:.0} s", wait.as_secs_f64());
+                tracing::warn!("{error}; trying again in {}", backoff::shown(wait));
+                self.record_wait(error, wait).await;
                 self.obstacle = Obstacle::Wait(Instant::now() + wait, kind);
             }
         }

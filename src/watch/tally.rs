@@ -29,7 +29,10 @@ impl Tally {
     pub async fn tell(&self) {
         loop {
             tokio::time::sleep(PACE).await;
-            tracing::info!("{}", self.line());
+            // Before anything is planned, such as while the database is locked, there is nothing to tell.
+            if self.documents.load(Ordering::Relaxed) > 0 {
+                tracing::info!("{}", self.line());
+            }
         }
     }
 

@@ -130,12 +130,19 @@ fn pending(stats: &SyncStats, queue: &Queue) -> String {
 
 fn write_pause(text: &mut String, pause: Option<&Pause>) -> fmt::Result {
     let Some(Pause { until, failure, .. }) = pause else { return Ok(()) };
+    let until_a_person_comes = until.is_none();
     let until = until.map_or_else(|| "until `nas-sync retry`".to_owned(), |until| format!("until {}", time(until)));
     write!(text, "\npaused      {until}: {}", failure.text)?;
-    match failure.solution() {
-        Some(solution) => write!(text, "\n    {}", text::escape(solution)),
-        None => Ok(()),
+    if let Some(solution) = failure.solution() {
+        write!(text, "\n    {}", text::escape(solution))?;
     }
+    if until_a_person_comes {
+        write!(
+            text,
+            "\n    A `watch` or `serve` that runs needs a restart for what is changed in .env or the environment."
+        )?;
+    }
+    Ok(())
 }
 
 fn write_failures(text: &mut String, queue: &Queue) -> fmt::Result {

@@ -301,7 +301,7 @@ async fn wait_before_reconnect(context: &Context, state: &mut State) {
         return;
     }
     let wait = backoff::RECONNECT.wait(state.reconnects_without_progress);
-    tracing::warn!(%error, ?wait, "going on after a lost connection");
+    tracing::warn!("going on after a lost connection, again in {}: {error}", backoff::shown(wait));
     nap(context, wait).await;
 }
 

@@ -5,9 +5,7 @@ use std::time::Instant;
 use chrono::{DateTime, Utc};
 
 use super::{Obstacle, WatchLoop, Went};
-use crate::error::{ErrorKind, NasSyncError};
-use crate::service::sync::{self, Others};
-use crate::store::{Access, Store};
+use crate::error::ErrorKind;
 use crate::watch::barrier::{Next, bar};
 use crate::watch::poller::Look;
 
@@ -54,21 +52,9 @@ impl WatchLoop<'_> {
                 self.lifted = None;
                 self.record_pause(&error).await;
                 self.look(Look::Close).await;
-                self.meet(&error);
+                self.meet(&error).await;
             }
         }
         Went::On
-    }
-
-    /// Records what keeps everybody from sending, as a run does: refused logins are counted, also by restarts.
-    async fn record_pause(&self, error: &NasSyncError) {
-        match Store::open(&self.service.settings().db, Access::Existing).await {
-            Ok(store) => {
-                let (target, before) = (self.connection.target(), self.view.pause.as_ref());
-                sync::pause_for(&store, target, before, Others::Leave, error).await;
-                store.close().await;
-            }
-            Err(error) => tracing::warn!(%error, "a pause could not be recorded"),
-        }
     }
 }

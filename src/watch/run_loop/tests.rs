@@ -1,5 +1,9 @@
 use super::*;
-use crate::store::Failure;
+use crate::client::documents::Unmonitored;
+use crate::config::Settings;
+use crate::store::{Access, Failure, Store};
+use crate::watch::orders::{OneMonitor, Orders};
+use crate::watch::{WatchOptions, course};
 
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -47,6 +51,37 @@ fn what_a_recorded_pause_means() {
     let missing = pause(ErrorKind::RsyncMissing, minutes(5));
     assert_eq!(bar(Some(&missing), None, now), Some(Next::Blocked(ErrorKind::RsyncMissing)));
     assert_eq!(bar(Some(&missing), None, now + TimeDelta::minutes(6)), None);
+}
+
+#[tokio::test]
+async fn a_wait_that_is_recorded_binds_this_process_alone_and_ends_with_its_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings::new("127.0.0.1", "me", "/documents").database(folder.path().join("documents.db"));
+    let service = NasSyncService::new(settings.clone());
+    Store::open(&settings.db, Access::Create).await.unwrap().close().await;
+    let (options, follower) = (WatchOptions::default(), Arc::new(OneMonitor(Arc::new(Unmonitored))));
+    let connection = service.connection().unwrap();
+    let mut run_loop =
+        WatchLoop::new(&service, course(&options), connection, follower, Arc::default(), Orders::new().1);
+    run_loop.look(Look::Close).await;
+    let hour = Duration::from_secs(3600);
+    let refused = NasSyncError::new(ErrorKind::ConnectionRefused, "closed");
+    run_loop.record_wait(&refused, hour).await;
+    run_loop.obstacle = Obstacle::Wait(Instant::now() + hour, refused.kind());
+    let pause = service.pause().await.unwrap().unwrap();
+    assert_eq!((pause.failure.kind.as_str(), pause.count), ("connection_refused", 0));
+    assert_eq!(bar(Some(&pause), None, &[], Utc::now()), None);
+    run_loop.look(Look::Close).await;
+    assert!(matches!(run_loop.obstacle, Obstacle::Wait(..)), "it stands while its record does");
+    service.retry(Selection::all()).await.unwrap();
+    run_loop.look(Look::Close).await;
+    assert!(matches!(run_loop.obstacle, Obstacle::None));
+    // What binds everybody is left as it is.
+    let full = NasSyncError::new(ErrorKind::DiskFull, "full");
+    run_loop.record_pause(&full).await;
+    run_loop.look(Look::Close).await;
+    run_loop.record_wait(&refused, hour).await;
+    assert_eq!(service.pause().await.unwrap().unwrap().failure.kind, "disk_full");
 }
 
 #[test]

@@ -37,6 +37,26 @@ fn a_nas_that_comes_later_gets_its_documents() {
 }
 
 #[test]
+fn the_wait_for_a_nas_that_is_not_reached_is_known_to_status_and_ended_by_a_test() {
+    let mut site = Site::new();
+    let chaos = Chaos::before(site.sshd.port(), 1);
+    chaos.plan(|_| Fault::refused());
+    site.through(&chaos);
+    let cli = Cli::new(&site);
+    cli.add(1, &[site.upload("a.pdf", b"a")]);
+    let mut watch = Watch::start(&cli, "");
+    let paused = || cli.line("status --json").ends(0).json()["paused"].clone();
+    watch.until(|| paused()["until"].is_string());
+    // The record alone is left of a wait that is over, and the next one is longer: it does not end by itself.
+    assert!(cli.line("status").ends(0).stdout.contains("paused      until "));
+    chaos.plan(|_| Fault::default());
+    cli.line("test").ends(0);
+    watch.until_marked(&site, 1);
+    assert!(paused().is_null(), "{}", paused());
+    watch.stop();
+}
+
+#[test]
 fn a_login_that_is_refused_is_tried_once() {
     let site = Site::new();
     let cli = Cli::new(&site);
@@ -152,6 +172,7 @@ fn a_database_that_is_not_there_yet_is_said_and_waited_for() {
     watch.until_marked(&site, 1);
     let run = watch.stop();
     assert_eq!(run.stderr.matches("WARN").count(), 1, "{}", run.all());
+    assert!(run.stderr.contains("it is looked at again and again. Point NAS_DB"), "{}", run.all());
 }
 
 #[test]
