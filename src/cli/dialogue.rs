@@ -10,6 +10,7 @@ use rustix::stdio::stdin;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
+use super::columns::{columns, fitted};
 use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
 
@@ -36,6 +37,7 @@ impl Dialogue {
             // Before the question is there, or a quick answer would be seen, or lost.
             self.hide()?;
         }
+        let prompt = fitted(prompt, columns(&stderr));
         let answer = write!(stderr, "{prompt} ").and_then(|()| stderr.flush()).and_then(|()| read_line());
         if echo {
             return answer;

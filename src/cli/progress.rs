@@ -138,7 +138,10 @@ async fn write_lines(monitor: Arc<ProgressMonitor>, console: Console) {
 
 /// How far a run is, in one line for a log; `None` where that is not what the event tells.
 fn line(event: &ProgressEvent) -> Option<String> {
-    let ProgressEvent::Progress { .. } = event else { return None };
+    let ProgressEvent::Progress { documents, .. } = event else { return None };
+    if *documents == 0 {
+        return None;
+    }
     let mut words = figures(event, Words::All);
     words.extend(under_way(event).map(|name| cut(name, NAME_LEN).into_owned()));
     Some(words.join(", "))
@@ -199,7 +202,10 @@ fn time(seconds: u64) -> String {
 /// A terminal of so many columns shows one line: a bar where there is room, the share, the figures, and as much of the name as
 /// fits.
 fn drawn(event: &ProgressEvent, columns: usize) -> Option<String> {
-    let ProgressEvent::Progress { bytes, bytes_total, .. } = event else { return None };
+    let ProgressEvent::Progress { documents, bytes, bytes_total, .. } = event else { return None };
+    if *documents == 0 {
+        return None;
+    }
     let share = if *bytes_total == 0 { 0 } else { u128::from(*bytes) * 100 / u128::from(*bytes_total) };
     let percent = format!("{share:>3}%");
     let words = if columns >= WIDE { Words::All } else { Words::Few };

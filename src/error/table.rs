@@ -130,7 +130,7 @@ kinds! {
     /// The host key differs from the recorded one.
     HostKeyChanged = "host_key_changed", User, Nas, Permanent, 5,
         "The NAS shows another host key than the recorded one: it was reinstalled or replaced, or somebody stands between.",
-        "Find out why before anything else. If the change is genuine, remove the old line from known_hosts and accept the new key.";
+        "Find out why before anything else. If the change is genuine, remove the old line from known_hosts and accept the new key with `nas-sync test --accept-new-host-key`.";
     /// The host key is marked as revoked.
     HostKeyRevoked = "host_key_revoked", User, Nas, Permanent, 5,
         "The host key is marked @revoked in known_hosts.",

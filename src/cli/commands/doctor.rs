@@ -29,6 +29,9 @@ fn render(diagnosis: &Diagnosis, is_quiet: bool) -> Vec<String> {
         }
         lines.extend(finding.solution().map(|solution| format!("{:<24}{solution}", "")));
     }
+    if is_quiet {
+        return lines;
+    }
     let count = |status| findings.iter().filter(|(_, finding)| finding.status() == status).count() as u64;
     let mut summary = vec![
         text::counted(count("problem"), "problem", "problems"),

@@ -53,7 +53,7 @@ impl List {
 
 /// What stands between two columns.
 const GAP: &str = "  ";
-/// From so many columns on there is room for the levels and times, and for the names on the NAS.
+/// From so many columns on names are cut rather than levels and times, or the names on the NAS, left out.
 const ALL: usize = 100;
 const BOTH_NAMES: usize = 60;
 /// A name has at least so many columns.
@@ -107,10 +107,14 @@ fn widths(rows: &[Row<'_>], columns: Option<usize>) -> [usize; HEADINGS.len()] {
         }
     }
     let Some(columns) = columns else { return widths };
+    let is_full = |widths: &[usize]| widths.iter().sum::<usize>() + GAP.len() * (widths.len() - 1) > columns;
+    if !is_full(&widths) {
+        return widths;
+    }
     if columns < ALL {
         widths[LEVEL..].fill(0);
     }
-    if columns < BOTH_NAMES {
+    if columns < BOTH_NAMES && is_full(&widths[..LEVEL]) {
         widths[ON_THE_NAS] = 0;
     }
     let is_name = |column: &usize| [FILE, ON_THE_NAS].contains(column);
@@ -146,4 +150,23 @@ fn why(deferred: &Deferred) -> Vec<String> {
     let mut lines = vec![format!("    {} ({next})", text::escape(&deferred.failure.text))];
     lines.extend(deferred.failure.solution().map(|solution| format!("    {}", text::escape(solution))));
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_is_left_out_only_where_it_does_not_fit() {
+        let rows =
+            [["1", "synced", "invoice.pdf", "1_invoice.pdf", "durable", "2026-12-01 05:42:00 UTC"].map(Cow::Borrowed)];
+        let all = widths(&rows, None);
+        let needed = line(&rows[0], &all).width();
+        for columns in [needed, 76, 80, 90, 200] {
+            assert_eq!(widths(&rows, Some(columns)), all, "{columns}");
+        }
+        let fewer = widths(&rows, Some(needed - 1));
+        assert_eq!((&fewer[..LEVEL], &fewer[LEVEL..]), (&all[..LEVEL], &[0, 0][..]));
+        assert_eq!(widths(&rows, Some(20))[ON_THE_NAS], 0);
+    }
 }

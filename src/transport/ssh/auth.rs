@@ -29,6 +29,8 @@ use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::secret::{self, Secret};
 
+/// Where a password comes from, in the solution of a wrong one.
+pub const PASSWORD_SETTINGS: &str = "NAS_PASSWORD, or what stands in the file that NAS_PASSWORD_FILE names";
 /// How many keys of an agent are offered.
 const MAX_AGENT_KEYS: usize = 3;
 
@@ -385,9 +387,9 @@ impl<'a> Login<'a> {
         };
         let mut error = NasSyncError::new(ErrorKind::LoginRefused, message);
         if self.refused == Some(RefusedPassword::Wrong) {
-            error = error.with_solution(
-                "Correct NAS_PASSWORD, or what stands in the file that NAS_PASSWORD_FILE names, and NAS_USER. Many NAS block an address after a few wrong passwords: look at the block list before you try often.",
-            );
+            error = error.with_solution(format!(
+                "Correct {PASSWORD_SETTINGS}, and NAS_USER. Many NAS block an address after a few wrong passwords: look at the block list before you try often."
+            ));
         } else if self.partial {
             error = error.with_solution(
                 "Let this user log in on the NAS with a key alone, or set NAS_PASSWORD_FILE where it asks for a key and a password.",

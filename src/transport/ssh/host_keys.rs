@@ -302,7 +302,7 @@ impl HostKeyPolicy {
             format!("the host key of {} has changed: recorded is {}, shown is {shown}", self.address, known.join(", ")),
         )
         .with_solution(format!(
-            "Find out why before anything else. If the NAS was reinstalled or replaced, remove the line {first} and accept the new key."
+            "Find out why before anything else. If the NAS was reinstalled or replaced, remove the line {first} and accept the new key with `nas-sync test --accept-new-host-key`."
         ))
     }
 

@@ -39,6 +39,7 @@ use russh::Disconnect;
 use russh::client::{self, Handle};
 use tokio::time::timeout;
 
+pub use auth::PASSWORD_SETTINGS;
 pub use ciphers::CipherList;
 pub use config::{
     AddressFamily, DEFAULT_CONNECT_TIMEOUT, DEFAULT_KEEPALIVE, DEFAULT_PORT, HostKeyPin, Identity, LegacyAlgorithms,

@@ -11,7 +11,7 @@ use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::secret::Secret;
 use crate::service::setup;
 use crate::text;
-use crate::transport::ssh::Person;
+use crate::transport::ssh::{PASSWORD_SETTINGS, Person};
 
 /// How often a person may mistype a password. Some NAS block an address after five.
 const TRIES: u32 = 3;
@@ -27,10 +27,7 @@ impl Login<'_> {
     pub async fn by_password(&self, settings: &Settings, file: Option<&Path>) -> Result<Client> {
         let given = file.map(Secret::in_file).or_else(|| settings.password.clone());
         let (Some(person), None) = (&self.person, &given) else {
-            let password = match given {
-                Some(password) => password,
-                None => from_stdin().await?,
-            };
+            let Some(password) = given else { return self.by_stdin(settings).await };
             return setup::log_in_by_password(settings, password, self.answers()).await;
         };
         let user = text::escape(&settings.nas_user().unwrap_or_default());
@@ -46,6 +43,18 @@ impl Login<'_> {
                 result => return result,
             }
         }
+    }
+
+    async fn by_stdin(&self, settings: &Settings) -> Result<Client> {
+        let password = from_stdin().await?;
+        let result = setup::log_in_by_password(settings, password, self.answers()).await;
+        result.map_err(|error| match error.solution().split_once(PASSWORD_SETTINGS) {
+            Some((correct, more)) => {
+                let solution = format!("{correct}the password, which came from standard input{more}");
+                error.clone().with_solution(solution)
+            }
+            None => error,
+        })
     }
 
     fn answers(&self) -> Option<Person> {

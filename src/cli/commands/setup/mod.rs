@@ -101,7 +101,7 @@ impl Setup {
 
 impl Run<'_> {
     fn step(&self, name: &str, said: &str) {
-        self.console.words(&format!("{name:<11}{said}"));
+        self.console.report(&format!("{name:<11}{said}"));
     }
 
     async fn all(&mut self) -> Result<u8> {
@@ -135,7 +135,7 @@ impl Run<'_> {
         let service = NasSyncService::new(settings);
         let report = service.test_connection().await?;
         self.step("test", &service.connected());
-        self.console.words(
+        self.console.report(
             "\nNext: `nas-sync add --user 1 FILE…`, then `nas-sync sync`; or `nas-sync watch`, which keeps at it.",
         );
         self.console.object(&json::setup(&report, &service.connected(), key, &written));
@@ -180,7 +180,7 @@ impl Run<'_> {
     }
 
     async fn accept_host_key(&mut self) -> Result<()> {
-        let shown = setup::look(&self.settings).await?;
+        let shown = setup::look(&self.settings).await.map_err(|error| self.with_the_port(error))?;
         let host = text::escape(self.settings.host.as_deref().unwrap_or_default());
         self.step("NAS", &format!("{host}, port {}, answers: {}", shown.port, shown.server_version));
         let named = format!("{} ({})", shown.fingerprint, shown.key_type);
@@ -208,6 +208,15 @@ impl Run<'_> {
         self.settings.host_key = Some(shown.fingerprint.clone());
         self.pinned = Some(shown.fingerprint);
         Ok(())
+    }
+
+    /// Who answers questions gives the port with the address.
+    fn with_the_port(&self, error: NasSyncError) -> NasSyncError {
+        if self.person.is_none() || error.kind() != ErrorKind::ConnectionRefused {
+            return error;
+        }
+        let solution = format!("{} Where SSH has another port there, put :PORT behind the address.", error.solution());
+        error.with_solution(solution)
     }
 
     /// A login as every later command has it: with the key, or with the password where that is to stay.
