@@ -102,7 +102,7 @@ pub(super) fn database(found: &Found, environment: &Environment) -> Result<Datab
 /// The name of a table.
 pub(super) fn table(found: &Found) -> Result<TableName> {
     found.text.to_str().and_then(|text| TableName::parse(text).ok()).ok_or_else(|| {
-        let accepted = "a table: documents, schema.documents, or a quoted name such as \"Odd Name\"";
+        let accepted = "a table: documents, schema.documents, or a quoted name such as \"Odd Name\" (in .env, which takes the outer quotes away: '\"Odd Name\"')";
         refuse(&found.origin, &found.text, accepted)
     })
 }

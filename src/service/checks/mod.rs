@@ -122,6 +122,8 @@ impl Diagnosis {
             Finding::Problem(error) => Finding::Problem(advise(error, self.vendor)),
             other => other,
         };
+        // What is found later was looked at more closely.
+        self.found.retain(|(made, _)| *made != check);
         self.found.push((check, finding));
     }
 
@@ -199,6 +201,8 @@ mod tests {
         assert_eq!(diagnosis.exit_code(), 3, "the folder comes before the database");
         let made: Vec<_> = diagnosis.findings().iter().map(|(check, finding)| (*check, finding.status())).collect();
         assert_eq!(made, [("name", "warning"), ("login", "ok"), ("folder", "problem"), ("database", "problem")]);
+        diagnosis.problem("name", NasSyncError::new(ErrorKind::NameNotResolved, "none"));
+        assert_eq!(diagnosis.findings().len(), 4, "each check is there once");
         let omitted = diagnosis.omitted();
         assert_eq!(omitted.len(), CHECKS.len() - 4);
         assert!(omitted.contains(&("clock", "it does not say")) && omitted.contains(&("tcp", AN_EARLIER_ONE)));
