@@ -89,6 +89,7 @@ install: $(if $(wildcard $(BINARY)),,static) ## Install it below PREFIX (/usr/lo
 	    $(INSTALL) 644 "$$page" "$(DESTDIR)$(PREFIX)/share/doc/nas-sync/$$page" || exit 1; \
 	done
 	@$(INSTALL) 644 -t '$(DESTDIR)$(PREFIX)/share/doc/nas-sync/examples/deploy' $(wildcard examples/deploy/*.*)
+	@$(INSTALL) 644 -t '$(DESTDIR)$(PREFIX)/share/doc/nas-sync/examples/deploy/nas' $(wildcard examples/deploy/nas/*)
 	@sed 's|/usr/local/bin/|$(PREFIX)/bin/|' examples/deploy/nas-sync.service \
 	    | $(INSTALL) 644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/doc/nas-sync/examples/deploy/nas-sync.service'
 	@! '$(BINARY)' man >/dev/null 2>&1 || { \

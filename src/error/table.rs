@@ -214,7 +214,7 @@ kinds! {
     /// The document's path leaves the upload folder.
     SourceOutside = "source_outside", User, Documents, Permanent, 23,
         "The path leads outside UPLOAD_DIR, directly or through a symlink.",
-        "Move the file below UPLOAD_DIR, or correct its path in the database.";
+        "Correct its path in the table, or UPLOAD_DIR; or move the file below UPLOAD_DIR and register it anew (`nas-sync remove`, then `nas-sync add`).";
     /// The folder of the documents is not what it should be.
     UploadsUnavailable = "uploads_unavailable", Disk, Documents, Transient, 23,
         "UPLOAD_DIR holds nothing or cannot be read, so that no document's file is there: most often a disk, share or volume that is not mounted.",
@@ -253,7 +253,7 @@ kinds! {
         "Find the process with the long transaction, then run the command again; nothing was lost.";
     /// The database cannot be used.
     DatabaseUnusable = "database_unusable", Database, Database, Transient, 11,
-        "The database cannot be opened, is damaged, or its documents table lacks a needed column.",
+        "The database cannot be opened, is damaged, or its documents table lacks a column or a right that is needed.",
         "Check NAS_DB and its permissions; a table that lacks a column must be changed by its owner.";
     /// A local file or folder cannot be used.
     LocalFile = "local_file", Disk, Documents, Transient, 11,

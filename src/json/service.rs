@@ -1,5 +1,7 @@
 //! The objects of the service's reports.
 
+use std::os::unix::ffi::OsStrExt as _;
+
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
@@ -78,6 +80,7 @@ fn listed(document: &ListedDocument) -> Value {
         "state": document.state.as_str(),
         "sending": document.sending,
         "file": text::escape(&document.file),
+        "path": document.path.as_ref().map(|path| text::escape_bytes(path.as_os_str().as_bytes())),
         "name": document.copy.as_ref().map(|copy| text::escape_bytes(&copy.remote_name)),
         "level": document.copy.as_ref().map(|copy| copy.level.as_str()),
         "bytes": document.copy.as_ref().map(|copy| copy.bytes),

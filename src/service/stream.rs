@@ -246,7 +246,7 @@ impl<T: AsyncFnMut(Vec<DocumentOutcome>)> Batch<'_, T> {
         for FailedDocument { id, error } in &failed {
             self.monitor.event(DocumentEvent::Failed { id: Some(id), error });
         }
-        let outcome = |FailedDocument { id, error }| DocumentOutcome { id, result: Err(error) };
+        let outcome = |FailedDocument { id, error }| DocumentOutcome { id, result: Err(without_database(error)) };
         self.tell(failed.into_iter().map(outcome).collect()).await;
     }
 
@@ -290,6 +290,19 @@ impl Logins {
         };
         self.barred = Some((error.clone(), wait.map(|wait| Instant::now() + wait)));
     }
+}
+
+/// What is to be done about a document that stands in no table, and whose name is the caller's.
+fn without_database(error: NasSyncError) -> NasSyncError {
+    let solution = match error.kind() {
+        ErrorKind::SourceMissing => "Put the file there and send it again.",
+        ErrorKind::SourceOutside => "Name a file below UPLOAD_DIR, or correct UPLOAD_DIR.",
+        ErrorKind::NameClash | ErrorKind::NameUnsendable => "Send it under another name.",
+        ErrorKind::SourceNotRegular => "Name the file itself; of a folder each of its files.",
+        ErrorKind::NotAcknowledged => "Send it again; if it fails again, read what rsync on the NAS said.",
+        _ => return error,
+    };
+    if error.own_solution().is_some() { error } else { error.with_solution(solution) }
 }
 
 /// Documents whose files were looked at.

@@ -114,8 +114,18 @@ fn no_handshake(input: &[u8], received: &Received) -> NasSyncError {
     if says_one_of(&["rsync service", "Permission denied, please try again"]) || matches!(status, Some(43 | 49 | 52)) {
         return told(ErrorKind::ServiceDisabled, "the login worked, but rsync on the NAS refuses to serve");
     }
+    if let Some(line) = said.split(|&byte| byte == b'\n').find(|line| contains(line, "(setup --lock-down)")) {
+        return held_to_a_folder(line).with_details(&said);
+    }
     match status {
-        Some(127) => told(ErrorKind::RsyncMissing, "the NAS has no rsync at that name"),
+        // It may also be the program that is to start rsync, such as sudo.
+        Some(127) => match said.split(|&byte| byte == b'\n').find(|line| !line.is_empty()) {
+            Some(line) => {
+                let line = text::escape_bytes_start(line, SHOWN);
+                told(ErrorKind::RsyncMissing, &format!("the NAS has no program of the name it is asked for: {line}"))
+            }
+            None => told(ErrorKind::RsyncMissing, "the NAS has no program of the name it is asked for"),
+        },
         _ if received.text.says_one_at_a_time() => told(
             ErrorKind::RemoteFailed,
             "the key is bound to rrsync, which lets in one rsync at a time, and another one is at work",
@@ -138,6 +148,15 @@ fn no_handshake(input: &[u8], received: &Received) -> NasSyncError {
         None if received.exit == Some(ExitStatus::NotSaid) => without_status(received),
         None => told(ErrorKind::ConnectionLost, "the connection ended before rsync on the NAS answered"),
     }
+}
+
+/// The script of `setup --lock-down` refuses whatever is not in its folder, and options with which a thief of the key could do more.
+fn held_to_a_folder(line: &[u8]) -> NasSyncError {
+    let line = line.strip_prefix(b"nas-sync: ").unwrap_or(line);
+    let message = format!("the NAS refuses it: {}", text::escape_bytes_start(line, SHOWN));
+    NasSyncError::new(ErrorKind::OptionRefused, message)
+        .with_cause("The key is held to one folder by its forced command, which lets through neither other folders nor every option.")
+        .with_solution("Name that folder itself, not one above or below it; push with `-rt` instead of `-a`, without deleting. For anything else use another key.")
 }
 
 /// The command ended before any handshake on a server that does not say how commands end.
@@ -221,6 +240,17 @@ mod tests {
         assert_eq!(kind(b"Hi", "", 0), ErrorKind::StrayOutput);
         assert_eq!(kind(b"", "rsync: --fsync: unknown option", 1), ErrorKind::OptionRefused);
         assert_eq!(kind(b"This service allows sftp connections only.\n", "", 1), ErrorKind::ExecRefused);
+        for said in [
+            "this key is held to /nas (setup --lock-down), and may not do this",
+            "this key may do nothing else here (setup --lock-down)",
+        ] {
+            let held = no_handshake(b"", &received(&format!("nas-sync: {said}"), Some(ExitStatus::Code(1))));
+            assert_eq!(
+                (held.kind(), held.message()),
+                (ErrorKind::OptionRefused, &*format!("the NAS refuses it: {said}"))
+            );
+            assert!(held.cause().contains("held to one folder") && held.solution().contains("`-rt`"));
+        }
         let locked = "rrsync error: Another instance of rrsync is already accessing this directory.";
         assert_eq!(kind(b"", locked, 1), ErrorKind::RemoteFailed);
         assert_eq!(kind(b"rsync service is no running\n", "", 43), ErrorKind::ServiceDisabled);

@@ -62,7 +62,10 @@ impl SourceFile {
     pub fn open_document(root: Option<&HeldFolder>, path: &Path) -> Result<Self> {
         match root {
             Some(root) => Self::open_beneath(root, path),
-            None => Self::open(path),
+            None => Self::open(path).map_err(|error| match error.kind() {
+                ErrorKind::SourceMissing if path.is_relative() => without_root(error),
+                _ => error,
+            }),
         }
     }
 
@@ -198,6 +201,15 @@ pub(super) fn split(relative: &[u8]) -> (&[u8], &[u8]) {
 fn open_to_read(folder: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     retry_on_intr(|| rustix::fs::openat(folder, name, flags, Mode::empty()))
+}
+
+/// A relative path that leads nowhere: what it was taken from is what is wrong with it most often.
+fn without_root(error: NasSyncError) -> NasSyncError {
+    let here = std::env::current_dir().unwrap_or_default();
+    error.with_solution(format!(
+        "UPLOAD_DIR is not set: relative paths are taken from {}, in which this process runs. Set UPLOAD_DIR to the folder of the documents, or put the file there.",
+        here.display()
+    ))
 }
 
 #[cfg(test)]

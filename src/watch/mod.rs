@@ -275,7 +275,9 @@ fn read_rules(path: &[u8]) -> std::io::Result<Vec<u8>> {
 fn scan_config(service: &NasSyncService, options: &WatchOptions) -> Result<ScanConfig> {
     let settings = service.settings();
     let missing = |what: &str, solution: &str| {
-        NasSyncError::new(ErrorKind::Usage, format!("looking for new files needs {what}")).with_solution(solution)
+        NasSyncError::new(ErrorKind::Usage, format!("looking for new files needs {what}"))
+            .with_cause("A setting that this needs is missing.")
+            .with_solution(solution)
     };
     let root = settings.upload_dir.clone();
     Ok(ScanConfig {

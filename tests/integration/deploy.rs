@@ -54,6 +54,32 @@ fn compose_understands_its_file() {
     understood_by("docker-compose", &arguments, "compose.yaml", &text, change);
 }
 
+/// What the comment says is done, and nothing is left over that names what went away.
+#[test]
+fn the_compose_file_becomes_one_for_a_real_nas() {
+    let text = fs::read_to_string(folder().join("compose.yaml")).unwrap();
+    let (comment, file) = text.split_at(text.find("\nservices:").unwrap());
+    let instead: Vec<&str> = comment.lines().filter_map(|line| line.strip_prefix('#')).collect();
+    let line = |start: &str| *instead.iter().find(|line| line.starts_with(start)).unwrap();
+    let (before, rest) = file.split_once("\n  nas:\n").unwrap();
+    let (_, after) = rest.split_once("\nsecrets:\n").unwrap();
+    let mut real = String::new();
+    for old in format!("{before}\nsecrets:\n{}\n{}\n{after}", line("  nas_key:"), line("    file:")).lines() {
+        match old.trim_start() {
+            "nas: { condition: service_healthy }" | "- keys:/keys:ro" | "keys:" | "documents:" => continue,
+            new if new.starts_with("NAS_KEY_FILE:") => real.push_str(line("      NAS_KEY_FILE:")),
+            new if new.starts_with("NAS_KNOWN_HOSTS:") => real.push_str(line("      NAS_HOST_KEY:")),
+            new if new.starts_with("secrets: [") => real.push_str(line("    secrets: [")),
+            _ => real.push_str(old),
+        }
+        real.push('\n');
+    }
+    assert!(!real.contains("keys:/") && !real.contains("known_hosts"), "{real}");
+    let (change, place) = (("    file: ./nas_key", "    files: ./nas_key"), folder());
+    let arguments = ["--project-directory", place.to_str().unwrap(), "-f", "FILE", "config", "--quiet"];
+    understood_by("docker-compose", &arguments, "compose.yaml", &real, change);
+}
+
 #[test]
 fn kubernetes_understands_its_manifest() {
     let python = match interpreter("deploy") {

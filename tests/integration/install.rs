@@ -46,7 +46,11 @@ fn the_program_is_installed_where_it_is_asked_for() {
         assert!(String::from_utf8(output.stdout).unwrap().starts_with("nas-sync "));
         let unit = fs::read_to_string(root.join("share/doc/nas-sync/examples/deploy/nas-sync.service")).unwrap();
         assert!(unit.contains(&format!("ExecStart={prefix}/bin/nas-sync ")), "{unit}");
-        assert!(root.join("share/doc/nas-sync/LICENSES").exists());
+        for file in
+            ["LICENSES", "examples/deploy/compose.yaml", "examples/deploy/nas/Dockerfile", "examples/deploy/nas/start"]
+        {
+            assert!(root.join("share/doc/nas-sync").join(file).exists(), "{file}");
+        }
         let manual = Command::new(&program).arg("man").output().unwrap();
         for page in ["nas-sync", "nas-sync-setup", "nas-sync-push"] {
             assert_eq!(manual.status.success(), root.join(format!("share/man/man1/{page}.1")).exists(), "{page}");

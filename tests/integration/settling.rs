@@ -15,7 +15,7 @@ fn walk(site: &Site, cli: &Cli) {
     clashes_at_once(cli, &second);
     is_previewed(site, cli);
     is_told_once(cli);
-    shows_one(cli);
+    shows_one(cli, &first);
     goes_back(site, cli, &first, &second);
 }
 
@@ -84,13 +84,19 @@ fn is_told_once(cli: &Cli) {
     cli.line("sync").ends(1);
 }
 
-fn shows_one(cli: &Cli) {
+fn shows_one(cli: &Cli, path: &std::path::Path) {
+    let file = path.to_str().unwrap();
+    let path = format!("path        {file}");
     let synced = cli.line("status --document 1");
-    for part in ["document    1", "state       synced", "on the NAS  facture.pdf", "sha256      "] {
+    for part in ["document    1", "state       synced", path.as_str(), "on the NAS  facture.pdf", "sha256      "] {
         assert!(synced.ends(0).stdout.contains(part), "{part}: {}", synced.all());
     }
     let object = cli.line("status --document 1 --json").ends(0).json();
     assert_eq!((&object["documents"][0]["id"], &object["documents"][0]["state"]), (&json!(1), &json!("synced")));
+    assert_eq!(
+        (&object["documents"][0]["file"], &object["documents"][0]["path"]),
+        (&json!("facture.pdf"), &json!(file))
+    );
     let unknown = cli.line("status --document 99 --json");
     assert_eq!(unknown.ends(1).json()["error"]["kind"], "document_not_found");
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::cli::console::Console;
+use crate::config::Settings;
 use crate::error::Result;
 use crate::json;
 use crate::service::NasSyncService;
@@ -15,14 +16,24 @@ pub struct Index {
     notify: bool,
 }
 
-const INTENTION: &str = "\
-nas-sync adds the index nas_sync_pending to the table documents, unless it is there. With it, looking for pending rows costs
+/// What is added to which table, and what that costs in either kind of database.
+fn intention(settings: &Settings) -> String {
+    let others = if settings.db.file().is_some() {
+        "- Until it is made, which takes one look at each row, others cannot write.
+- Programs that use this database need SQLite 3.9 (2015) or newer."
+    } else {
+        "- Others go on writing while it is made."
+    };
+    format!(
+        "nas-sync adds the index nas_sync_pending to the table {}, unless it is there. With it, looking for pending rows costs
 the same however many are synced.
 - It holds the pending rows only, some 20 bytes for each.
 - Writing a row costs a little more, where it becomes pending or synced.
-- Until it is made, which takes one look at each row, others cannot write (in PostgreSQL they can).
-- Programs that use this database need SQLite 3.9 (2015) or newer, if it is one of SQLite's.
-The owner of the table may remove it at any time: DROP INDEX nas_sync_pending";
+{others}
+The owner of the table may remove it at any time: DROP INDEX nas_sync_pending",
+        settings.db.table_name()
+    )
+}
 
 const NOTIFYING: &str = "\
 It also adds the function nas_sync_notify and triggers of that name, which notify of each statement that changes the table.
@@ -32,7 +43,7 @@ The owner may remove them at any time: DROP FUNCTION nas_sync_notify CASCADE";
 impl Index {
     /// Says what will be done, does it, and says whether it was needed.
     pub async fn run(self, service: &NasSyncService, console: &Console) -> Result<u8> {
-        console.note(INTENTION);
+        console.note(&intention(service.settings()));
         if self.notify {
             console.note(NOTIFYING);
         }

@@ -22,8 +22,8 @@ impl Remove {
     pub async fn run(self, service: &NasSyncService, console: &Console) -> Result<u8> {
         service.remove(self.documents.clone()).await?;
         console.report(&match self.documents.len() {
-            1 => "1 document is no longer registered; a copy on the NAS stays".to_owned(),
-            documents => format!("{documents} documents are no longer registered; copies on the NAS stay"),
+            1 => "1 document is no longer registered; what is on the NAS stays".to_owned(),
+            documents => format!("{documents} documents are no longer registered; what is on the NAS stays"),
         });
         console.object(&json::remove(&self.documents));
         Ok(0)

@@ -1,6 +1,7 @@
 //! `status`: how many documents are on the NAS, and why the others are not; or all that is known of one.
 
 use std::fmt::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 
 use clap::Args;
 
@@ -62,6 +63,8 @@ fn render_one(document: &ListedDocument) -> String {
     let state = if document.sending { "being sent" } else { document.state.as_str() };
     let mut rows = vec![("document", document.id.to_string()), ("state", state.to_owned())];
     rows.push(("file", text::escape(&document.file)));
+    let path = document.path.as_ref().map(|path| text::escape_bytes(path.as_os_str().as_bytes()));
+    rows.extend(path.map(|path| ("path", path)));
     rows.extend(document.user_id.as_ref().map(|user| ("user", user.to_string())));
     if let Some(copy) = &document.copy {
         let on_the_nas = if document.state == DocumentState::Synced { "on the NAS" } else { "old copy" };

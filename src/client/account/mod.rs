@@ -203,7 +203,10 @@ fn only(path: &str, rsync_path: &str) -> Result<String> {
         .map(|destination| end(command_line("", &[b".".to_vec(), destination])));
     let sources = [path.to_owned(), folder]
         .map(|source| end(sending_command_line("", &[b".".to_vec()], &[literal(source.as_bytes())])));
+    // `setup --lock-down` is what the session that is refused looks for.
+    let refusal = format!("nas-sync: this key is held to {path} (setup --lock-down), and may not do this");
     let filled = ONLY
+        .replace("@refusal@", &quoted(&refusal))
         .replace("@harmless@", &harmless.join(" | "))
         .replace("@rsync@", &quoted(rsync_path))
         .replace("@destinations@", &joined(destinations)?)

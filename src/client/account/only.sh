@@ -3,7 +3,7 @@
 LC_ALL=C
 export LC_ALL
 refuse() {
-    echo "nas-sync: this key may do nothing else here (setup --lock-down)" >&2
+    printf '%s\n' @refusal@ >&2
     exit 1
 }
 asked=${SSH_ORIGINAL_COMMAND-}
@@ -29,7 +29,7 @@ case $asked in
         --files-from=- | --from0) ;;
         --*) refuse ;;
         # Nothing that follows symlinks.
-        -*) case ${word%%e.*} in *[!dnlWogtprcIRz-]*) refuse ;; esac ;;
+        -*) case ${word%%e.*} in *[!dnlWogDtprcIRz-]*) refuse ;; esac ;;
         *) refuse ;;
         esac
     done

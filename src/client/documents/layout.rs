@@ -278,6 +278,7 @@ fn below_root<'a>(file: &FileFacts<'a>) -> Result<&'a [u8]> {
             ErrorKind::Usage,
             "The layout tree, or {path}, needs UPLOAD_DIR, for names are paths below it",
         )
+        .with_cause("Names are paths below the folder of the documents, and which one that is has not been said.")
         .with_solution("Set UPLOAD_DIR to the folder of the documents, or choose another NAS_LAYOUT.")),
     }
 }

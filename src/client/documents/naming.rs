@@ -26,6 +26,9 @@ impl Naming {
         let layout = Layout::parse(&settings.layout)?;
         if layout.needs_root() && settings.upload_dir.is_none() {
             return Err(NasSyncError::new(ErrorKind::Usage, "this layout needs UPLOAD_DIR, the root of the documents")
+                .with_cause(
+                    "Names are paths below the folder of the documents, and which one that is has not been said.",
+                )
                 .with_solution(
                     "Set UPLOAD_DIR to the folder that holds the documents, or choose another NAS_LAYOUT.",
                 ));

@@ -1,5 +1,7 @@
 //! Documents as they stand, for people who look for one.
 
+use std::path::PathBuf;
+
 use chrono::{DateTime, Utc};
 
 use super::{Deferred, Selection, StoredCopy};
@@ -80,6 +82,8 @@ pub struct ListedDocument {
     /// How its file is called here: as its user named it, else the last part of its path. Empty where the row names none.
     /// Not escaped.
     pub file: String,
+    /// Where its row says that it lies, which may be below `UPLOAD_DIR`; `None` where it names no path. Not escaped.
+    pub path: Option<PathBuf>,
     /// How it stands.
     pub state: DocumentState,
     /// Whether a worker is sending it.

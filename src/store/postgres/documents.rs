@@ -14,7 +14,7 @@ use super::history::REMEMBERING;
 use super::link::Tx;
 use super::schema::{Ids, PostgresStore, Schema};
 use super::values::{Value, zoned};
-use super::{leases, pending_index};
+use super::{leases, pending_index, rights};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
 use crate::store::model::{BadRow, Document, FoundFile, NewDocument, Registered, Selection, Worker};
@@ -265,6 +265,7 @@ impl PostgresStore {
     /// with `Usage` for another one, and for one that a worker is sending. `worker` is who looks.
     pub fn remove(&mut self, ids: &[DocumentId], worker: &Worker<'_>) -> Result<()> {
         self.write("remove documents from", |tx, schema| {
+            rights::check_delete(tx, schema.oid, schema.table())?;
             let (dead, _) = leases::dead(tx, worker)?;
             let ids = id_list(schema, ids);
             let sql = "SELECT d.id::text, (l.fence IS NOT NULL AND l.fence <> ALL($2)), s.added_as IS NOT DISTINCT FROM {origin}

@@ -142,6 +142,9 @@ impl Fault {
         if let Some(solution) = solution {
             error = error.with_solution(solution);
         }
+        if let Some(cause) = self.cause() {
+            error = error.with_cause(cause);
+        }
         let Self::Server(source) = self else { return error };
         if let Some(said) = source.as_db_error() {
             let more = [said.detail(), said.hint()].into_iter().flatten();
@@ -149,6 +152,17 @@ impl Fault {
             error = error.with_details(more.chain([code.as_str()]).collect::<Vec<_>>().join("\n"));
         }
         error.with_source(source)
+    }
+
+    /// What it means, where that is known.
+    fn cause(&self) -> Option<&'static str> {
+        let Self::Server(error) = self else { return None };
+        Some(match error.code()?.code() {
+            "28P01" | "28000" => "The server does not let this user in.",
+            "3D000" => "The server has no database of that name.",
+            "42501" => "The server does not let this user do what is needed.",
+            _ => return None,
+        })
     }
 
     /// Where more can be said than "cannot be used".

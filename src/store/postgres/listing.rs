@@ -2,7 +2,7 @@
 //!
 //! Guarantees: a document's state is the one that the queue counts it under; rows are read until there are enough.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
@@ -75,7 +75,7 @@ fn read(schema: &Schema, row: &Row, now: DateTime<Utc>) -> Result<ListedDocument
     let id = documents::id_in(schema, row, 6)?;
     let user: Option<String> = row.try_get(7)?;
     let path: Option<String> = row.try_get(8)?;
-    let path = path.filter(|path| path_fault(path.as_bytes()).is_none());
+    let path = path.filter(|path| path_fault(path.as_bytes()).is_none()).map(PathBuf::from);
     let (is_synced, is_held): (bool, bool) = (row.try_get(10)?, row.try_get(12)?);
     let deferral = match row.try_get::<_, Option<String>>(13)? {
         Some(kind) if !is_synced && !is_held => {
@@ -89,7 +89,8 @@ fn read(schema: &Schema, row: &Row, now: DateTime<Utc>) -> Result<ListedDocument
     let synced_at: Option<String> = if is_synced { row.try_get(11)? } else { None };
     Ok(ListedDocument {
         user_id: user.map(|user| schema.users.read_user(user)),
-        file: policy::file_name(optional(row.try_get(9)?), path.as_deref().map(Path::new)),
+        file: policy::file_name(optional(row.try_get(9)?), path.as_deref()),
+        path,
         state: policy::state(is_synced, deferral.as_ref()),
         sending: is_held && !is_synced,
         copy: history::read_copy(row)?,

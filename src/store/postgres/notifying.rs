@@ -27,21 +27,71 @@ const LOOK: Duration = Duration::from_millis(1);
 /// Set where they do not arrive.
 static IS_DEAF: AtomicBool = AtomicBool::new(false);
 
-/// What makes function and triggers, or makes them anew. On one line: it may be told to somebody who is to run it.
-fn definition(schema: &Schema) -> String {
+/// A table without the trigger.
+struct Lacking {
+    /// As statements name it.
+    name: String,
+    /// Whose it is.
+    owner: String,
+    /// Whether this role may do what the owner may.
+    is_ours: bool,
+    /// What makes the trigger, or makes it anew, and the function with that of the documents. On one line: it may be told to
+    /// somebody who is to run it.
+    definition: String,
+}
+
+/// What makes the trigger of one of the tables.
+fn definition(schema: &Schema, (table, columns): (&str, &str)) -> String {
     let channel = channel(schema);
     let function = format!(
         "CREATE OR REPLACE FUNCTION {{{NAME}}}() RETURNS trigger LANGUAGE plpgsql \
-         AS $$ BEGIN NOTIFY {channel}; RETURN NULL; END $$;"
+         AS $$ BEGIN NOTIFY {channel}; RETURN NULL; END $$; "
     );
-    let trigger = |(table, columns): (&str, &str)| {
-        format!(
-            " DROP TRIGGER IF EXISTS {NAME} ON {{{table}}}; \
-             CREATE TRIGGER {NAME} AFTER INSERT OR DELETE OR UPDATE {columns} ON {{{table}}} \
-             FOR EACH STATEMENT EXECUTE FUNCTION {{{NAME}}}();"
-        )
-    };
-    schema.expand(&(function + &TABLES.map(trigger).concat()))
+    let trigger = format!(
+        "DROP TRIGGER IF EXISTS {NAME} ON {{{table}}}; \
+         CREATE TRIGGER {NAME} AFTER INSERT OR DELETE OR UPDATE {columns} ON {{{table}}} \
+         FOR EACH STATEMENT EXECUTE FUNCTION {{{NAME}}}();"
+    );
+    schema.expand(&if table == TABLES[0].0 { function + &trigger } else { trigger })
+}
+
+/// The tables without the trigger.
+fn lacking(tx: &Tx<'_>, schema: &Schema) -> Result<Vec<Lacking>, Fault> {
+    let sql = "SELECT pg_get_userbyid(c.relowner)::text, pg_has_role(c.relowner, 'USAGE') FROM pg_class c
+               WHERE c.oid = to_regclass($1)
+                   AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = $2 AND t.tgenabled <> 'D')";
+    let mut found = Vec::new();
+    for table in TABLES {
+        let name = schema.expand(&format!("{{{}}}", table.0));
+        if let Some(row) = tx.first(sql, &[Value::text(&name), Value::text(NAME)])? {
+            let definition = definition(schema, table);
+            found.push(Lacking { name, owner: row.try_get(0)?, is_ours: row.try_get(1)?, definition });
+        }
+    }
+    Ok(found)
+}
+
+/// Adds what is lacking, or says which owner may add what. Those of this role come with the next call, behind the function.
+fn add(tx: &Tx<'_>, schema: &Schema) -> Result<(), Fault> {
+    let lacking = lacking(tx, schema)?;
+    let (ours, others): (Vec<_>, Vec<_>) = lacking.iter().partition(|table| table.is_ours);
+    if others.is_empty() {
+        return tx.batch(&ours.iter().map(|table| table.definition.as_str()).collect::<Vec<_>>().join(" "));
+    }
+    let names: Vec<_> = others.iter().map(|table| format!("{} (of {})", table.name, table.owner)).collect();
+    let what = format!("only the owner of a table may add triggers to it: {}", names.join(", "));
+    let mut solution = String::new();
+    for (at, table) in others.iter().enumerate() {
+        if at.checked_sub(1).is_none_or(|before| others[before].owner != table.owner) {
+            for part in ["Let ", &table.owner, " run: "] {
+                solution.push_str(part);
+            }
+        }
+        solution.push_str(&table.definition);
+        solution.push(' ');
+    }
+    solution.push_str("Then run this command again.");
+    Err(Fault::Refused { what, solution: Some(solution) })
 }
 
 /// Each table has a channel of its own: its number is the server's.
@@ -63,10 +113,7 @@ impl PostgresStore {
         if self.read("look for triggers in", exist)? {
             return Ok(false);
         }
-        let definition = definition(&self.schema);
-        self.write("add triggers to", |tx, _| tx.batch(&definition)).map_err(|error| {
-            error.with_solution(format!("Only the owner of the table may add them. Let the owner run: {definition}"))
-        })?;
+        self.write("add triggers to", add)?;
         Ok(true)
     }
 

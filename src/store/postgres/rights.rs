@@ -74,6 +74,16 @@ pub(super) fn check(tx: &Tx<'_>, oid: i64, table: &str, schema: &str, writes: bo
     Err(lacking(format!("the role {role} may not {what} the table {table}"), &grant))
 }
 
+/// Fails where rows of a table may not be deleted.
+pub(super) fn check_delete(tx: &Tx<'_>, oid: i64, table: &str) -> Result<(), Fault> {
+    if tx.one("SELECT has_table_privilege($1::oid, 'DELETE')", &[Value::integer(oid)])?.try_get(0)? {
+        return Ok(());
+    }
+    let role = role(tx)?;
+    let grant = format!("GRANT DELETE ON {table} TO {};", quoted(&role));
+    Err(lacking(format!("the role {role} may not delete rows of the table {table}"), &grant))
+}
+
 /// The error of a role that may not make the tables.
 pub(super) fn may_not_create(tx: &Tx<'_>, schema: &str) -> Result<Fault, Fault> {
     let role = role(tx)?;

@@ -69,6 +69,7 @@ fn read(row: &Row<'_>, dead: &[i64], now: DateTime<Utc>) -> rusqlite::Result<Opt
             _ => None,
         },
         file: policy::file_name(named, path.as_deref()),
+        path,
         state: policy::state(is_synced, deferral.as_ref()),
         sending: is_leased && !is_synced,
         copy: history::read_copy(row, 13)?,

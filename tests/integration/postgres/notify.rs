@@ -91,12 +91,38 @@ fn behind_a_pooler_that_loses_notifications_it_polls_and_says_so_once() {
 fn only_the_owner_may_add_them_and_sqlite_has_none() {
     let Some(server) = server() else { return };
     let mut site = site(&server);
-    server.sql("CREATE ROLE app LOGIN; GRANT ALL ON SCHEMA public TO app; GRANT SELECT, UPDATE ON documents TO app");
+    // The owner of the documents and the least role of docs/database.md: neither may touch the other's tables.
+    server.sql(
+        "CREATE ROLE backend LOGIN; GRANT ALL ON SCHEMA public TO backend; ALTER TABLE documents OWNER TO backend;
+         CREATE ROLE app LOGIN; GRANT USAGE, CREATE ON SCHEMA public TO app;
+         GRANT SELECT, UPDATE (synced_to_nas, synced_at) ON documents TO app",
+    );
     site.set("NAS_DB", server.url("app"));
-    let run = Cli::new(&site).line("index --notify --json");
-    let solution = run.ends(4).json()["error"]["solution"].as_str().unwrap().to_owned();
-    server.sql(solution.split_once("run: ").unwrap().1);
+    let mut cli = Cli::new(&site);
+    let told = |cli: &Cli| {
+        let run = cli.line("index --notify --json");
+        run.ends(4).json()["error"]["solution"].as_str().unwrap().to_owned()
+    };
     let triggers = "SELECT count(*) FROM pg_trigger WHERE tgname = 'nas_sync_notify'";
+    let solution = told(&cli);
+    let sql = solution.strip_prefix("Let backend run: ").unwrap().strip_suffix("Then run this command again.").unwrap();
+    server.sql(&format!("SET ROLE backend; {sql}"));
+    assert_eq!(server.number(triggers), 1);
+    // Its own it adds by itself; then the index is the owner's.
+    let index = told(&cli);
+    assert_eq!(server.number(triggers), 3);
+    server.sql(index.split_once("run: ").unwrap().1);
+    cli.line("index --notify").ends(0);
+    // As a third role that owns neither, one block for each owner.
+    server.sql(
+        "DROP FUNCTION nas_sync_notify CASCADE; CREATE ROLE third LOGIN;
+         GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA public TO third",
+    );
+    cli.set("NAS_DB", server.url("third"));
+    for block in told(&cli).strip_suffix("Then run this command again.").unwrap().split("Let ").skip(1) {
+        let (owner, sql) = block.split_once(" run: ").unwrap();
+        server.sql(&format!("SET ROLE {owner}; {sql}"));
+    }
     assert_eq!(server.number(triggers), 3);
     site.set("NAS_DB", site.path("documents.db"));
     let cli = Cli::new(&site);

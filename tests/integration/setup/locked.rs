@@ -38,6 +38,7 @@ async fn a_key_that_is_held_to_a_folder_syncs_and_can_do_nothing_else() {
     let pull = ["pull", "-rlt", "--port", &port, &there, pulled.to_str().unwrap()];
     place.cli.run(&pull).ends(0);
     assert_eq!((files(&drill).len(), files(&pulled).len()), (31, 31));
+    says_what_it_is_held_to(&place);
     let doctor = place.cli.line("doctor");
     assert!(!doctor.ends(0).stdout.contains("an earlier check failed"), "{}", doctor.all());
 
@@ -56,6 +57,32 @@ async fn a_key_that_is_held_to_a_folder_syncs_and_can_do_nothing_else() {
     let run = place.setup(&["--lock-down", "--password-file=/nonexistent"]);
     assert!(run.ends(0).stdout.contains("is held to a command on the NAS already"), "{}", run.all());
     assert_eq!(place.authorized_keys(), keys);
+}
+
+/// Archives of the folder come; what is refused is told with the folder, and not as the fault of the rsync there.
+fn says_what_it_is_held_to(place: &Place) {
+    let port = place.site.sshd.port().to_string();
+    let there = |path: &str| format!("{}@127.0.0.1:{path}", place.account.name());
+    let folder = place.folder.display().to_string();
+    let (archive, file) =
+        (place.here("archive").display().to_string(), place.here("nas_key.pub").display().to_string());
+    let run = |command: &str, options: &str, from: &str, to: &str| {
+        place.cli.run(&[command, options, "--port", &port, from, to])
+    };
+    run("pull", "-av", &there(&format!("{folder}/")), &format!("{archive}/")).ends(0);
+    assert_eq!(files(&place.here("archive")).len(), 31);
+    let inside = there(&format!("{folder}/inside/"));
+    let refused = [
+        run("push", "-a", &file, &there(&format!("{folder}/"))),
+        run("push", "-rt", &file, &there("/tmp/")),
+        run("pull", "-rt", &inside, &archive),
+    ];
+    for refused in refused {
+        let said = refused.ends(1).stderr.clone();
+        assert!(said.contains(&format!("this key is held to {folder} (setup --lock-down)")), "{said}");
+        assert!(said.contains("Name that folder itself") && !said.contains("Update rsync"), "{said}");
+    }
+    run("push", "-rt", &file, &there(&format!("{folder}/"))).ends(0);
 }
 
 /// Names that come over the connection are the client's, and the key may be a thief's: rsync on the NAS keeps them in the folder.

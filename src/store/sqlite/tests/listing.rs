@@ -79,6 +79,7 @@ fn every_document_is_in_one_state_and_the_newest_comes_first() {
     assert!(!all.more);
     let [.., failed, waiting, first] = all.documents.as_slice() else { panic!("too few") };
     assert_eq!((first.file.as_str(), first.synced_at), ("Été.pdf", Some(noon())));
+    assert_eq!(first.path.as_deref(), Some(Path::new("in/Été.pdf")));
     assert_eq!(first.copy.as_ref().map(|copy| copy.level), Some(Level::Stored));
     assert_eq!(waiting.deferred.as_ref().unwrap().next, NextTry::At(noon() + TimeDelta::minutes(5)));
     let why = failed.deferred.as_ref().unwrap();
@@ -159,4 +160,5 @@ fn a_row_that_makes_no_sense_is_listed_as_far_as_it_does() {
     let listing = list(&db.open(), &ListRequest::new(Selection::all()), Life::Possible);
     assert_eq!(shown(&listing), [(1, DocumentState::Pending)]);
     assert_eq!((listing.documents[0].user_id.is_none(), listing.documents[0].file.as_str()), (true, ""));
+    assert_eq!(listing.documents[0].path, None);
 }
