@@ -186,12 +186,15 @@ impl Case {
         // Before the files are read. What is compared by contents is read by either side, and may keep that time.
         let kept = self.atimes && !self.has('c') && !self.has('n') && self.own.is_empty();
         let atimes: HashMap<_, _> = if kept { tree::atimes(folder).into_iter().collect() } else { HashMap::new() };
+        let now = chrono::Utc::now().timestamp();
         let mut seen: Vec<_> = snapshot(folder).into_iter().collect();
         for (path, facts) in &mut seen {
             if !counts_time(facts) {
                 facts.truncate(3);
             }
-            facts.extend(atimes.get(&folder.join(path)).map(|atime| format!("accessed {atime}")));
+            // What was read and not set has the second in which that was.
+            let accessed = |&atime: &i64| if atime > now - 3600 { "lately".to_owned() } else { atime.to_string() };
+            facts.extend(atimes.get(&folder.join(path)).map(accessed).map(|time| format!("accessed {time}")));
         }
         seen
     }

@@ -122,7 +122,9 @@ mod tests {
                 for some in 1..=texts.len() {
                     let texts = &texts[..some];
                     let mut last = Last::default();
-                    texts.iter().for_each(|text| last.see(text.as_bytes()));
+                    for text in texts {
+                        last.see(text.as_bytes());
+                    }
                     assert_eq!(last.time, texts.iter().filter_map(|text| timestamp::parse(text)).max(), "{texts:?}");
                 }
                 texts.reverse();
