@@ -134,33 +134,43 @@ class Documents:
         count = select(func.count()).where(model.user_id == user_id, self.pending(), model.id > after, model.id <= up_to)
         return self.session.execute(count).scalar_one()
 
-    def lease(self, user_id: Any, after: Any, up_to: Any, limit: int) -> list[Any]:
-        """Pending documents of a user that nobody else is sending, held until the transaction ends; ascending by id."""
+    def lease(self, user_id: Any, after: Any, up_to: Any, limit: int, leased: Any) -> list[Any]:
+        """Pending documents of a user that nobody else is sending, held until the transaction ends; ascending by id. ``leased`` are
+        those that a worker of the program is sending, who holds no rows."""
         from sqlalchemy import select
 
         model = self.model
-        ids = select(model.id).where(model.user_id == user_id, self.pending(), model.id <= up_to)
-        if after is not None:
-            ids = ids.where(model.id > after)
-        # Ids alone: a row that is joined to others could not be held.
-        found = self.session.execute(self._held(ids.order_by(model.id).limit(limit))).scalars().all()
-        if not found:
-            return []
-        whole = select(model).where(model.id.in_(found)).order_by(model.id)
-        fresh = self.session.execute(whole.execution_options(populate_existing=True))
-        return list(fresh.unique().scalars().all())
+        while True:
+            ids = select(model.id).where(model.user_id == user_id, self.pending(), model.id <= up_to, self._free(leased))
+            if after is not None:
+                ids = ids.where(model.id > after)
+            # Ids alone: a row that is joined to others could not be held.
+            found = self.session.execute(self._held(ids.order_by(model.id).limit(limit))).scalars().all()
+            if not found:
+                return []
+            # A worker may have been quicker than this took hold of them; now it cannot be.
+            whole = select(model).where(model.id.in_(found), self._free(leased)).order_by(model.id)
+            fresh = self.session.execute(whole.execution_options(populate_existing=True))
+            if batch := list(fresh.unique().scalars().all()):
+                return batch
+            after = found[-1]
 
-    def lease_one(self, document: Any) -> bool | None:
-        """Holds a document's row; gives whether it is marked. ``None``: somebody else holds it. Raises where there is none."""
+    def lease_one(self, document: Any, leased: Any) -> bool | None:
+        """Holds a document's row; gives whether it is marked. ``None``: somebody else is sending it. Raises where there is none."""
         from sqlalchemy import select
 
         row = select(self.model.id, self.synced()).where(self.model.id == document.id)
-        found = self.session.execute(self._held(row)).first()
-        if found is not None:
+        found = self.session.execute(self._held(row.where(self._free(leased)))).first()
+        if found is not None and self.session.execute(row.where(self._free(leased))).first() is not None:
             return bool(found[1])
         if self.session.execute(row).first() is not None:
             return None
         raise NASSyncError(f"the database has no document {document.id}", kind="document_not_found")
+
+    def _free(self, leased: Any) -> Any:
+        from sqlalchemy import true
+
+        return true() if leased is None else self.model.id.not_in(leased)
 
     def _held(self, rows: Any) -> Any:
         if self.dialect not in SKIPPING:

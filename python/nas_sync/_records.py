@@ -26,6 +26,9 @@ OWNERS = """SELECT n.{by}, n.document_id FROM {nas_sync_names} n
 COPIES = """SELECT s.document_id, s.remote_name, s.sha256
     FROM {nas_sync_documents} s JOIN {documents} d ON d.id = s.document_id AND s.file_path = d.file_path
     WHERE s.remote_name IS NOT NULL AND s.document_id IN :keys"""
+# On the server's clock, which is everybody's.
+LEASED = """SELECT k.document_id FROM {nas_sync_leased} k JOIN {nas_sync_leases} l ON l.fence = k.fence
+    WHERE l.beat_at > {now} - {term} * interval '1 second'"""
 RECORD = """INSERT INTO {nas_sync_documents} (document_id, file_path, row_identity, last_attempt_at, remote_name, bytes,
         mtime_seconds, mtime_nanoseconds, level, sha256)
     SELECT d.id, d.file_path, {identity}, {now}, :name, :bytes, :seconds, :nanoseconds, :level, :sha256
@@ -99,6 +102,8 @@ class Records:
         self._version, self._statements = _native.own_tables(documents.dialect) or (0, [])
         self.are_there = False
         self.fault: str | None = None
+        # Whether it can be seen which documents a worker of the program is sending.
+        self.shows_leases = False
 
     def find(self) -> bool:
         """Whether the program could work on the table."""
@@ -152,6 +157,12 @@ class Records:
         rows = self._run(COPIES, {"keys": list(keys)}, "keys") if keys else ()
         return {plain_key(key): (bytes(name), None if sha256 is None else bytes(sha256).hex()) for key, name, sha256 in rows}
 
+    def leased(self) -> Any:
+        """The ids of the documents that a worker of the program is sending, for a condition; ``None`` where that cannot be seen."""
+        from sqlalchemy import column, text
+
+        return text(self._expanded(LEASED)).columns(column("document_id")) if self.shows_leases else None
+
     def write(self, copies: Iterable[Copy]) -> None:
         """Records copies in place of all that was remembered of their documents."""
         values: list[dict[str, Any]] = [
@@ -176,11 +187,14 @@ class Records:
     def _run(self, sql: str, values: Any = None, *lists: str) -> Any:
         from sqlalchemy import bindparam, text
 
-        own = self.words["schema"]
-        sql = re.sub(r"\{(\w+)\}", lambda found: self.words.get(found[1]) or f"{own}.{found[1]}", sql)
+        sql = self._expanded(sql)
         sql = re.sub(r"(?<![:\w]):(\w+)", lambda found: self._parameter(found[1]), sql)
         statement = text(sql).bindparams(*(bindparam(name, expanding=True) for name in lists))
         return self._session.connection(bind_arguments={"mapper": self._mapper}).execute(statement, values)
+
+    def _expanded(self, sql: str) -> str:
+        own = self.words["schema"]
+        return re.sub(r"\{(\w+)\}", lambda found: self.words.get(found[1]) or f"{own}.{found[1]}", sql)
 
     def _parameter(self, name: str) -> str:
         kind = self.types.get(name)
@@ -253,6 +267,7 @@ class _Postgres(Records):
             "columns": "hash, name, document_id, folded",
             "values": ":by, :name, :id, :folded",
             "now": "clock_timestamp()",
+            "term": str(_native.lease_seconds()),
             "identity": f"concat_ws(' ', CAST(d.user_id AS text), {identity})",
         }
         return bool(self.words["T"]) and {"user_id", "file_path", "synced_to_nas", "synced_at"} <= set(columns)
@@ -262,12 +277,14 @@ class _Postgres(Records):
             """SELECT CAST(current_user AS text), bool_and(has_table_privilege(c.oid, 'SELECT') AND (c.relname = 'nas_sync_meta'
                    OR has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')
                       AND (c.relname <> 'nas_sync_names' OR has_table_privilege(c.oid, 'DELETE')))),
-                   has_schema_privilege(CAST(:own AS text), 'CREATE')
+                   has_schema_privilege(CAST(:own AS text), 'CREATE'),
+                   (SELECT count(*) FILTER (WHERE has_table_privilege(c.oid, 'SELECT')) = 2 FROM pg_class c
+                    WHERE c.relnamespace = to_regnamespace(CAST(:schema AS text)) AND c.relname IN ('nas_sync_leases', 'nas_sync_leased'))
                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                WHERE n.nspname = CAST(:own AS text) AND c.relname IN ('nas_sync_meta', 'nas_sync_documents', 'nas_sync_names')""",
-            {"own": self._own},
+            {"own": self._own, "schema": self.words["schema"]},
         )
-        role, may_write, may_make = rows.one()
+        role, may_write, may_make, self.shows_leases = rows.one()
         role, own = _quoted(role), self.words["schema"]
         if may_write is None:
             grant = f"GRANT CREATE ON SCHEMA {own} TO {role}, until they are made"

@@ -95,7 +95,7 @@ class NASSyncService:
             raise
         with _database():
             callers = run.begin()
-            is_synced = documents.lease_one(document)
+            is_synced = documents.lease_one(document, run.leased())
         if is_synced is None:
             return False, f"Document {document.id}: another worker is sending it"
         if is_synced:
@@ -127,7 +127,7 @@ class NASSyncService:
         after, size = None, FEWEST
         while up_to is not None:
             with _database():
-                batch = run.cut(documents.lease(user_id, after, up_to, size))
+                batch = run.cut(documents.lease(user_id, after, up_to, size, run.leased()))
             if not batch:
                 break
             after = batch[-1].id
@@ -241,6 +241,10 @@ class _Run:
         self.documents.session.flush()
         self.records = open_records(self.documents, create=not callers)
         return callers
+
+    def leased(self) -> Any:
+        """Which documents a worker of the program is sending, where that can be seen."""
+        return None if self.records is None else self.records.leased()
 
     def plan(self, user_id: Any, up_to: Any) -> tuple[int, int]:
         """How many documents and bytes there are to send, where somebody wants to know."""

@@ -14,9 +14,27 @@ pub fn instance<'py>(py: Python<'py>, error: &NasSyncError) -> PyResult<Bound<'p
     class.call((error.message(), error.details()), Some(&words.into_py_dict(py)?))
 }
 
-/// What there is to do, with the program's flags as what the package has in their place.
+/// What there is to do, with the program's commands and flags as what the package has in their place.
 fn in_python(solution: &str) -> String {
     let words = [
+        ("See `nas-sync --help`, or `--help` of the command.", "Correct the value that is named."),
+        ("Run `nas-sync setup`, which asks for what is needed; or set", "Give host=, user= and path=, or set"),
+        ("Run `nas-sync setup`, which lets a key in with the password, or put", "Put"),
+        (" After an update of the NAS run `nas-sync test`: it asks anew what the NAS can do.", ""),
+        (
+            "or take the document out: by `nas-sync remove`, or from its table where another program put it",
+            "or take the document out of its table",
+        ),
+        (" (`FOLDER/*`), or let `watch --scan` find them", ""),
+        (", then run `nas-sync retry`", ""),
+        ("; `watch` goes on by itself", ""),
+        (", --timeout that of a push", ""),
+        ("Run sync again", "Call it again"),
+        ("Run the same command again", "Call it again"),
+        ("Run the command again", "Call it again"),
+        ("run the same command again", "call it again"),
+        ("run the command again", "call it again"),
+        ("run once with --accept-new-host-key", "give accept_new_host_key=True once"),
         ("--accept-new-host-key", "accept_new_host_key=True"),
         ("--legacy-ssh", "legacy_ssh=True"),
         ("--overwrite", "overwrite=True"),

@@ -28,7 +28,7 @@ mod _native {
     #[pymodule_export]
     use super::progress::Progress;
     #[pymodule_export]
-    use super::tables::{folded, own_tables};
+    use super::tables::{folded, lease_seconds, own_tables};
     #[pymodule_export]
     use super::waiting::Stop;
 }

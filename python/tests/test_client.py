@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from conftest import logins, until
 from nas_sync import Client, Fetched, NASSyncError, Outcome
 
+KINDS = re.findall(r"^\| `(\w+)` \|", (Path(__file__).parents[2] / "docs" / "errors.md").read_text(), re.MULTILINE)
 # Each of its zeros is read, hashed and sent: long enough to be ended in the middle.
 LONG = 2 << 30
 
@@ -395,6 +397,14 @@ def test_nothing_to_send_and_a_key_that_stands_for_two(nas, uploads):
     with pytest.raises(NASSyncError, match="stands for two documents") as raised:
         Client().send([(1, file, "a"), (1, file, "b")])
     assert raised.value.kind == "usage" and not list(nas.iterdir())
+
+
+def test_no_solution_is_one_of_the_command_line():
+    # What the program alone meets, and the options of Docker.
+    of_others = {"not_allowed", "key_not_installed", "resource_shortage"}
+    for kind in set(KINDS) - of_others:
+        solution = NASSyncError("x", kind=kind).solution
+        assert solution and not any(word in solution for word in ("nas-sync ", "--", "command", "`watch")), f"{kind}: {solution}"
 
 
 def test_a_nas_that_cannot_be_used(nas, uploads, tmp_path):

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from conftest import until
 from models import Document, utcnow
 from nas_sync import get_nas_sync_service
 from sqlalchemy import create_engine, inspect, select, text
@@ -85,6 +86,51 @@ def test_neither_takes_a_name_from_a_document_of_the_other(nas, backend, program
         assert report["errors"] == [f"Document {newer}: its name on the NAS, '1-scan.pdf', belongs to document {older}"]
     assert report["failed"] == 1 and backend.synced() == [older]
     assert [path.read_bytes() for path in nas.iterdir()] == [b"one/scan.pdf"]
+
+
+def test_what_a_worker_of_the_program_is_sending_is_left_to_it(nas, on_postgres, tmp_path):
+    backend = on_postgres
+    (key,) = backend.add("a.pdf")
+    gate, rsync = tmp_path / "gate", tmp_path / "rsync"
+    rsync.write_text(f'#!/bin/sh\nwhile [ ! -e "{gate}" ]; do sleep 0.05; done\nexec rsync "$@"\n')
+    rsync.chmod(0o755)
+    environment = {**os.environ, "NAS_DB": backend.url, "NAS_RSYNC_PATH": str(rsync)}
+
+    def sql(statement):
+        with backend.engine.begin() as connection:
+            return connection.execute(text(statement))
+
+    def start():
+        worker = subprocess.Popen(
+            [os.environ["NAS_SYNC_TEST_PROGRAM"], "sync"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        until("it has its lease", lambda: inspect(backend.engine).has_table("nas_sync_leased")
+              and sql("SELECT count(*) FROM nas_sync_leased").scalar_one() == 1)  # fmt: skip
+        return worker
+
+    worker = start()
+    try:
+        (other,) = backend.add("b.pdf")
+        report = sync(backend)
+        assert (report["total"], report["synced"]) == (1, 1) and backend.synced() == [other]
+        with backend.session() as db:
+            said = get_nas_sync_service(db).sync_file(db.get(Document, key))
+        assert said == (False, f"Document {key}: another worker is sending it")
+        gate.touch()
+        assert worker.wait(60) == 0 and backend.synced() == [key, other]
+
+        # A lease of a worker that is gone holds for as long as one that may be alive.
+        gate.unlink()
+        (late,) = backend.add("c.pdf")
+        worker = start()
+    finally:
+        worker.kill()
+        worker.wait()
+    gate.touch()
+    sql("UPDATE nas_sync_leases SET beat_at = clock_timestamp() - interval '20 seconds'")
+    assert sync(backend)["total"] == 0
+    sql("UPDATE nas_sync_leases SET beat_at = clock_timestamp() - interval '41 seconds'")
+    assert sync(backend)["synced"] == 1 and late in backend.synced()
 
 
 def shape(url):

@@ -3,3 +3,8 @@
 
 pub mod postgres;
 pub mod sqlite;
+
+use std::time::Duration;
+
+/// How long a lease of documents lasts without being renewed.
+pub const LEASE_TERM: Duration = Duration::from_secs(40);

@@ -14,6 +14,7 @@ pub use self::outcome::{Attempt, AttemptEnd, FailedTry, Failure, MarkOutcome, Se
 pub use self::registration::{NewDocument, Registered};
 use crate::error::{NasSyncError, Result};
 use crate::id::{DocumentId, UserId};
+pub use crate::own_tables::LEASE_TERM;
 use crate::process::{Holder, Life};
 use crate::proof::{Level, Refusal};
 use crate::text;
@@ -205,9 +206,6 @@ impl Moved {
 /// So many documents at most are leased, named or recorded in one commit: others wait for it, and where connections do not
 /// last, what is done has to stay done.
 pub const AT_ONCE: usize = 200;
-
-/// How long a lease lasts without being renewed.
-pub const LEASE_TERM: Duration = Duration::from_secs(40);
 
 /// The worker that asks, and how it looks at others.
 pub struct Worker<'w> {
