@@ -11,7 +11,12 @@ pub fn instance<'py>(py: Python<'py>, error: &NasSyncError) -> PyResult<Bound<'p
     let class = CLASS.import(py, "nas_sync._errors", "NASSyncError")?;
     let words =
         [("kind", error.kind().as_str()), ("cause", error.cause()), ("solution", &*in_python(error.solution()))];
-    class.call((error.message(), error.details()), Some(&words.into_py_dict(py)?))
+    // The one message that says what would be asked for; others quote what is somebody's.
+    let message = match error.kind() {
+        ErrorKind::NewerHere => in_python(error.message()),
+        _ => error.message().to_owned(),
+    };
+    class.call((message, error.details()), Some(&words.into_py_dict(py)?))
 }
 
 /// What there is to do, with the program's commands and flags as what the package has in their place.

@@ -205,7 +205,7 @@ impl PullJob {
 
 /// The failure of a file in whose place something else stays.
 pub fn stays_here() -> NasSyncError {
-    let message = "what is here already differs from the copy, and stays";
+    let message = "what is here already differs from the copy, and stays: only --overwrite replaces it";
     NasSyncError::new(ErrorKind::NewerHere, message)
 }
 

@@ -219,9 +219,9 @@ fn colours_are_for_terminals_and_only_where_wanted() {
         return;
     }
     let coloured = terminal(false, "xterm");
-    assert!(coloured.contains("\x1b[1;31merror:\x1b[0m the NAS has no rsync"), "{coloured:?}");
+    assert!(coloured.contains("\x1b[1;31merror:\x1b[0m the NAS has no program of the name"), "{coloured:?}");
     for plain in [terminal(true, "xterm"), terminal(false, "dumb")] {
-        assert!(plain.contains("error: the NAS has no rsync") && !plain.contains('\x1b'), "{plain:?}");
+        assert!(plain.contains("error: the NAS has no program of the name") && !plain.contains('\x1b'), "{plain:?}");
     }
 }
 
