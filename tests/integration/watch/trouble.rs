@@ -227,8 +227,8 @@ fn a_batch_under_way_may_end_within_the_grace_period() {
 #[test]
 fn a_batch_that_takes_longer_is_cut_in_order() {
     let mut site = Site::new();
-    // The line is free all the time, only rsync there gets nothing for a while.
-    site.wrap_rsync("(dd bs=8192 count=40 2>/dev/null; sleep 30; cat) | rsync \"$@\" | tee \"$NAS/../said\"");
+    // The line is free all the time, only rsync there gets nothing for a while. It may be asked for its version meanwhile.
+    site.wrap_rsync("(dd bs=8192 count=40 2>/dev/null; sleep 30; cat) | rsync \"$@\" | tee -a \"$NAS/../said\"");
     let cli = Cli::new(&site);
     cli.add(1, &[site.upload("a.pdf", b"small"), site.upload("b.bin", &noise(60_000_000, 1))]);
     let mut watch = Watch::start(&cli, "--grace 1");
