@@ -31,6 +31,7 @@ fn in_python(solution: &str) -> String {
             "or take the document out of its table",
         ),
         (" (`FOLDER/*`), or let `watch --scan` find them", ""),
+        (" and register it anew (`nas-sync remove`, then `nas-sync add`)", ", and correct its path"),
         (", then run `nas-sync retry`", ""),
         ("; `watch` goes on by itself", ""),
         (", --timeout that of a push", ""),
