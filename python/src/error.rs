@@ -41,6 +41,7 @@ fn in_python(solution: &str) -> String {
         ("run the same command again", "call it again"),
         ("run the command again", "call it again"),
         ("run once with --accept-new-host-key", "give accept_new_host_key=True once"),
+        ("with `nas-sync test --accept-new-host-key`", "once with accept_new_host_key=True"),
         ("--accept-new-host-key", "accept_new_host_key=True"),
         ("--legacy-ssh", "legacy_ssh=True"),
         ("--overwrite", "overwrite=True"),
