@@ -112,8 +112,8 @@ pub(super) fn prepare(files: Files, options: PushOptions, rules: &Rules, in_part
                 Operand::relative(Path::new(""), operand.as_os_str().as_bytes(), Climbing::Refused)
             });
             let operands = operands.collect::<Result<Vec<_>>>()?;
-            if in_parts {
-                return prepare_in_parts(operands, options, rules);
+            if in_parts && let Some(prepared) = prepare_in_parts(operands.clone(), &options, rules)? {
+                return Ok(prepared);
             }
             prepare_operands(&operands, depth(&options, Depth::FilesOnly), options, rules)?
         }
@@ -169,10 +169,14 @@ fn walk_options(depth: Depth, options: &PushOptions) -> WalkOptions {
     }
 }
 
-/// Looks at what lies at the top, and leaves the rest for later.
-fn prepare_in_parts(operands: Vec<Operand>, options: PushOptions, rules: &Rules) -> Result<Prepared> {
-    let mut walk = tree::Walk::new(operands, walk_options(Depth::Recursive, &options), rules);
+/// Looks at what lies at the top, and leaves the rest for later. `None` where that is all: a list of one part would have the far
+/// side waited for more often than a whole one.
+fn prepare_in_parts(operands: Vec<Operand>, options: &PushOptions, rules: &Rules) -> Result<Option<Prepared>> {
+    let mut walk = tree::Walk::new(operands, walk_options(Depth::Recursive, options), rules);
     let top = Some(walk.top()?);
+    if walk.is_over() {
+        return Ok(None);
+    }
     let sources = Arc::new(walk.sources());
     let system = tree::IdNames::system();
     // Which of them occur shows later.
@@ -181,7 +185,8 @@ fn prepare_in_parts(operands: Vec<Operand>, options: PushOptions, rules: &Rules)
     let told = Arc::<Mutex<Told>>::default();
     let ignores_errors = options.receiver.ignore_errors;
     let parts = FolderByFolder { walk, top, told: Arc::clone(&told), ignores_errors, errors: 0 };
-    Ok(Prepared { options, list, parts: Some(Arc::new(Mutex::new(parts))), sources, told, failures: Vec::new() })
+    let (parts, options): (Parts, _) = (Arc::new(Mutex::new(parts)), options.clone());
+    Ok(Some(Prepared { options, list, parts: Some(parts), sources, told, failures: Vec::new() }))
 }
 
 fn prepare_operands(operands: &[Operand], depth: Depth, options: PushOptions, rules: &Rules) -> Result<Prepared> {

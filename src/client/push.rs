@@ -99,6 +99,7 @@ impl PushRequest {
         let rules = with_own_rules(rules, &options.receiver);
         let duties = duties(&options, &rules);
         let prepared = blocking::run(move || prepare(files, options, &rules, offer.incremental)).await?;
+        let offer = Offer { incremental: prepared.parts.is_some(), ..offer };
         Ok(Listed { started, prepared, destination, offer, duties })
     }
 }

@@ -219,6 +219,11 @@ impl Walk {
         Ok(self.found(None))
     }
 
+    /// Whether no folder is left to be read.
+    pub fn is_over(&self) -> bool {
+        self.ahead.is_empty()
+    }
+
     /// What lies in the next folder: right behind a folder come those in it. Fails like [`walk`].
     pub fn below(&mut self) -> Result<Option<WalkPart>> {
         let Some((ground, pending)) = self.ahead.pop() else { return Ok(None) };
