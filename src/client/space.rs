@@ -9,6 +9,14 @@ pub struct Space {
     pub available: u64,
 }
 
+impl Space {
+    /// Whether so little is left that a person should know: less than 1 GiB, or on something small less than a
+    /// twentieth of it. A part alone would call a terabyte of a large NAS little.
+    pub fn is_little(self) -> bool {
+        self.available < (self.total / 20).min(1 << 30)
+    }
+}
+
 /// Reads the table of `df -Pk`: the last line that has figures, in whatever language its header is. A long device name
 /// may stand on a line of its own, and device and folder may hold blanks. `None` where there are no figures.
 pub(super) fn parse_df(output: &[u8]) -> Option<Space> {

@@ -14,8 +14,6 @@ pub(super) const MAX_BATCH: usize = 2_000;
 /// The most block sums, in bytes, that the NAS may have to send ahead in one session if it has a copy of every
 /// document. The receiving end of the session can hold twice as much.
 const MAX_BATCH_SUMS: u64 = 32 * 1024 * 1024;
-/// Less than this part of its disk is little room.
-const LOW_ROOM: u64 = 20;
 
 /// How many bytes and documents a batch may have, so that what is proved is recorded about once a minute.
 #[derive(Debug)]
@@ -68,8 +66,7 @@ impl BatchLimits {
 
 /// What a person should know about little room.
 pub(super) fn low_room(space: Space) -> Option<String> {
-    let is_low = space.available < space.total / LOW_ROOM;
-    is_low.then(|| format!("the NAS has only {} of {} left", size(space.available), size(space.total)))
+    space.is_little().then(|| format!("the NAS has only {} of {} left", size(space.available), size(space.total)))
 }
 
 /// Takes out documents for which the NAS has no room, so that they do not hold up smaller ones. When it has room for

@@ -7,8 +7,6 @@ use crate::client::survey::Survey;
 use crate::error::{ErrorKind, NasSyncError};
 use crate::text;
 
-/// Less room than this is worth a word.
-const LITTLE: u64 = 1 << 30;
 /// The longest name of a document that is asked for nothing special.
 const USUAL_LONGEST: u32 = 255;
 /// What rsync adds to a name while the file is under way.
@@ -58,7 +56,7 @@ fn room(space: Space) -> Finding {
     if space.available == 0 {
         return Finding::Problem(NasSyncError::new(ErrorKind::DiskFull, said));
     }
-    if space.available < LITTLE {
+    if space.is_little() {
         return Finding::warning(said, "Make room on the NAS, or raise the quota of this user.");
     }
     Finding::ok(said)
@@ -144,8 +142,9 @@ mod tests {
         let crypt = on("ecryptfs", None);
         assert!(name_length(&crypt).unwrap().solution().unwrap().contains("135 bytes"));
         assert_eq!(clock(&crypt).unwrap().message(), "the clock of the NAS is 61 s behind");
-        let room = |available| room(Space { total: 2 * LITTLE, available }).status();
-        assert_eq!((room(0), room(LITTLE - 1), room(LITTLE)), ("problem", "warning", "ok"));
+        let room = |total, available| room(Space { total, available }).status();
+        assert_eq!((room(4000, 0), room(4000, 199), room(4000, 200)), ("problem", "warning", "ok"));
+        assert_eq!((room(1 << 50, (1 << 30) - 1), room(1 << 50, 1 << 30)), ("warning", "ok"));
         assert_eq!((status(case(None)), status(case(Some(true)))), (None, Some("warning")));
     }
 }
