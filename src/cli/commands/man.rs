@@ -43,8 +43,12 @@ impl Man {
 }
 
 fn page(command: &clap::Command) -> Result<String> {
+    // What `-h` leaves out is left out of a page, too; and a synopsis made of the flags names none of their values.
+    let mut command = command.clone().mut_args(|flag| flag.hide_short_help(false));
+    let usage = command.render_usage().to_string();
+    let command = command.override_usage(usage.trim_start_matches("Usage: ").to_owned());
     let mut page = Vec::new();
-    Page::new(command.clone()).render(&mut page).map_err(|error| {
+    Page::new(command).source(concat!("nas-sync ", env!("CARGO_PKG_VERSION"))).render(&mut page).map_err(|error| {
         NasSyncError::new(ErrorKind::Internal, format!("a page cannot be made: {error}")).with_source(error)
     })?;
     Ok(String::from_utf8_lossy(&page).trim_end().to_owned())

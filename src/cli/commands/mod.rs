@@ -79,14 +79,14 @@ pub enum Command {
     #[command(after_help = "Example: nas-sync doctor")]
     Doctor,
     /// Copy files to a NAS with rsync's own options; see `push --help`
-    #[command(disable_help_flag = true)]
+    #[command(disable_help_flag = true, override_usage = "nas-sync push [OPTIONS] SRC… [USER@]HOST:DEST")]
     Push {
         /// rsync's options and operands: [OPTIONS] SRC… [USER@]HOST:DEST
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "RSYNC ARGUMENTS")]
         arguments: Vec<OsString>,
     },
     /// Copy files from a NAS with rsync's own options; see `pull --help`
-    #[command(disable_help_flag = true)]
+    #[command(disable_help_flag = true, override_usage = "nas-sync pull [OPTIONS] [USER@]HOST:SRC… DEST")]
     Pull {
         /// rsync's options and operands: [OPTIONS] [USER@]HOST:SRC… DEST
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "RSYNC ARGUMENTS")]
@@ -328,16 +328,17 @@ pub async fn diagnose(flags: &Flags, talk: Talk, console: &Console, signals: Sig
     or_signal(Box::pin(run), signals, console).await.unwrap_or_else(|error: NasSyncError| error.kind().exit_code())
 }
 
-/// All that can be typed, rsync's options behind `push` included, which clap does not read.
+/// All that can be typed, rsync's options behind `push` and `pull` included, which clap does not read.
 fn complete_command() -> clap::Command {
     let command = Cli::command();
     let global: Vec<_> = command.get_arguments().cloned().collect();
-    command.mut_subcommand("push", |push| {
-        push.args(rsync::arguments().filter(|argument| {
+    let with_options = |copy: clap::Command| {
+        copy.args(rsync::arguments().filter(|argument| {
             let is_global = |known: &clap::Arg| known.get_long() == argument.get_long();
             !global.iter().any(is_global)
         }))
-    })
+    };
+    command.mut_subcommand("push", with_options).mut_subcommand("pull", with_options)
 }
 
 /// Runs a command until a signal comes. Only for commands that leave nothing half-done when their future is dropped.

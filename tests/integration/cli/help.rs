@@ -74,9 +74,17 @@ fn completions_and_manual_pages_name_every_command() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     for name in &names {
         let page = std::fs::read_to_string(place.path(&format!("pages/nas-sync-{name}.1"))).unwrap();
-        assert!(page.contains(".TH nas-sync-"), "{page}");
+        assert!(page.contains(&format!(".TH nas-sync-{name} 1  \"nas-sync ")), "{page}");
     }
-    let page = std::fs::read_to_string(place.path("pages/nas-sync-push.1")).unwrap();
-    assert!(page.contains("compress\\-choice"), "{page}");
-    assert!(place.run("man").stdout.contains(".TH nas-sync 1"));
+    for copy in ["push", "pull"] {
+        let page = std::fs::read_to_string(place.path(&format!("pages/nas-sync-{copy}.1"))).unwrap();
+        assert!(page.contains("compress\\-choice"), "{page}");
+    }
+    // Each flag is described on each page, and what it takes stands beside it.
+    let page = place.run("man").stdout;
+    assert!(page.contains(".TH nas-sync 1") && page.contains("\\fBnas\\-sync\\fR [OPTIONS] <COMMAND>\n"), "{page}");
+    for page in [page, std::fs::read_to_string(place.path("pages/nas-sync-sync.1")).unwrap()] {
+        let described = "\\fB\\-\\-nas\\-host\\fR \\fI<HOST>\\fR\nName or address of the NAS";
+        assert!(page.contains(described) && !page.contains("[\\fB\\-\\-user"), "{page}");
+    }
 }
