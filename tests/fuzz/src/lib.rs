@@ -4,14 +4,15 @@
 //! input choose what was agreed on before. The tests of the project run the same functions over the seeds, over seeds that
 //! were changed at random, and over what fuzzing has found (`found/`).
 
+use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use nas_sync::internal::role::incoming::{Expected, Scope};
-use nas_sync::internal::role::list::{SendList, Sources};
+use nas_sync::internal::role::list::{PartSource, SendList, SendPart, Sources};
 use nas_sync::internal::role::port::Port;
 use nas_sync::internal::role::pull::{self, PullJob, To};
 use nas_sync::internal::role::sender::{self, ChangedFile, Duties, Mode, SendJob};
@@ -21,7 +22,7 @@ use nas_sync::internal::wire::handshake::Handshake;
 use nas_sync::internal::wire::iflags::Item;
 use nas_sync::internal::wire::int::{put_varint, put_vstring, varint};
 use nas_sync::internal::wire::mux::{Demultiplexer, Frame, Framing};
-use nas_sync::internal::wire::ndx::{DONE, NdxCoder};
+use nas_sync::internal::wire::ndx::{DONE, LIST_EOF, NdxCoder, list_of_folder};
 use nas_sync::internal::wire::negotiated::Negotiated;
 use nas_sync::internal::wire::stats::{DeleteStats, SenderStats, SenderTimes};
 use nas_sync::internal::wire::sums::{self, HeadLimits};
@@ -59,7 +60,7 @@ const CODINGS: [TokenCoding; 5] = [
     TokenCoding::Zlib { level: 6 },
 ];
 
-/// What was offered, by a byte: one of six protocols and five compressions.
+/// What was offered, by a byte: one of six protocols and five compressions, with the list whole or in parts.
 fn offer(choice: u8) -> Offer {
     let mut offer = Offer::default();
     offer.protocol = Protocol::new(27 + choice % 6).expect("27 to 32 are spoken");
@@ -71,6 +72,7 @@ fn offer(choice: u8) -> Offer {
     if choice >= 128 && choice % 6 >= 3 {
         offer.checksum = ChecksumChoice::Fixed { transfer: StrongAlgorithm::Md5, list: StrongAlgorithm::Md5 };
     }
+    offer.incremental = choice >= 192 && choice % 6 >= 3;
     offer
 }
 
@@ -78,7 +80,7 @@ fn offer(choice: u8) -> Offer {
 fn greeting(offer: &Offer) -> Vec<u8> {
     let mut hello = 32_i32.to_le_bytes().to_vec();
     if offer.protocol.number() >= 30 {
-        put_varint(&mut hello, 0x1fe);
+        put_varint(&mut hello, 0x1fe | i32::from(offer.incremental));
         if offer.checksum == ChecksumChoice::Negotiate {
             put_vstring(&mut hello, b"xxh128 xxh3 xxh64 md5");
         }
@@ -276,18 +278,34 @@ impl Files {
         }))
     }
 
-    fn list() -> SendList {
-        let mut list = SendList::default();
+    fn list() -> Entries {
         let entry = |name, kind, size| {
             let mut meta = FileMeta::default();
             (meta.size, meta.permissions) = (size as u64, 0o755);
             FileEntry::new(name, kind, meta)
         };
-        list.entries.push(&entry(b"folder", EntryKind::Directory(Content::Listed), 0));
-        for (name, len) in CONTENTS {
-            list.entries.push(&entry(name, EntryKind::File, len));
-        }
-        list
+        let files = CONTENTS.iter().map(|(name, len)| entry(name, EntryKind::File, *len));
+        [entry(b"folder", EntryKind::Directory(Content::Listed), 0)].into_iter().chain(files).collect()
+    }
+}
+
+/// The same in parts: the top, and the folder.
+struct InParts(VecDeque<SendPart>);
+
+impl InParts {
+    fn of(entries: &Entries) -> Self {
+        let is_below = |entry: &FileEntry<'_>| entry.name.starts_with(b"folder/");
+        let part = |folder: Option<&[u8]>| {
+            let entries = entries.iter().filter(|entry| is_below(entry) == folder.is_some()).collect();
+            SendPart { folder: folder.map(Box::from), entries, errors: 0 }
+        };
+        Self([part(None), part(Some(b"folder"))].into())
+    }
+}
+
+impl PartSource for InParts {
+    fn next(&mut self) -> Result<Option<SendPart>, NasSyncError> {
+        Ok(self.0.pop_front())
     }
 }
 
@@ -310,17 +328,19 @@ pub fn sender(input: &[u8]) {
         }
     }
     drop(feeder);
-    let list = Files::list().number(agreed.list_terms.order).expect("no name is there twice");
+    let mut list = SendList::default();
+    let mut parts: Option<Arc<Mutex<dyn PartSource>>> = None;
+    let list = if agreed.list_terms.is_incremental {
+        parts = Some(Arc::new(Mutex::new(InParts::of(&Files::list()))));
+        list.in_parts()
+    } else {
+        list.entries = Files::list();
+        list.number(agreed.list_terms.order).expect("no name is there twice")
+    };
     let mode = if choice % 7 == 6 { Mode::DryRun } else { Mode::Transfer };
     let duties = Duties::default();
-    let job = SendJob {
-        list: list.into(),
-        parts: None,
-        sources: Files::get(),
-        changed: ChangedFile::Invalidate,
-        mode,
-        duties,
-    };
+    let job =
+        SendJob { list: list.into(), parts, sources: Files::get(), changed: ChangedFile::Invalidate, mode, duties };
     std::thread::scope(|scope| {
         scope.spawn(move || while said.blocking_recv().is_some() {});
         // Most of what it hears is wrong.
@@ -395,7 +415,12 @@ fn check_kinds(folder: &Path) {
 /// What fuzzing of a target begins with: what usual peers say.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     let of_each = |say: &dyn Fn(u8, &Negotiated) -> Vec<u8>| {
-        (0..36).chain([131, 132, 133]).map(|choice| say(choice, &agreed(choice))).collect::<Vec<_>>()
+        (0..36)
+            .chain([131, 132, 133])
+            .chain(195..198)
+            .chain(213..216)
+            .map(|choice| say(choice, &agreed(choice)))
+            .collect::<Vec<_>>()
     };
     match target {
         "handshake" => of_each(&|choice, _| [&[choice, 3][..], &greeting(&offer(choice))].concat()),
@@ -432,17 +457,44 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     }
 }
 
-/// The list of [`Files`], as a sender writes it.
+/// The list of [`Files`] and a symlink, as a sender writes it. In parts this is the first, and what follows the others.
 fn coded_list(agreed: &Negotiated, fields: ListFields) -> Vec<u8> {
-    let (mut coder, mut said) = (ListCoder::new(agreed.list_terms.coding, fields), Vec::new());
-    let mut list = Files::list().entries;
+    let mut coder = ListCoder::new(agreed.list_terms.coding, fields);
+    let mut list = Files::list();
     list.push(&FileEntry::new(b"link", EntryKind::Symlink(b"one"), FileMeta::default()));
-    list.sort(agreed.list_terms.order);
-    for entry in list.iter() {
+    if !agreed.list_terms.is_incremental {
+        return coded_part(&mut coder, list, agreed);
+    }
+    let InParts(parts) = InParts::of(&list);
+    let said = parts.into_iter().enumerate().map(|(number, part)| {
+        let mut said = Vec::new();
+        if part.folder.is_some() {
+            NdxCoder::new(agreed.ndx).put(&mut said, list_of_folder(number - 1));
+        }
+        said.extend(coded_part(&mut coder, part.entries, agreed));
+        said
+    });
+    said.collect::<Vec<_>>().concat()
+}
+
+fn coded_part(coder: &mut ListCoder, mut entries: Entries, agreed: &Negotiated) -> Vec<u8> {
+    let mut said = Vec::new();
+    entries.sort(agreed.list_terms.order);
+    for entry in entries.iter() {
         coder.put(&entry, &mut said);
     }
     coder.put_end(0, &mut said);
     said
+}
+
+/// A coder of numbers, behind the part of [`coded_list`] that has one.
+fn behind_parts(agreed: &Negotiated, said: &mut Vec<u8>) -> NdxCoder {
+    let mut ndx = NdxCoder::new(agreed.ndx);
+    if agreed.list_terms.is_incremental {
+        ndx.put(&mut Vec::new(), list_of_folder(0));
+        ndx.put(said, LIST_EOF);
+    }
+    ndx
 }
 
 /// A file as tokens, with a copied block.
@@ -471,15 +523,17 @@ fn record(agreed: &Negotiated, ndx: &mut NdxCoder, number: i32, said: &mut Vec<u
 /// What a receiver asks for: each file, one of them by a block that is here.
 fn requests(agreed: &Negotiated) -> Vec<u8> {
     let (mut ndx, mut said) = (NdxCoder::new(agreed.ndx), Vec::new());
-    for number in [0, 1, 3, 4] {
+    let numbers = if agreed.list_terms.is_incremental { [1, 2, 5, 6] } else { [0, 1, 3, 4] };
+    for number in numbers {
         record(agreed, &mut ndx, number, &mut said);
-        let head: [i32; 4] = if number == 3 { [1, 700, 2, 0] } else { [0; 4] };
+        let has_basis = number == numbers[2];
+        let head: [i32; 4] = if has_basis { [1, 700, 2, 0] } else { [0; 4] };
         said.extend(head.iter().flat_map(|field| field.to_le_bytes()));
-        if number == 3 {
+        if has_basis {
             said.extend_from_slice(&[1, 2, 3, 4, 5, 6]);
         }
     }
-    for _ in 0..5 {
+    for _ in 0..if agreed.list_terms.is_incremental { 8 } else { 5 } {
         ndx.put(&mut said, DONE);
     }
     said
@@ -487,16 +541,20 @@ fn requests(agreed: &Negotiated) -> Vec<u8> {
 
 /// What a sender replies to that.
 fn replies(agreed: &Negotiated) -> Vec<u8> {
-    let (mut ndx, mut said) = (NdxCoder::new(agreed.ndx), Vec::new());
+    let mut said = Vec::new();
+    let mut ndx = behind_parts(agreed, &mut said);
     let mut encoder = TokenEncoder::new(agreed.tokens, agreed.zlib_history).expect("the levels are valid");
-    for (number, len) in [(0, 0), (2, 1), (4, 100_000), (5, 700)] {
+    // In parts the first entry is 1, and the folder's content begins behind a number for the folder.
+    let numbers = if agreed.list_terms.is_incremental { [1, 3, 6, 7] } else { [0, 2, 4, 5] };
+    for (number, len) in numbers.into_iter().zip([0, 1, 100_000, 700]) {
         record(agreed, &mut ndx, number, &mut said);
         said.extend_from_slice(&[0; 16]);
         let content = vec![7; len];
         encoder.literal(&content, &mut said).and_then(|()| encoder.end(&mut said)).expect("it fits");
         said.extend_from_slice(agreed.file_sum.digest(&content).as_bytes());
     }
-    for _ in 0..3 {
+    // Each part is done with, too.
+    for _ in 0..if agreed.list_terms.is_incremental { 5 } else { 3 } {
         ndx.put(&mut said, DONE);
     }
     said.extend_from_slice(&[0; 15]);
