@@ -6,8 +6,8 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use nas_sync::internal::role::list::SendList;
 use nas_sync::internal::wire::Reader;
 use nas_sync::internal::wire::flist::{
-    Content, DeviceCoding, EndOfList, Entries, EntryKind, FileEntry, FileMeta, ListCoder, ListCoding, ListFields,
-    ListOrder, Mtime, XflagCoding,
+    Content, DeviceCoding, EndOfList, Entries, EntryKind, FileEntry, FileMeta, LinkCoding, ListCoder, ListCoding,
+    ListFields, ListOrder, Mtime, XflagCoding,
 };
 use nas_sync::internal::wire::int::IntCoding;
 use nas_sync::internal::wire::ndx::{NdxCoder, NdxCoding};
@@ -20,6 +20,7 @@ const MODERN: ListCoding = ListCoding {
     xflags: XflagCoding::Varint,
     end: EndOfList::ErrorsAlways,
     devices: DeviceCoding::DevicesAlone,
+    links: LinkCoding::FirstEntry,
     nanoseconds: true,
     content_flags: true,
     zero_id_names: true,
@@ -30,6 +31,7 @@ const OLD: ListCoding = ListCoding {
     xflags: XflagCoding::Byte,
     end: EndOfList::ErrorsAfterIds,
     devices: DeviceCoding::ShortMinor,
+    links: LinkCoding::Numbers,
     nanoseconds: false,
     content_flags: false,
     zero_id_names: false,

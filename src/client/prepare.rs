@@ -203,7 +203,7 @@ fn prepare_operands(operands: &[Operand], depth: Depth, options: PushOptions, ru
 /// Folders on the way to names travel too, and those that exist are left as they are. Of the files only what documents need is
 /// sent.
 pub(super) fn named_options<'n>(names: impl Iterator<Item = &'n RemoteName>, options: PushOptions) -> PushOptions {
-    let options = PushOptions { atimes: false, ..options };
+    let options = PushOptions { atimes: false, hard_links: false, ..options };
     if !file_list::has_folders(names) {
         return options;
     }

@@ -68,6 +68,8 @@ pub enum Event<'a> {
         entry: &'a FileEntry<'a>,
         /// What differs.
         flags: ItemFlags,
+        /// The name that it was linked to there, if it was.
+        linked_to: Option<&'a [u8]>,
     },
     /// A file is being sent.
     FileStarted {

@@ -339,7 +339,7 @@ impl Generator {
     }
 
     fn itemize(&self, entry: &FileEntry<'_>, flags: ItemFlags) {
-        self.shared.monitor.event(Event::Itemized { entry, flags });
+        self.shared.monitor.event(Event::Itemized { entry, flags, linked_to: None });
     }
 
     fn fail(&self, entry: &FileEntry<'_>, what: &str, errno: Errno) {

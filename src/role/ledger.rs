@@ -142,7 +142,7 @@ impl Ledger {
 impl Account {
     fn note(&mut self, event: &Event<'_>) {
         match event {
-            Event::Itemized { entry, flags } => {
+            Event::Itemized { entry, flags, .. } => {
                 if flags.has(ItemFlags::NEW) {
                     *self.totals.created(entry.kind) += 1;
                 }

@@ -413,6 +413,7 @@ impl PartSender {
     }
 
     fn send_entries(&mut self, entries: &Entries, out: &mut Outbox) -> Result<()> {
+        self.coder.begin_part(self.next);
         for entry in entries.iter() {
             self.coder.put(&entry, out.frame());
             out.settle()?;
@@ -428,7 +429,7 @@ impl PartSender {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::flist::{Content, DeviceCoding, FileMeta, XflagCoding};
+    use crate::wire::flist::{Content, DeviceCoding, FileMeta, LinkCoding, XflagCoding};
     use crate::wire::int::IntCoding;
     use crate::wire::mux::Framing;
     use crate::wire::ndx::NdxCoding;
@@ -461,6 +462,7 @@ mod tests {
             xflags: XflagCoding::Varint,
             end: EndOfList::ErrorsAlways,
             devices: DeviceCoding::DevicesAlone,
+            links: LinkCoding::FirstEntry,
             nanoseconds: true,
             content_flags: true,
             zero_id_names: true,

@@ -329,7 +329,8 @@ impl Sender<'_> {
     ) -> Result<()> {
         self.asked = self.asked.max(part.end());
         self.monitor.event(Event::Asked { index: part.index(ndx) });
-        self.monitor.event(Event::Itemized { entry, flags: item.flags });
+        let linked_to = item.xname.as_deref().filter(|_| item.flags.has(ItemFlags::LOCAL_CHANGE));
+        self.monitor.event(Event::Itemized { entry, flags: item.flags, linked_to });
         if !item.flags.has(ItemFlags::TRANSFER) {
             // Nobody there hears an echo any more.
             return if self.said_all { Ok(()) } else { self.echo(ndx, item) };

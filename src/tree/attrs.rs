@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use rustix::fs::{FileType, Stat};
 
 use crate::wire::flist::idlist::NamedId;
-use crate::wire::flist::{Device, Extras, FileMeta, ListFields, Mtime, Special};
+use crate::wire::flist::{Device, Extras, FileId, FileMeta, ListFields, Mtime, Special};
 
 /// What a file list says about a file besides its name and kind.
 pub(super) fn meta_of(stat: &Stat) -> FileMeta {
@@ -26,7 +26,11 @@ pub(super) fn meta_of(stat: &Stat) -> FileMeta {
 
 /// What it says of it for options alone.
 pub(super) fn extras_of(stat: &Stat, fields: ListFields) -> Extras {
-    Extras { atime: fields.atimes.then_some(stat.st_atime) }
+    let has_others = stat.st_nlink > 1 && FileType::from_raw_mode(stat.st_mode) != FileType::Directory;
+    Extras {
+        atime: fields.atimes.then_some(stat.st_atime),
+        file: (fields.hard_links && has_others).then_some(FileId { dev: stat.st_dev, ino: stat.st_ino }),
+    }
 }
 
 /// Which device, pipe or socket a thing is.

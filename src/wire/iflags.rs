@@ -36,8 +36,8 @@ impl ItemFlags {
     pub const GROUP: u32 = 0x0040;
     /// A basis type byte follows.
     const BASIS_TYPE_FOLLOWS: u32 = 0x0800;
-    /// A name follows.
-    const XNAME_FOLLOWS: u32 = 0x1000;
+    /// A name follows: of the basis, or of what the item was linked to.
+    pub const XNAME_FOLLOWS: u32 = 0x1000;
     /// The item does not exist there yet.
     pub const NEW: u32 = 0x2000;
     /// The item was made from local data alone.

@@ -2,7 +2,7 @@
 //!
 //! This, `handshake.rs` and `offer.rs` are the only places that compare protocol versions, `protocol-notes/03-handshake.md`.
 
-use super::flist::{DeviceCoding, EndOfList, ListCoding, ListOrder, XflagCoding};
+use super::flist::{DeviceCoding, EndOfList, LinkCoding, ListCoding, ListOrder, XflagCoding};
 use super::iflags::ItemCoding;
 use super::int::IntCoding;
 use super::mux::Framing;
@@ -193,6 +193,11 @@ fn list_coding(version: u8, flags: CompatFlags) -> ListCoding {
             ..30 => DeviceCoding::ShortMinor,
             30 => DeviceCoding::Parts,
             _ => DeviceCoding::DevicesAlone,
+        },
+        links: match version {
+            27 => LinkCoding::NumbersOfFiles,
+            ..30 => LinkCoding::Numbers,
+            _ => LinkCoding::FirstEntry,
         },
         nanoseconds: version >= 31,
         content_flags: modern,

@@ -77,6 +77,7 @@ impl PullOptions {
             devices: self.devices,
             specials: self.specials,
             atimes: self.atimes,
+            hard_links: false,
             digest: None,
         }
     }

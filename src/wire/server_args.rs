@@ -48,6 +48,8 @@ pub struct PushOptions {
     pub times: bool,
     /// `-U`: times of the last access, except of folders. rsync 3.2 there.
     pub atimes: bool,
+    /// `-H`: names of one file stay names of one file.
+    pub hard_links: bool,
     /// `-O`: leaves the times of folders alone.
     pub omit_directory_times: bool,
     /// `-K`: takes a symlink to a folder over there for that folder, instead of replacing it.
@@ -103,6 +105,7 @@ impl PushOptions {
             devices: self.devices,
             specials: self.specials,
             atimes: self.atimes,
+            hard_links: self.hard_links,
             digest: None,
         }
     }
@@ -150,6 +153,7 @@ impl PushOptions {
             (receiver.omit_link_times, 'J'),
             (receiver.fuzzy, 'y'),
             (self.whole_file, 'W'),
+            (self.hard_links, 'H'),
             (self.owner, 'o'),
             (self.group, 'g'),
             (self.devices, 'D'),

@@ -73,6 +73,7 @@ const OWN_OPTIONS: [&str; 36] = [
 
 /// One case. Its text names it.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option that combines with all others")]
 struct Case {
     protocol: u8,
     compression: &'static str,
@@ -82,6 +83,8 @@ struct Case {
     in_parts: bool,
     /// `-U`.
     atimes: bool,
+    /// `-H`.
+    hard_links: bool,
     /// Of [`OWN_OPTIONS`].
     own: &'static str,
 }
@@ -99,6 +102,7 @@ impl Case {
             in_parts: protocol >= 30 && random.one_in(2),
             // Of protocol 27 stock rsync cannot read its own list of them.
             atimes: protocol > 27 && number.is_multiple_of(5),
+            hard_links: number.is_multiple_of(3),
             own: "",
         }
     }
@@ -121,7 +125,7 @@ impl Case {
             recursive: self.has('r'), links: self.has('l'), permissions: self.has('p'), times: self.has('t'),
             group: self.has('g'), owner: self.has('o'), checksum: self.has('c'), ignore_times: self.has('I'),
             whole_file: self.has('W'), omit_directory_times: self.has('O'), dry_run: self.has('n'),
-            numeric_ids: self.numeric_ids, devices: self.has('D'), specials: self.has('D'), atimes: self.atimes,
+            numeric_ids: self.numeric_ids, devices: self.has('D'), specials: self.has('D'), atimes: self.atimes, hard_links: self.hard_links,
         );
         for word in self.own.split_whitespace() {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
@@ -172,12 +176,13 @@ impl Case {
 
     /// What of the result is no accident: names, modes, owners and contents always, times where they are kept.
     fn result(&self, folder: &Path) -> Vec<(PathBuf, Vec<String>)> {
-        let counts_time = |facts: &[String]| {
+        let counts_time = |path: &Path, facts: &[String]| {
             let is_folder = facts[2] == "folder";
             // What is kept or stays by a limit changes the time of its folder. Of a file in whose place a folder would come, and
             // that stays by --ignore-existing, stock rsync changes the time.
-            // Nor does it see to the time of a folder for files on their way.
-            let is_timeless = self.own.contains("--temp-dir")
+            // Nor does it see to the time of a folder for files on their way, or of one in which what came of a file waits.
+            let is_timeless = path.ends_with(".part")
+                || self.own.contains("--temp-dir")
                 || self.has('O')
                 || self.own.split(' ').any(|word| word == "-b")
                 || self.own.contains("--max-delete");
@@ -186,12 +191,14 @@ impl Case {
         // Before the files are read. What is compared by contents is read by either side, and may keep that time.
         let kept = self.atimes && !self.has('c') && !self.has('n') && self.own.is_empty();
         let atimes: HashMap<_, _> = if kept { tree::atimes(folder).into_iter().collect() } else { HashMap::new() };
+        let links = if self.hard_links && !self.own.starts_with("-b") { tree::links(folder) } else { HashMap::new() };
         let now = chrono::Utc::now().timestamp();
         let mut seen: Vec<_> = snapshot(folder).into_iter().collect();
         for (path, facts) in &mut seen {
-            if !counts_time(facts) {
+            if !counts_time(path, facts) {
                 facts.truncate(3);
             }
+            facts.extend(links.get(&folder.join(&*path)).map(|first| format!("the same as {}", first.display())));
             // What was read and not set has the second in which that was.
             let accessed = |&atime: &i64| if atime > now - 3600 { "lately".to_owned() } else { atime.to_string() };
             facts.extend(atimes.get(&folder.join(path)).map(accessed).map(|time| format!("accessed {time}")));
@@ -211,7 +218,7 @@ impl fmt::Display for Case {
         write!(f, "{}", if self.has('D') { "" } else { " --no-D" })?;
         // Both ends are on one machine, and rsync would leave the comparison of blocks out.
         write!(f, "{}", if self.has('W') { "" } else { " --no-W" })?;
-        write!(f, "{}", if self.atimes { " --atimes" } else { "" })?;
+        write!(f, "{}{}", if self.atimes { " --atimes" } else { "" }, if self.hard_links { " -H" } else { "" })?;
         write!(f, "{}", if self.numeric_ids { " --numeric-ids" } else { "" })?;
         write!(f, "{}{}", if self.own.is_empty() { "" } else { " " }, self.own)?;
         if self.compression.is_empty() { Ok(()) } else { write!(f, " --zc={}", self.compression) }
@@ -291,6 +298,8 @@ impl Twins {
 
     /// Each fetches the content of a folder to a place of its own.
     async fn pull_each(&mut self, case: &Case, from: [&Path; 2], to: [&Path; 2]) {
+        // Only a push sends links.
+        let case = &Case { hard_links: false, ..case.clone() };
         let from = from.map(|folder| folder.join("").to_str().unwrap().to_owned());
         let request = PullRequest::new(vec![from[0].clone().into()], to[0], case.pull_options());
         let request = with!(request, offer: with!(case.offer(), incremental: case.in_parts));
@@ -370,6 +379,9 @@ async fn random_trees_go_and_come_as_with_stock_rsync() {
             if case.has('D') {
                 tree::add_specials(&mut random, &from);
             }
+            if case.hard_links {
+                tree::add_links(&mut random, &from);
+            }
             twins.push(&case, &from, [&there_ours, &there_stock]).await;
             twins.same(&case, &format!("push {round}"), [&there_ours, &there_stock]);
             // What comes back has been pushed by ours, or has never been elsewhere.
@@ -412,6 +424,9 @@ async fn options_of_a_receiver_leave_what_stock_rsync_leaves() {
         }
         if case.has('D') {
             tree::add_specials(&mut random, &from);
+        }
+        if case.hard_links && number % 2 == 1 {
+            tree::add_links(&mut random, &from);
         }
         // What is in the destination was the same once; since then both have gone their own ways.
         copy(&from, &ours);

@@ -7,9 +7,12 @@ use crate::wire::flist::{EntryKind, FileEntry, Special};
 use crate::wire::iflags::ItemFlags;
 use crate::wire::server_args::PushOptions;
 
-/// An entry's name as rsync lists it.
-pub fn name(entry: &FileEntry<'_>) -> String {
+/// An entry's name as rsync lists it, and what it was linked to.
+pub fn name(entry: &FileEntry<'_>, linked_to: Option<&[u8]>) -> String {
     let name = text::escape_bytes(entry.name);
+    if let Some(other) = linked_to.filter(|other| !other.is_empty()) {
+        return format!("{name} => {}", text::escape_bytes(other));
+    }
     match entry.kind {
         EntryKind::File | EntryKind::Special(_) => name,
         EntryKind::Directory(_) => format!("{name}/"),
@@ -43,6 +46,7 @@ pub fn is_news(flags: ItemFlags) -> bool {
 pub fn letters(entry: &FileEntry<'_>, flags: ItemFlags, options: &PushOptions, received: bool) -> String {
     let mut text = String::with_capacity(11);
     text.push(match () {
+        () if flags.has(ItemFlags::LOCAL_CHANGE | ItemFlags::XNAME_FOLLOWS) => 'h',
         () if flags.has(ItemFlags::LOCAL_CHANGE) => 'c',
         () if flags.has(ItemFlags::TRANSFER) && received => '>',
         () if flags.has(ItemFlags::TRANSFER) => '<',
@@ -168,8 +172,8 @@ mod tests {
 
     #[test]
     fn names_are_marked_and_escaped() {
-        assert_eq!(name(&entry(EntryKind::Directory(Content::Listed), b"d\n")), "d\\n/");
-        assert_eq!(name(&entry(EntryKind::Symlink(b"to\x1b"), b"l")), "l -> to\\x1b");
+        assert_eq!(name(&entry(EntryKind::Directory(Content::Listed), b"d\n"), None), "d\\n/");
+        assert_eq!(name(&entry(EntryKind::Symlink(b"to\x1b"), b"l"), None), "l -> to\\x1b");
     }
 
     #[test]

@@ -311,13 +311,13 @@ impl Teller {
 impl Monitor for Teller {
     fn event(&self, event: Event<'_>) {
         match &event {
-            Event::Itemized { entry, flags, .. } if !self.show.quiet => {
+            Event::Itemized { entry, flags, linked_to } if !self.show.quiet => {
                 let names = self.show.verbose > 0 || self.show.progress == Progress::Lines(About::Each);
                 if self.show.itemize && output::is_news(*flags) {
                     let letters = output::letters(entry, *flags, &self.options, self.received);
-                    self.line(&format!("{letters} {}", output::name(entry)));
+                    self.line(&format!("{letters} {}", output::name(entry, *linked_to)));
                 } else if names && !self.show.itemize && output::is_update(entry, *flags) {
-                    self.line(&output::name(entry));
+                    self.line(&output::name(entry, *linked_to));
                 }
             }
             Event::Listed { .. } if self.tells_of_the_list() => self.listed.call_once(|| {

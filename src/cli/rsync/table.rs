@@ -12,8 +12,8 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use self::Group::{Login, Sent, Shown, There, Transfer};
 use self::instead::{
-    ADDRESS, AFTERWARDS, BLOCKS, CHECKED, COMPRESSED, DAEMON, DEADLINE, DELETION, DEVICES, DIRS, FORMAT, HARD_LINKS,
-    LOG, LOG_LEVEL, LOGIN_AS, MEMORY, MOUNT, NO_SPECIALS, ONE_PATH, ONE_TIME, OTHER_SIDE, OWN_FOLDERS, PULL, RAW_NAMES,
+    ADDRESS, AFTERWARDS, BLOCKS, CHECKED, COMPRESSED, DAEMON, DEADLINE, DELETION, DEVICES, DIRS, FORMAT, LOG,
+    LOG_LEVEL, LOGIN_AS, MEMORY, MOUNT, NO_SPECIALS, ONE_PATH, ONE_TIME, OTHER_SIDE, OWN_FOLDERS, PULL, RAW_NAMES,
     SEED, SELECTION, SEPARATELY, SERVER, STREAMS, STREAMS_TEXT, THREADS,
 };
 use super::typed::{NotAccepted, RuleWord, TypedOptions};
@@ -169,6 +169,10 @@ pub const TABLE: &[Row] = &[
     switch(Sent, 'r', "recursive", TypedOptions::recursive).negates().help("folders and what is in them"),
     switch(Sent, 'a', "archive", |o, _| o.archive()).help("-rlptgoD"),
     switch(Sent, 'l', "links", |o, on| o.push.links = on).negates().help("symlinks as symlinks"),
+    switch(Sent, 'H', "hard-links", |o, on| o.push.hard_links = on)
+        .negates()
+        .push_only()
+        .help("names of one file as names of one file"),
     switch(Sent, 'L', "copy-links", |o, on| o.push.copy_links = on)
         .help("files and folders instead of symlinks to them"),
     switch(Sent, 'k', "copy-dirlinks", |o, on| o.push.copy_dirlinks = on).help("folders instead of symlinks to them"),
@@ -429,7 +433,6 @@ pub const TABLE: &[Row] = &[
     refused(' ', "drop-D", "make no devices and pipes", NO_SPECIALS).negates(),
     refused(' ', "early-input", "input for a daemon", DAEMON),
     refused(' ', "fake-super", "owners and devices in extended attributes", AFTERWARDS),
-    refused('H', "hard-links", "names of one file as names of one file", HARD_LINKS).negates(),
     refused(' ', "iconv", "names in another character set", RAW_NAMES).negates(),
     refused(' ', "ignore-missing-args", "no error for sources that are gone", SELECTION),
     refused(' ', "insecure-links", "follow symlinks of other users", OWN_FOLDERS).negates(),

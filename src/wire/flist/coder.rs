@@ -1,11 +1,9 @@
 //! Entries there and back. Each is written as its difference to the entry before, so each direction keeps one coder.
-//!
-//! Hard-link groups are not part of it: their option is never sent to a server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::entries::Entries;
-use super::entry::{Content, Device, EntryKind, Extras, FileEntry, FileMeta, MAX_NAME, Mtime, Special};
+use super::entry::{Content, Device, EntryKind, Extras, FileEntry, FileId, FileMeta, MAX_NAME, Mtime, Special};
 use super::idlist::{self, NamedId};
 use super::xflags::{self, XflagCoding};
 use crate::wire::int::IntCoding;
@@ -40,6 +38,17 @@ pub enum DeviceCoding {
     DevicesAlone,
 }
 
+/// How it is told that entries are names of one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkCoding {
+    /// Every regular file has the number of its file system and its own (protocol 27).
+    NumbersOfFiles,
+    /// Names of files with several have these (28 and 29).
+    Numbers,
+    /// The first such name says so, and each other which entry that is.
+    FirstEntry,
+}
+
 /// The encodings that a session uses for its list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each says whether one field exists")]
@@ -52,6 +61,8 @@ pub struct ListCoding {
     pub end: EndOfList,
     /// Devices.
     pub devices: DeviceCoding,
+    /// Names of one file.
+    pub links: LinkCoding,
     /// Whether times have a nanosecond field.
     pub nanoseconds: bool,
     /// Whether folders say if their content is part of the list.
@@ -78,14 +89,24 @@ pub struct ListFields {
     pub specials: bool,
     /// `-U`: times of the last access, except of folders.
     pub atimes: bool,
+    /// `-H`: which entries are names of one file.
+    pub hard_links: bool,
     /// `-c`: the length of each file's digest, in bytes.
     pub digest: Option<usize>,
 }
 
 impl ListFields {
     /// None of them.
-    pub const NONE: Self =
-        Self { owner: false, group: false, links: false, devices: false, specials: false, atimes: false, digest: None };
+    pub const NONE: Self = Self {
+        owner: false,
+        group: false,
+        links: false,
+        devices: false,
+        specials: false,
+        atimes: false,
+        hard_links: false,
+        digest: None,
+    };
 }
 
 /// What the next entry is described against.
@@ -98,6 +119,8 @@ struct Previous {
     /// `None` before the first entry: an id may then not be left out even when it is 0.
     ids: Option<(u32, u32)>,
     device: Device,
+    /// The last file system that a name of a file with several lies in.
+    file_system: u64,
 }
 
 /// Writes and reads the entries of one list.
@@ -112,6 +135,7 @@ pub struct ListCoder {
     inline: InlineNames,
     /// Those that came in this way.
     heard: HeardNames,
+    links: Links,
 }
 
 /// Names of users and groups that came with the entries of a list in parts.
@@ -121,6 +145,19 @@ pub struct HeardNames {
     pub users: Vec<NamedId>,
     /// Groups.
     pub groups: Vec<NamedId>,
+}
+
+/// Where the first names of files lie that have several.
+#[derive(Debug, Clone, Default)]
+struct Links {
+    /// The number of the next entry, as it is sent.
+    next: i32,
+    /// The number of the first entry of this part.
+    part: i32,
+    /// Of what was written: the number of the first name, and what the entry behind its like is described against.
+    written: HashMap<FileId, (i32, Previous)>,
+    /// Files of which the oldest protocol wants numbers although there is but one name.
+    single: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -139,6 +176,7 @@ impl ListCoder {
             name: Vec::new(),
             inline: InlineNames::default(),
             heard: HeardNames::default(),
+            links: Links::default(),
         }
     }
 
@@ -160,13 +198,87 @@ impl ListCoder {
         std::mem::take(&mut self.heard)
     }
 
+    /// Begins a part of the list, whose first entry has this number.
+    pub fn begin_part(&mut self, number: i32) {
+        (self.links.next, self.links.part) = (number, number);
+    }
+
     /// Writes one entry. Names must not be longer than [`MAX_NAME`].
     pub fn put(&mut self, entry: &FileEntry<'_>, out: &mut Vec<u8>) {
-        let previous = &self.previous;
-        let shared = entry.name.iter().zip(&previous.name).take_while(|(a, b)| a == b).count();
+        let file = self.file(entry);
+        let number = self.links.next;
+        self.links.next = number.saturating_add(1);
+        let Some(file) = file.filter(|_| self.coding.links == LinkCoding::FirstEntry) else {
+            return self.put_whole(entry, (0, None), file, out);
+        };
+        match self.links.written.get(&file).cloned() {
+            // All that it has is that of the other name in this part.
+            Some((first, state)) if first >= self.links.part => {
+                self.put_name(entry, xflags::LINKED, out);
+                self.coding.ints.put_int(out, first);
+                let Previous { name, file_system, .. } = std::mem::take(&mut self.previous);
+                self.previous = Previous { name, file_system, ..state };
+                self.keep_name(entry.name);
+            }
+            Some((first, _)) => self.put_whole(entry, (xflags::LINKED, Some(first)), None, out),
+            None => {
+                self.put_whole(entry, (xflags::LINKED | xflags::LINK_FIRST, None), None, out);
+                let state = Previous { name: Vec::new(), ..self.previous.clone() };
+                self.links.written.insert(file, (number, state));
+            }
+        }
+    }
+
+    /// Of which file an entry says that it is a name.
+    fn file(&mut self, entry: &FileEntry<'_>) -> Option<FileId> {
+        let is_wanted = self.fields.hard_links
+            && if self.coding.links == LinkCoding::NumbersOfFiles {
+                entry.kind == EntryKind::File
+            } else {
+                entry.extras.file.is_some()
+            };
+        is_wanted.then(|| {
+            entry.extras.file.unwrap_or_else(|| {
+                self.links.single += 1;
+                FileId { dev: 0, ino: self.links.single }
+            })
+        })
+    }
+
+    /// Writes flags and name, and gives the flags that count.
+    fn put_name(&self, entry: &FileEntry<'_>, flags: u32, out: &mut Vec<u8>) -> u32 {
+        let shared = entry.name.iter().zip(&self.previous.name).take_while(|(a, b)| a == b).count();
         let shared = u8::try_from(shared).unwrap_or(u8::MAX);
-        let prefix = usize::from(shared);
-        let suffix = &entry.name[prefix..];
+        let suffix = &entry.name[usize::from(shared)..];
+        let same = if shared > 0 { xflags::SAME_NAME } else { 0 };
+        let long = if suffix.len() > 255 { xflags::LONG_NAME } else { 0 };
+        let flags = self.coding.xflags.put(flags | same | long, entry.kind.is_dir(), out);
+        if flags & xflags::SAME_NAME != 0 {
+            out.push(shared);
+        }
+        if flags & xflags::LONG_NAME != 0 {
+            self.put_len(suffix.len(), out);
+        } else {
+            out.push(suffix.len().to_le_bytes()[0]);
+        }
+        out.extend_from_slice(suffix);
+        flags
+    }
+
+    fn keep_name(&mut self, name: &[u8]) {
+        self.previous.name.clear();
+        self.previous.name.extend_from_slice(name);
+    }
+
+    /// Writes an entry with all its fields: which other one it is a name of with, or the numbers of its file.
+    fn put_whole(
+        &mut self,
+        entry: &FileEntry<'_>,
+        (link_flags, first): (u32, Option<i32>),
+        numbers: Option<FileId>,
+        out: &mut Vec<u8>,
+    ) {
+        let previous = &self.previous;
         let mode = entry.mode();
         let flag = |condition: bool, flag: u32| if condition { flag } else { 0 };
         let content_flags = match entry.kind {
@@ -182,35 +294,38 @@ impl ListCoder {
         let device = self.numbers(entry.kind);
         let atime = self.atime(entry);
         let flags = content_flags
+            | link_flags
             | device.map_or(0, |device| self.device_flags(device))
+            | numbers.map_or(0, |file| self.file_flags(file))
             | flag(mode == previous.mode, xflags::SAME_MODE)
             | flag(keeps_user, xflags::SAME_UID)
             | flag(keeps_group, xflags::SAME_GID)
             | flag(user.is_some(), xflags::USER_NAME)
             | flag(group.is_some(), xflags::GROUP_NAME)
-            | flag(prefix > 0, xflags::SAME_NAME)
-            | flag(suffix.len() > 255, xflags::LONG_NAME)
             | flag(entry.meta.mtime.seconds == previous.mtime, xflags::SAME_TIME)
             | flag(atime.is_some_and(|atime| self.keeps_atime(atime)), xflags::SAME_ATIME)
             | flag(self.coding.nanoseconds && entry.meta.mtime.nanoseconds != 0, xflags::NANOSECONDS);
-        let flags = self.coding.xflags.put(flags, entry.kind.is_dir(), out);
-        if flags & xflags::SAME_NAME != 0 {
-            out.push(shared);
+        let flags = self.put_name(entry, flags, out);
+        if let Some(first) = first {
+            self.coding.ints.put_int(out, first);
         }
-        if flags & xflags::LONG_NAME != 0 {
-            self.put_len(suffix.len(), out);
-        } else {
-            out.push(suffix.len().to_le_bytes()[0]);
-        }
-        out.extend_from_slice(suffix);
-        self.put_attributes(entry, flags, mode, [user.as_deref(), group.as_deref()], out);
-        self.previous.name.truncate(prefix);
-        self.previous.name.extend_from_slice(suffix);
+        self.put_attributes(entry, flags, [user.as_deref(), group.as_deref()], numbers, out);
+        self.keep_name(entry.name);
         self.previous.mode = mode;
         self.previous.mtime = entry.meta.mtime.seconds;
         self.previous.atime = atime.unwrap_or(self.previous.atime);
         self.previous.ids = Some((entry.meta.uid, entry.meta.gid));
         self.previous.device = self.device_after(device);
+        self.previous.file_system = numbers.map_or(self.previous.file_system, |file| file.dev);
+    }
+
+    /// Of an entry with numbers of its file.
+    fn file_flags(&self, file: FileId) -> u32 {
+        if self.coding.links == LinkCoding::NumbersOfFiles {
+            return 0;
+        }
+        let same = if file.dev == self.previous.file_system { xflags::SAME_FILE_SYSTEM } else { 0 };
+        xflags::LINKED | same
     }
 
     /// The time of the last access that an entry's field tells, if it has one.
@@ -301,8 +416,8 @@ impl ListCoder {
         &self,
         entry: &FileEntry<'_>,
         flags: u32,
-        mode: u32,
         [user, group]: [Option<&[u8]>; 2],
+        numbers: Option<FileId>,
         out: &mut Vec<u8>,
     ) {
         let ints = self.coding.ints;
@@ -318,7 +433,7 @@ impl ListCoder {
             ints.put_int(out, entry.meta.mtime.nanoseconds.cast_signed());
         }
         if flags & xflags::SAME_MODE == 0 {
-            out.extend_from_slice(&mode.to_le_bytes());
+            out.extend_from_slice(&entry.mode().to_le_bytes());
         }
         if let Some(atime) = self.atime(entry).filter(|&atime| !self.keeps_atime(atime)) {
             // Whatever the protocol, since it came late.
@@ -344,6 +459,13 @@ impl ListCoder {
         {
             self.put_len(target.len(), out);
             out.extend_from_slice(target);
+        }
+        if let Some(file) = numbers {
+            if self.coding.links == LinkCoding::NumbersOfFiles || flags & xflags::SAME_FILE_SYSTEM == 0 {
+                // One more than it is, so that it is never 0.
+                ints.put_long(out, file.dev.wrapping_add(1).cast_signed(), 3);
+            }
+            ints.put_long(out, file.ino.cast_signed(), 3);
         }
         if let Some(len) = self.digest_len(entry.kind) {
             let digest = entry.digest.unwrap_or_default();
@@ -401,8 +523,19 @@ impl ListCoder {
         if self.name.is_empty() || self.name.contains(&0) {
             return Err(DecodeError::malformed("name", "it is empty or holds a NUL byte"));
         }
-        let Attributes { kind, mode, meta, digest, device, extras, user, group } =
+        let link = self.take_link(flags, reader, entries)?;
+        if let Link::Alike(at) = link {
+            self.take_alike(at, entries);
+            return Ok(Listed::Entry);
+        }
+        let Attributes { kind, mode, meta, digest, device, mut extras, user, group } =
             self.take_attributes(flags, reader)?;
+        if let Link::Of(number) = link {
+            if kind.is_dir() {
+                return Err(DecodeError::malformed("hard link", "it is a folder"));
+            }
+            extras.file = Some(by_number(number));
+        }
         let entry = FileEntry { digest, extras, ..FileEntry::new(&self.name, kind, meta) };
         entries.push(&entry);
         // Only a whole entry moves the state, so that a short read can start over.
@@ -413,8 +546,75 @@ impl ListCoder {
         self.previous.device = self.device_after(device);
         self.heard.users.extend(user.map(|name| (meta.uid, name.into())));
         self.heard.groups.extend(group.map(|name| (meta.gid, name.into())));
+        if let (Some(file), true) = (extras.file, self.coding.links != LinkCoding::FirstEntry) {
+            self.previous.file_system = file.dev;
+        }
+        self.links.next = self.links.next.saturating_add(1);
         std::mem::swap(&mut self.previous.name, &mut self.name);
         Ok(Listed::Entry)
+    }
+
+    /// What an entry says behind its name of others.
+    fn take_link(&self, flags: u32, reader: &mut Reader<'_>, entries: &Entries) -> Decode<Link> {
+        let is_told = self.fields.hard_links && self.coding.links == LinkCoding::FirstEntry;
+        if !is_told || flags & xflags::LINKED == 0 {
+            return Ok(Link::None);
+        }
+        if flags & xflags::LINK_FIRST != 0 {
+            return Ok(Link::Of(self.links.next));
+        }
+        let number = self.coding.ints.int(reader)?;
+        if !(0..self.links.next).contains(&number) {
+            let message = format!("to entry {number}, there are {} so far", self.links.next);
+            return Err(DecodeError::malformed("hard link", message));
+        }
+        if number < self.links.part {
+            return Ok(Link::Of(number));
+        }
+        // The entries of this part are the last ones.
+        let back = usize::try_from(self.links.next - number).unwrap_or(usize::MAX);
+        let at = entries.len().checked_sub(back);
+        let first = at.and_then(|at| entries.get(at)).and_then(|first| first.extras.file);
+        match at {
+            Some(at) if first == Some(by_number(number)) => Ok(Link::Alike(at)),
+            _ => Err(DecodeError::malformed("hard link", format!("to entry {number}, which is the first of none"))),
+        }
+    }
+
+    /// Adds another name of an entry of this part.
+    fn take_alike(&mut self, at: usize, entries: &mut Entries) {
+        entries.push_alike(&self.name, at);
+        if let Some(first) = entries.get(at) {
+            self.previous.mode = first.mode();
+            self.previous.mtime = first.meta.mtime.seconds;
+            self.previous.atime = first.extras.atime.unwrap_or(self.previous.atime);
+            self.previous.ids = Some((first.meta.uid, first.meta.gid));
+            let device = self.numbers(first.kind);
+            self.previous.device = self.device_after(device);
+        }
+        self.links.next = self.links.next.saturating_add(1);
+        std::mem::swap(&mut self.previous.name, &mut self.name);
+    }
+
+    /// The numbers of its file, where an entry has such a field.
+    fn take_file(&self, kind: EntryKind<'_>, flags: u32, reader: &mut Reader<'_>) -> Decode<Option<FileId>> {
+        let has_numbers = self.fields.hard_links
+            && match self.coding.links {
+                LinkCoding::NumbersOfFiles => kind == EntryKind::File,
+                LinkCoding::Numbers => flags & xflags::LINKED != 0,
+                LinkCoding::FirstEntry => false,
+            };
+        if !has_numbers {
+            return Ok(None);
+        }
+        if kind.is_dir() {
+            return Err(DecodeError::malformed("hard link", "it is a folder"));
+        }
+        let is_same = self.coding.links == LinkCoding::Numbers && flags & xflags::SAME_FILE_SYSTEM != 0;
+        let ints = self.coding.ints;
+        let dev =
+            if is_same { self.previous.file_system } else { ints.long(reader, 3)?.cast_unsigned().wrapping_sub(1) };
+        Ok(Some(FileId { dev, ino: ints.long(reader, 3)?.cast_unsigned() }))
     }
 
     fn take_attributes<'r>(&self, flags: u32, reader: &mut Reader<'r>) -> Decode<Attributes<'r>> {
@@ -459,11 +659,12 @@ impl ListCoder {
             let len = length(ints.int(reader)?, MAX_NAME, "symlink target length")?;
             *target = reader.bytes(len)?;
         }
+        let file = self.take_file(kind, flags, reader)?;
         let digest = self.digest_len(kind).map(|len| reader.bytes(len)).transpose()?;
         let digest = digest.filter(|_| kind == EntryKind::File);
         let mtime = Mtime { seconds: mtime, nanoseconds: mtime_ns };
         let meta = FileMeta { size, mtime, permissions: (mode & 0o7777) as u16, uid, gid };
-        Ok(Attributes { kind, mode, meta, digest, device, extras: Extras { atime }, user, group })
+        Ok(Attributes { kind, mode, meta, digest, device, extras: Extras { atime, file }, user, group })
     }
 
     /// The name behind an id, where it stands there: with older numbers the same bits mean something else.
@@ -496,6 +697,21 @@ impl ListCoder {
             other => Err(DecodeError::malformed("mode", format!("{other:#o} is no type of a file"))),
         }
     }
+}
+
+/// Of which file an entry is a name.
+enum Link {
+    /// Of none with several, or its numbers say it.
+    None,
+    /// Of that whose first name is this entry, this one perhaps.
+    Of(i32),
+    /// Of that whose first name stands at this position, and all else is as there.
+    Alike(usize),
+}
+
+/// A file that is known by the entry of its first name.
+fn by_number(number: i32) -> FileId {
+    FileId { dev: 0, ino: number.unsigned_abs().into() }
 }
 
 /// What stands behind an entry's name.

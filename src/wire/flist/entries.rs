@@ -1,6 +1,6 @@
 //! Many entries in little memory.
 
-use super::entry::{Content, Device, EntryKind, Extras, FileEntry, FileMeta, MAX_NAME, Mtime, Special};
+use super::entry::{Content, Device, EntryKind, Extras, FileEntry, FileId, FileMeta, MAX_NAME, Mtime, Special};
 use super::order::ListOrder;
 
 /// Entries of a list: 48 bytes each, and beside them all names in one piece of memory.
@@ -36,6 +36,7 @@ const NO_TAG: u32 = u32::MAX;
 
 mod extra {
     pub const ATIME: u8 = 1;
+    pub const FILE: u8 = 2;
 }
 
 /// How many entries of each kind there are.
@@ -124,6 +125,17 @@ impl Entries {
             kind,
             extras,
         });
+    }
+
+    /// Adds another name of the entry at a position, with all else that it has.
+    pub fn push_alike(&mut self, name: &[u8], of: usize) {
+        let Some(&record) = self.records.get(of) else { return };
+        let start = self.bytes.len();
+        let behind_name = record.start + usize::from(record.name_len);
+        let kept = usize::from(record.extra_len) + Extras::len(record.extras);
+        let name_len = self.append(name);
+        self.bytes.extend_from_within(behind_name..behind_name + kept);
+        self.records.push(Record { start, name_len, ..record });
     }
 
     /// Bytes beyond [`MAX_NAME`], which no list can carry, are left out.
@@ -235,7 +247,18 @@ impl Extras {
             which |= extra::ATIME;
             out.extend_from_slice(&atime.to_le_bytes());
         }
+        if let Some(FileId { dev, ino }) = self.file {
+            which |= extra::FILE;
+            out.extend_from_slice(&dev.to_le_bytes());
+            out.extend_from_slice(&ino.to_le_bytes());
+        }
         which
+    }
+
+    /// How many bytes they are.
+    fn len(which: u8) -> usize {
+        let of = |bit: u8, len| if which & bit == 0 { 0 } else { len };
+        of(extra::ATIME, 8) + of(extra::FILE, 16)
     }
 
     fn take(which: u8, mut bytes: &[u8]) -> Self {
@@ -244,7 +267,9 @@ impl Extras {
             bytes = rest;
             Some(u64::from_le_bytes(*value))
         };
-        Self { atime: next(extra::ATIME).map(u64::cast_signed) }
+        let atime = next(extra::ATIME).map(u64::cast_signed);
+        let file = next(extra::FILE).zip(next(extra::FILE));
+        Self { atime, file: file.map(|(dev, ino)| FileId { dev, ino }) }
     }
 }
 
@@ -340,7 +365,7 @@ mod tests {
         #[test]
         fn what_was_pushed_is_there(
             names in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 1..40), 0..6_u8, any::<[u8; 16]>()), 0..20),
-            size: u64, seconds: i64, nanoseconds: u32, atime: Option<i64>, permissions: u16, ids: (u32, u32), tag in proptest::option::of(0..u32::MAX),
+            size: u64, seconds: i64, nanoseconds: u32, atime: Option<i64>, file: Option<(u64, u64)>, permissions: u16, ids: (u32, u32), tag in proptest::option::of(0..u32::MAX),
         ) {
             let mtime = Mtime { seconds, nanoseconds };
             let meta = FileMeta { size, mtime, permissions, uid: ids.0, gid: ids.1 };
@@ -353,9 +378,14 @@ mod tests {
                     4 => (EntryKind::Special(Special::Socket), None),
                     _ => (EntryKind::Directory(Content::Argument), None),
                 };
-                FileEntry { tag, digest, extras: Extras { atime }, ..FileEntry::new(name, kind, meta) }
+                FileEntry { tag, digest, extras: Extras { atime, file: file.map(|(dev, ino)| FileId { dev, ino }) }, ..FileEntry::new(name, kind, meta) }
             }).collect();
-            let entries: Entries = pushed.iter().copied().collect();
+            let mut entries: Entries = pushed.iter().copied().collect();
+            if let Some(first) = pushed.first() {
+                entries.push_alike(b"another name", 0);
+                prop_assert_eq!(entries.get(pushed.len()), Some(FileEntry { name: b"another name", ..*first }));
+                entries.retain(|entry| entry.name != b"another name");
+            }
             prop_assert_eq!(entries.iter().collect::<Vec<_>>(), pushed);
         }
     }

@@ -92,6 +92,18 @@ pub struct FileMeta {
 pub struct Extras {
     /// Seconds of the last access: [`ListFields::atimes`](super::ListFields::atimes). Folders have none.
     pub atime: Option<i64>,
+    /// Of which file it is a name, if that has several: [`ListFields::hard_links`](super::ListFields::hard_links).
+    pub file: Option<FileId>,
+}
+
+/// What all names of one file in a list have in common, and no others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct FileId {
+    /// Its file system.
+    pub dev: u64,
+    /// Its number there.
+    pub ino: u64,
 }
 
 /// One entry. It borrows its bytes, as a rule from the [`Entries`](super::Entries) that keep it.

@@ -52,7 +52,7 @@ pub fn decode(coding: &ListCoding, reader: &mut Reader<'_>) -> Decode<Listed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::flist::{DeviceCoding, EndOfList, XflagCoding};
+    use crate::wire::flist::{DeviceCoding, EndOfList, LinkCoding, XflagCoding};
     use crate::wire::int::IntCoding;
 
     #[test]
@@ -62,6 +62,7 @@ mod tests {
             xflags: XflagCoding::Varint,
             end: EndOfList::ErrorsAlways,
             devices: DeviceCoding::DevicesAlone,
+            links: LinkCoding::FirstEntry,
             nanoseconds: true,
             content_flags: true,
             zero_id_names: true,

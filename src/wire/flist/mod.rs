@@ -7,8 +7,10 @@ pub mod idlist;
 mod order;
 mod xflags;
 
-pub use self::coder::{DeviceCoding, EndOfList, HeardNames, ListCoder, ListCoding, ListFields, Listed, io_error};
+pub use self::coder::{
+    DeviceCoding, EndOfList, HeardNames, LinkCoding, ListCoder, ListCoding, ListFields, Listed, io_error,
+};
 pub use self::entries::{Counts, Entries};
-pub use self::entry::{Content, Device, EntryKind, Extras, FileEntry, FileMeta, MAX_NAME, Mtime, Special};
+pub use self::entry::{Content, Device, EntryKind, Extras, FileEntry, FileId, FileMeta, MAX_NAME, Mtime, Special};
 pub use self::order::ListOrder;
 pub use self::xflags::XflagCoding;

@@ -15,6 +15,12 @@ pub const SAME_NAME: u32 = 0x0020;
 pub const LONG_NAME: u32 = 0x0040;
 pub const SAME_TIME: u32 = 0x0080;
 pub const NO_CONTENT: u32 = 0x0100;
+/// The entry is a name of a file that has several.
+pub const LINKED: u32 = 0x0200;
+/// The first of them, from protocol 30 on.
+pub const LINK_FIRST: u32 = 0x1000;
+/// Its file system is that of the one before, until protocol 29.
+pub const SAME_FILE_SYSTEM: u32 = 0x0400;
 /// The user's name follows its id.
 pub const USER_NAME: u32 = 0x0400;
 /// The group's name follows its id.

@@ -147,7 +147,7 @@ fn fields(choice: u8) -> ListFields {
     let mut fields = ListFields::default();
     (fields.owner, fields.group, fields.links) = (choice & 1 != 0, choice & 2 != 0, choice & 4 != 0);
     (fields.devices, fields.specials) = (choice & 16 != 0, choice & 32 != 0);
-    fields.atimes = choice & 64 != 0;
+    (fields.atimes, fields.hard_links) = (choice & 64 != 0, choice & 128 != 0);
     fields.digest = (choice & 8 != 0).then_some(16);
     fields
 }

@@ -1,5 +1,6 @@
 //! Trees that are hard to copy, the same for the same seed.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -175,6 +176,42 @@ pub fn add_parts(random: &mut Random, from: &Path, to: &Path) {
         fs::write(folder.join(".part").join(name), &content[..random.index(content.len() + 1)]).unwrap();
         set_time(&folder, time(random));
     }
+}
+
+/// Gives things that are no folders other names, in the place of nothing or of another such thing.
+pub fn add_links(random: &mut Random, root: &Path) {
+    for _ in 0..6 {
+        let names: Vec<_> = all(root).into_iter().filter(|path| path.is_symlink() || !path.is_dir()).collect();
+        let path = root.join(path(random));
+        if names.is_empty() || !path.parent().is_some_and(|parent| parent.is_dir() && !parent.is_symlink()) {
+            continue;
+        }
+        let name = &names[random.index(names.len())];
+        if path == *name || path.is_dir() && !path.is_symlink() {
+            continue;
+        }
+        let _ = fs::remove_file(&path);
+        fs::hard_link(name, &path).unwrap();
+        if let Some(folder) = path.parent() {
+            set_time(folder, time(random));
+        }
+    }
+}
+
+/// Of each thing with several names in a tree, by one of them, the first in a common order.
+pub fn links(root: &Path) -> HashMap<PathBuf, PathBuf> {
+    let mut paths = all(root);
+    paths.sort();
+    let mut first = HashMap::new();
+    let mut links = HashMap::new();
+    for path in paths {
+        let meta = fs::symlink_metadata(&path).unwrap();
+        if !meta.is_dir() && meta.nlink() > 1 {
+            let first = first.entry(meta.ino()).or_insert_with(|| path.clone());
+            links.insert(path.clone(), first.strip_prefix(root).unwrap().to_owned());
+        }
+    }
+    links
 }
 
 /// What shrinks.

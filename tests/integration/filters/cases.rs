@@ -402,7 +402,7 @@ impl Monitor for Heard {
     fn event(&self, event: Event<'_>) {
         match event {
             // A folder that is there and stays as it is is no news.
-            Event::Itemized { entry, flags } if flags.0 != 0 => {
+            Event::Itemized { entry, flags, .. } if flags.0 != 0 => {
                 self.listed.lock().unwrap().insert(name_of(entry));
             }
             Event::Deleted { name, is_dir } => {

@@ -223,6 +223,14 @@ fn the_eleven_letters_are_those_of_stock_rsync() {
         let summed = options.contains('c') || options.contains('I');
         assert_eq!(lines.contains("before 1970"), summed, "{options}: {lines}");
     }
+    for (name, other) in [("a", "sub/z a"), ("link", "0 link"), ("sub/secret", "sub/deep er/secret")] {
+        fs::hard_link(from.join(name), from.join(other)).unwrap();
+    }
+    for folder in ["sub/deep er", "sub", ""] {
+        set_time(&from.join(folder), "2021-02-28 12:00:00.987654321 UTC");
+    }
+    let lines = same_lines(&site, "-aHi", &[&source], &there);
+    assert!(lines.contains(" => "), "{lines}");
     let file = from.join("sub-b");
     assert!(Command::new("touch").args(["-a", "-d", "2011-11-11 UTC"]).arg(&file).status().unwrap().success());
     assert_eq!(same_lines(&site, "-aUi", &[&file], &there), ".f......u.. sub-b\n");

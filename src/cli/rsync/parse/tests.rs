@@ -229,7 +229,7 @@ fn mistakes_are_named_with_rsyncs_exit_status() {
         ("--chown=a:b --usermap=*:c a h:d", 1, "--chown cannot be used with --usermap"),
         ("--filter=frob a h:d", 1, "the filter rule"),
         ("--exclude-from=/no/such/file a h:d", 11, "/no/such/file cannot be read"),
-        ("-aH a h:d", 1, "-H of rsync is not supported yet"),
+        ("-aX a h:d", 1, "-X of rsync is not supported yet"),
         ("--frob a h:d", 1, "--frob: unknown option"),
         ("-aQ a h:d", 1, "-Q: unknown option"),
         ("-a=1 a h:d", 1, "-=: unknown option"),

@@ -9,7 +9,6 @@ pub const AFTERWARDS: &str = "Leave it out, and set it on the NAS afterwards.";
 pub const DIRS: &str = "Use --dirs.";
 pub const DEVICES: &str = "Leave it out, and copy between device and file with dd.";
 pub const NO_SPECIALS: &str = "Leave it out, with --no-D behind -a.";
-pub const HARD_LINKS: &str = "Leave it out: each name is sent as a file of its own.";
 pub const BLOCKS: &str = "Leave it out: the NAS chooses it by the size of each file.";
 pub const SEED: &str = "Leave it out: the NAS draws one for each session.";
 pub const THREADS: &str = "Leave it out: one thread compresses.";

@@ -20,11 +20,11 @@ fn negation_knows_both_names() {
 
 #[test]
 fn missing_is_told_from_mistaken() {
-    for name in ["iconv", "no-iconv", "no-H", "no-xattrs", "zt"] {
+    for name in ["iconv", "no-iconv", "no-X", "no-xattrs", "zt"] {
         let (row, _) = long(name).unwrap();
         assert!(matches!(row.effect, Effect::Refused(_)), "{name}");
     }
-    assert!(matches!(short('H').unwrap().effect, Effect::Refused(_)));
+    assert!(matches!(short('X').unwrap().effect, Effect::Refused(_)));
     // A row without a long name is found by its letter alone.
     assert!(short('F').is_some_and(|row| row.name.is_empty()));
     for name in ["frobnicate", "no-frobnicate", "", "no-", "recur"] {

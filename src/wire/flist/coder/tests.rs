@@ -8,6 +8,7 @@ const MODERN: ListCoding = ListCoding {
     xflags: XflagCoding::Varint,
     end: EndOfList::ErrorsAlways,
     devices: DeviceCoding::DevicesAlone,
+    links: LinkCoding::FirstEntry,
     nanoseconds: true,
     content_flags: true,
     zero_id_names: true,
@@ -18,6 +19,7 @@ const OLD: ListCoding = ListCoding {
     xflags: XflagCoding::Word,
     end: EndOfList::ErrorsAfterIds,
     devices: DeviceCoding::ShortMinor,
+    links: LinkCoding::Numbers,
     nanoseconds: false,
     content_flags: false,
     zero_id_names: false,
@@ -89,6 +91,82 @@ fn hostile_entries_are_malformed() {
     assert!(malformed(&[0x18, 0]));
 }
 
+/// Names of two files, one in between of a third.
+fn linked_tree() -> Entries {
+    let entry = |name: &'static [u8], ino, kind| {
+        let file = (ino > 0).then_some(FileId { dev: 9, ino });
+        let meta = meta(0o644, ino, 5, 0);
+        FileEntry { extras: Extras { file, ..Extras::default() }, ..FileEntry::new(name, kind, meta) }
+    };
+    let (file, link) = (EntryKind::File, EntryKind::Symlink(b"to"));
+    [entry(b"a", 1, file), entry(b"b", 2, link), entry(b"c", 1, file), entry(b"d", 0, file), entry(b"e", 2, link)]
+        .into_iter()
+        .collect()
+}
+
+const LINKS: ListFields = ListFields { links: true, hard_links: true, ..ListFields::NONE };
+
+#[test]
+fn names_of_one_file_are_known_as_such_under_every_coding() {
+    let oldest = ListCoding { xflags: XflagCoding::Byte, links: LinkCoding::NumbersOfFiles, ..OLD };
+    for coding in [oldest, OLD, MODERN] {
+        let wire = encode(coding, LINKS, &linked_tree());
+        let (mut coder, mut reader, mut read) = (ListCoder::new(coding, LINKS), Reader::new(&wire), Entries::default());
+        while coder.take(&mut reader, &mut read).unwrap() == Listed::Entry {}
+        let file = |at: usize| read.get(at).unwrap().extras.file;
+        assert!(file(0).is_some() && file(0) == file(2) && file(0) != file(1), "{coding:?}");
+        assert_eq!(file(3).is_some(), coding.links == LinkCoding::NumbersOfFiles);
+        // The oldest protocol has no word for links of symlinks.
+        assert_eq!((file(1), file(1).is_none()), (file(4), coding.links == LinkCoding::NumbersOfFiles));
+        let bare = |entries: &Entries| -> Vec<String> {
+            let bare = entries.iter().map(|entry| FileEntry { extras: Extras::default(), ..entry });
+            bare.map(|entry| format!("{entry:?}")).collect()
+        };
+        assert_eq!(bare(&read), bare(&linked_tree()), "{coding:?}");
+    }
+}
+
+#[test]
+fn another_name_in_the_same_part_is_a_name_and_a_number() {
+    let wire = encode(MODERN, LINKS, &linked_tree());
+    assert!(wire.windows(5).any(|five| five == [0x82, 0, 1, b'c', 0]), "{wire:x?}");
+    let mut coder = ListCoder::new(MODERN, LINKS);
+    let mut out = Vec::new();
+    coder.begin_part(1);
+    coder.put(&linked_tree().get(0).unwrap(), &mut out);
+    coder.begin_part(7);
+    out.clear();
+    coder.put(&linked_tree().get(2).unwrap(), &mut out);
+    // In another part it has all its fields, with what is as before left out.
+    assert_eq!(out, [0x82, 0x9a, 1, b'c', 1, 0, 1, 0], "{out:x?}");
+}
+
+#[test]
+fn hostile_links_are_malformed() {
+    let tree = encode(MODERN, LINKS, &linked_tree());
+    let read = |number: u8| {
+        let mut wire = tree[..tree.len() - 2].to_vec();
+        wire.extend([0x82, 0, 1, b'z', number]);
+        let (mut coder, mut reader, mut read) = (ListCoder::new(MODERN, LINKS), Reader::new(&wire), Entries::default());
+        (0..6).map(|_| coder.take(&mut reader, &mut read)).last().unwrap()
+    };
+    assert_eq!(read(0), Ok(Listed::Entry));
+    // One with one name; one that is not the first; itself; one that does not exist.
+    for number in [3, 2, 5, 6, 100] {
+        assert!(matches!(read(number), Err(DecodeError::Malformed { .. })), "{number}");
+    }
+    for (coding, flags) in [(MODERN, &[0x92, 0][..]), (OLD, &[0x04, 0x02])] {
+        let folder = FileEntry::new(b"d", EntryKind::Directory(Content::Listed), meta(0o755, 0, 1, 0));
+        let mut wire = Vec::new();
+        ListCoder::new(coding, LINKS).put(&folder, &mut wire);
+        let name = wire.iter().position(|&byte| byte == b'd').unwrap();
+        let flags = if coding == MODERN { &[0x92, 0][..] } else { flags };
+        let wire = [flags, &wire[name - 1..], &[0; 16]].concat();
+        let taken = ListCoder::new(coding, LINKS).take(&mut Reader::new(&wire), &mut Entries::default());
+        assert!(matches!(taken, Err(DecodeError::Malformed { .. })), "{taken:?}");
+    }
+}
+
 /// A name, and all else.
 fn any_entry() -> impl Strategy<Value = (Vec<u8>, EntryKind<'static>, FileMeta)> {
     let kind = prop_oneof![
@@ -121,7 +199,7 @@ proptest! {
                      owner: bool, group: bool, modern: bool, one_byte: bool, atimes: bool) {
         let coding = match (modern, one_byte) {
             (true, _) => MODERN,
-            (false, true) => ListCoding { xflags: XflagCoding::Byte, ..OLD },
+            (false, true) => ListCoding { xflags: XflagCoding::Byte, links: LinkCoding::NumbersOfFiles, ..OLD },
             (false, false) => OLD,
         };
         let fields = ListFields { owner, group, links: true, devices: true, specials: true, atimes, ..ListFields::default() };
@@ -138,7 +216,7 @@ proptest! {
         }
         let entries: Entries = entries.iter().map(|(name, kind, meta)| {
             let atime = (atimes && !kind.is_dir()).then_some(meta.mtime.seconds / 7 * 7 - 9);
-            FileEntry { extras: Extras { atime }, ..FileEntry::new(name, *kind, *meta) }
+            FileEntry { extras: Extras { atime, ..Extras::default() }, ..FileEntry::new(name, *kind, *meta) }
         }).collect();
         let wire = encode(coding, fields, &entries);
         let mut coder = ListCoder::new(coding, fields);
