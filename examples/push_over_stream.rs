@@ -34,6 +34,9 @@ async fn main() -> Result<(), NasSyncError> {
     };
 
     let report = push_over(tokio::io::join(output, input), request, Arc::new(Silent)).await?;
-    println!("{} of {} files sent, {} bytes", report.stats.transferred, report.stats.files, report.stats.literal);
+    println!(
+        "{} of {} files sent, {} bytes",
+        report.stats.transferred, report.stats.listed.files, report.stats.literal
+    );
     report.error.map_or(Ok(()), Err)
 }

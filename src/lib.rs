@@ -102,7 +102,7 @@
 //! A [`PushRequest`] has [`Files`], [`PushOptions`] and an [`Offer`] of what to negotiate ([`Protocol`], [`ChecksumChoice`] of
 //! [`StrongAlgorithm`]s, [`CompressionChoice`] of [`TokenCoding`]s). A [`Monitor`] hears its [`Event`]s ([`Silent`] hears
 //! nothing), each about a [`FileEntry`] of an [`EntryKind`] (for a folder, its [`Content`], and else perhaps a [`Special`] one, as a [`Device`]) with its [`FileMeta`], [`Extras`], [`FileId`] and
-//! [`Mtime`], with [`ItemFlags`], [`FileStats`], [`Stability`] and texts of a [`Severity`]. A [`TransferReport`] has [`TransferStats`], and a [`WalkWarning`] with [`Reason`] and
+//! [`Mtime`], with [`ItemFlags`], [`FileStats`], [`Stability`] and texts of a [`Severity`]. A [`TransferReport`] has [`TransferStats`] with [`KindCounts`], and a [`WalkWarning`] with [`Reason`] and
 //! [`Effect`] for whatever was left out. [`push_over`] does the same over a stream of the caller's.
 //!
 //! [`Rules`] (each with a [`Verdict`], or a [`FilterError`]) say which files take part. What is the receiver's business is in
@@ -236,7 +236,7 @@ pub use tree::{Effect, NameFault, Reason, RemoteName, WalkWarning};
 pub use watch::health_file::{Beat, Checkup, MAX_HEALTH_AGE, check_health, default_health_file};
 #[cfg(feature = "watch")]
 pub use watch::{NewFiles, WatchOptions, WatchSummary};
-pub use wire::flist::{Content, Device, EntryKind, Extras, FileEntry, FileId, FileMeta, Mtime, Special};
+pub use wire::flist::{Content, Device, EntryKind, Extras, FileEntry, FileId, FileMeta, KindCounts, Mtime, Special};
 pub use wire::iflags::ItemFlags;
 pub use wire::offer::{ChecksumChoice, CompressionChoice, Offer, Protocol};
 pub use wire::pull_args::PullOptions;

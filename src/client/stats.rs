@@ -5,36 +5,20 @@ use std::time::Duration;
 use crate::error::NasSyncError;
 use crate::role::ledger::Totals;
 use crate::tree::WalkWarning;
-use crate::wire::flist::Counts;
+use crate::wire::flist::{Counts, KindCounts};
 
 /// What a push or a pull did, in the words of `rsync --stats`. Sizes are bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct TransferStats {
-    /// Entries in the list.
-    pub entries: u64,
-    /// Regular files among them.
-    pub files: u64,
-    /// Folders among them.
-    pub directories: u64,
-    /// Symlinks among them.
-    pub symlinks: u64,
-    /// Entries that the NAS has deleted.
+    /// What is in the list.
+    pub listed: KindCounts,
+    /// What the receiving side did not have.
+    pub created: KindCounts,
+    /// How many entries it has deleted.
     pub deleted: u64,
-    /// Regular files among those, as far as it says.
-    pub deleted_files: u64,
-    /// Folders among those.
-    pub deleted_directories: u64,
-    /// Symlinks among those.
-    pub deleted_symlinks: u64,
-    /// Entries that the receiving side did not have.
-    pub created: u64,
-    /// Regular files among those.
-    pub created_files: u64,
-    /// Folders among those.
-    pub created_directories: u64,
-    /// Symlinks among those.
-    pub created_symlinks: u64,
+    /// The same by kind, as far as it says.
+    pub deleted_kinds: KindCounts,
     /// Files whose data travelled.
     pub transferred: u64,
     /// The length of all files in the list.
@@ -56,30 +40,17 @@ pub struct TransferStats {
 impl TransferStats {
     /// What is known before anything is transferred.
     pub(super) fn of_list(counts: Counts) -> Self {
-        let Counts { entries, files, directories, symlinks, size } = counts;
-        Self { entries, files, directories, symlinks, total_size: size, ..Self::default() }
+        Self { listed: counts.kinds, total_size: counts.size, ..Self::default() }
     }
 
     /// The same, with what the session told.
     #[must_use]
     pub(super) fn with(self, totals: &Totals) -> Self {
-        let kinds = totals.deleted_kinds;
-        let [files, directories, symlinks, devices, specials] =
-            [kinds.files, kinds.directories, kinds.symlinks, kinds.devices, kinds.specials]
-                .map(|count| u64::try_from(count).unwrap_or(0));
         Self {
             // Some servers tell of each, some count, and some do both.
-            deleted: totals.deleted.max(files + directories + symlinks + devices + specials),
-            deleted_files: files,
-            deleted_directories: directories,
-            deleted_symlinks: symlinks,
-            created: totals.created_files
-                + totals.created_directories
-                + totals.created_symlinks
-                + totals.created_specials,
-            created_files: totals.created_files,
-            created_directories: totals.created_directories,
-            created_symlinks: totals.created_symlinks,
+            deleted: totals.deleted.max(totals.deleted_kinds.total()),
+            deleted_kinds: totals.deleted_kinds,
+            created: totals.created,
             transferred: totals.sent,
             transferred_size: totals.sent_size,
             literal: totals.literal,

@@ -108,9 +108,9 @@ pub fn push(report: &TransferReport) -> Value {
         .collect();
     let mut object = json!({
         "exit_code": report.exit_code,
-        "entries": stats.entries,
-        "files": stats.files,
-        "created": stats.created,
+        "entries": stats.listed.total(),
+        "files": stats.listed.files,
+        "created": stats.created.total(),
         "transferred": stats.transferred,
         "total_size": stats.total_size,
         "transferred_size": stats.transferred_size,

@@ -16,9 +16,8 @@ use super::pull::{DeleteRules, Shared};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::filter::{Around, Name, Scope};
 use crate::tree::place::{Place, Places};
-use crate::wire::flist::{Content, EntryKind, FileEntry, ListOrder, MAX_NAME, io_error};
+use crate::wire::flist::{Content, EntryKind, FileEntry, KindCounts, ListOrder, MAX_NAME, io_error};
 use crate::wire::receiver_args::DeleteTime;
-use crate::wire::stats::DeleteStats;
 
 pub(super) struct Deleter {
     shared: Arc<Shared>,
@@ -27,7 +26,7 @@ pub(super) struct Deleter {
     when: DeleteTime,
     left: Option<u64>,
     has_said_why_not: bool,
-    counts: DeleteStats,
+    counts: KindCounts,
 }
 
 impl Deleter {
@@ -56,7 +55,7 @@ impl Deleter {
             when,
             left: rules.limit,
             has_said_why_not: false,
-            counts: DeleteStats::default(),
+            counts: KindCounts::default(),
         }))
     }
 
@@ -192,14 +191,13 @@ impl Deleter {
             return Ok(false);
         }
         self.left = self.left.map(|left| left - 1);
-        let count = match FileType::from_raw_mode(stat.st_mode) {
+        *match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => &mut self.counts.directories,
             FileType::RegularFile => &mut self.counts.files,
             FileType::Symlink => &mut self.counts.symlinks,
             FileType::BlockDevice | FileType::CharacterDevice => &mut self.counts.devices,
             _ => &mut self.counts.specials,
-        };
-        *count = count.saturating_add(1);
+        } += 1;
         self.shared.monitor.event(Event::Deleted { name, is_dir: is_folder });
         Ok(true)
     }

@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use super::waits::Waits;
 use crate::error::NasSyncError;
-use crate::wire::flist::FileEntry;
+use crate::wire::flist::{FileEntry, KindCounts};
 use crate::wire::iflags::ItemFlags;
-use crate::wire::stats::DeleteStats;
 
 /// How one file was transferred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -123,7 +122,7 @@ pub enum Event<'a> {
     /// How much the receiver has deleted.
     DeletedCounts {
         /// How many of each kind.
-        counts: &'a DeleteStats,
+        counts: &'a KindCounts,
     },
     /// A text from the other side, not yet escaped.
     Text {

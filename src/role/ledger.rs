@@ -9,9 +9,8 @@ use super::event::{Event, Monitor, Stability};
 use super::waits::Waits;
 use crate::blocking;
 use crate::error::NasSyncError;
-use crate::wire::flist::{EntryKind, FileEntry};
+use crate::wire::flist::{FileEntry, KindCounts};
 use crate::wire::iflags::ItemFlags;
-use crate::wire::stats::DeleteStats;
 
 /// What a session told about one file.
 #[derive(Debug, Clone, Default)]
@@ -39,14 +38,8 @@ pub struct FileReport {
 /// What a session told, added up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
-    /// Regular files that did not exist there.
-    pub created_files: u64,
-    /// Folders that did not.
-    pub created_directories: u64,
-    /// Symlinks that did not.
-    pub created_symlinks: u64,
-    /// Devices, pipes and sockets that did not.
-    pub created_specials: u64,
+    /// What did not exist there.
+    pub created: KindCounts,
     /// Files whose data was sent, second tries counted again.
     pub sent: u64,
     /// The length of those files, in bytes.
@@ -60,7 +53,7 @@ pub struct Totals {
     /// Entries that the receiver has deleted, as it said one by one.
     pub deleted: u64,
     /// The same by kind, as it counted them at the end; some do not.
-    pub deleted_kinds: DeleteStats,
+    pub deleted_kinds: KindCounts,
 }
 
 /// All that a session told.
@@ -144,7 +137,7 @@ impl Account {
         match event {
             Event::Itemized { entry, flags, .. } => {
                 if flags.has(ItemFlags::NEW) {
-                    *self.totals.created(entry.kind) += 1;
+                    *self.totals.created.of(entry.kind) += 1;
                 }
                 self.file(entry, |file| file.flags = Some(*flags));
             }
@@ -198,17 +191,6 @@ impl Account {
     fn file(&mut self, entry: &FileEntry<'_>, note: impl FnOnce(&mut FileReport)) {
         if let Some(file) = entry.tag.and_then(|tag| self.files.get_mut(tag as usize)) {
             note(file);
-        }
-    }
-}
-
-impl Totals {
-    fn created(&mut self, kind: EntryKind<'_>) -> &mut u64 {
-        match kind {
-            EntryKind::File => &mut self.created_files,
-            EntryKind::Directory(_) => &mut self.created_directories,
-            EntryKind::Symlink(_) => &mut self.created_symlinks,
-            EntryKind::Special(_) => &mut self.created_specials,
         }
     }
 }

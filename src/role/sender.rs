@@ -23,7 +23,7 @@ use crate::wire::ndx::{self, NdxCoder};
 use crate::wire::negotiated::{Goodbye, IdleSign, Negotiated, Unsendable};
 use crate::wire::receiver_args::Writing;
 use crate::wire::rules::{self, RuleCoding, RuleText};
-use crate::wire::stats::DeleteStats;
+use crate::wire::stats;
 use crate::wire::sums::{self, HeadLimits};
 use crate::wire::token::{TokenEncoder, TokenError};
 
@@ -288,7 +288,7 @@ impl Sender<'_> {
             self.records_left = left.ok_or_else(|| protocol(String::from("the NAS sent records without end")))?;
             match ndx {
                 ndx::DELETE_STATS => {
-                    let counts = self.port.take(DeleteStats::decode)?;
+                    let counts = self.port.take(stats::decode_deleted)?;
                     self.monitor.event(Event::DeletedCounts { counts: &counts });
                 }
                 ndx => return Ok(Some(ndx)),

@@ -3,35 +3,14 @@
 //! A pushing client receives none but those of deleted entries, and only from servers that delete; a pulling one hears what
 //! the sender counted.
 
+use super::flist::KindCounts;
 use super::int::{IntCoding, varint};
 use super::reader::{Decode, Reader};
 
-/// How many entries of each kind a receiver deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DeleteStats {
-    /// Regular files.
-    pub files: i32,
-    /// Folders.
-    pub directories: i32,
-    /// Symlinks.
-    pub symlinks: i32,
-    /// Devices.
-    pub devices: i32,
-    /// Pipes and sockets.
-    pub specials: i32,
-}
-
-impl DeleteStats {
-    /// Reads the five counts behind [`super::ndx::DELETE_STATS`].
-    pub fn decode(reader: &mut Reader<'_>) -> Decode<Self> {
-        Ok(Self {
-            files: varint(reader)?,
-            directories: varint(reader)?,
-            symlinks: varint(reader)?,
-            devices: varint(reader)?,
-            specials: varint(reader)?,
-        })
-    }
+/// Reads the counts of deleted entries behind [`super::ndx::DELETE_STATS`]. Less than nothing is nothing: they are told and no more.
+pub fn decode_deleted(reader: &mut Reader<'_>) -> Decode<KindCounts> {
+    let mut next = || Ok(u64::try_from(varint(reader)?).unwrap_or(0));
+    Ok(KindCounts { files: next()?, directories: next()?, symlinks: next()?, devices: next()?, specials: next()? })
 }
 
 /// What a sending server counted.
@@ -69,8 +48,9 @@ mod tests {
 
     #[test]
     fn counts_as_captured() {
-        let stats = DeleteStats::decode(&mut Reader::new(&[3, 2, 1, 0, 0]));
-        assert_eq!(stats, Ok(DeleteStats { files: 3, directories: 2, symlinks: 1, devices: 0, specials: 0 }));
+        let counts = decode_deleted(&mut Reader::new(&[3, 2, 1, 0, 4])).unwrap();
+        assert_eq!(counts, KindCounts { files: 3, directories: 2, symlinks: 1, devices: 0, specials: 4 });
+        assert_eq!(counts.total(), 10);
     }
 
     #[test]

@@ -230,7 +230,7 @@ async fn a_client_pushes_named_files_and_trees_over_one_login() {
     assert_eq!(site.stored("new/folder/two.txt").unwrap(), b"two");
 
     let report = client.push(request(Files::Operands(vec![site.path("uploads")])), Arc::new(Silent)).await.unwrap();
-    assert_eq!((report.exit_code, report.stats.created_files), (0, 2), "{report:?}");
+    assert_eq!((report.exit_code, report.stats.created.files), (0, 2), "{report:?}");
     assert_eq!(site.stored("uploads/one").unwrap(), b"one");
     assert_eq!(site.sshd.log().matches("Accepted publickey").count(), 1);
     client.disconnect().await;

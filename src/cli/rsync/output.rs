@@ -3,7 +3,7 @@
 use super::numbers::{Numbers, count, decimal, ratio};
 use crate::client::{TransferReport, TransferStats};
 use crate::text;
-use crate::wire::flist::{EntryKind, FileEntry, Special};
+use crate::wire::flist::{EntryKind, FileEntry, KindCounts, Special};
 use crate::wire::iflags::ItemFlags;
 use crate::wire::server_args::PushOptions;
 
@@ -87,7 +87,9 @@ pub fn letters(entry: &FileEntry<'_>, flags: ItemFlags, options: &PushOptions, r
 /// The block of `--stats`.
 pub fn stats(stats: &TransferStats, numbers: Numbers) -> String {
     let number = |value| count(value, numbers);
-    let kinds = |total: u64, kinds: [(&str, u64); 3]| {
+    let kinds = |total: u64, counts: KindCounts| {
+        let KindCounts { files, directories, symlinks, devices, specials } = counts;
+        let kinds = [("reg", files), ("dir", directories), ("link", symlinks), ("dev", devices), ("special", specials)];
         let kinds: Vec<_> = kinds
             .into_iter()
             .filter(|(_, count)| *count > 0)
@@ -95,13 +97,10 @@ pub fn stats(stats: &TransferStats, numbers: Numbers) -> String {
             .collect();
         if kinds.is_empty() { number(total) } else { format!("{} ({})", number(total), kinds.join(", ")) }
     };
-    let files = [("reg", stats.files), ("dir", stats.directories), ("link", stats.symlinks)];
-    let created = [("reg", stats.created_files), ("dir", stats.created_directories), ("link", stats.created_symlinks)];
-    let deleted = [("reg", stats.deleted_files), ("dir", stats.deleted_directories), ("link", stats.deleted_symlinks)];
     [
-        format!("Number of files: {}", kinds(stats.entries, files)),
-        format!("Number of created files: {}", kinds(stats.created, created)),
-        format!("Number of deleted files: {}", kinds(stats.deleted, deleted)),
+        format!("Number of files: {}", kinds(stats.listed.total(), stats.listed)),
+        format!("Number of created files: {}", kinds(stats.created.total(), stats.created)),
+        format!("Number of deleted files: {}", kinds(stats.deleted, stats.deleted_kinds)),
         format!("Number of regular files transferred: {}", number(stats.transferred)),
         format!("Total file size: {} bytes", number(stats.total_size)),
         format!("Total transferred file size: {} bytes", number(stats.transferred_size)),
@@ -178,17 +177,13 @@ mod tests {
 
     #[test]
     fn stats_as_stock_rsync_prints_them() {
-        let counts = TransferStats {
-            entries: 6,
-            files: 3,
-            directories: 2,
-            symlinks: 1,
-            total_size: 1_234_574,
-            ..TransferStats::default()
-        };
+        let listed = KindCounts { files: 3, directories: 2, symlinks: 1, devices: 0, specials: 1_000 };
+        let counts = TransferStats { listed, total_size: 1_234_574, ..TransferStats::default() };
         let text = stats(&counts, Numbers::Separated);
         assert!(
-            text.starts_with("Number of files: 6 (reg: 3, dir: 2, link: 1)\nNumber of created files: 0\n"),
+            text.starts_with(
+                "Number of files: 1,006 (reg: 3, dir: 2, link: 1, special: 1,000)\nNumber of created files: 0\n"
+            ),
             "{text}"
         );
         assert!(text.contains("\nTotal file size: 1,234,574 bytes\n"), "{text}");

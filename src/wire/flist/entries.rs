@@ -1,5 +1,6 @@
 //! Many entries in little memory.
 
+use super::counts::Counts;
 use super::entry::{Content, Device, EntryKind, Extras, FileEntry, FileId, FileMeta, MAX_NAME, Mtime, Special};
 use super::order::ListOrder;
 
@@ -37,32 +38,6 @@ const NO_TAG: u32 = u32::MAX;
 mod extra {
     pub const ATIME: u8 = 1;
     pub const FILE: u8 = 2;
-}
-
-/// How many entries of each kind there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Entries.
-    pub entries: u64,
-    /// Regular files among them.
-    pub files: u64,
-    /// Folders among them.
-    pub directories: u64,
-    /// Symlinks among them.
-    pub symlinks: u64,
-    /// The length of all but folders, in bytes.
-    pub size: u64,
-}
-
-impl Counts {
-    /// Adds those of another list.
-    pub fn add(&mut self, more: &Self) {
-        self.entries += more.entries;
-        self.files += more.files;
-        self.directories += more.directories;
-        self.symlinks += more.symlinks;
-        self.size = self.size.saturating_add(more.size);
-    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -145,16 +120,11 @@ impl Entries {
         len
     }
 
-    /// How many there are of each kind.
+    /// How many there are of each kind, and how large they are.
     pub fn count(&self) -> Counts {
-        let mut counts = Counts { entries: self.len() as u64, ..Counts::default() };
+        let mut counts = Counts::default();
         for entry in self.iter() {
-            match entry.kind {
-                EntryKind::File => counts.files += 1,
-                EntryKind::Directory(_) => counts.directories += 1,
-                EntryKind::Symlink(_) => counts.symlinks += 1,
-                EntryKind::Special(_) => {}
-            }
+            *counts.kinds.of(entry.kind) += 1;
             if !entry.kind.is_dir() {
                 counts.size = counts.size.saturating_add(entry.meta.size);
             }

@@ -24,7 +24,7 @@ use nas_sync::internal::wire::int::{put_varint, put_vstring, varint};
 use nas_sync::internal::wire::mux::{Demultiplexer, Frame, Framing};
 use nas_sync::internal::wire::ndx::{DONE, LIST_EOF, NdxCoder, list_of_folder};
 use nas_sync::internal::wire::negotiated::Negotiated;
-use nas_sync::internal::wire::stats::{DeleteStats, SenderStats, SenderTimes};
+use nas_sync::internal::wire::stats::{SenderStats, SenderTimes, decode_deleted};
 use nas_sync::internal::wire::sums::{self, HeadLimits};
 use nas_sync::internal::wire::token::{Token, TokenDecoder, TokenEncoder, ZlibHistory};
 use nas_sync::internal::wire::{Decode, Reader};
@@ -205,7 +205,7 @@ pub fn numbers(input: &[u8]) {
                 assert!(usize::from(head.strong_len) <= limits.strong_len, "{head:?}");
             }),
             3 => sums::decode_block(reader, choice % 17).map(drop),
-            4 => DeleteStats::decode(reader).map(drop),
+            4 => decode_deleted(reader).map(drop),
             5 => SenderStats::decode(agreed.ints, SenderTimes::Said, reader).map(drop),
             6 => idlist::decode(&agreed.list_terms.coding, reader).map(drop),
             _ => varint(reader).map(drop),

@@ -313,18 +313,35 @@ pub fn close(one: u64, other: u64, percent: u64) -> bool {
 }
 
 #[test]
-fn the_stats_of_a_new_tree_count_what_stock_rsync_counts() {
+fn the_stats_count_what_stock_rsync_counts() {
     let site = Site::new();
     let from = tree(&site);
-    let run = ours(&site, "-a --stats", &[&from.join("")], &site.path("nas/mine"));
-    let (_, theirs, _) = stock(&site, "-a --stats --no-inc-recursive", &[&from.join("")], &site.path("nas/theirs"));
+    let specials = ["pipe", "socket", "null"].map(|name| from.join(name));
+    let made = Command::new("mkfifo").arg(&specials[0]).status().unwrap();
+    assert!(made.success());
+    std::os::unix::net::UnixListener::bind(&specials[1]).unwrap();
+    // Only root makes devices.
+    Command::new("mknod").arg(&specials[2]).args(["c", "1", "3"]).output().unwrap();
     let counts = |text: &str| -> Vec<String> {
         let counted =
             |line: &&str| line.starts_with("Number of") || line.contains("file size") || line.contains(" data: ");
         text.lines().filter(counted).map(ToOwned::to_owned).collect()
     };
-    assert_eq!(counts(&run.ends(0).stdout), counts(&theirs));
-    assert!(counts(&theirs).len() >= 8, "{theirs}");
+    let both = || {
+        let sources = [from.join("")];
+        let sources = sources.each_ref().map(PathBuf::as_path);
+        let run = ours(&site, "-a --delete --stats", &sources, &site.path("nas/mine"));
+        let (_, theirs, _) = stock(&site, "-a --delete --stats --no-inc-recursive", &sources, &site.path("nas/theirs"));
+        assert_eq!(counts(&run.ends(0).stdout), counts(&theirs));
+        counts(&theirs)
+    };
+    let created = both();
+    assert!(created.len() >= 8 && created[1].contains("special: 2"), "{created:?}");
+    for special in specials {
+        let _ = fs::remove_file(special);
+    }
+    let deleted = both();
+    assert!(deleted[2].contains("special: 2"), "{deleted:?}");
 }
 
 #[test]
