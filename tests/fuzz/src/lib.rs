@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -363,8 +364,9 @@ pub fn receiver(input: &[u8]) {
     std::os::unix::fs::symlink("..", here.join("up")).expect("and for a symlink");
     let (sink, said) = mpsc::channel(64);
     let (port, feeder) = Port::new(Framing::Multiplexed, sink);
-    let expected =
-        Expected { fields: fields(flags), id_names: false, scope: Scope::Anything, may_overlap: flags & 16 != 0 };
+    // Devices would be made, as root.
+    let fields = ListFields { devices: false, ..fields(flags) };
+    let expected = Expected { fields, id_names: false, scope: Scope::Anything, may_overlap: flags & 16 != 0 };
     let mut job = PullJob::new(expected, To::Path(here.join("")));
     (job.numeric_ids, job.whole_file, job.dry_run) = (true, flags & 32 != 0, flags & 64 != 0);
     let _ = feeder.push(Bytes::copy_from_slice(list));
@@ -386,7 +388,7 @@ pub fn receiver(input: &[u8]) {
     });
     let beside: Vec<_> = fs::read_dir(folder.path()).expect("it is still there").flatten().collect();
     assert!(beside.len() == 1, "it wrote outside of its folder: {beside:?}");
-    check_kinds(&here);
+    check_kinds(&here, fields.specials);
 }
 
 /// What a receiver says, with a deadline for hearing it.
@@ -401,13 +403,14 @@ fn listen(mut said: mpsc::Receiver<Bytes>) -> std::sync::mpsc::Receiver<Bytes> {
     hearing
 }
 
-/// Nothing but files, folders and symlinks is made.
-fn check_kinds(folder: &Path) {
+/// Nothing but files, folders and symlinks is made, and pipes and sockets where they were asked for.
+fn check_kinds(folder: &Path, specials: bool) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let kind = entry.file_type().expect("it is there");
-        assert!(kind.is_file() || kind.is_dir() || kind.is_symlink(), "{entry:?}");
+        let is_special = kind.is_fifo() || kind.is_socket();
+        assert!(kind.is_file() || kind.is_dir() || kind.is_symlink() || specials && is_special, "{entry:?}");
         if kind.is_dir() {
-            check_kinds(&entry.path());
+            check_kinds(&entry.path(), specials);
         }
     }
 }
