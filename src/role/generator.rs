@@ -3,6 +3,8 @@
 //! It guarantees that a file is asked for twice at most, and that the announced number of block sums is sent whatever happens
 //! to the old file meanwhile.
 
+mod links;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -12,6 +14,7 @@ use std::sync::atomic::Ordering;
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
+use self::links::{Links, Outcome};
 use super::deletion::Deleter;
 use super::event::Event;
 use super::incoming::Folder;
@@ -77,6 +80,9 @@ pub(super) struct Generator {
     /// Files that came wrong before everything was asked for once.
     wrong: Vec<i32>,
     buffer: Vec<u8>,
+    links: Links,
+    /// Whether every DONE is said, so that nothing more can be.
+    said_all: bool,
 }
 
 impl Generator {
@@ -90,13 +96,15 @@ impl Generator {
             part: None,
             wrong: Vec::new(),
             buffer: Vec::new(),
+            links: Links::default(),
+            said_all: false,
             shared,
             outbox,
         })
     }
 
     /// Asks for all that differs, then for what came wrong, then says every DONE that is left: nothing can follow.
-    pub fn run(mut self) -> Result<Rest> {
+    pub fn run(mut self) -> Result<Self> {
         let shared = Arc::clone(&self.shared);
         if let Some(deleter) = self.deleter_at(DeleteTime::Before) {
             deleter.sweep_all()?;
@@ -111,7 +119,7 @@ impl Generator {
                     self.finish(folder);
                 }
                 Step::End => break,
-                Step::Stop => return Ok(self.rest()),
+                Step::Stop => return Ok(self),
             }
         }
         if shared.negotiated.list_terms.is_incremental {
@@ -129,8 +137,9 @@ impl Generator {
             words.into_iter().try_for_each(|word| self.hear(word))?;
         }
         if shared.parts.has_stopped() {
-            return Ok(self.rest());
+            return Ok(self);
         }
+        self.said_all = true;
         let goodbyes = match shared.negotiated.goodbye {
             Goodbye::Single => 1,
             Goodbye::Exchange => 2,
@@ -139,12 +148,15 @@ impl Generator {
             self.done()?;
         }
         self.outbox.flush()?;
-        Ok(self.rest())
+        Ok(self)
     }
 
     fn hear(&mut self, word: Word) -> Result<()> {
         match word {
-            Word::Stored(ndx) => self.say_stored(ndx),
+            Word::Stored(ndx) => {
+                self.say_stored(ndx)?;
+                self.link_waiting(ndx)
+            }
             // Between the parts of a list there is no other phase for it.
             Word::Again(ndx) if self.asks_again_at_once() => self.ask_again(ndx),
             Word::Again(ndx) => {
@@ -157,8 +169,9 @@ impl Generator {
                 {
                     self.shared.fail(&entry, &not_sent());
                 }
-                Ok(())
+                self.replace_leader(ndx)
             }
+            Word::Failed(ndx) => self.replace_leader(ndx),
         }
     }
 
@@ -225,7 +238,8 @@ impl Generator {
         }
     }
 
-    fn rest(self) -> Rest {
+    /// What is left to do when everything has come.
+    pub fn rest(self) -> Rest {
         Rest { folders: self.folders, deleter: self.deleter, outbox: self.outbox }
     }
 
@@ -235,7 +249,7 @@ impl Generator {
 
     /// Lets the NAS remove a file that is here now.
     fn say_stored(&mut self, ndx: i32) -> Result<()> {
-        let says = self.shared.job.tells_stored && !self.shared.job.dry_run;
+        let says = self.shared.job.tells_stored && !self.shared.job.dry_run && !self.said_all;
         if says { self.outbox.message(&Message::Success(ndx)) } else { Ok(()) }
     }
 
@@ -246,17 +260,30 @@ impl Generator {
 
     /// Does what an entry needs. A folder may get attributes that it cannot have before it is filled.
     fn visit(&mut self, ndx: i32, entry: &FileEntry<'_>) -> Result<Option<Wanted>> {
+        if let Some((place, stat)) = self.look(entry) {
+            let (place, stat) = (place.as_ref(), stat.as_ref());
+            match entry.extras.file {
+                _ if entry.kind.is_dir() => return self.visit_folder(entry, place, stat),
+                Some(file) => self.visit_name(ndx, entry, file, place, stat)?,
+                None => drop(self.visit_one(ndx, entry, place, stat)?),
+            }
+        }
+        entry.extras.file.map_or(Ok(()), |file| self.end_turn(file)).map(|()| None)
+    }
+
+    /// The place of an entry and what is there; `None` where nothing is to be done about it.
+    fn look(&mut self, entry: &FileEntry<'_>) -> Option<(Option<Place>, Option<Stat>)> {
         if self.left_out.as_ref().is_some_and(|left_out| entry.name.starts_with(left_out)) {
-            return Ok(None);
+            return None;
         }
         let place = match self.places.as_mut().map(|places| places.find(entry.name)) {
             Some(Ok(Some(place))) => Some(place),
-            Some(Ok(None)) => return Ok(None),
+            Some(Ok(None)) => return None,
             // In a dry run the folder may be one that would have been made, and something else may still be in its way.
             Some(Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) if self.shared.job.dry_run => None,
             Some(Err(errno)) => {
                 self.fail(entry, "Cannot reach", errno);
-                return Ok(None);
+                return None;
             }
             None => None,
         };
@@ -264,7 +291,7 @@ impl Generator {
             Ok(stat) => stat,
             Err(errno) => {
                 self.fail(entry, "Cannot look at", errno);
-                return Ok(None);
+                return None;
             }
         };
         if self.passes_over(entry, stat.as_ref()) {
@@ -272,16 +299,25 @@ impl Generator {
             if entry.kind.is_dir() && stat.is_none() {
                 self.leave_out(entry);
             }
-            return Ok(None);
+            return None;
         }
+        Some((place, stat))
+    }
+
+    /// Anything but a folder.
+    fn visit_one(
+        &mut self,
+        ndx: i32,
+        entry: &FileEntry<'_>,
+        place: Option<&Place>,
+        stat: Option<&Stat>,
+    ) -> Result<Outcome> {
         match entry.kind {
-            EntryKind::Directory(_) => return self.visit_folder(entry, place.as_ref(), stat.as_ref()),
-            kind if self.makes(kind) => self.visit_made(ndx, entry, place.as_ref(), stat.as_ref())?,
-            EntryKind::File => self.visit_file(ndx, entry, place.as_ref(), stat.as_ref())?,
+            kind if self.makes(kind) => self.visit_made(ndx, entry, place, stat),
+            EntryKind::File => self.visit_file(ndx, entry, place, stat),
             // Not asked for, or a device and not for us to make.
-            EntryKind::Symlink(_) | EntryKind::Special(_) => {}
+            EntryKind::Directory(_) | EntryKind::Symlink(_) | EntryKind::Special(_) => Ok(Outcome::Neither),
         }
-        Ok(None)
     }
 
     /// Whether things of this kind are made here, in which no data is.
@@ -301,7 +337,9 @@ impl Generator {
         let Some(stat) = stat else { return passed.missing || self.is_out_of_size(entry) };
         let is_same_folder = entry.kind.is_dir() && kind_of(stat) == FileType::Directory;
         let is_file = entry.kind == EntryKind::File && kind_of(stat) == FileType::RegularFile;
-        let is_newer = is_file && stat.st_mtime > entry.meta.mtime.seconds;
+        // Another name of what has come is linked to that in any case.
+        let follows = entry.extras.file.is_some_and(|file| self.links.has_leader(file));
+        let is_newer = is_file && !follows && stat.st_mtime > entry.meta.mtime.seconds;
         passed.present && !is_same_folder || self.is_out_of_size(entry) || passed.newer_here && is_newer
     }
 
@@ -406,7 +444,7 @@ impl Generator {
         entry: &FileEntry<'_>,
         place: Option<&Place>,
         stat: Option<&Stat>,
-    ) -> Result<()> {
+    ) -> Result<Outcome> {
         let kind = file_type(entry.kind);
         let existing = stat.filter(|stat| kind_of(stat) == kind);
         let dry_run = self.shared.job.dry_run;
@@ -418,7 +456,7 @@ impl Generator {
             if !dry_run && let Err(errno) = place.apply(kind, &wanted) {
                 self.fail(entry, "Cannot set the attributes of", errno);
             }
-            return self.say_stored(ndx);
+            return self.stays(ndx);
         }
         // It takes the place of another thing at once, but not that of a folder.
         let in_the_way = stat.filter(|stat| kind_of(stat) == FileType::Directory || self.shared.job.backup.is_some());
@@ -428,17 +466,17 @@ impl Generator {
         };
         if let Err(errno) = way {
             self.fail(entry, "Cannot make way for", errno);
-            return Ok(());
+            return Ok(Outcome::Neither);
         }
         let flags = existing
             .map_or(ItemFlags::NEW, |stat| self.shared.policy.flags_of_change(entry, stat).0 | ItemFlags::CHANGED);
         self.itemize(entry, ItemFlags(flags | ItemFlags::LOCAL_CHANGE));
-        let Some(place) = place.filter(|_| !dry_run) else { return Ok(()) };
+        let Some(place) = place.filter(|_| !dry_run) else { return Ok(Outcome::Here) };
         match place.put(entry.kind, &self.shared.policy.for_new(entry, None)) {
-            Ok(()) => self.say_stored(ndx),
+            Ok(()) => self.stays(ndx),
             Err(errno) => {
                 self.fail(entry, "Cannot make", errno);
-                Ok(())
+                Ok(Outcome::Neither)
             }
         }
     }
@@ -449,11 +487,11 @@ impl Generator {
         entry: &FileEntry<'_>,
         place: Option<&Place>,
         stat: Option<&Stat>,
-    ) -> Result<()> {
+    ) -> Result<Outcome> {
         let existing = stat.filter(|stat| kind_of(stat) == FileType::RegularFile).zip(place);
         if self.shared.job.keep_present && stat.is_some() && existing.is_none() {
             self.shared.fail(entry, &stays_here());
-            return Ok(());
+            return Ok(Outcome::Neither);
         }
         let Some((stat, place)) = existing else {
             // Only a new file takes the place of another thing at once, and not that of a folder.
@@ -463,7 +501,7 @@ impl Generator {
                 && let Err(errno) = self.make_way(entry, place, stat)?
             {
                 self.fail(entry, "Cannot make way for", errno);
-                return Ok(());
+                return Ok(Outcome::Neither);
             }
             let basis = place.and_then(|place| self.waiting(place)).unwrap_or_default();
             return self.ask(ndx, entry, ItemFlags(ItemFlags::TRANSFER | ItemFlags::NEW), &basis, Try::First);
@@ -473,7 +511,7 @@ impl Generator {
         }
         let appends = self.shared.job.writing.appends();
         if appends && u64::try_from(stat.st_size).is_ok_and(|size| size >= entry.meta.size) {
-            return Ok(());
+            return Ok(Outcome::Neither);
         }
         let ItemFlags(flags) = self.shared.policy.flags_of_transfer(entry, stat);
         let compared = if self.shared.job.check == QuickCheck::Contents { ItemFlags::CHANGED } else { 0 };
@@ -483,13 +521,13 @@ impl Generator {
                 let path = self.places.as_ref().map(|places| places.shown(entry.name)).unwrap_or_default();
                 let what = "Cannot keep the older version of";
                 self.shared.fail(entry, &NasSyncError::at_path(ErrorKind::LocalFile, what, &path, error));
-                Ok(())
+                Ok(Outcome::Neither)
             }
         }
     }
 
     /// A file that is as it should be but for its attributes.
-    fn keep_file(&mut self, ndx: i32, entry: &FileEntry<'_>, place: &Place, stat: &Stat) -> Result<()> {
+    fn keep_file(&mut self, ndx: i32, entry: &FileEntry<'_>, place: &Place, stat: &Stat) -> Result<Outcome> {
         let (mut wanted, flags) = self.shared.policy.for_existing(entry, stat);
         if self.shared.job.check == QuickCheck::Contents {
             wanted.mtime = self.shared.policy.exact_time(entry, stat);
@@ -498,13 +536,18 @@ impl Generator {
         }
         self.itemize(entry, flags);
         if self.shared.job.dry_run {
-            return self.say_stored(ndx);
+            return self.stays(ndx);
         }
         self.shared.drop_waiting(place);
         if let Err(errno) = place.apply(FileType::RegularFile, &wanted) {
             self.fail(entry, "Cannot set the attributes of", errno);
         }
-        self.say_stored(ndx)
+        self.stays(ndx)
+    }
+
+    /// An entry is here.
+    fn stays(&mut self, ndx: i32) -> Result<Outcome> {
+        self.say_stored(ndx).map(|()| Outcome::Here)
     }
 
     /// What came of a file before.
@@ -567,13 +610,20 @@ impl Generator {
         }
     }
 
-    fn ask(&mut self, ndx: i32, entry: &FileEntry<'_>, flags: ItemFlags, basis: &Basis, try_number: Try) -> Result<()> {
+    fn ask(
+        &mut self,
+        ndx: i32,
+        entry: &FileEntry<'_>,
+        flags: ItemFlags,
+        basis: &Basis,
+        try_number: Try,
+    ) -> Result<Outcome> {
         if try_number == Try::First {
             self.itemize(entry, flags);
         }
         self.shared.set_basis(ndx, basis.other);
         let asked = if try_number == Try::First { state::ASKED } else { state::ASKED_AGAIN };
-        let part = self.part.clone().filter(|_| try_number == Try::First).or_else(|| self.shared.parts.find(ndx));
+        let part = self.part.clone().filter(|part| part.get(ndx).is_some()).or_else(|| self.shared.parts.find(ndx));
         if let Some(part) = part {
             part.ask(ndx, asked);
         }
@@ -582,7 +632,7 @@ impl Generator {
         if !self.shared.job.dry_run {
             self.put_sums(basis.file.as_ref(), try_number)?;
         }
-        self.outbox.settle()
+        self.outbox.settle().map(|()| Outcome::Comes)
     }
 
     fn put_sums(&mut self, basis: Option<&File>, try_number: Try) -> Result<()> {
@@ -617,7 +667,7 @@ impl Generator {
         let place = self.places.as_mut().and_then(|places| places.find(entry.name).ok()).flatten();
         // Its older version was kept the first time.
         let basis = place.and_then(|place| self.basis(&place, None).ok()).unwrap_or_default();
-        self.ask(ndx, &entry, ItemFlags(ItemFlags::TRANSFER), &basis, Try::Second)
+        self.ask(ndx, &entry, ItemFlags(ItemFlags::TRANSFER), &basis, Try::Second).map(drop)
     }
 }
 

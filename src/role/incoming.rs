@@ -227,6 +227,7 @@ impl ListReader {
     }
 
     fn take_part(&mut self, folder: Option<Arc<Folder>>, inbox: &mut Inbox) -> Result<Incoming> {
+        self.coder.begin_part(self.next);
         let mut part = self.take_entries(inbox)?;
         let within = folder.as_ref().map_or(Within::Top, |folder| Within::Folder(&folder.name));
         part.replaced = check(&part.entries, &self.expected, within)?;

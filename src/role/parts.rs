@@ -38,6 +38,8 @@ pub(super) enum Word {
     Stored(i32),
     /// The NAS does not send it.
     NotSent(i32),
+    /// It does not come, as was told.
+    Failed(i32),
 }
 
 /// A list, or a part of one.
@@ -47,7 +49,7 @@ pub(super) struct Part {
     start: i32,
     /// One [`state`] for each entry.
     states: Vec<AtomicU8>,
-    /// How many files were asked for and may still come.
+    /// How many files were asked for and may still come, and how many names wait for such a file.
     awaited: AtomicUsize,
 }
 
@@ -73,11 +75,21 @@ impl Part {
         })
     }
 
+    /// The number behind the last entry.
+    pub fn end(&self) -> i32 {
+        self.start.saturating_add(i32::try_from(self.entries.len()).unwrap_or(i32::MAX))
+    }
+
+    /// An entry waits for another one.
+    pub fn wait(&self) {
+        self.awaited.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// A file is asked for.
     pub fn ask(&self, ndx: i32, asked: u8) {
         if let Some((_, state)) = self.get(ndx) {
             if asked == state::ASKED {
-                self.awaited.fetch_add(1, Ordering::AcqRel);
+                self.wait();
             }
             state.store(asked, Ordering::Release);
         }
@@ -205,6 +217,13 @@ impl Parts {
     /// All that are open.
     pub(super) fn open(&self) -> Vec<Arc<Part>> {
         blocking::lock(&self.inner).open.iter().map(|(part, _)| Arc::clone(part)).collect()
+    }
+
+    /// All that are open and begin behind a number, or with it.
+    pub(super) fn behind(&self, ndx: i32) -> Vec<Arc<Part>> {
+        let inner = blocking::lock(&self.inner);
+        let first = inner.open.partition_point(|(part, _)| part.start < ndx);
+        inner.open.range(first..).map(|(part, _)| Arc::clone(part)).collect()
     }
 
     /// There is no more to come of a file, and this is what the generator hears of it.

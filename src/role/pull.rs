@@ -354,8 +354,9 @@ pub fn run(
             _ => Err(error),
         };
     }
-    let Rest { folders, deleter, outbox: _outbox } =
-        told.recv().map_err(|_| NasSyncError::new(ErrorKind::Internal, "the generator stopped"))??;
+    let mut generator = told.recv().map_err(|_| NasSyncError::new(ErrorKind::Internal, "the generator stopped"))??;
+    generator.hear_the_rest()?;
+    let Rest { folders, deleter, outbox: _outbox } = generator.rest();
     if let Some(mut deleter) = deleter {
         if matches!(deleter.when(), DeleteTime::Delay | DeleteTime::After) {
             deleter.sweep_all()?;

@@ -129,7 +129,7 @@ impl Receiver {
                     self.is_first_phase = false;
                     self.shared.parts.fall_silent();
                 }
-                1 => self.tell_missing(&[state::WRONG, state::ASKED_AGAIN]),
+                1 => self.tell_missing(&[state::ASKED, state::WRONG, state::ASKED_AGAIN]),
                 _ => {}
             }
         }
@@ -176,10 +176,12 @@ impl Receiver {
     /// Files that were asked for in a phase that is over now, and did not come.
     fn tell_missing(&self, asked: &[u8]) {
         for part in self.shared.parts.open() {
-            let states = part.numbered().filter_map(|(ndx, _)| part.get(ndx));
-            for (entry, state) in states.filter(|(_, state)| asked.contains(&state.load(Ordering::Acquire))) {
+            let states = part.numbered().filter_map(|(ndx, _)| Some((ndx, part.get(ndx)?)));
+            for (ndx, (entry, state)) in states.filter(|(_, (_, state))| asked.contains(&state.load(Ordering::Acquire)))
+            {
                 state.store(state::OVER, Ordering::Release);
                 self.shared.fail(&entry, &not_sent());
+                self.shared.parts.say(Word::Failed(ndx));
             }
         }
     }
@@ -220,9 +222,8 @@ impl Receiver {
         }
         shared.monitor.event(Event::FileStarted { entry: &entry });
         match self.take_file(&entry, other, asked == state::ASKED_AGAIN)? {
-            // What came at the second try of a list that came whole is not told: nothing can follow the last DONE.
             Arrival::Stored => {
-                shared.parts.settle(part, Some(Word::Stored(ndx)).filter(|_| self.is_first_phase));
+                shared.parts.settle(part, Some(Word::Stored(ndx)));
                 return Ok(());
             }
             Arrival::Failed => {}
@@ -242,7 +243,7 @@ impl Receiver {
                 shared.fail(&entry, &NasSyncError::new(ErrorKind::NotReceived, message));
             }
         }
-        shared.parts.settle(part, None);
+        shared.parts.settle(part, Some(Word::Failed(ndx)));
         Ok(())
     }
 

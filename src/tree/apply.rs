@@ -225,6 +225,13 @@ impl Policy {
         ItemFlags(flags | if self.keep.times { 0 } else { ItemFlags::TIME })
     }
 
+    /// How rsync tells about something in whose place another name of a file comes.
+    pub fn flags_of_link(&self, entry: &FileEntry<'_>, stat: &Stat) -> ItemFlags {
+        let ItemFlags(flags) = self.flags_of_transfer(entry, stat);
+        let other = ItemFlags::TRANSFER | if entry.kind == EntryKind::File { 0 } else { ItemFlags::SIZE };
+        ItemFlags(flags & !other)
+    }
+
     /// How rsync tells about a file whose content comes anew.
     pub fn flags_of_transfer(&self, entry: &FileEntry<'_>, stat: &Stat) -> ItemFlags {
         let ItemFlags(flags) = self.flags_of_change(entry, stat);

@@ -317,15 +317,29 @@ impl Place {
 
     /// Puts a symlink, device, pipe or socket there at once, in the place of whatever is there, except a folder.
     pub fn put(&self, kind: EntryKind<'_>, wanted: &Wanted) -> Result<(), Errno> {
+        self.put_made(|made| made.make(kind), |made| made.apply(file_type(kind), wanted))
+    }
+
+    /// Puts another name of what is at a place there at once, in the place of whatever other thing is there, except a folder.
+    pub fn link_to(&self, other: &Self) -> Result<(), Errno> {
+        let link =
+            |made: &Self| rustix::fs::linkat(other.folder(), &other.name, made.folder(), &made.name, AtFlags::empty());
+        self.put_made(link, |_| Ok(()))
+    }
+
+    fn put_made(
+        &self,
+        begin: impl Fn(&Self) -> Result<(), Errno>,
+        finish: impl Fn(&Self) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
         for _ in 0..DRAWS {
             let made = Self { folder: Arc::clone(&self.folder), name: temporary_name(&self.name) };
-            match made.make(kind) {
+            match begin(&made) {
                 Err(Errno::EXIST) => continue,
                 result => result?,
             }
-            let placed = made
-                .apply(file_type(kind), wanted)
-                .and_then(|()| rustix::fs::renameat(self.folder(), &made.name, self.folder(), &self.name));
+            let placed =
+                finish(&made).and_then(|()| rustix::fs::renameat(self.folder(), &made.name, self.folder(), &self.name));
             if placed.is_err() {
                 // It must not stay; why it could not be placed matters more than why it could not be removed.
                 let _ = rustix::fs::unlinkat(self.folder(), &made.name, AtFlags::empty());

@@ -29,6 +29,8 @@ pub struct PullOptions {
     pub times: bool,
     /// `-U`: times of the last access, except of folders. rsync 3.2 there.
     pub atimes: bool,
+    /// `-H`: names of one file stay names of one file.
+    pub hard_links: bool,
     /// `-O`: leaves the times of folders alone.
     pub omit_directory_times: bool,
     /// `-n`: changes nothing.
@@ -77,7 +79,7 @@ impl PullOptions {
             devices: self.devices,
             specials: self.specials,
             atimes: self.atimes,
-            hard_links: false,
+            hard_links: self.hard_links,
             digest: None,
         }
     }
@@ -108,6 +110,7 @@ impl PullOptions {
             (self.dry_run, 'n'),
             (self.links, 'l'),
             (self.whole_file, 'W'),
+            (self.hard_links, 'H'),
             (self.owner, 'o'),
             (self.group, 'g'),
             (self.devices, 'D'),

@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::differential::tree::change;
+use crate::differential::tree::{add_links, change};
 use crate::push_cli::stock::{same_trees, tree};
 use crate::push_cli::{set_time, shell};
 use crate::support::cli::{Run, write_program};
@@ -449,10 +449,13 @@ fn random_trees_are_listed_as_by_stock_rsync() {
     let [mine, theirs] = ["o", "s"].map(|who| folder(site.path(&format!("random-{who}"))));
     for round in 0..if crate::support::random::long() { 100 } else { 12 } {
         change(&mut random, &from);
+        add_links(&mut random, &from);
         let protocol = 27 + round % 6;
         let more = ["", "-c", "-I", "-W"][random.index(4)];
         let letters = if protocol >= 29 { "-i" } else { "" };
-        let options = format!("-a --no-D {letters} --protocol={protocol} {more}");
+        // In parts, which name of a file comes depends on how far the list has come.
+        let links = if round / 6 % 2 == 0 { "-H --no-inc-recursive" } else { "" };
+        let options = format!("-a --no-D {letters} --protocol={protocol} {more} {links}");
         both(&site, &options, &[&source], [&mine, &theirs]);
         same_trees(&mine, &theirs, &format!("round {round}: {options}"));
     }

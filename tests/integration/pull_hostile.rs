@@ -21,8 +21,8 @@ use nas_sync::internal::wire::negotiated::Negotiated;
 use nas_sync::internal::wire::offer::Offer;
 use nas_sync::internal::wire::token::TokenEncoder;
 use nas_sync::{
-    CompressionChoice, Content, Device, EntryKind, ErrorKind, Event, FileEntry, FileMeta, Monitor, NasSyncError,
-    Partial, Special, TokenCoding, Writing,
+    CompressionChoice, Content, Device, EntryKind, ErrorKind, Event, Extras, FileEntry, FileId, FileMeta, Monitor,
+    NasSyncError, Partial, Special, TokenCoding, Writing,
 };
 use tokio::sync::mpsc;
 
@@ -30,6 +30,8 @@ use crate::support::{until, with};
 
 /// Data follows.
 const TRANSFER: u16 = 0x8000;
+/// The flag of a name of a file with several.
+const LINKED: i32 = 0x0200;
 pub const FOLDER: EntryKind<'static> = EntryKind::Directory(Content::Listed);
 
 /// A made-up sender of protocol 32 without negotiated names.
@@ -39,6 +41,7 @@ pub struct Mock {
     list: ListCoder,
     ndx: NdxCoder,
     says: Vec<u8>,
+    fields: ListFields,
     /// What it says once everything was asked for, and then each time that it has heard more.
     then: Vec<Vec<u8>>,
     scope: Scope,
@@ -81,6 +84,7 @@ impl Mock {
             ndx: NdxCoder::new(negotiated.ndx),
             negotiated,
             says: Vec::new(),
+            fields: FIELDS,
             then: vec![Vec::new()],
             scope: Scope::Anything,
             meanwhile: Box::new(|| {}),
@@ -139,6 +143,29 @@ impl Mock {
         self
     }
 
+    /// The pull asks for hard links.
+    fn with_links(self) -> Self {
+        let fields = ListFields { hard_links: true, ..FIELDS };
+        Self { list: ListCoder::new(self.negotiated.list_terms.coding, fields), fields, ..self }
+    }
+
+    /// Lists the first name of a file with several.
+    fn lists_first(mut self, name: &[u8], kind: EntryKind<'_>) -> Self {
+        let meta = with!(FileMeta::default(), size: 5, permissions: 0o755);
+        let extras = with!(Extras::default(), file: Some(FileId::default()));
+        self.list.put(&with!(FileEntry::new(name, kind, meta), extras: extras), &mut self.says);
+        self
+    }
+
+    /// Lists another name of a file, the entry of whose first name has this number as they are sent.
+    fn lists_other(mut self, name: &[u8], first: i32) -> Self {
+        put_varint(&mut self.says, LINKED);
+        self.says.push(name.len().try_into().unwrap());
+        self.says.extend_from_slice(name);
+        put_varint(&mut self.says, first);
+        self
+    }
+
     pub fn ends_list(self) -> Self {
         self.ends_list_with(0)
     }
@@ -193,7 +220,7 @@ impl Mock {
         let (sink, mut frames) = mpsc::channel(8);
         let (port, feeder) = Port::new(Framing::Multiplexed, sink);
         feeder.push(Bytes::from(self.says)).unwrap();
-        let expected = Expected { fields: FIELDS, id_names: false, scope: self.scope, may_overlap: false };
+        let expected = Expected { fields: self.fields, id_names: false, scope: self.scope, may_overlap: false };
         let rules = DeleteRules { when: None, limit: None, in_spite_of_errors: false };
         let deletion = self.deletes.then_some(rules);
         let job = PullJob { numeric_ids: true, deletion, ..PullJob::new(expected, To::Path(to.to_owned())) };
@@ -428,6 +455,76 @@ fn what_does_not_match_its_digest_is_asked_for_once_more_and_thrown_away() {
     let (end, failed) = one().goodbye().end(to.path());
     end.unwrap();
     assert!(failed.len() == 1 && failed[0].contains("did not send it"), "{failed:?}");
+}
+
+#[test]
+fn names_of_one_file_refer_to_a_first_one_that_came_before() {
+    // Numbers as they are sent: a, b, d, e.
+    let mock = || {
+        let mock = Mock::new().with_links().lists(b"a", EntryKind::File).lists_first(b"b", EntryKind::File);
+        mock.lists(b"d", FOLDER)
+    };
+    for first in [3, 4, i32::MAX, -1, i32::MIN] {
+        mock().lists_other(b"e", first).ends_list().assert_refused(&format!("to entry {first}, there are 3 so far"));
+    }
+    for first in [0, 2] {
+        let refusal = format!("to entry {first}, which is the first of none");
+        mock().lists_other(b"e", first).ends_list().assert_refused(&refusal);
+    }
+    mock()
+        .lists_other(b"e", 1)
+        .lists_other(b"f", 3)
+        .ends_list()
+        .assert_refused("to entry 3, which is the first of none");
+    Mock::new().with_links().lists_first(b"d", FOLDER).ends_list().assert_refused("it is a folder");
+    // In parts: ., d, e, the part's own, d/a.
+    let parts = || {
+        let offer = with!(Offer::default(), incremental: true);
+        let mock = Mock::offered(offer).with_links().lists(b".", FOLDER).lists(b"d", FOLDER);
+        let mut mock = mock.lists_first(b"e", EntryKind::File).ends_list();
+        mock.ndx.put(&mut mock.says, -102);
+        mock
+    };
+    for first in [0, 1, 2, 4] {
+        let refusal = format!("to entry {first}, which is the first of none");
+        parts().lists_other(b"d/a", first).ends_list().assert_refused(&refusal);
+    }
+    parts().lists_other(b"d/a", 5).ends_list().assert_refused("to entry 5, there are 5 so far");
+}
+
+/// Whether two names in a folder are of one file.
+fn is_one_file(folder: &Path, names: [&str; 2]) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let [one, other] = names.map(|name| fs::symlink_metadata(folder.join(name)).unwrap());
+    one.ino() == other.ino()
+}
+
+#[test]
+fn another_name_of_a_file_comes_where_one_does_not() {
+    let mock = || {
+        let mock = Mock::new().with_links().lists_first(b"a", EntryKind::File);
+        mock.lists_other(b"b", 0).lists_other(b"c", 0).ends_list()
+    };
+    let to = tempfile::tempdir().unwrap();
+    // The last one is asked for first.
+    let late = mock().done(1).waits().sends(1, [0; 4]).literal(b"hello").ends_file(b"hello").done(2);
+    let (end, failed) = late.raw(&[0; 15]).done(1).end(to.path());
+    end.unwrap();
+    assert!(failed.len() == 1 && failed[0].contains("did not send it"), "{failed:?}");
+    assert!(is_one_file(to.path(), ["a", "b"]) && !to.path().join("c").exists());
+    let to = tempfile::tempdir().unwrap();
+    let wrong = |mock: Mock| mock.sends(2, [0; 4]).literal(b"hello").ends_file(b"other");
+    // When nothing can be asked for any more.
+    let (end, failed) = wrong(wrong(mock()).waits().done(1)).done(2).raw(&[0; 15]).done(1).end(to.path());
+    end.unwrap();
+    let failed = failed.join("\n");
+    assert!(failed.contains("does not match its checksum, twice"), "{failed}");
+    assert_eq!(failed.matches("another name of this file did not come").count(), 2, "{failed}");
+    assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
+    let to = tempfile::tempdir().unwrap();
+    let second = wrong(mock()).waits().sends(2, [0; 4]).literal(b"hello").ends_file(b"hello").goodbye().end(to.path());
+    second.0.unwrap();
+    assert!(is_one_file(to.path(), ["a", "b"]) && is_one_file(to.path(), ["b", "c"]));
 }
 
 #[test]

@@ -114,6 +114,7 @@ fn pull_options(options: &PushOptions) -> PullOptions {
         permissions: options.permissions,
         times: options.times,
         atimes: options.atimes,
+        hard_links: options.hard_links,
         omit_directory_times: options.omit_directory_times,
         dry_run: options.dry_run,
         whole_file: options.whole_file,

@@ -171,7 +171,6 @@ pub const TABLE: &[Row] = &[
     switch(Sent, 'l', "links", |o, on| o.push.links = on).negates().help("symlinks as symlinks"),
     switch(Sent, 'H', "hard-links", |o, on| o.push.hard_links = on)
         .negates()
-        .push_only()
         .help("names of one file as names of one file"),
     switch(Sent, 'L', "copy-links", |o, on| o.push.copy_links = on)
         .help("files and folders instead of symlinks to them"),

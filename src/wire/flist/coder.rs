@@ -1,6 +1,6 @@
 //! Entries there and back. Each is written as its difference to the entry before, so each direction keeps one coder.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::entries::Entries;
 use super::entry::{Content, Device, EntryKind, Extras, FileEntry, FileId, FileMeta, MAX_NAME, Mtime, Special};
@@ -156,6 +156,8 @@ struct Links {
     part: i32,
     /// Of what was written: the number of the first name, and what the entry behind its like is described against.
     written: HashMap<FileId, (i32, Previous)>,
+    /// The numbers of the first names that have been read.
+    read: HashSet<i32>,
     /// Files of which the oldest protocol wants numbers although there is but one name.
     single: u64,
 }
@@ -535,6 +537,7 @@ impl ListCoder {
                 return Err(DecodeError::malformed("hard link", "it is a folder"));
             }
             extras.file = Some(by_number(number));
+            self.links.read.insert(number);
         }
         let entry = FileEntry { digest, extras, ..FileEntry::new(&self.name, kind, meta) };
         entries.push(&entry);
@@ -568,16 +571,14 @@ impl ListCoder {
             let message = format!("to entry {number}, there are {} so far", self.links.next);
             return Err(DecodeError::malformed("hard link", message));
         }
-        if number < self.links.part {
+        if number < self.links.part && self.links.read.contains(&number) {
             return Ok(Link::Of(number));
         }
         // The entries of this part are the last ones.
         let back = usize::try_from(self.links.next - number).unwrap_or(usize::MAX);
-        let at = entries.len().checked_sub(back);
-        let first = at.and_then(|at| entries.get(at)).and_then(|first| first.extras.file);
-        match at {
-            Some(at) if first == Some(by_number(number)) => Ok(Link::Alike(at)),
-            _ => Err(DecodeError::malformed("hard link", format!("to entry {number}, which is the first of none"))),
+        match entries.len().checked_sub(back).filter(|_| self.links.read.contains(&number)) {
+            Some(at) => Ok(Link::Alike(at)),
+            None => Err(DecodeError::malformed("hard link", format!("to entry {number}, which is the first of none"))),
         }
     }
 

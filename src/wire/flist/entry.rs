@@ -97,7 +97,7 @@ pub struct Extras {
 }
 
 /// What all names of one file in a list have in common, and no others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub struct FileId {
     /// Its file system.

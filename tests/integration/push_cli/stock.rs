@@ -229,8 +229,10 @@ fn the_eleven_letters_are_those_of_stock_rsync() {
     for folder in ["sub/deep er", "sub", ""] {
         set_time(&from.join(folder), "2021-02-28 12:00:00.987654321 UTC");
     }
-    let lines = same_lines(&site, "-aHi", &[&source], &there);
-    assert!(lines.contains(" => "), "{lines}");
+    for options in ["-aHi", "-aHni", "-aHi --protocol=30"] {
+        let lines = same_lines(&site, options, &[&source], &there);
+        assert!(lines.contains(" => "), "{options}: {lines}");
+    }
     let file = from.join("sub-b");
     assert!(Command::new("touch").args(["-a", "-d", "2011-11-11 UTC"]).arg(&file).status().unwrap().success());
     assert_eq!(same_lines(&site, "-aUi", &[&file], &there), ".f......u.. sub-b\n");
