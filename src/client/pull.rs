@@ -15,9 +15,11 @@ use super::stats::{TransferReport, TransferStats};
 use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::filter::{Rules, Scope};
+use crate::role::asked::{Naming, Reach};
 use crate::role::event::Monitor;
 use crate::role::incoming::{self, Expected};
 use crate::role::ledger::{Account, Ledger};
+use crate::role::links::LinkRules;
 use crate::role::pull::{DeleteRules, Findings, PassedOver, PullJob, PullRules, QuickCheck, To};
 use crate::session::{Outcome, Pull};
 use crate::transport::ExitStatus;
@@ -42,13 +44,16 @@ pub struct PullRequest {
     pub offer: Offer,
     /// Which files take part, and which of those here may be deleted.
     pub rules: Rules,
+    /// `--files-from`: paths below the only source, which come instead of it. With [`PullOptions::relative`] they are names here,
+    /// too.
+    pub names: Option<Vec<Vec<u8>>>,
 }
 
 impl PullRequest {
     /// These sources to a destination on this machine, with the newest protocol and no compression.
     pub fn new(sources: Vec<Vec<u8>>, destination: impl Into<PathBuf>, options: PullOptions) -> Self {
         let destination = destination.into();
-        Self { sources, destination, options, offer: Offer::default(), rules: Rules::default() }
+        Self { sources, destination, options, offer: Offer::default(), rules: Rules::default(), names: None }
     }
 
     /// The rules for the NAS, which reads those of CVS by itself, and those for here.
@@ -67,18 +72,48 @@ impl PullRequest {
     fn possible_offer(&self) -> Offer {
         let options = &self.options;
         let when = options.receiver.deletion.and_then(|deletion| deletion.when).unwrap_or(DeleteTime::During);
-        let incremental = self.offer.incremental && options.recursive && when == DeleteTime::During;
+        let is_in_turn = when == DeleteTime::During && !options.receiver.prune_empty_directories;
+        let incremental = self.offer.incremental && options.recursive && is_in_turn;
         Offer { incremental, ..self.offer }
+    }
+
+    /// Whether names in a file say what comes.
+    fn has_names(&self) -> bool {
+        self.names.is_some() || self.options.names_there.is_some()
+    }
+
+    /// The names that the NAS may list.
+    fn scope(&self) -> incoming::Scope {
+        let options = &self.options;
+        let reach = match options {
+            PullOptions { recursive: true, .. } => Reach::Whole,
+            PullOptions { dirs: true, .. } => Reach::Content,
+            // Folders that are named in a file come without what is in them.
+            _ if self.has_names() => Reach::Content,
+            _ => Reach::Itself,
+        };
+        let naming = Naming { whole_paths: options.relative, reach };
+        let scope = match &self.names {
+            Some(names) => incoming::Scope::of_names(names, naming),
+            None if options.names_there.is_some() => incoming::Scope::anything(options.relative),
+            None => incoming::Scope::of_sources(&self.sources, naming),
+        };
+        let rules = with_own_rules(self.rules.clone(), &options.receiver);
+        let way_may_lack = options.relative && options.no_implied_dirs && self.offer.protocol.number() < 30;
+        scope.ruled_by(Scope::new(&rules)).lacking_the_way(way_may_lack)
     }
 
     fn job(&self, findings: Arc<Findings>) -> PullJob {
         let options = &self.options;
         let receiver = &options.receiver;
+        let lists_folders = options.recursive || options.dirs || self.has_names();
         let expected = Expected {
             fields: options.list_fields(),
             id_names: !options.numeric_ids,
-            scope: incoming::Scope::of_sources(&self.sources),
-            may_overlap: self.sources.len() > 1 || self.sources.iter().any(|source| has_wildcard(source)),
+            scope: self.scope(),
+            may_overlap: self.sources.len() > 1
+                || self.has_names()
+                || self.sources.iter().any(|source| has_wildcard(source)),
         };
         PullJob {
             keep: Keep {
@@ -107,7 +142,7 @@ impl PullRequest {
                 above: receiver.max_size,
                 below: receiver.min_size,
             },
-            deletion: receiver.deletion.filter(|_| options.recursive).map(|Deletion { when, .. }| DeleteRules {
+            deletion: receiver.deletion.filter(|_| lists_folders).map(|Deletion { when, .. }| DeleteRules {
                 when,
                 limit: receiver.max_delete.map(u64::from),
                 in_spite_of_errors: receiver.ignore_errors,
@@ -120,6 +155,14 @@ impl PullRequest {
             sparse: options.sparse,
             tells_stored: options.remove_source_files,
             makes_path: receiver.make_path,
+            names: self.names.as_ref().map(|names| names.iter().map(|name| name.as_slice().into()).collect()),
+            leaves_way: options.relative && options.no_implied_dirs,
+            prunes: receiver.prune_empty_directories,
+            links: LinkRules {
+                safe: receiver.safe_links,
+                munges: options.munge_links,
+                keeps_folders: options.keep_dirlinks,
+            },
             dry_run: options.dry_run,
             fsync: options.fsync,
             findings,
@@ -141,6 +184,9 @@ impl Client {
         if request.sources.is_empty() {
             return Err(NasSyncError::new(ErrorKind::Usage, "a pull needs a source"));
         }
+        if request.has_names() && request.sources.len() > 1 {
+            return Err(NasSyncError::new(ErrorKind::Usage, "names in a file are names below one source"));
+        }
         let started = Instant::now();
         let findings = Arc::new(Findings::default());
         let ledger = Arc::new(Ledger::new(monitor, 0));
@@ -150,7 +196,8 @@ impl Client {
             idle_limit: self.idle_limit(),
             monitor: Arc::clone(&ledger) as Arc<dyn Monitor>,
         };
-        let outcome = Box::pin(self.pull_session(&request.sources, &request.options, pull)).await?;
+        let options = PullOptions { names_follow: request.names.is_some(), ..request.options.clone() };
+        let outcome = Box::pin(self.pull_session(&request.sources, &options, pull)).await?;
         let Account { totals, failures, .. } = ledger.take();
         let counts = *blocking::lock(&findings.counts);
         let kept_by_limit = findings.kept_by_limit.load(Ordering::Relaxed);

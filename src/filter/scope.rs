@@ -91,6 +91,21 @@ impl Scope {
         self.verdict(name, Around::Stays) != Some(Verdict::Exclude)
     }
 
+    /// Whether the rules for a sender leave a name out whatever the folders over there are called and hold.
+    pub fn surely_hides(&self, name: Name<'_>) -> bool {
+        for rule in &*self.rules {
+            match rule {
+                InForce::Names(rule) if !rule.from_system => {
+                    if rule.matches(name) {
+                        return rule.verdict == Verdict::Exclude;
+                    }
+                }
+                InForce::Names(_) | InForce::Folders(..) => return false,
+            }
+        }
+        false
+    }
+
     /// Whether a receiver keeps a name that it could delete.
     pub fn keeps(&self, name: Name<'_>, around: Around) -> bool {
         self.verdict(name, around) == Some(Verdict::Exclude)

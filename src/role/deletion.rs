@@ -76,7 +76,7 @@ impl Deleter {
         for part in shared.parts.open() {
             for (_, entry) in part.numbered().filter(|(_, entry)| entry.kind.is_dir()) {
                 // A folder that could not be reached or made has been told of, or will be.
-                if let Ok(Some(place)) = places.find(entry.name)
+                if let Ok(Some(place)) = places.find_folder(entry.name)
                     && place.look().is_ok_and(|stat| stat.as_ref().is_some_and(is_folder))
                 {
                     self.sweep(&part, &entry, &place, &places)?;
@@ -106,7 +106,7 @@ impl Deleter {
         let prefix = if entry.name == b"." { &[][..] } else { &[entry.name, b"/"].concat() };
         for (child, is_dir) in children {
             let name = [prefix, child.file_name()].concat();
-            if part.entries.has_name(&name, order) || self.scopes.keep(&scope, &name, is_dir, Around::Stays) {
+            if part.has_name(&name, order) || self.scopes.keep(&scope, &name, is_dir, Around::Stays) {
                 continue;
             }
             match self.delete(&child, &name, &scope) {

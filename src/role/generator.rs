@@ -26,7 +26,7 @@ use crate::delta::{SumHead, weak_sum};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::tree::apply::Wanted;
 use crate::tree::place::{Place, Places, file_type};
-use crate::wire::flist::{EntryKind, FileEntry, Special};
+use crate::wire::flist::{Content, EntryKind, FileEntry, Special};
 use crate::wire::iflags::{Item, ItemFlags};
 use crate::wire::mux::Message;
 use crate::wire::ndx::{self, NdxCoder};
@@ -195,7 +195,7 @@ impl Generator {
                 if let Some(wanted) = self.visit(ndx, &entry)? {
                     self.folders.push((Arc::clone(part), ndx, wanted));
                 }
-            } else if !entry.has_listed_content()
+            } else if !entry.has_part()
                 && let Some(wanted) = self.visit(ndx, &entry)?
                 && let Some(places) = &mut self.places
             {
@@ -260,6 +260,9 @@ impl Generator {
 
     /// Does what an entry needs. A folder may get attributes that it cannot have before it is filled.
     fn visit(&mut self, ndx: i32, entry: &FileEntry<'_>) -> Result<Option<Wanted>> {
+        let target = self.shared.job.links.target(entry);
+        let kind = target.as_deref().map_or(entry.kind, EntryKind::Symlink);
+        let entry = &FileEntry { kind, ..*entry };
         if let Some((place, stat)) = self.look(entry) {
             let (place, stat) = (place.as_ref(), stat.as_ref());
             match entry.extras.file {
@@ -276,9 +279,15 @@ impl Generator {
         if self.left_out.as_ref().is_some_and(|left_out| entry.name.starts_with(left_out)) {
             return None;
         }
-        let place = match self.places.as_mut().map(|places| places.find(entry.name)) {
+        if self.shared.job.leaves_way && entry.kind == EntryKind::Directory(Content::Implied) {
+            return None;
+        }
+        let place = match self.reach(entry) {
             Some(Ok(Some(place))) => Some(place),
             Some(Ok(None)) => return None,
+            Some(Err(Errno::NOENT)) if self.shared.job.leaves_way && self.shared.job.passed_over.missing => {
+                return None;
+            }
             // In a dry run the folder may be one that would have been made, and something else may still be in its way.
             Some(Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) if self.shared.job.dry_run => None,
             Some(Err(errno)) => {
@@ -313,11 +322,29 @@ impl Generator {
         stat: Option<&Stat>,
     ) -> Result<Outcome> {
         match entry.kind {
-            kind if self.makes(kind) => self.visit_made(ndx, entry, place, stat),
+            kind if self.makes(kind) && !self.shared.job.links.leaves_out(entry) => {
+                self.visit_made(ndx, entry, place, stat)
+            }
             EntryKind::File => self.visit_file(ndx, entry, place, stat),
             // Not asked for, or a device and not for us to make.
             EntryKind::Directory(_) | EntryKind::Symlink(_) | EntryKind::Special(_) => Ok(Outcome::Neither),
         }
+    }
+
+    /// The place of an entry, to which the way is made where only what is missing of it is.
+    fn reach(&mut self, entry: &FileEntry<'_>) -> Option<Result<Option<Place>, Errno>> {
+        let places = self.places.as_mut()?;
+        let is_dir = entry.kind.is_dir();
+        let find = |places: &mut Places| {
+            if is_dir { places.find_folder(entry.name) } else { places.find(entry.name) }
+        };
+        let found = find(places);
+        let job = &self.shared.job;
+        let makes_way = job.leaves_way && !job.dry_run && !job.passed_over.missing;
+        Some(match found {
+            Err(Errno::NOENT) if makes_way => places.make_way(entry.name).and_then(|()| find(places)),
+            found => found,
+        })
     }
 
     /// Whether things of this kind are made here, in which no data is.

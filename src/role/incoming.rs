@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
+pub use super::asked::Scope;
 use super::inbox::Inbox;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::text;
@@ -17,57 +18,12 @@ use crate::wire::flist::{
     Content, EndOfList, Entries, EntryKind, FileEntry, FileMeta, HeardNames, ListCoder, ListFields, Listed, io_error,
 };
 use crate::wire::negotiated::ListTerms;
-use crate::wire::pattern;
 
 /// The most entries that a list may have, and the most memory that they may take, in bytes.
 const MAX_ENTRIES: usize = 10_000_000;
 pub(super) const MAX_BYTES: usize = 1 << 30;
 /// The most users or groups that a list may name.
 const MAX_IDS: usize = 65_536;
-
-/// Which names a list may hold.
-#[derive(Debug, Clone)]
-pub enum Scope {
-    /// Whatever lies in a folder that was asked for by its content (`dir/`).
-    Anything,
-    /// What a source's last component names, with wildcards, and all below.
-    Below(Vec<Box<[u8]>>),
-    /// These, and the folders on the way to them.
-    Exactly(HashSet<Box<[u8]>>),
-}
-
-impl Scope {
-    /// What sources stand for, as a person writes them behind the colon.
-    pub fn of_sources(sources: &[Vec<u8>]) -> Self {
-        let mut patterns: Vec<Box<[u8]>> = Vec::new();
-        for source in sources {
-            match source.rsplit(|&byte| byte == b'/').next() {
-                None | Some(b"" | b"." | b"..") => return Self::Anything,
-                // A home folder goes by another name.
-                Some(last) if last.len() == source.len() && last[0] == b'~' => return Self::Anything,
-                Some(last) => patterns.push(last.into()),
-            }
-        }
-        Self::Below(patterns)
-    }
-
-    /// These names, and the folders on the way to them.
-    pub fn exactly<'n>(names: impl Iterator<Item = &'n RemoteName>) -> Self {
-        Self::Exactly(names.flat_map(|name| name.parents().chain([name.as_bytes()])).map(Box::from).collect())
-    }
-
-    fn holds(&self, name: &[u8]) -> bool {
-        match self {
-            Self::Anything => true,
-            Self::Exactly(names) => names.contains(name),
-            Self::Below(patterns) => {
-                let first = name.split(|&byte| byte == b'/').next().unwrap_or(name);
-                // A shell leaves a pattern that nothing matches as it is.
-                patterns.iter().any(|pattern| **pattern == *first || pattern::matches(pattern, first))
-            }
-        }
-    }
-}
 
 /// What a list is read with.
 #[derive(Debug, Clone)]
@@ -93,6 +49,8 @@ pub struct Incoming {
     pub folder: Option<Arc<Folder>>,
     /// Positions of entries that another one of the same name replaces.
     pub replaced: Vec<usize>,
+    /// Positions of folders that are left out, because they would be empty here.
+    pub pruned: Vec<usize>,
     /// Names of users.
     pub users: Vec<NamedId>,
     /// Names of groups.
@@ -173,6 +131,7 @@ impl ListReader {
         }
         let mut list = self.take_entries(inbox)?;
         list.replaced = check(&list.entries, &self.expected, Within::Itself)?;
+        self.settle_contents(&mut list);
         let Self { expected, terms, .. } = self;
         let mut ids = || {
             let mut names = Vec::new();
@@ -231,6 +190,7 @@ impl ListReader {
         let mut part = self.take_entries(inbox)?;
         let within = folder.as_ref().map_or(Within::Top, |folder| Within::Folder(&folder.name));
         part.replaced = check(&part.entries, &self.expected, within)?;
+        self.settle_contents(&mut part);
         part.start = self.next;
         let len = i32::try_from(part.entries.len()).unwrap_or(i32::MAX);
         let next = self.next.checked_add(len).and_then(|next| next.checked_add(1));
@@ -247,8 +207,36 @@ impl ListReader {
         Ok(part)
     }
 
+    /// Lets a folder that stands there twice mean as much as either, and one of an old list, in which each says that its
+    /// content is listed, only as much as is so.
+    fn settle_contents(&self, list: &mut Incoming) {
+        for &position in &list.replaced {
+            let Some(entry) = list.entries.get(position) else { continue };
+            let EntryKind::Directory(content) = entry.kind else { continue };
+            let name = entry.name.to_vec();
+            list.entries.unite_content(&name, content, self.terms.order);
+        }
+        if self.terms.coding.content_flags {
+            return;
+        }
+        let is_argument = |entry: &FileEntry<'_>| entry.kind == EntryKind::Directory(Content::Argument);
+        let arguments: HashSet<Box<[u8]>> =
+            list.entries.iter().filter(is_argument).map(|entry| entry.name.into()).collect();
+        let is_below = |name: &[u8]| {
+            let above = (0..name.len()).filter(|&at| name[at] == b'/').map(|at| &name[..at]);
+            self.expected.scope.is_deep() && above.chain([&b"."[..]]).any(|above| arguments.contains(above))
+        };
+        list.entries.set_contents(|name, content| match content {
+            Content::Listed if !is_below(name) => Content::Unlisted,
+            content => content,
+        });
+    }
+
     fn name_folders(&mut self, part: &Incoming) -> Result<()> {
         let mut replaced = part.replaced.iter().copied().peekable();
+        // Folders of the same part that others lie in: only the first one of whole paths has any.
+        let mut around: HashMap<&[u8], Arc<Folder>> = HashMap::new();
+        let nests = part.start == 1 && self.expected.scope.has_whole_paths();
         for (position, entry) in part.entries.iter().enumerate() {
             let counts = replaced.next_if_eq(&position).is_none();
             if !entry.kind.is_dir() {
@@ -258,9 +246,13 @@ impl ListReader {
                 && counts
                 && entry.name != b"."
             {
-                let folder = Folder::new(part.folder.clone(), self.named, &entry, content);
+                let parent = folder_of(entry.name).and_then(|above| around.get(above)).or(part.folder.as_ref());
+                let folder = Arc::new(Folder::new(parent.cloned(), self.named, &entry, content));
                 self.waiting_bytes += folder.byte_len();
-                self.waiting.insert(self.named, Arc::new(folder));
+                if nests {
+                    around.insert(entry.name, Arc::clone(&folder));
+                }
+                self.waiting.insert(self.named, folder);
             }
             self.named += 1;
         }
@@ -292,12 +284,17 @@ impl ListReader {
     }
 }
 
-/// What a folder says about its content, where that is listed.
+/// What a folder says about its content, where a part of the list is that.
 fn listed(entry: &FileEntry<'_>) -> Option<Content> {
     match entry.kind {
-        EntryKind::Directory(content @ (Content::Argument | Content::Listed)) => Some(content),
+        EntryKind::Directory(content) if entry.has_part() => Some(content),
         _ => None,
     }
+}
+
+/// The folder that a name lies in, below the root.
+fn folder_of(name: &[u8]) -> Option<&[u8]> {
+    name.iter().rposition(|&byte| byte == b'/').map(|slash| &name[..slash])
 }
 
 /// Where the entries of a list have to lie.
@@ -329,26 +326,37 @@ fn check(entries: &Entries, expected: &Expected, within: Within<'_>) -> Result<V
             folders.insert(entry.name, number);
         }
     }
+    let way_may_lack = expected.scope.way_may_lack();
+    let is_other = |entry: &FileEntry<'_>| way_may_lack && !entry.kind.is_dir();
+    let others: HashSet<&[u8]> = entries.iter().filter(is_other).map(|entry| entry.name).collect();
     let mut previous: Option<&[u8]> = None;
     for (number, entry) in entries.iter().enumerate() {
         let name = entry.name;
         let shown = || text::escape_bytes(name);
         if name == b"." && !matches!(within, Within::Folder(_)) {
-            if !entry.kind.is_dir() || matches!(expected.scope, Scope::Below(_)) {
+            if !entry.kind.is_dir() || !expected.scope.has_root() {
                 return Err(refused("has an entry `.` that was not asked for"));
             }
             continue;
         }
         RemoteName::check(name).map_err(|fault| refused(&format!("has the name {}: {fault}", shown())))?;
-        if !expected.scope.holds(name) {
-            return Err(refused(&format!("has {}, which was not asked for", shown())));
-        }
-        let above = name.iter().rposition(|&byte| byte == b'/').map(|slash| &name[..slash]);
+        expected.scope.check(name, entry.kind.is_dir())?;
+        let above = folder_of(name);
+        let is_in_folder = || above.is_none_or(|above| folders.contains_key(above));
         match within {
-            Within::Itself if above.is_some_and(|above| !folders.contains_key(above)) => {
+            Within::Itself if way_may_lack => {
+                let mut above = above;
+                while let Some(folder) = above {
+                    if others.contains(folder) {
+                        return Err(refused(&format!("has {}, and no folder that it could lie in", shown())));
+                    }
+                    above = folder_of(folder);
+                }
+            }
+            Within::Itself if !is_in_folder() => {
                 return Err(refused(&format!("has {}, and no folder that it could lie in", shown())));
             }
-            Within::Top if above.is_some() => {
+            Within::Top if above.is_some() && !(expected.scope.has_whole_paths() && is_in_folder()) => {
                 return Err(refused(&format!("has {} in its first part, which lies deeper", shown())));
             }
             Within::Folder(folder) if above != Some(folder) => {

@@ -4,16 +4,20 @@
 //! a recorded session, or connects the port to a real server. Roles never see a socket, a clock or a database.
 
 pub mod agreement;
+pub mod asked;
 mod deletion;
 pub mod event;
 mod generator;
 pub mod inbox;
 pub mod incoming;
 pub mod ledger;
+pub mod links;
 pub mod list;
+mod names;
 pub mod outbox;
 pub mod parts;
 pub mod port;
+mod prune;
 pub mod pull;
 mod receiver;
 pub mod sender;

@@ -4,14 +4,14 @@
 //! Where the list comes in parts, a part is done with when the generator has been through it and each of its files has come,
 //! or will not come.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::incoming::{Folder, Incoming, MAX_BYTES, refused};
 use crate::blocking;
 use crate::error::Result;
-use crate::wire::flist::{Entries, FileEntry};
+use crate::wire::flist::{Entries, FileEntry, ListOrder};
 
 /// How far an entry has come.
 pub(super) mod state {
@@ -25,7 +25,7 @@ pub(super) mod state {
     pub const ASKED_AGAIN: u8 = 3;
     /// There is no more to come.
     pub const OVER: u8 = 4;
-    /// Another entry of its name counts.
+    /// It does not count: another entry of its name does, or it is left out.
     pub const REPLACED: u8 = 5;
 }
 
@@ -51,6 +51,8 @@ pub(super) struct Part {
     states: Vec<AtomicU8>,
     /// How many files were asked for and may still come, and how many names wait for such a file.
     awaited: AtomicUsize,
+    /// Names of folders that are left out.
+    pruned: HashSet<Box<[u8]>>,
 }
 
 impl Part {
@@ -85,6 +87,11 @@ impl Part {
         self.awaited.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Whether there is an entry of this name that counts.
+    pub fn has_name(&self, name: &[u8], order: ListOrder) -> bool {
+        self.entries.has_name(name, order) && !self.pruned.contains(name)
+    }
+
     /// A file is asked for.
     pub fn ask(&self, ndx: i32, asked: u8) {
         if let Some((_, state)) = self.get(ndx) {
@@ -99,10 +106,12 @@ impl Part {
 impl From<Incoming> for Part {
     fn from(list: Incoming) -> Self {
         let mut states: Vec<_> = list.entries.iter().map(|_| AtomicU8::new(state::IDLE)).collect();
-        for replaced in list.replaced {
-            states[replaced] = AtomicU8::new(state::REPLACED);
+        for without in list.replaced.iter().chain(&list.pruned) {
+            states[*without] = AtomicU8::new(state::REPLACED);
         }
-        Self { entries: list.entries, start: list.start, states, awaited: AtomicUsize::new(0) }
+        let names = list.pruned.iter().filter_map(|at| list.entries.get(*at)).map(|entry| entry.name.into());
+        let pruned = names.collect();
+        Self { entries: list.entries, start: list.start, states, awaited: AtomicUsize::new(0), pruned }
     }
 }
 

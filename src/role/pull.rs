@@ -16,18 +16,21 @@ use rustix::fs::{FileType, Stat};
 use super::event::{Event, Monitor};
 use super::generator::{Generator, Rest};
 use super::incoming::{Expected, Incoming, ListReader};
+use super::links::LinkRules;
+use super::names;
 use super::parts::Parts;
 use super::port::Port;
+use super::prune;
 use super::receiver::Receiver;
 use crate::blocking;
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::filter::{Rules, Scope};
 use crate::tree::IdNames;
 use crate::tree::apply::{IdMap, Keep, Policy, Wanted};
-use crate::tree::place::{Destination, Making, Place, Places, Shape};
-use crate::wire::flist::{Counts, EntryKind, FileEntry};
+use crate::tree::place::{Destination, Following, Making, Place, Places, Shape};
+use crate::wire::flist::{Counts, EntryKind, FileEntry, ListOrder};
 use crate::wire::mux::Framing;
-use crate::wire::negotiated::{NamesFraming, Negotiated};
+use crate::wire::negotiated::Negotiated;
 use crate::wire::receiver_args::{DeleteTime, Partial, Writing};
 use crate::wire::rules::{self, RuleText};
 
@@ -162,7 +165,13 @@ pub struct PullJob {
     /// Whether folders above the destination are made.
     pub makes_path: bool,
     /// The names of the wanted files, where the arguments say that they follow.
-    pub names: Vec<Box<[u8]>>,
+    pub names: Option<Vec<Box<[u8]>>>,
+    /// Whether folders on the way are made where they are missing, and else left as they are (`--no-implied-dirs`).
+    pub leaves_way: bool,
+    /// Whether folders that would be empty are left out (`--prune-empty-dirs`).
+    pub prunes: bool,
+    /// What becomes of symlinks.
+    pub links: LinkRules,
     /// Whether nothing is changed.
     pub dry_run: bool,
     /// Whether each file is written through to the disk before it gets its name.
@@ -194,7 +203,10 @@ impl PullJob {
             sparse: false,
             tells_stored: false,
             makes_path: false,
-            names: Vec::new(),
+            names: None,
+            leaves_way: false,
+            prunes: false,
+            links: LinkRules::default(),
             dry_run: false,
             fsync: false,
             gate: None,
@@ -284,12 +296,13 @@ impl Shared {
 
     /// Places below the destination.
     pub fn places(&self) -> Option<Places> {
-        self.destination.clone().map(Places::new)
+        let following = Following { on_the_way: self.job.leaves_way, folders: self.job.links.keeps_folders };
+        self.destination.clone().map(|destination| Places::new(destination, following))
     }
 
     /// Gives a folder the attributes that it could not have while it was filled.
     pub fn finish_folder(&self, places: &mut Places, entry: &FileEntry<'_>, wanted: Wanted) {
-        let applied = places.find(entry.name).and_then(|place| {
+        let applied = places.find_folder(entry.name).and_then(|place| {
             let Some(place) = place else { return Ok(()) };
             // A time whose second is right stays as it is, as everywhere.
             let is_right = |stat: &Stat| wanted.mtime.is_some_and(|mtime| mtime.seconds == stat.st_mtime);
@@ -319,22 +332,21 @@ pub fn run(
         let message = "the NAS speaks a protocol in which it cannot be told which files are stored and may be removed";
         return Err(NasSyncError::new(ErrorKind::OptionRefused, message));
     }
+    if job.prunes && negotiated.list_terms.order == ListOrder::Bytewise {
+        let message = "--prune-empty-dirs needs protocol 29, and the NAS speaks an older one";
+        return Err(NasSyncError::new(ErrorKind::OptionRefused, message));
+    }
     rules::put(&job.rules.told, negotiated.list_terms.rules, outbox.frame())
         .map_err(|error| NasSyncError::new(ErrorKind::OptionRefused, error.to_string()).with_source(error))?;
-    if !job.names.is_empty() {
-        let names = job.names.iter().flat_map(|name| name.iter().copied().chain([0])).chain([0]);
-        match negotiated.names {
-            NamesFraming::Data => outbox.frame().extend(names),
-            NamesFraming::Raw => outbox.unframed(names.collect())?,
-        }
-    }
     outbox.flush()?;
     let mut job = job;
+    let sending = names::send(outbox, job.names.take(), negotiated.names)?;
     if job.check == QuickCheck::Contents {
         job.expected.fields.digest = Some(negotiated.list_sum.algorithm.digest_len());
     }
     let mut reader = ListReader::new(job.expected.clone(), negotiated.list_terms);
     let list = reader.first(&mut inbox)?;
+    let outbox = sending.finish()?;
     job.findings.note(&list, &*monitor);
     if list.entries.is_empty() {
         // The other side ends here, too.
@@ -384,7 +396,7 @@ fn making(job: &PullJob) -> Making {
 fn share(
     job: PullJob,
     negotiated: Negotiated,
-    list: Incoming,
+    mut list: Incoming,
     monitor: Arc<dyn Monitor>,
     parts: Arc<Parts>,
 ) -> Result<Shared> {
@@ -413,6 +425,11 @@ fn share(
     };
     if shared.negotiated.list_terms.is_incremental {
         shared.parts.expect_parts();
+    }
+    if shared.job.prunes {
+        let mut replaced = list.replaced.iter().copied().peekable();
+        let counting = list.entries.iter().enumerate().filter(|(at, _)| replaced.next_if_eq(at).is_none());
+        list.pruned = prune::empty_folders(counting, &shared.job.rules.own);
     }
     shared.take_in(list)?;
     Ok(shared)

@@ -27,7 +27,12 @@ pub(super) fn open_folder(root: BorrowedFd<'_>, relative: &[u8]) -> Result<Owned
     }
 }
 
-/// The same, readable, for listing what is in it.
+/// The same the ordinary way, symlinks followed.
+pub(super) fn open_folder_following(root: BorrowedFd<'_>, relative: &[u8]) -> Result<OwnedFd, Errno> {
+    retry_on_intr(|| rustix::fs::openat(root, or_dot(relative), FOLDER, Mode::empty()))
+}
+
+/// The same as the first, readable, for listing what is in it.
 pub(super) fn open_listing(root: BorrowedFd<'_>, relative: &[u8]) -> Result<OwnedFd, Errno> {
     match open_at_once(root, relative, LISTING) {
         Err(Errno::NOSYS | Errno::PERM) => open_listing_following(open_step_by_step(root, relative)?.as_fd(), b""),

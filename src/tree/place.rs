@@ -1,7 +1,7 @@
 //! Where a pulled entry goes: a folder held open and a name in it.
 //!
 //! Guarantees: what is made, replaced or changed lies in a folder that was reached from the held destination through real
-//! folders only; a symlink under the name itself is looked at and replaced, never followed. Nothing here removes a folder
+//! folders only, or through symlinks where [`Following`] says so; a symlink under the name itself is looked at and replaced, never followed. Nothing here removes a folder
 //! that has something in it.
 
 use std::collections::HashMap;
@@ -164,17 +164,33 @@ pub(super) fn open_root(path: &Path) -> Result<OwnedFd, Errno> {
     retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
 }
 
+/// Which symlinks in the destination are taken for the folders that they lead to, wherever those are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Following {
+    /// Those in the place of folders that are only on the way (`--no-implied-dirs`).
+    pub on_the_way: bool,
+    /// Those in the place of folders that are listed (`--keep-dirlinks`).
+    pub folders: bool,
+}
+
+impl Following {
+    fn any(self) -> bool {
+        self.on_the_way || self.folders
+    }
+}
+
 /// Finds places, and remembers the folder of the last one.
 #[derive(Debug)]
 pub struct Places {
     destination: Arc<Destination>,
+    following: Following,
     last: Option<(Box<[u8]>, Arc<OwnedFd>)>,
 }
 
 impl Places {
     /// Places below a destination.
-    pub fn new(destination: Arc<Destination>) -> Self {
-        Self { destination, last: None }
+    pub fn new(destination: Arc<Destination>, following: Following) -> Self {
+        Self { destination, following, last: None }
     }
 
     /// The place of an entry; `None` where it has none. A symlink on the way gives `LOOP`.
@@ -184,10 +200,33 @@ impl Places {
         let handle = match &self.last {
             Some((last, handle)) if **last == *folder => Arc::clone(handle),
             _ if folder.is_empty() => Arc::clone(&self.destination.root),
+            _ if self.following.any() => {
+                Arc::new(beneath::open_folder_following(self.destination.root.as_fd(), folder)?)
+            }
             _ => Arc::new(beneath::open_folder(self.destination.root.as_fd(), folder)?),
         };
         self.last = Some((folder.into(), Arc::clone(&handle)));
         Ok(Some(Place { folder: handle, name: OsStr::from_bytes(file_name).into() }))
+    }
+
+    /// The place of a folder: that to which a symlink leads, where such are followed.
+    pub fn find_folder(&mut self, name: &[u8]) -> Result<Option<Place>, Errno> {
+        let place = self.find(name)?;
+        Ok(if self.following.folders { place.map(Place::behind_link) } else { place })
+    }
+
+    /// Makes the folders on the way to an entry that are missing.
+    pub fn make_way(&self, name: &[u8]) -> Result<(), Errno> {
+        let Some(name) = self.destination.local_name(name) else { return Ok(()) };
+        for (at, _) in name.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
+            let (folder, file_name) = split(&name[..at]);
+            let above = beneath::open_folder_following(self.destination.root.as_fd(), folder)?;
+            match rustix::fs::mkdirat(above, OsStr::from_bytes(file_name), Mode::from_raw_mode(0o777)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
     }
 
     /// The local path of an entry, for messages.
@@ -226,6 +265,17 @@ impl Place {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(errno),
+        }
+    }
+
+    /// The folder that a symlink there leads to; what else is there stays this place.
+    fn behind_link(self) -> Self {
+        let is_link = beneath::is_symlink(self.folder(), &self.name);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = || retry_on_intr(|| rustix::fs::openat(self.folder(), &self.name, flags, Mode::empty()));
+        match is_link.then(open) {
+            Some(Ok(folder)) => Self { folder: Arc::new(folder), name: ".".into() },
+            _ => self,
         }
     }
 

@@ -238,11 +238,11 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::tree::place::{Destination, Making, Place, Places, Shape};
+    use crate::tree::place::{Destination, Following, Making, Place, Places, Shape};
 
     fn place(folder: &Path) -> Place {
         let destination = Destination::resolve(folder, Shape::Tree, Making::Last).unwrap().unwrap();
-        Places::new(Arc::new(destination)).find(b"a").unwrap().unwrap()
+        Places::new(Arc::new(destination), Following::default()).find(b"a").unwrap().unwrap()
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! without following symlinks, unless links are to be followed. One descriptor is open per folder being read, however
 //! deep the tree. The order of the entries means nothing; sorting is the file list's affair.
 
-mod links;
+pub mod links;
 mod sources;
 mod warning;
 

@@ -63,8 +63,22 @@ pub struct PullOptions {
     pub one_file_system: bool,
     /// `-S`: leaves holes where a file has zeros.
     pub sparse: bool,
+    /// `-R`: names are paths, with the folders on the way.
+    pub relative: bool,
+    /// `--no-implied-dirs`: with `relative` the folders on the way are made where they are missing, and else left as they are.
+    pub no_implied_dirs: bool,
+    /// `-d`: folders without what is in them, but for sources that end with a slash.
+    pub dirs: bool,
+    /// `-K`: takes a symlink here to a folder for that folder, instead of replacing it.
+    pub keep_dirlinks: bool,
+    /// `--munge-links`: makes symlinks unusable.
+    pub munge_links: bool,
     /// What is the receiver's business, which is this side.
     pub receiver: ReceiverOptions,
+    /// `--files-from=:FILE`: a file over there with names below the only source.
+    pub names_there: Option<Vec<u8>>,
+    /// `--from0`: the names in that file end with a zero byte.
+    pub zero_ended: bool,
     /// `--files-from=- --from0`: the names of the files come over the connection, and are paths below the only source.
     pub(crate) names_follow: bool,
 }
@@ -96,13 +110,28 @@ impl PullOptions {
         arguments.extend(self.bwlimit.map(|kib| format!("--bwlimit={kib}")));
         arguments.extend(self.numeric_ids.then(|| String::from("--numeric-ids")));
         arguments.extend(self.copy_unsafe_links.then(|| String::from("--copy-unsafe-links")));
+        arguments.extend(self.receiver.safe_links.then(|| String::from("--safe-links")));
         arguments.extend(self.receiver.writing.words().iter().map(|word| String::from(*word)));
-        if self.names_follow {
-            arguments.extend(["--files-from=-", "--from0"].map(String::from));
-        }
-        arguments.extend(self.remove_source_files.then(|| String::from("--remove-source-files")));
-        arguments.push(String::from("."));
-        arguments.into_iter().map(String::into_bytes).collect()
+        let mut arguments: Vec<Vec<u8>> = arguments.into_iter().map(String::into_bytes).collect();
+        arguments.extend(self.names_arguments());
+        arguments.extend((self.relative && self.no_implied_dirs).then(|| b"--no-implied-dirs".to_vec()));
+        arguments.extend(self.remove_source_files.then(|| b"--remove-source-files".to_vec()));
+        arguments.push(b".".to_vec());
+        arguments
+    }
+
+    /// Where the names are that come out of a file.
+    fn names_arguments(&self) -> Vec<Vec<u8>> {
+        let mut arguments = match &self.names_there {
+            _ if self.names_follow => vec![b"--files-from=-".to_vec(), b"--from0".to_vec()],
+            Some(file) => {
+                let ends = self.zero_ended.then(|| b"--from0".to_vec());
+                [b"--files-from".to_vec(), safe_path(file)].into_iter().chain(ends).collect()
+            }
+            None => return Vec::new(),
+        };
+        arguments.extend((!self.relative).then(|| b"--no-relative".to_vec()));
+        arguments
     }
 
     fn letters(&self, offer: &Offer) -> String {
@@ -118,10 +147,11 @@ impl PullOptions {
             (self.atimes, 'U'),
             (self.permissions, 'p'),
             (self.recursive, 'r'),
+            (self.dirs && !self.recursive, 'd'),
             (self.cvs_exclude.is_some(), 'C'),
             (self.checksum, 'c'),
             (self.ignore_times, 'I'),
-            (self.names_follow, 'R'),
+            (self.relative, 'R'),
             (self.sparse, 'S'),
             (self.copy_links, 'L'),
             (self.copy_dirlinks, 'k'),
@@ -158,5 +188,23 @@ mod tests {
         let old = Offer { protocol: Protocol::new(29).unwrap(), ..Offer::default() };
         assert_eq!(line(&PullOptions::default(), &old, &["a"]).as_deref(), Ok("rsync --server --sender . a"));
         assert_eq!(line(&options, &old, &["a\nb"]), Err(Unquotable));
+    }
+
+    #[test]
+    fn names_in_files_are_told_where_they_are() {
+        let old = Offer { protocol: Protocol::new(29).unwrap(), ..Offer::default() };
+        let options =
+            PullOptions { relative: true, no_implied_dirs: true, names_follow: true, ..PullOptions::default() };
+        assert_eq!(
+            line(&options, &old, &["a"]).as_deref(),
+            Ok("rsync --server --sender -R --files-from=- --from0 --no-implied-dirs . a")
+        );
+        let there =
+            |zero_ended| PullOptions { names_there: Some(b"-a b".to_vec()), zero_ended, ..PullOptions::default() };
+        assert_eq!(
+            line(&there(true), &old, &["a"]).as_deref(),
+            Ok("rsync --server --sender --files-from ./-a\\ b --from0 --no-relative . a")
+        );
+        assert!(!line(&there(false), &old, &["a"]).unwrap().contains("--from0"));
     }
 }

@@ -4,6 +4,7 @@
 //! Ours runs in this process, over one login for all cases. Stock rsync starts its server without SSH in between, which
 //! changes nothing of what the two say to each other. `NAS_SYNC_CASES` says how many cases, `NAS_SYNC_SEED` which.
 
+mod names;
 pub mod tree;
 
 use std::collections::HashMap;

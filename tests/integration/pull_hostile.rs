@@ -3,12 +3,15 @@
 //!
 //! The servers here are mocks, since no real one does this: bytes that were made up for the inbox of the receiving side.
 
+mod names;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
+use nas_sync::internal::role::asked::Naming;
 use nas_sync::internal::role::incoming::{Expected, Scope};
 use nas_sync::internal::role::port::Port;
 use nas_sync::internal::role::pull::{self, DeleteRules, PullJob, To};
@@ -86,7 +89,7 @@ impl Mock {
             says: Vec::new(),
             fields: FIELDS,
             then: vec![Vec::new()],
-            scope: Scope::Anything,
+            scope: Scope::anything(false),
             meanwhile: Box::new(|| {}),
             deletes: false,
             shape: |job| job,
@@ -134,7 +137,7 @@ impl Mock {
     }
 
     fn asked_for(source: &str) -> Self {
-        Self { scope: Scope::of_sources(&[source.into()]), ..Self::new() }
+        Self { scope: Scope::of_sources(&[source.into()], Naming::TREES), ..Self::new() }
     }
 
     pub fn lists(mut self, name: &[u8], kind: EntryKind<'_>) -> Self {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use nas_sync::internal::role::asked::Naming;
 use nas_sync::internal::role::incoming::{Expected, Scope};
 use nas_sync::internal::role::pull::{PullJob, To};
 use nas_sync::internal::session::{self, Opening, Outcome, Pull};
@@ -47,7 +48,7 @@ fn job(sources: &[Vec<u8>], to: &Path, options: &PullOptions) -> PullJob {
     let expected = Expected {
         fields: options.list_fields(),
         id_names: !options.numeric_ids,
-        scope: Scope::of_sources(sources),
+        scope: Scope::of_sources(sources, Naming::TREES),
         may_overlap: sources.len() > 1,
     };
     let keep = Keep { times: options.times, ..Keep::default() };

@@ -118,7 +118,7 @@ async fn pull(near: DuplexStream, job: PullJob, offer: Offer, idle_limit: Durati
 
 fn job(to: &Path) -> PullJob {
     let fields = options().list_fields();
-    let expected = Expected { fields, id_names: true, scope: Scope::Anything, may_overlap: false };
+    let expected = Expected { fields, id_names: true, scope: Scope::anything(false), may_overlap: false };
     let keep = Keep { times: true, permissions: true, ..Keep::default() };
     PullJob { keep, ..PullJob::new(expected, To::Path(to.to_owned())) }
 }

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
-use super::operand::Operand;
-use super::request::{Refusal, SYNTAX, UNSUPPORTED};
+use super::operand::{Operand, Remote};
+use super::request::{NameList, Refusal, SYNTAX, UNSUPPORTED};
 use super::typed::{RuleWord, TypedOptions};
 use crate::error::{ErrorKind, NasSyncError};
 use crate::filter::{FilterError, Rules};
@@ -19,7 +19,7 @@ const MAX_RULES: usize = 16 << 20;
 const MOST_ALTERNATES: usize = 20;
 
 /// Puts what was typed into the options of the push.
-pub fn combine(typed: &mut TypedOptions) -> Result<(), Refusal> {
+pub fn combine(typed: &mut TypedOptions, is_pull: bool) -> Result<(), Refusal> {
     let has_list = typed.files_from.is_some();
     typed.push.recursive &= typed.recursive || !has_list;
     typed.push.relative = typed.relative.unwrap_or(has_list);
@@ -27,8 +27,8 @@ pub fn combine(typed: &mut TypedOptions) -> Result<(), Refusal> {
     typed.push.receiver.deletion = deletion(typed)?;
     typed.push.receiver.alternates = alternates(std::mem::take(&mut typed.alternates))?;
     typed.push.receiver.temp_dir = typed.temp_dir.take().map(OsString::into_vec);
-    // Folders that are only named are told from those that are gone.
-    typed.push.dirs |= has_list && !typed.push.recursive && typed.push.receiver.deletion.is_some();
+    // Folders that are only named are told from those that are gone. Who sends by a list does so by itself.
+    typed.push.dirs |= has_list && !is_pull && !typed.push.recursive && typed.push.receiver.deletion.is_some();
     places(typed)?;
     backup(typed)?;
     owners(typed)
@@ -164,19 +164,33 @@ pub fn cvs_words() -> Vec<u8> {
     [own.unwrap_or_default(), b" ".to_vec(), variable.unwrap_or_default()].concat()
 }
 
-/// The names in the file of `--files-from`, where there is one.
-pub fn names(typed: &mut TypedOptions) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
+/// The names in the file of `--files-from`, where there is one. `remote` is where a pull comes from.
+pub fn names(typed: &mut TypedOptions, remote: Option<&Remote>) -> Result<Option<NameList>, Refusal> {
     let Some(path) = typed.files_from.take() else { return Ok(None) };
-    if !matches!(Operand::parse(path.clone()), Operand::Local(_)) {
-        return Err(Refusal::new(UNSUPPORTED, "--files-from with a host is not supported yet: name a file here"));
+    if let (Some(file), Some(_)) = (path.as_bytes().strip_prefix(b":"), remote) {
+        return Ok(Some(NameList::There { file: file.to_vec(), zero_ended: typed.zero_ended }));
+    }
+    match (Operand::parse(path.clone()), remote) {
+        (Operand::Local(_), _) => {}
+        (Operand::Remote(named), Some(remote)) if named.host == remote.host => {
+            return Ok(Some(NameList::There { file: named.path, zero_ended: typed.zero_ended }));
+        }
+        (_, Some(_)) => {
+            let message = "--files-from names another host than the source: a file there is :FILE";
+            return Err(Refusal::new(SYNTAX, message));
+        }
+        _ => {
+            return Err(Refusal::new(UNSUPPORTED, "--files-from with a host is not supported yet: name a file here"));
+        }
     }
     let content = read(path.as_bytes()).map_err(|source| {
         let error = NasSyncError::at_path(ErrorKind::LocalFile, "Cannot read", Path::new(&path), source);
         Refusal { exit: error.kind().rsync_exit_code(), error }
     })?;
     let is_end = |byte: &u8| if typed.zero_ended { *byte == 0 } else { matches!(byte, b'\n' | b'\r') };
-    let is_name = |line: &&[u8]| !line.is_empty() && !matches!(line[0], b'#' | b';');
-    Ok(Some(content.split(is_end).filter(is_name).map(<[u8]>::to_vec).collect()))
+    // As for rsync, what goes to the NAS has no comments.
+    let is_name = |line: &&[u8]| !line.is_empty() && (remote.is_some() || !matches!(line[0], b'#' | b';'));
+    Ok(Some(NameList::Here(content.split(is_end).filter(is_name).map(<[u8]>::to_vec).collect())))
 }
 
 /// A file of rules or names, or `-` for what is typed or piped in.

@@ -160,16 +160,18 @@ fn finish(
         typed.push.whole_file |= transfer == StrongAlgorithm::None;
     }
     let is_pull = matches!(way, Way::Pull { .. });
-    combined::combine(&mut typed)?;
+    combined::combine(&mut typed, is_pull)?;
     let mut rules = combined::rules(&mut typed)?;
     let cvs_words = typed.cvs_exclude.then(combined::cvs_words);
     if let (Some(words), false) = (&cvs_words, is_pull) {
         rules.add_cvs(words);
     }
-    let names = combined::names(&mut typed)?;
-    if let (Way::Push(sources), true) = (&way, names.is_some())
-        && sources.len() != 1
-    {
+    let names = combined::names(&mut typed, is_pull.then_some(&remote))?;
+    let sources = match &way {
+        Way::Push(sources) => sources.len(),
+        Way::Pull { sources, .. } => sources.len(),
+    };
+    if names.is_some() && sources != 1 {
         return Err(Refusal::new(SYNTAX, "with --files-from there is one source, below which the names are"));
     }
     let shell = remote_shell(typed.remote_shell.take(), rsync_rsh)?;

@@ -123,6 +123,20 @@ pub enum Way {
     },
 }
 
+/// The names of `--files-from`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NameList {
+    /// Those in a file on this machine.
+    Here(Vec<Vec<u8>>),
+    /// Those in a file on the NAS.
+    There {
+        /// Its path.
+        file: Vec<u8>,
+        /// Whether they end with zero bytes.
+        zero_ended: bool,
+    },
+}
+
 /// A push or a pull as it was asked for.
 #[derive(Debug)]
 pub struct TransferCommand {
@@ -137,7 +151,7 @@ pub struct TransferCommand {
     /// `--cvs-exclude`, and what it means beyond what CVS leaves out.
     pub cvs_words: Option<Vec<u8>>,
     /// The names of `--files-from`.
-    pub names: Option<Vec<Vec<u8>>>,
+    pub names: Option<NameList>,
     /// What the handshake offers.
     pub offer: Offer,
     /// The settings that were given as options, `--port` and the like, and nothing of `-e`.

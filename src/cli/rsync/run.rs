@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::output;
 use super::progress_lines::{About, ProgressLines};
 use super::remote_shell::Keepalive;
-use super::request::{Progress, Refusal, Show, TransferCommand, Way};
+use super::request::{NameList, Progress, Refusal, Show, TransferCommand, Way};
 use crate::cli::console::Console;
 use crate::cli::progress::{self, Display};
 use crate::cli::signals::Signals;
@@ -77,7 +77,9 @@ async fn transfer(command: &TransferCommand, console: &Console, teller: &Arc<Tel
         Way::Push(sources) => {
             let request = PushRequest {
                 files: match (&command.names, &sources[..]) {
-                    (Some(names), [folder]) => Files::Listed { folder: folder.clone(), names: names.clone() },
+                    (Some(NameList::Here(names)), [folder]) => {
+                        Files::Listed { folder: folder.clone(), names: names.clone() }
+                    }
                     _ => Files::Operands(sources.clone()),
                 },
                 destination: command.remote.path.clone(),
@@ -91,9 +93,13 @@ async fn transfer(command: &TransferCommand, console: &Console, teller: &Arc<Tel
             let request = PullRequest {
                 sources: sources.clone(),
                 destination: destination.clone(),
-                options: PullOptions { cvs_exclude: command.cvs_words.clone(), ..pull_options(&command.options) },
+                options: pull_options(command),
                 offer: command.offer,
                 rules: command.rules.clone(),
+                names: match &command.names {
+                    Some(NameList::Here(names)) => Some(names.clone()),
+                    Some(NameList::There { .. }) | None => None,
+                },
             };
             Box::pin(login_and_pull(&config, request, monitor)).await
         }
@@ -102,9 +108,17 @@ async fn transfer(command: &TransferCommand, console: &Console, teller: &Arc<Tel
     result
 }
 
-/// The options of a pull by those that a push would have.
-fn pull_options(options: &PushOptions) -> PullOptions {
+/// The options of a pull.
+fn pull_options(command: &TransferCommand) -> PullOptions {
+    let options = &command.options;
+    let (names_there, zero_ended) = match &command.names {
+        Some(NameList::There { file, zero_ended }) => (Some(file.clone()), *zero_ended),
+        Some(NameList::Here(_)) | None => (None, false),
+    };
     PullOptions {
+        cvs_exclude: command.cvs_words.clone(),
+        names_there,
+        zero_ended,
         recursive: options.recursive,
         links: options.links,
         devices: options.devices,
@@ -129,6 +143,11 @@ fn pull_options(options: &PushOptions) -> PullOptions {
         copy_dirlinks: options.copy_dirlinks,
         copy_unsafe_links: options.copy_unsafe_links,
         one_file_system: options.one_file_system,
+        relative: options.relative,
+        no_implied_dirs: options.no_implied_dirs,
+        dirs: options.dirs,
+        keep_dirlinks: options.keep_dirlinks,
+        munge_links: options.munge_links,
         receiver: options.receiver.clone(),
         ..PullOptions::default()
     }

@@ -178,13 +178,11 @@ pub const TABLE: &[Row] = &[
     switch(Sent, ' ', "copy-unsafe-links", |o, on| o.push.copy_unsafe_links = on)
         .help("--copy-links for what lies outside"),
     switch(Sent, ' ', "safe-links", |o, on| o.push.receiver.safe_links = on)
-        .push_only()
         .help("leave out symlinks that lead outside"),
     switch(Sent, ' ', "munge-links", |o, on| o.push.munge_links = on)
         .negates()
-        .push_only()
         .help("symlinks that a daemon made unusable as they were"),
-    switch(Sent, 'd', "dirs", |o, on| o.push.dirs = on).push_only().help("folders without what is in them"),
+    switch(Sent, 'd', "dirs", |o, on| o.push.dirs = on).help("folders without what is in them"),
     switch(Sent, 'p', "perms", |o, on| o.push.permissions = on).negates().help("permissions"),
     switch(Sent, 't', "times", |o, on| o.push.times = on).negates().help("modification times"),
     switch(Sent, 'U', "atimes", |o, on| o.push.atimes = on)
@@ -230,18 +228,14 @@ pub const TABLE: &[Row] = &[
         .help("no files that are larger"),
     switch(Sent, 'R', "relative", |o, on| o.relative = Some(on))
         .negates()
-        .push_only()
         .help("whole paths as names; what stands before /./ in one is left out"),
     switch(Sent, ' ', "implied-dirs", |o, on| o.push.no_implied_dirs = !on)
         .negates()
-        .push_only()
         .help("folders on the way with their own attributes, with --relative [default]"),
     text(Sent, ' ', "files-from", "FILE", |o| &mut o.files_from)
-        .push_only()
         .help("names of sources from a file, below the one source, with --relative"),
     switch(Sent, 'm', "prune-empty-dirs", |o, on| o.push.receiver.prune_empty_directories = on)
         .negates()
-        .push_only()
         .help("no folders in which nothing would be"),
     switch(Sent, 'x', "one-file-system", |o, on| o.push.one_file_system = on)
         .negates()
@@ -349,7 +343,6 @@ pub const TABLE: &[Row] = &[
         .negates()
         .help("make the folders above the destination (of a push by rsync 3.2.3 there)"),
     switch(There, 'K', "keep-dirlinks", |o, on| o.push.keep_dirlinks = on)
-        .push_only()
         .help("symlinks to folders there are folders"),
     value(There, ' ', "chown", "USER:GROUP", TypedOptions::chown)
         .push_only()

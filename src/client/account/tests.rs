@@ -59,13 +59,14 @@ fn a_key_that_is_held_to_a_folder_fetches_from_it_alone() {
         String::from_utf8(sending_command_line("rsync", &options.arguments(&Offer::default()), &source).unwrap())
             .unwrap()
     };
-    let mut options = PullOptions { times: true, ignore_times: true, names_follow: true, ..PullOptions::default() };
+    let mut options =
+        PullOptions { times: true, ignore_times: true, names_follow: true, relative: true, ..PullOptions::default() };
     options.timeout = Some(60);
     let good = fetch(&options, FOLDER);
     assert!(runs(&good), "{good}");
     let whole = PullOptions { recursive: true, links: true, permissions: true, ..options.clone() };
     assert!(runs(&fetch(
-        &PullOptions { names_follow: false, numeric_ids: true, ..whole.clone() },
+        &PullOptions { names_follow: false, relative: false, numeric_ids: true, ..whole.clone() },
         &format!("{FOLDER}/")
     )));
     for folder in ["/srv", "/", "", "/srv/it's $mine; and #more/..", "/srv/it's $mine; and #more/sub"] {

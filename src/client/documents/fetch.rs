@@ -120,7 +120,13 @@ impl Client {
         let names = asked.iter().map(|asked| (asked.name.as_bytes().into(), asked.local.clone())).collect();
         let destination = Destination::chosen(Path::new("/"), names)?;
         let listener = Arc::new(Told { documents: asked.len(), outcomes: Mutex::default(), monitor });
-        let options = PullOptions { times: true, ignore_times: true, names_follow: true, ..PullOptions::default() };
+        let options = PullOptions {
+            times: true,
+            ignore_times: true,
+            names_follow: true,
+            relative: true,
+            ..PullOptions::default()
+        };
         let expected = Expected {
             fields: options.list_fields(),
             id_names: true,
@@ -134,7 +140,7 @@ impl Client {
                 numeric_ids: true,
                 check: QuickCheck::Nothing,
                 keep_present: !overwrite,
-                names: asked.iter().map(|asked| asked.name.as_bytes().into()).collect(),
+                names: Some(asked.iter().map(|asked| asked.name.as_bytes().into()).collect()),
                 fsync: true,
                 gate: Some(Arc::new(Recorded::of(&asked))),
                 ..PullJob::new(expected, To::Open(Arc::new(destination)))

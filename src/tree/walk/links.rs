@@ -1,11 +1,11 @@
 //! What is known of a symlink by its target alone.
 
 /// What makes a symlink lead nowhere, in front of its target.
-pub(super) const MUNGED: &[u8] = b"/rsyncd-munged/";
+pub const MUNGED: &[u8] = b"/rsyncd-munged/";
 
 /// Whether a symlink of this name, below the root of what is sent, leads out of it, by rsync's reading: it is absolute or empty, or it
 /// climbs further up than its name goes down, or it climbs anywhere but at its beginning.
-pub(super) fn leads_outside(target: &[u8], name: &[u8]) -> bool {
+pub fn leads_outside(target: &[u8], name: &[u8]) -> bool {
     if matches!(target.first(), None | Some(b'/')) {
         return true;
     }

@@ -162,6 +162,27 @@ impl Entries {
         has(false) || has(true)
     }
 
+    /// Gives each folder what this says about its content, by its name and by what it has said so far.
+    pub fn set_contents(&mut self, mut content_of: impl FnMut(&[u8], Content) -> Content) {
+        for record in &mut self.records {
+            if let Kind::Directory(content) = record.kind {
+                record.kind = Kind::Directory(content_of(record.name(&self.bytes), content));
+            }
+        }
+    }
+
+    /// Lets all folders of this name mean as much as this. The entries must stand in this order.
+    pub fn unite_content(&mut self, name: &[u8], content: Content, order: ListOrder) {
+        let compare = |record: &Record| order.compare((record.name(&self.bytes), record.is_dir()), (name, true));
+        let first = self.records.partition_point(|record| compare(record).is_lt());
+        let end = self.records.partition_point(|record| compare(record).is_le());
+        for record in &mut self.records[first..end] {
+            if let Kind::Directory(own) = &mut record.kind {
+                *own = (*own).min(content);
+            }
+        }
+    }
+
     /// The memory that they hold, in bytes.
     pub fn byte_len(&self) -> usize {
         self.records.len() * size_of::<Record>() + self.bytes.len()

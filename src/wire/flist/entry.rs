@@ -136,6 +136,11 @@ impl<'a> FileEntry<'a> {
         matches!(self.kind, EntryKind::Directory(Content::Listed | Content::Argument))
     }
 
+    /// Whether it is a folder with a part of its own, where a list comes in parts.
+    pub fn has_part(&self) -> bool {
+        self.has_listed_content() || self.kind == EntryKind::Directory(Content::Implied)
+    }
+
     pub(super) fn mode(&self) -> u32 {
         let kind = match self.kind {
             EntryKind::File => 0o100_000,

@@ -366,7 +366,7 @@ pub fn receiver(input: &[u8]) {
     let (port, feeder) = Port::new(Framing::Multiplexed, sink);
     // Devices would be made, as root.
     let fields = ListFields { devices: false, ..fields(flags) };
-    let expected = Expected { fields, id_names: false, scope: Scope::Anything, may_overlap: flags & 16 != 0 };
+    let expected = Expected { fields, id_names: false, scope: Scope::anything(false), may_overlap: flags & 16 != 0 };
     let mut job = PullJob::new(expected, To::Path(here.join("")));
     (job.numeric_ids, job.whole_file, job.dry_run) = (true, flags & 32 != 0, flags & 64 != 0);
     let _ = feeder.push(Bytes::copy_from_slice(list));
