@@ -3,6 +3,7 @@
 //!
 //! The servers here are mocks, since no real one does this: bytes that were made up for the inbox of the receiving side.
 
+mod limits;
 mod names;
 
 use std::fs;

@@ -317,3 +317,38 @@ fn folders_alone_and_folders_with_something_in_them_come_as_by_stock_rsync() {
 fn links_are_kept_left_out_and_made_unusable_as_by_stock_rsync() {
     compare_all("links_are_as_by_stock_rsync", &LINKS);
 }
+
+#[test]
+fn more_names_than_a_connection_holds_are_sent_while_the_list_comes() {
+    let site = Site::new();
+    let [from, to] = ["from", "to"].map(|name| site.path(name));
+    fs::create_dir(&from).unwrap();
+    fs::create_dir(&to).unwrap();
+    // No name has much in common with another, or the list were short.
+    let names: Vec<_> =
+        (0..60_000_u64).map(|number| format!("{:0>20}{}", number * 7919 % 60_000, "x".repeat(180))).collect();
+    for name in &names {
+        fs::write(from.join(name), "").unwrap();
+    }
+    fs::write(site.path("list"), names.join("\n")).unwrap();
+    for protocol in [29, 30, 32] {
+        let mut cli = Cli::new(&site).named_rsync();
+        cli.variables.retain(|name, _| matches!(name.as_str(), "PATH" | "HOME"));
+        let list = format!("--files-from={}", site.path("list").display());
+        let source = format!("{}@127.0.0.1:{}/", user(), from.display());
+        let protocol = format!("--protocol={protocol}");
+        let run = cli.run(&[
+            "-nt",
+            "--stats",
+            &list,
+            "-e",
+            &shell(&site),
+            &protocol,
+            "--timeout=30",
+            &source,
+            to.to_str().unwrap(),
+        ]);
+        run.ends(0);
+        assert!(run.stdout.contains("Number of files: 60,000"), "{}", run.all());
+    }
+}
