@@ -27,7 +27,7 @@ use crate::tree::apply::Keep;
 use crate::wire::flist::io_error;
 use crate::wire::offer::Offer;
 use crate::wire::pull_args::PullOptions;
-use crate::wire::receiver_args::{DeleteTime, Deletion};
+use crate::wire::receiver_args::DeleteTime;
 use crate::wire::rules::RuleText;
 
 /// What to fetch and how.
@@ -103,6 +103,18 @@ impl PullRequest {
         scope.ruled_by(Scope::new(&rules)).lacking_the_way(way_may_lack)
     }
 
+    /// What is deleted here: by --delete, and in the way of something by --force.
+    fn deletion(&self, lists_folders: bool) -> Option<DeleteRules> {
+        let receiver = &self.options.receiver;
+        let deletion = receiver.deletion.filter(|_| lists_folders);
+        (deletion.is_some() || receiver.force).then(|| DeleteRules {
+            when: deletion.and_then(|deletion| deletion.when),
+            limit: receiver.max_delete.map(u64::from),
+            in_spite_of_errors: receiver.ignore_errors,
+            only_in_the_way: deletion.is_none(),
+        })
+    }
+
     fn job(&self, findings: Arc<Findings>) -> PullJob {
         let options = &self.options;
         let receiver = &options.receiver;
@@ -125,6 +137,8 @@ impl PullRequest {
                 omit_link_times: receiver.omit_link_times,
                 owner: options.owner,
                 group: options.group,
+                executability: receiver.executability,
+                modify_window: receiver.modify_window.unwrap_or(0),
             },
             numeric_ids: options.numeric_ids,
             // The one that stands first wins where several were given.
@@ -142,11 +156,7 @@ impl PullRequest {
                 above: receiver.max_size,
                 below: receiver.min_size,
             },
-            deletion: receiver.deletion.filter(|_| lists_folders).map(|Deletion { when, .. }| DeleteRules {
-                when,
-                limit: receiver.max_delete.map(u64::from),
-                in_spite_of_errors: receiver.ignore_errors,
-            }),
+            deletion: self.deletion(lists_folders),
             rules: self.rules(),
             backup: receiver.backup_ending().map(|ending| OsStr::from_bytes(ending).into()),
             writing: receiver.writing,

@@ -23,7 +23,8 @@ pub(super) struct Deleter {
     shared: Arc<Shared>,
     rules: DeleteRules,
     scopes: Scopes,
-    when: DeleteTime,
+    /// When it goes through the folders of the list, if it does.
+    when: Option<DeleteTime>,
     left: Option<u64>,
     has_said_why_not: bool,
     counts: KindCounts,
@@ -52,7 +53,7 @@ impl Deleter {
                 above: destination.scope(&shared.job.rules.own, has_root)?,
                 entered: Vec::new(),
             },
-            when,
+            when: Some(when).filter(|_| !rules.only_in_the_way),
             left: rules.limit,
             has_said_why_not: false,
             counts: KindCounts::default(),
@@ -64,8 +65,8 @@ impl Deleter {
         self.shared.monitor.event(Event::DeletedCounts { counts: &self.counts });
     }
 
-    /// When it is to be done.
-    pub fn when(&self) -> DeleteTime {
+    /// When it is to go through the folders of the list, if it is.
+    pub fn when(&self) -> Option<DeleteTime> {
         self.when
     }
 
@@ -124,10 +125,10 @@ impl Deleter {
         if !self.may(entry) {
             return Ok(Ok(true));
         }
-        // As for rsync: where all was deleted at first, no file of rules counts any more that does not lie in there.
+        // As for rsync: where all was deleted at first, or nothing is, no file of rules counts any more that does not lie in there.
         let scope = match self.when {
-            DeleteTime::Before => self.shared.job.rules.own.clone(),
-            DeleteTime::During | DeleteTime::Delay | DeleteTime::After => self.scopes.around(entry.name),
+            None | Some(DeleteTime::Before) => self.shared.job.rules.own.clone(),
+            Some(DeleteTime::During | DeleteTime::Delay | DeleteTime::After) => self.scopes.around(entry.name),
         };
         match self.empty(place, entry.name, &scope) {
             Err(Stop::Rules(error)) => Err(error),
@@ -204,10 +205,7 @@ impl Deleter {
 
     /// Whether it is gone: not a folder in which older versions are kept.
     fn remove(&self, place: &Place, stat: &Stat, is_folder: bool) -> Result<bool, Errno> {
-        if let (Some(ending), false) = (&self.shared.job.backup, is_folder) {
-            place.keep_as(ending)?;
-        }
-        match place.remove(stat) {
+        match self.shared.remove(place, stat) {
             Ok(()) | Err(Errno::NOENT) => Ok(true),
             Err(Errno::NOTEMPTY | Errno::EXIST) if is_folder => Ok(false),
             Err(errno) => Err(errno),

@@ -244,7 +244,7 @@ impl Generator {
     }
 
     fn deleter_at(&mut self, time: DeleteTime) -> Option<&mut Deleter> {
-        self.deleter.as_mut().filter(|deleter| deleter.when() == time)
+        self.deleter.as_mut().filter(|deleter| deleter.when() == Some(time))
     }
 
     /// Lets the NAS remove a file that is here now.
@@ -366,7 +366,7 @@ impl Generator {
         let is_file = entry.kind == EntryKind::File && kind_of(stat) == FileType::RegularFile;
         // Another name of what has come is linked to that in any case.
         let follows = entry.extras.file.is_some_and(|file| self.links.has_leader(file));
-        let is_newer = is_file && !follows && stat.st_mtime > entry.meta.mtime.seconds;
+        let is_newer = is_file && !follows && self.shared.policy.is_newer(stat, entry);
         passed.present && !is_same_folder || self.is_out_of_size(entry) || passed.newer_here && is_newer
     }
 
@@ -397,10 +397,7 @@ impl Generator {
         if self.shared.job.dry_run {
             return Ok(());
         }
-        if let Some(ending) = self.shared.job.backup.as_ref().filter(|_| kind_of(stat) != FileType::Directory) {
-            place.keep_as(ending)?;
-        }
-        place.remove(stat)
+        self.shared.remove(place, stat)
     }
 
     fn itemize(&self, entry: &FileEntry<'_>, flags: ItemFlags) {
@@ -446,7 +443,7 @@ impl Generator {
     }
 
     fn sweep(&mut self, entry: &FileEntry<'_>, place: Option<&Place>) -> Result<()> {
-        let deleter = self.deleter.as_mut().filter(|deleter| deleter.when() == DeleteTime::During);
+        let deleter = self.deleter.as_mut().filter(|deleter| deleter.when() == Some(DeleteTime::During));
         if let (Some(deleter), Some(place), Some(places), Some(part)) = (deleter, place, &self.places, &self.part) {
             deleter.sweep(part, entry, place, places)?;
         }
@@ -616,7 +613,7 @@ impl Generator {
         }
         match self.shared.job.check {
             QuickCheck::Nothing => false,
-            QuickCheck::SizeAndTime => stat.st_mtime == entry.meta.mtime.seconds,
+            QuickCheck::SizeAndTime => self.shared.policy.has_time(stat, entry.meta.mtime),
             QuickCheck::Size => true,
             QuickCheck::Contents => self.digest(place).is_some_and(|digest| Some(&*digest) == entry.digest),
         }

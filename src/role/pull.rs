@@ -7,11 +7,13 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use rustix::fs::{FileType, Stat};
+use rustix::io::Errno;
 
 use super::event::{Event, Monitor};
 use super::generator::{Generator, Rest};
@@ -71,6 +73,8 @@ pub struct DeleteRules {
     pub limit: Option<u64>,
     /// Also when the NAS could not list everything (`--ignore-errors`).
     pub in_spite_of_errors: bool,
+    /// Only what is in folders that are in the way of something else (`--force` alone).
+    pub only_in_the_way: bool,
 }
 
 /// Filter rules of a pull.
@@ -290,6 +294,17 @@ impl Shared {
         }
     }
 
+    /// Removes what is there, a folder only if it is empty. It is kept under the ending of older versions, unless it is one.
+    pub fn remove(&self, place: &Place, stat: &Stat) -> Result<(), Errno> {
+        let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if let (Some(ending), false) = (&self.job.backup, is_folder)
+            && !place.file_name().ends_with(ending.as_bytes())
+        {
+            place.keep_as(ending)?;
+        }
+        place.remove(stat)
+    }
+
     pub fn fail(&self, entry: &FileEntry<'_>, error: &NasSyncError) {
         self.monitor.event(Event::FileFailed { entry, error });
     }
@@ -305,7 +320,7 @@ impl Shared {
         let applied = places.find_folder(entry.name).and_then(|place| {
             let Some(place) = place else { return Ok(()) };
             // A time whose second is right stays as it is, as everywhere.
-            let is_right = |stat: &Stat| wanted.mtime.is_some_and(|mtime| mtime.seconds == stat.st_mtime);
+            let is_right = |stat: &Stat| wanted.mtime.is_some_and(|mtime| self.policy.has_time(stat, mtime));
             let mtime = wanted.mtime.filter(|_| !place.look().is_ok_and(|stat| stat.as_ref().is_some_and(is_right)));
             place.apply(FileType::Directory, &Wanted { mtime, ..wanted })
         });
@@ -370,7 +385,7 @@ pub fn run(
     generator.hear_the_rest()?;
     let Rest { folders, deleter, outbox: _outbox } = generator.rest();
     if let Some(mut deleter) = deleter {
-        if matches!(deleter.when(), DeleteTime::Delay | DeleteTime::After) {
+        if matches!(deleter.when(), Some(DeleteTime::Delay | DeleteTime::After)) {
             deleter.sweep_all()?;
         }
         deleter.tell_counts();

@@ -15,6 +15,8 @@ use crate::wire::iflags::ItemFlags;
 
 /// The permission bits that a mask can take away.
 const MASKABLE: u16 = 0o777;
+/// What makes a file a program.
+const ANY_EXECUTE: u16 = 0o111;
 /// What the owner of a folder needs to fill it.
 const OWNER_ALL: u16 = 0o700;
 
@@ -36,6 +38,10 @@ pub struct Keep {
     pub owner: bool,
     /// `-g`.
     pub group: bool,
+    /// `-E`.
+    pub executability: bool,
+    /// `--modify-window`: by how many seconds equal times may differ; below 0 their nanoseconds count.
+    pub modify_window: i32,
 }
 
 /// The ids of this machine for those of the NAS that differ.
@@ -119,6 +125,20 @@ impl Policy {
         self.is_root
     }
 
+    /// Whether something here was changed at this time.
+    pub fn has_time(&self, stat: &Stat, mtime: Mtime) -> bool {
+        let own = mtime_of(stat);
+        match u64::try_from(self.keep.modify_window) {
+            Ok(window) => own.seconds.abs_diff(mtime.seconds) <= window,
+            Err(_) => own == mtime,
+        }
+    }
+
+    /// Whether something here has changed after an entry (`-u`).
+    pub fn is_newer(&self, stat: &Stat, entry: &FileEntry<'_>) -> bool {
+        entry.meta.mtime.seconds - stat.st_mtime < self.keep.modify_window.into()
+    }
+
     fn keeps_time(&self, kind: EntryKind<'_>) -> bool {
         let is_left_alone = match kind {
             EntryKind::Directory(_) => self.keep.omit_directory_times,
@@ -150,7 +170,7 @@ impl Policy {
         let mode = match replaced {
             _ if self.keep.permissions => permissions,
             Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
-                (stat.st_mode & 0o7777) as u16
+                self.executable_as(entry, mode_of(stat))
             }
             _ => permissions & MASKABLE & !self.mask,
         };
@@ -163,10 +183,20 @@ impl Policy {
         }
     }
 
+    /// The permissions of a file that keeps its own, but for whether it is a program (`-E`): then for whoever may read it.
+    fn executable_as(&self, entry: &FileEntry<'_>, mode: u16) -> u16 {
+        let is_program = entry.meta.permissions & ANY_EXECUTE != 0;
+        match mode & ANY_EXECUTE != 0 {
+            is_one if !self.keep.executability || entry.kind != EntryKind::File || is_one == is_program => mode,
+            true => mode & !ANY_EXECUTE,
+            false => mode | (mode & 0o444) >> 2,
+        }
+    }
+
     /// What a copy of something here gets.
     pub fn as_it_is(&self, stat: &Stat) -> Wanted {
         Wanted {
-            mode: Some((stat.st_mode & 0o7777) as u16),
+            mode: Some(mode_of(stat)),
             owner: (self.keep.owner && self.is_root).then_some(stat.st_uid),
             group: (self.keep.group && (self.is_root || self.groups.contains(&stat.st_gid))).then_some(stat.st_gid),
             mtime: self.keep.times.then(|| mtime_of(stat)),
@@ -191,13 +221,15 @@ impl Policy {
             flags |= if is_other { flag } else { 0 };
             is_other
         };
-        let mode = entry.meta.permissions;
-        let has_mode = self.keep.permissions && !matches!(entry.kind, EntryKind::Symlink(_));
-        let other_mode = has_mode && differs((stat.st_mode & 0o7777) as u16 != mode, ItemFlags::PERMISSIONS);
+        let own_mode = mode_of(stat);
+        let mode = if self.keep.permissions { entry.meta.permissions } else { self.executable_as(entry, own_mode) };
+        let has_mode =
+            (self.keep.permissions || self.keep.executability) && !matches!(entry.kind, EntryKind::Symlink(_));
+        let other_mode = has_mode && differs(own_mode != mode, ItemFlags::PERMISSIONS);
         let owner = self.owner(entry).filter(|&id| differs(id != stat.st_uid, ItemFlags::OWNER));
         let group = self.group(entry).filter(|&id| differs(id != stat.st_gid, ItemFlags::GROUP));
         let other_time =
-            self.keeps_time(entry.kind) && differs(mtime_of(stat).seconds != entry.meta.mtime.seconds, ItemFlags::TIME);
+            self.keeps_time(entry.kind) && differs(!self.has_time(stat, entry.meta.mtime), ItemFlags::TIME);
         let is_link = matches!(entry.kind, EntryKind::Symlink(_));
         // Of a symlink it is not told.
         let atime =
@@ -238,6 +270,11 @@ impl Policy {
         let size = if u64::try_from(stat.st_size) == Ok(entry.meta.size) { 0 } else { ItemFlags::SIZE };
         ItemFlags(flags | size | ItemFlags::TRANSFER)
     }
+}
+
+/// The permissions of something that is here.
+fn mode_of(stat: &Stat) -> u16 {
+    (stat.st_mode & 0o7777) as u16
 }
 
 /// The mask of this process, which no call tells without changing it for all threads.

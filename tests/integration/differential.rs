@@ -34,7 +34,7 @@ const OPTIONS: [&str; 15] = [
 ];
 
 /// Options that are the receiving side's business.
-const OWN_OPTIONS: [&str; 36] = [
+const OWN_OPTIONS: [&str; 43] = [
     "-u",
     "-u -I",
     "--existing",
@@ -71,6 +71,13 @@ const OWN_OPTIONS: [&str; 36] = [
     "--partial --temp-dir=.",
     "--partial-dir=.part",
     "--partial-dir=.part -I --delete-before",
+    "--modify-window=2",
+    "--modify-window=1 -u",
+    "-@-1",
+    "--force",
+    "--force -b --max-delete=2",
+    "-E",
+    "-E --inplace",
 ];
 
 /// One case. Its text names it.
@@ -142,6 +149,10 @@ impl Case {
                 "--inplace" => receiver.writing = Writing::InPlace,
                 "--append" => receiver.writing = Writing::Append,
                 "--append-verify" => receiver.writing = Writing::AppendVerify,
+                "--modify-window" => receiver.modify_window = Some(value.parse().unwrap()),
+                "-@-1" => receiver.modify_window = Some(-1),
+                "--force" => receiver.force = true,
+                "-E" => receiver.executability = true,
                 "--sparse" => options.sparse = true,
                 "--partial" => receiver.partial = Partial::Kept,
                 "--partial-dir" => receiver.partial = Partial::Aside(value.into()),
@@ -429,7 +440,7 @@ async fn options_of_a_receiver_leave_what_stock_rsync_leaves() {
         if own.starts_with("--append") && case.has('W') {
             case.letters = "rlptgo";
         }
-        if own.starts_with("--inplace -b") {
+        if own.starts_with("--inplace -b") || own == "--append -b" {
             // In older ones stock rsync copies no fractions of seconds.
             case.protocol = 31;
         }
@@ -455,6 +466,9 @@ async fn options_of_a_receiver_leave_what_stock_rsync_leaves() {
         tree::change(&mut random, &from);
         if own.starts_with("--partial-dir") {
             tree::add_parts(&mut random, &from, &ours);
+        }
+        if own.starts_with("--modify-window") || own.starts_with("-@") {
+            tree::nudge(&mut random, &from);
         }
         clear_way(&case, &from, [&ours]);
         copy(&ours, &stock);

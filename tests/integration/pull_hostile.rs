@@ -225,7 +225,7 @@ impl Mock {
         let (port, feeder) = Port::new(Framing::Multiplexed, sink);
         feeder.push(Bytes::from(self.says)).unwrap();
         let expected = Expected { fields: self.fields, id_names: false, scope: self.scope, may_overlap: false };
-        let rules = DeleteRules { when: None, limit: None, in_spite_of_errors: false };
+        let rules = DeleteRules { when: None, limit: None, in_spite_of_errors: false, only_in_the_way: false };
         let deletion = self.deletes.then_some(rules);
         let job = PullJob { numeric_ids: true, deletion, ..PullJob::new(expected, To::Path(to.to_owned())) };
         let job = (self.shape)(job);

@@ -220,7 +220,6 @@ pub const TABLE: &[Row] = &[
         .help("no files that are there already"),
     switch(Sent, ' ', "size-only", |o, _| o.push.receiver.size_only = true).help("files of equal size are equal"),
     value(Sent, '@', "modify-window", "SECONDS", TypedOptions::modify_window)
-        .push_only()
         .help("times that differ by no more are equal; -1 counts nanoseconds"),
     value(Sent, ' ', "min-size", "SIZE", |o, value| TypedOptions::size(&mut o.push.receiver.min_size, value))
         .help("no files that are smaller"),
@@ -323,7 +322,6 @@ pub const TABLE: &[Row] = &[
         .help("although something of the sources could not be listed"),
     switch(There, ' ', "force", |o, on| o.push.receiver.force = on)
         .negates()
-        .push_only()
         .help("delete folders in whose places files come"),
     switch(There, 'b', "backup", |o, on| o.push.receiver.backup = on)
         .negates()
@@ -350,7 +348,6 @@ pub const TABLE: &[Row] = &[
     text(There, ' ', "usermap", "MAP", |o| &mut o.user_map).push_only().help("other owners than here"),
     text(There, ' ', "groupmap", "MAP", |o| &mut o.group_map).push_only().help("other groups than here"),
     switch(There, 'E', "executability", |o, _| o.push.receiver.executability = true)
-        .push_only()
         .help("whether files are programs, without --perms"),
     switch(There, 'J', "omit-link-times", |o, on| o.push.receiver.omit_link_times = on)
         .negates()

@@ -68,6 +68,16 @@ pub fn change(random: &mut Random, root: &Path) {
     }
 }
 
+/// Gives some things times that are near to those that they have.
+pub fn nudge(random: &mut Random, root: &Path) {
+    for path in all(root) {
+        if random.one_in(2) {
+            let seconds = fs::symlink_metadata(&path).unwrap().mtime() + i64::try_from(random.below(4)).unwrap();
+            set_time(&path, (seconds, i64::try_from(random.below(2)).unwrap() * 1000));
+        }
+    }
+}
+
 fn recent(age: std::time::Duration) -> bool {
     age.as_secs() < 3600
 }
