@@ -440,6 +440,10 @@ async fn options_of_a_receiver_leave_what_stock_rsync_leaves() {
         if own.starts_with("--append") && case.has('W') {
             case.letters = "rlptgo";
         }
+        if own.starts_with("-E") {
+            // Permissions that are kept say it all.
+            case.letters = ["rltgo", "rt"][number % 2];
+        }
         if own.starts_with("--inplace -b") || own == "--append -b" {
             // In older ones stock rsync copies no fractions of seconds.
             case.protocol = 31;
