@@ -4,6 +4,7 @@
 //! has said that it could not list or read something, unless it was asked for in spite of that; what rules keep stays, and where
 //! rules make no sense all does; no symlink is followed; no more goes than the limit says. What is in a folder that is in the way of something goes by the same rules.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -203,9 +204,14 @@ impl Deleter {
         Ok(true)
     }
 
-    /// Whether it is gone: not a folder in which older versions are kept.
+    /// Whether it is gone: not a folder in which older versions are kept. One of those is deleted as it is.
     fn remove(&self, place: &Place, stat: &Stat, is_folder: bool) -> Result<bool, Errno> {
-        match self.shared.remove(place, stat) {
+        if let (Some(ending), false) = (&self.shared.job.backup, is_folder)
+            && !place.file_name().ends_with(ending.as_bytes())
+        {
+            place.keep_as(ending)?;
+        }
+        match place.remove(stat) {
             Ok(()) | Err(Errno::NOENT) => Ok(true),
             Err(Errno::NOTEMPTY | Errno::EXIST) if is_folder => Ok(false),
             Err(errno) => Err(errno),

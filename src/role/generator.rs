@@ -397,7 +397,10 @@ impl Generator {
         if self.shared.job.dry_run {
             return Ok(());
         }
-        self.shared.remove(place, stat)
+        if let Some(ending) = self.shared.job.backup.as_ref().filter(|_| kind_of(stat) != FileType::Directory) {
+            place.keep_as(ending)?;
+        }
+        place.remove(stat)
     }
 
     fn itemize(&self, entry: &FileEntry<'_>, flags: ItemFlags) {

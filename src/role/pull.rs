@@ -7,13 +7,11 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use rustix::fs::{FileType, Stat};
-use rustix::io::Errno;
 
 use super::event::{Event, Monitor};
 use super::generator::{Generator, Rest};
@@ -292,17 +290,6 @@ impl Shared {
             let _ = waiting.remove(&stat);
             place.leave_waiting(folder);
         }
-    }
-
-    /// Removes what is there, a folder only if it is empty. It is kept under the ending of older versions, unless it is one.
-    pub fn remove(&self, place: &Place, stat: &Stat) -> Result<(), Errno> {
-        let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        if let (Some(ending), false) = (&self.job.backup, is_folder)
-            && !place.file_name().ends_with(ending.as_bytes())
-        {
-            place.keep_as(ending)?;
-        }
-        place.remove(stat)
     }
 
     pub fn fail(&self, entry: &FileEntry<'_>, error: &NasSyncError) {
