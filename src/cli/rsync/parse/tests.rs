@@ -214,7 +214,7 @@ fn mistakes_are_named_with_rsyncs_exit_status() {
         ("", 1, "source and a destination"),
         ("h:d", 1, "source and a destination"),
         ("--iconv=. a h:d", 1, "--iconv of rsync is not supported yet"),
-        ("-a --force h:d a", 1, "--force of rsync is not supported for a pull yet"),
+        ("-a --preallocate h:d a", 1, "--preallocate of rsync is not supported for a pull yet"),
         ("-ay h:d a", 1, "-y of rsync is not supported for a pull yet"),
         ("--delete a h:d", 1, "without --recursive"),
         ("-a --delete-before --delete-after a h:d", 1, "only one of"),
