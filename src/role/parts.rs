@@ -140,6 +140,8 @@ pub struct Parts {
 struct Inner {
     /// Whether there is more than one.
     is_incremental: bool,
+    /// How many entries the generator knows before it goes through the next part, unless there are no more.
+    ahead: usize,
     open: VecDeque<(Arc<Part>, Option<Arc<Folder>>)>,
     /// How many of them the generator has been given.
     visited: usize,
@@ -171,9 +173,9 @@ impl Parts {
         changed
     }
 
-    /// The list comes in parts.
-    pub(super) fn expect_parts(&self) {
-        self.change(|inner| inner.is_incremental = true);
+    /// The list comes in parts, and the generator looks so many entries ahead.
+    pub(super) fn expect_parts(&self, ahead: usize) {
+        self.change(|inner| (inner.is_incremental, inner.ahead) = (true, ahead));
     }
 
     /// A part has come.
@@ -349,11 +351,16 @@ impl Inner {
             self.closed += 1;
             return self.open.pop_front().map(|(_, folder)| Step::Close(folder));
         }
-        if let Some((part, folder)) = self.open.get(self.visited) {
+        if let Some((part, folder)) = self.open.get(self.visited).filter(|_| self.knows_enough()) {
             self.visited += 1;
             return Some(Step::Visit(Arc::clone(part), folder.clone()));
         }
         (self.is_whole && (is_first_done || !self.is_incremental)).then_some(Step::End)
+    }
+
+    fn knows_enough(&self) -> bool {
+        let known = || self.open.iter().map(|(part, _)| part.entries.len()).sum::<usize>();
+        self.is_whole || self.ahead == 0 || known() >= self.ahead
     }
 
     /// The folders that are not done with, when everything has come: that of the last part, and those whose content did not
@@ -379,7 +386,7 @@ mod tests {
 
     fn parts() -> Parts {
         let parts = Parts::default();
-        parts.expect_parts();
+        parts.expect_parts(0);
         for (start, name) in [(1, b"a"), (3, b"b")] {
             let entries = [FileEntry::new(name, EntryKind::File, FileMeta::default())].into_iter().collect();
             parts.add(Incoming { entries, start, ..Incoming::default() }).unwrap();
@@ -404,6 +411,21 @@ mod tests {
         assert!(matches!(parts.next(|| Ok(())), Ok(Step::Hear(words)) if words == [Word::NotSent(1)]));
         assert!(matches!(parts.next(|| Ok(())), Ok(Step::Close(None))));
         assert!(refused(1));
+    }
+
+    #[test]
+    fn names_of_one_file_are_looked_for_ahead() {
+        let parts = parts();
+        parts.expect_parts(3);
+        assert!(blocking::lock(&parts.inner).next().is_none());
+        parts.end(Vec::new()).unwrap();
+        let first = visit(&parts);
+        // Something in it waits for what is in the next one.
+        first.wait();
+        drop(visit(&parts));
+        assert!(blocking::lock(&parts.inner).next().is_none());
+        parts.settle(&first, None);
+        assert!(matches!(parts.next(|| Ok(())), Ok(Step::Close(None))));
     }
 
     #[test]

@@ -34,6 +34,10 @@ use crate::wire::negotiated::Negotiated;
 use crate::wire::receiver_args::{DeleteTime, Partial, Writing};
 use crate::wire::rules::{self, RuleText};
 
+/// How many entries are known before names of one file are looked for in a part: as many as with rsync, so that a file comes
+/// under the same name. Every server sends more ahead.
+const LINKS_AHEAD: usize = 500;
+
 /// When a file that is here is asked for although size and time are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QuickCheck {
@@ -426,7 +430,7 @@ fn share(
         asked_all: AtomicBool::new(false),
     };
     if shared.negotiated.list_terms.is_incremental {
-        shared.parts.expect_parts();
+        shared.parts.expect_parts(if shared.job.expected.fields.hard_links { LINKS_AHEAD } else { 0 });
     }
     if shared.job.prunes {
         let mut replaced = list.replaced.iter().copied().peekable();

@@ -202,7 +202,8 @@ impl Case {
             self.has('t') && !(is_folder && is_timeless) && !self.own.contains("--ignore-existing")
         };
         // Before the files are read. What is compared by contents is read by either side, and may keep that time.
-        let kept = self.atimes && !self.has('c') && !self.has('n') && self.own.is_empty();
+        // What has been read by one name is listed by another with the time of that.
+        let kept = self.atimes && !self.hard_links && !self.has('c') && !self.has('n') && self.own.is_empty();
         let atimes: HashMap<_, _> = if kept { tree::atimes(folder).into_iter().collect() } else { HashMap::new() };
         let links = if self.hard_links && !self.own.starts_with("-b") { tree::links(folder) } else { HashMap::new() };
         let now = chrono::Utc::now().timestamp();
@@ -327,9 +328,7 @@ impl Twins {
         }
         // Behind its last file stock rsync counts no more what a server says that deletes late, though the same comes.
         let is_told_late = what == "push" && case.own.contains("--delete");
-        // With -H a file may come of which another name is here, if that name's part of the list has not come.
-        let is_told_in_time = what == "push" || !case.hard_links || !case.in_parts;
-        let received = (is_told_in_time && !is_told_late).then_some((ours.received, theirs.received));
+        let received = (!is_told_late).then_some((ours.received, theirs.received));
         for (ours, theirs) in [(ours.sent, theirs.sent)].into_iter().chain(received) {
             let most = theirs + theirs * DEARER.0 / 100 + DEARER.1;
             if ours > most {
@@ -448,8 +447,6 @@ async fn options_of_a_receiver_leave_what_stock_rsync_leaves() {
             // In older ones stock rsync copies no fractions of seconds.
             case.protocol = 31;
         }
-        // Whether a name that is newer here is linked to one that is not here depends, with stock rsync, on how far the list has come.
-        case.hard_links &= !(case.in_parts && own.contains("-u"));
         println!("case {number}: {case}");
         let folder = site.path(&format!("case{number}"));
         let [from, ours, stock] = ["from", "ours", "stock"].map(|name| folder.join(name));

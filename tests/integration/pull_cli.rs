@@ -447,14 +447,13 @@ fn random_trees_are_listed_as_by_stock_rsync() {
     let from = folder(site.path("random"));
     let source = format!("{}/", from.display());
     let [mine, theirs] = ["o", "s"].map(|who| folder(site.path(&format!("random-{who}"))));
-    for round in 0..if crate::support::random::long() { 100 } else { 12 } {
+    for round in 0..if crate::support::random::long() { 100 } else { 18 } {
         change(&mut random, &from);
         add_links(&mut random, &from);
         let protocol = 27 + round % 6;
         let more = ["", "-c", "-I", "-W"][random.index(4)];
         let letters = if protocol >= 29 { "-i" } else { "" };
-        // In parts, which name of a file comes depends on how far the list has come.
-        let links = if round / 6 % 2 == 0 { "-H --no-inc-recursive" } else { "" };
+        let links = ["-H", "", "-H --no-inc-recursive"][round / 6 % 3];
         let options = format!("-a --no-D {letters} --protocol={protocol} {more} {links}");
         both(&site, &options, &[&source], [&mine, &theirs]);
         same_trees(&mine, &theirs, &format!("round {round}: {options}"));

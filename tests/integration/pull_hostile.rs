@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use bytes::{Bytes, BytesMut};
 use nas_sync::internal::role::asked::Naming;
 use nas_sync::internal::role::incoming::{Expected, Scope};
+use nas_sync::internal::role::parts::Parts;
 use nas_sync::internal::role::port::Port;
 use nas_sync::internal::role::pull::{self, DeleteRules, PullJob, To};
 use nas_sync::internal::wire::flist::{ListCoder, ListFields};
@@ -51,6 +52,8 @@ pub struct Mock {
     scope: Scope,
     /// What happens when everything was asked for.
     meanwhile: Box<dyn FnOnce() + Send>,
+    /// What it declines to send then.
+    declines: Option<i32>,
     /// Whether the pull deletes what is not listed.
     deletes: bool,
     /// What else the pull does.
@@ -92,6 +95,7 @@ impl Mock {
             then: vec![Vec::new()],
             scope: Scope::anything(false),
             meanwhile: Box::new(|| {}),
+            declines: None,
             deletes: false,
             shape: |job| job,
             hello,
@@ -232,6 +236,8 @@ impl Mock {
         let failures = Arc::new(Failures::default());
         let monitor = Arc::clone(&failures) as Arc<dyn Monitor>;
         let (then, negotiated, meanwhile) = (self.then, self.negotiated, self.meanwhile);
+        let parts = Arc::new(Parts::default());
+        let open = Arc::clone(&parts);
         let end = std::thread::scope(|scope| {
             scope.spawn(move || {
                 // The empty list of filters, then what is asked for, up to the first DONE.
@@ -243,6 +249,9 @@ impl Mock {
                     }
                 }
                 meanwhile();
+                if let Some(ndx) = self.declines {
+                    open.not_sent(ndx).unwrap();
+                }
                 for (number, part) in then.into_iter().enumerate() {
                     if number > 0 {
                         frames.blocking_recv();
@@ -252,7 +261,7 @@ impl Mock {
                 drop(feeder);
                 while frames.blocking_recv().is_some() {}
             });
-            pull::run(job, negotiated, port, monitor, Arc::default())
+            pull::run(job, negotiated, port, monitor, parts)
         });
         let failed = failures.0.lock().unwrap().clone();
         (end, failed)
@@ -519,7 +528,7 @@ fn another_name_of_a_file_comes_where_one_does_not() {
     let to = tempfile::tempdir().unwrap();
     let wrong = |mock: Mock| mock.sends(2, [0; 4]).literal(b"hello").ends_file(b"other");
     // When nothing can be asked for any more.
-    let (end, failed) = wrong(wrong(mock()).waits().done(1)).done(2).raw(&[0; 15]).done(1).end(to.path());
+    let (end, failed) = wrong(wrong(mock()).waits().done(1).waits()).done(2).raw(&[0; 15]).done(1).end(to.path());
     end.unwrap();
     let failed = failed.join("\n");
     assert!(failed.contains("does not match its checksum, twice"), "{failed}");
@@ -529,6 +538,31 @@ fn another_name_of_a_file_comes_where_one_does_not() {
     let second = wrong(mock()).waits().sends(2, [0; 4]).literal(b"hello").ends_file(b"hello").goodbye().end(to.path());
     second.0.unwrap();
     assert!(is_one_file(to.path(), ["a", "b"]) && is_one_file(to.path(), ["b", "c"]));
+}
+
+#[test]
+fn names_of_one_file_in_several_parts_wait_for_each_other() {
+    // Numbers as they are sorted: ., e, d, the part's own, d/a.
+    let mock = || {
+        let mut mock = Mock::offered(with!(Offer::default(), incremental: true)).with_links();
+        mock.list.begin_part(1);
+        let mut mock = mock.lists(b".", FOLDER).lists(b"d", FOLDER).lists_first(b"e", EntryKind::File).ends_list();
+        mock.ndx.put(&mut mock.says, -102);
+        mock.list.begin_part(5);
+        mock.lists_first(b"d/a", EntryKind::File).ends_list().ends_parts()
+    };
+    let to = tempfile::tempdir().unwrap();
+    let mock_sends = |mock: Mock, ndx| mock.sends(ndx, [0; 4]).literal(b"hello").ends_file(b"hello").waits().done(1);
+    let (end, failed) = mock_sends(mock(), 5).goodbye().end(to.path());
+    end.unwrap();
+    assert!(failed.is_empty() && is_one_file(to.path(), ["e", "d/a"]), "{failed:?}");
+    // The one that is asked for first is declined.
+    let to = tempfile::tempdir().unwrap();
+    let declining = Mock { declines: Some(5), ..mock_sends(mock().waits(), 2).goodbye() };
+    let (end, failed) = declining.end(to.path());
+    end.unwrap();
+    assert!(failed.len() == 1 && failed[0].contains("did not send it"), "{failed:?}");
+    assert!(to.path().join("e").exists() && !to.path().join("d/a").exists());
 }
 
 #[test]

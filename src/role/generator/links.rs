@@ -5,14 +5,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
-use super::{Generator, kind_of};
+use super::{Generator, kind_of, not_sent};
 use crate::error::{ErrorKind, NasSyncError, Result};
 use crate::role::event::Event;
-use crate::role::parts::Parts;
+use crate::role::parts::{Parts, state};
 use crate::tree::place::{Place, file_type};
 use crate::wire::flist::{EntryKind, FileEntry, FileId};
 use crate::wire::iflags::ItemFlags;
@@ -223,6 +224,17 @@ impl Generator {
     pub fn hear_the_rest(&mut self) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         shared.parts.words().into_iter().try_for_each(|word| self.hear(word))?;
+        if self.links.files.is_empty() {
+            return Ok(());
+        }
+        // What was asked for in the place of another name, when the other side had said its last word.
+        for part in shared.parts.open() {
+            for (entry, state) in part.numbered().filter_map(|(ndx, _)| part.get(ndx)) {
+                if matches!(state.load(Ordering::Acquire), state::ASKED | state::ASKED_AGAIN) {
+                    shared.fail(&entry, &not_sent());
+                }
+            }
+        }
         let mut waiting: Vec<_> = self.links.files.drain().flat_map(|(_, names)| names.waiting).collect();
         waiting.sort_unstable();
         for ndx in waiting {
