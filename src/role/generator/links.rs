@@ -40,6 +40,14 @@ enum Turn {
     Waits,
 }
 
+/// A name that waits.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    ndx: i32,
+    /// Whether another one came for all by its turn.
+    follows: bool,
+}
+
 /// The names of a file, as far as they have come.
 #[derive(Debug, Default)]
 struct Names {
@@ -48,8 +56,8 @@ struct Names {
     /// The one that comes for all.
     leader: Option<Box<[u8]>>,
     is_here: bool,
-    /// By number.
-    waiting: Vec<i32>,
+    /// In the order of their numbers.
+    waiting: Vec<Waiting>,
 }
 
 /// The files with several names, and how far they are.
@@ -90,7 +98,7 @@ impl Links {
                 names.leader = Some(name.into());
                 return Turn::Leads;
             }
-            Some(_) | None => names.waiting.push(ndx),
+            leader => names.waiting.push(Waiting { ndx, follows: leader.is_some() }),
         }
         Turn::Waits
     }
@@ -103,7 +111,7 @@ impl Links {
     }
 
     /// The one that leads is here. Gives it, and those that waited for it.
-    fn arrived(&mut self, file: FileId) -> Option<(Box<[u8]>, Vec<i32>)> {
+    fn arrived(&mut self, file: FileId) -> Option<(Box<[u8]>, Vec<Waiting>)> {
         let names = self.files.get_mut(&file)?;
         names.is_here = true;
         Some((names.leader.clone()?, std::mem::take(&mut names.waiting)))
@@ -117,7 +125,7 @@ impl Links {
     }
 
     /// Those that wait, where all have had their turn and none leads.
-    fn leaderless(&mut self, file: FileId) -> Option<&mut Vec<i32>> {
+    fn leaderless(&mut self, file: FileId) -> Option<&mut Vec<Waiting>> {
         let names = self.files.get_mut(&file)?;
         (names.left == 0 && names.leader.is_none() && !names.waiting.is_empty()).then_some(&mut names.waiting)
     }
@@ -136,7 +144,7 @@ impl Generator {
         self.count_names();
         let is_here = stat.is_some_and(|stat| kind_of(stat) == FileType::RegularFile);
         match self.links.turn(file, ndx, entry.name, entry.kind == EntryKind::File && !is_here) {
-            Turn::Follows(leader) => self.link(ndx, entry, &leader),
+            Turn::Follows(leader) => self.link(ndx, entry, &leader, true),
             Turn::Waits => {
                 if let Some(part) = self.shared.parts.find(ndx) {
                     part.wait();
@@ -183,7 +191,7 @@ impl Generator {
     fn lead_another(&mut self, file: FileId) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         // The last one, as with rsync.
-        while let Some(next) = self.links.leaderless(file).and_then(Vec::pop) {
+        while let Some(Waiting { ndx: next, .. }) = self.links.leaderless(file).and_then(Vec::pop) {
             let Some(part) = shared.parts.find(next) else { continue };
             if let Some((entry, _)) = part.get(next)
                 && let Some((place, stat)) = self.look(&entry)
@@ -203,10 +211,10 @@ impl Generator {
 
     fn link_all(&mut self, file: FileId) -> Result<()> {
         let Some((leader, waiting)) = self.links.arrived(file) else { return Ok(()) };
-        for ndx in waiting {
+        for Waiting { ndx, follows } in waiting {
             let Some(part) = self.shared.parts.find(ndx) else { continue };
             if let Some((entry, _)) = part.get(ndx) {
-                self.link(ndx, &entry, &leader)?;
+                self.link(ndx, &entry, &leader, follows)?;
             }
             self.shared.parts.settle(&part, None);
         }
@@ -235,7 +243,8 @@ impl Generator {
                 }
             }
         }
-        let mut waiting: Vec<_> = self.links.files.drain().flat_map(|(_, names)| names.waiting).collect();
+        let mut waiting: Vec<_> =
+            self.links.files.drain().flat_map(|(_, names)| names.waiting).map(|name| name.ndx).collect();
         waiting.sort_unstable();
         for ndx in waiting {
             if let Some(part) = shared.parts.find(ndx)
@@ -256,8 +265,9 @@ impl Generator {
         part.get(ndx).and_then(|(entry, _)| entry.extras.file)
     }
 
-    /// Makes an entry another name of what came for its file.
-    fn link(&mut self, ndx: i32, entry: &FileEntry<'_>, leader: &[u8]) -> Result<()> {
+    /// Makes an entry another name of what came for its file. For rsync one that follows a name replaces whatever is there, and any
+    /// other a thing of its kind alone.
+    fn link(&mut self, ndx: i32, entry: &FileEntry<'_>, leader: &[u8], follows: bool) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         let mut find = |name| self.places.as_mut().map_or(Ok(None), |places| places.find(name));
         let looked = find(leader).and_then(|first| {
@@ -281,7 +291,7 @@ impl Generator {
         {
             return self.say_stored(ndx);
         }
-        let existing = stat.as_ref().filter(|stat| kind_of(stat) == kind);
+        let existing = stat.as_ref().filter(|stat| follows || kind_of(stat) == kind);
         let flags = existing.map_or(ItemFlags::NEW, |stat| shared.policy.flags_of_link(entry, stat).0);
         let in_the_way = stat.filter(|stat| kind_of(stat) == FileType::Directory || shared.job.backup.is_some());
         let way = match place.as_ref().zip(in_the_way) {
