@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::deadline::{ProgressTimer, Receipts, Stall};
 use super::end::{self, SessionFailure};
@@ -114,6 +114,9 @@ impl Outcome {
     }
 }
 
+/// How long a role may take to give up what it had in the making.
+const CLEANING_UP: Duration = Duration::from_secs(5);
+
 /// Runs a session to its end. `prepare` makes this end of it once the encodings are known, on a thread that may block.
 pub(super) async fn converse(
     exec: Exec,
@@ -178,7 +181,12 @@ async fn run(
     timer.restart();
     let (sink, frames) = mpsc::channel(OUTBOX_FRAMES);
     let (port, feeder) = Port::new(framing, sink);
-    let thread = blocking::run(move || role(port));
+    let (ended, has_ended) = oneshot::channel::<()>();
+    let thread = blocking::run(move || {
+        let result = role(port);
+        drop(ended);
+        result
+    });
     let (mut role, mut inbound, mut outbound) = (Ok(()), Ok(()), Ok(()));
     let stalled = tokio::select! {
         // Without a handshake there is nothing to wait for.
@@ -212,6 +220,10 @@ async fn run(
         ) } => None,
         stall = timer.stalled(terms.idle_limit) => Some(stall),
     };
+    if stalled.is_some() {
+        // It hears now that nothing comes any more, and what it had in the making must not stay where the process ends.
+        let _ = tokio::time::timeout(CLEANING_UP, has_ended).await;
+    }
     // A peer that broke the protocol explains the rest; a role that lost its connection explains less than the peer's
     // own last words, which `end` looks at. That a peer does not end after a failure explains nothing.
     inbound?;
