@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::deadline::{ProgressTimer, Receipts, Stall};
 use super::end::{self, SessionFailure};
@@ -22,6 +22,9 @@ use crate::transport::{Exec, ExecReader, ExecWriter, ExitStatus};
 use crate::wire::handshake::{Ahead, Answer, Handshake, HandshakeError};
 use crate::wire::negotiated::{ListTerms, Negotiated};
 use crate::wire::offer::{Offer, Protocol};
+
+/// How long a role is waited for when its session has ended before it.
+const LONGEST_TIDYING: Duration = Duration::from_secs(5);
 
 /// What a session needs to know, whatever it is for.
 pub(super) struct Terms {
@@ -114,9 +117,6 @@ impl Outcome {
     }
 }
 
-/// How long a role may take to give up what it had in the making.
-const CLEANING_UP: Duration = Duration::from_secs(5);
-
 /// Runs a session to its end. `prepare` makes this end of it once the encodings are known, on a thread that may block.
 pub(super) async fn converse(
     exec: Exec,
@@ -181,19 +181,15 @@ async fn run(
     timer.restart();
     let (sink, frames) = mpsc::channel(OUTBOX_FRAMES);
     let (port, feeder) = Port::new(framing, sink);
-    let (ended, has_ended) = oneshot::channel::<()>();
-    let thread = blocking::run(move || {
-        let result = role(port);
-        drop(ended);
-        result
-    });
-    let (mut role, mut inbound, mut outbound) = (Ok(()), Ok(()), Ok(()));
+    let mut thread = Box::pin(blocking::run(move || role(port)));
+    let (mut role, mut inbound, mut outbound) = (None, Ok(()), Ok(()));
     let stalled = tokio::select! {
         // Without a handshake there is nothing to wait for.
         _ = async { tokio::try_join!(
             async {
-                role = thread.await;
-                if role.is_err() { timer.await_last_words() } else { timer.role_ended() }
+                let end = thread.as_mut().await;
+                if end.is_err() { timer.await_last_words() } else { timer.role_ended() }
+                role = Some(end);
                 Ok(())
             },
             async {
@@ -220,14 +216,14 @@ async fn run(
         ) } => None,
         stall = timer.stalled(terms.idle_limit) => Some(stall),
     };
-    if stalled.is_some() {
-        // It hears now that nothing comes any more, and what it had in the making must not stay where the process ends.
-        let _ = tokio::time::timeout(CLEANING_UP, has_ended).await;
+    if role.is_none() {
+        // It hears by now that nothing more comes, and removes what it has begun. What else it says explains nothing.
+        let _ = tokio::time::timeout(LONGEST_TIDYING, thread).await;
     }
     // A peer that broke the protocol explains the rest; a role that lost its connection explains less than the peer's
     // own last words, which `end` looks at. That a peer does not end after a failure explains nothing.
     inbound?;
-    role?;
+    role.transpose()?;
     match stalled {
         Some(stall) => Err(SessionFailure::Stalled(stall)),
         None => Ok(outbound?),
