@@ -1,6 +1,9 @@
 //! Captured lists, hostile ones, and lists of every shape there and back.
 
 use super::*;
+use crate::wire::flist::entries::Entries;
+use crate::wire::flist::entry::{Content, Extras, FileMeta, Mtime};
+use crate::wire::reader::{DecodeError, Reader};
 use proptest::prelude::*;
 
 const MODERN: ListCoding = ListCoding {
