@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union, cast
@@ -71,7 +71,8 @@ class Client:
     def send(
         self, documents: Iterable[tuple[Key, AnyPath, AnyPath]], on_progress: OnProgress | None = None
     ) -> list[Outcome]:
-        """Sends documents, each as ``(key, path, name)``: a key of the caller's, the local file, its name below the NAS folder.
+        """Sends documents, each as ``(key, path, name)``: a key of the caller's, the local file, its name below the NAS folder. Each takes
+        the place of whatever has its name there.
 
         Gives an outcome for each, in their order. ``on_progress`` is given the objects of ``nas-sync --progress json``. When it
         raises, or with ``KeyboardInterrupt``, the transfer ends in order and the exception is raised here.
@@ -144,24 +145,31 @@ class Client:
 
 
 class Sending:
-    """One transfer. ``outcomes`` is there even when it was ended by an exception, and so are the times of the files that went."""
+    """One transfer. ``outcomes`` is there even when it was ended by an exception, and so are the times of the files that went.
+    Documents whose keys are ``new`` take the place of nothing on the NAS."""
 
     def __init__(
-        self, client: _native.Client, documents: Iterable[tuple[Key, AnyPath, AnyPath]], progress: _native.Progress
+        self,
+        client: _native.Client,
+        documents: Iterable[tuple[Key, AnyPath, AnyPath]],
+        progress: _native.Progress,
+        new: Collection[int | str] = (),
     ) -> None:
         self._client = client
         self._progress = progress
+        self._new = new
         self._keys: dict[int | str, Key] = {}
         self._documents = [self._prepare(document) for document in documents]
         self.outcomes: list[Outcome] = []
         self.mtimes: dict[int | str, tuple[int, int]] = {}
 
-    def _prepare(self, document: tuple[Key, AnyPath, AnyPath]) -> tuple[int | str, bytes, bytes]:
+    def _prepare(self, document: tuple[Key, AnyPath, AnyPath]) -> tuple[int | str, bytes, bytes, bool]:
         try:
             key, path, name = document
         except (TypeError, ValueError):
             raise TypeError(f"a document is (key, path, name), not {document!r}") from None
-        return _own_key(key, self._keys), os.fsencode(path), os.fsencode(name)
+        plain = _own_key(key, self._keys)
+        return plain, os.fsencode(path), os.fsencode(name), plain in self._new
 
     def run(self, on_progress: OnProgress | None, stop: _native.Stop | None = None) -> None:
         """Sends them. Raises what a callback or a signal raised."""
@@ -171,7 +179,7 @@ class Sending:
             for key, level, sha256, length, _, error in told
         }
         self.mtimes = {key: mtime for key, *_, mtime, _ in told if mtime is not None}
-        self.outcomes = [found[key] for key, _, _ in self._documents]
+        self.outcomes = [found[key] for key, *_ in self._documents]
         if failure is not None:
             raise failure
 

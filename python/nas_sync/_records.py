@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ OWNERS = """SELECT n.{by}, n.document_id FROM {nas_sync_names} n
 COPIES = """SELECT s.document_id, s.remote_name, s.sha256
     FROM {nas_sync_documents} s JOIN {documents} d ON d.id = s.document_id AND s.file_path = d.file_path
     WHERE s.remote_name IS NOT NULL AND s.document_id IN :keys"""
+SENT = """SELECT s.document_id, s.remote_name FROM {nas_sync_documents} s JOIN {documents} d ON d.id = s.document_id
+    WHERE s.remote_name IS NOT NULL AND coalesce(s.row_identity = {identity}, TRUE) AND s.document_id IN :keys"""
 # On the server's clock, which is everybody's.
 LEASED = """SELECT k.document_id FROM {nas_sync_leased} k JOIN {nas_sync_leases} l ON l.fence = k.fence
     WHERE l.beat_at > {now} - {term} * interval '1 second'"""
@@ -156,6 +158,12 @@ class Records:
         """Names on the NAS and SHA-256 of documents, where they were recorded."""
         rows = self._run(COPIES, {"keys": list(keys)}, "keys") if keys else ()
         return {plain_key(key): (bytes(name), None if sha256 is None else bytes(sha256).hex()) for key, name, sha256 in rows}
+
+    def unsent(self, names: Mapping[int | str, bytes]) -> set[int | str]:
+        """Those of these documents of which no copy under their name was recorded: what has it on the NAS is not theirs."""
+        rows = self._run(SENT, {"keys": list(names)}, "keys") if names else ()
+        sent = {plain_key(key): bytes(name) for key, name in rows}
+        return {key for key, name in names.items() if sent.get(key) != name}
 
     def leased(self) -> Any:
         """The ids of the documents that a worker of the program is sending, for a condition; ``None`` where that cannot be seen."""

@@ -79,16 +79,17 @@ class NASSyncService:
         config = self._native.config()
         return True, f"connected to {config['host']}; {config['path']} is writable"
 
-    def sync_file(self, document: Any) -> tuple[bool, str]:
+    def sync_file(self, document: Any, overwrite: bool = False) -> tuple[bool, str]:
         """Sends one document of the session; gives whether it is on the NAS, and a sentence about it.
 
-        One that is marked already is left alone. Raises ``TypeError`` for what is no mapped object, and :class:`NASSyncError` for one of
+        One that is marked already is left alone. A file on the NAS that has its name, another content, and was not sent from this
+        database stays, unless ``overwrite``; where nothing can be recorded (neither SQLite nor PostgreSQL, or without the rights), whatever has the name is replaced. Raises ``TypeError`` for what is no mapped object, and :class:`NASSyncError` for one of
         another session, for settings that make no sense, and for a database that cannot be used.
         """
         self._check_membership(document)
         documents = Documents(self._session, type(document))
         try:
-            run = _Run(self, documents, None)
+            run = _Run(self, documents, None, overwrite=overwrite)
         except NASSyncError as error:
             if error.kind == "not_configured":
                 return False, f"{error.message}. {error.solution}"
@@ -108,18 +109,20 @@ class NASSyncService:
             return False, run.errors[0]
         return True, f"Document {document.id} is on the NAS ({run.level})"
 
-    def sync_all_pending(self, user_id: Any, on_progress: OnProgress | None = None) -> dict[str, Any]:
+    def sync_all_pending(
+        self, user_id: Any, on_progress: OnProgress | None = None, overwrite: bool = False
+    ) -> dict[str, Any]:
         """Sends what is pending of a user, and gives ``{"total", "synced", "failed", "errors"}``, each error with its document.
 
         Documents that another worker is sending are left to it, where the database can tell (``FOR UPDATE SKIP LOCKED``). When the NAS
         cannot be used, the rest counts as failed without being tried. ``on_progress`` is given the objects of ``nas-sync --progress
         json``; when it raises, or with ``KeyboardInterrupt``, the transfer ends in order, what was stored is marked, and the exception
-        is raised here. It must leave the session alone.
+        is raised here. It must leave the session alone. ``overwrite`` as with :meth:`sync_file`.
         """
         with _database():
             documents = Documents(self._session, self._model or find_model(self._session, *self._table))
             user_id = documents.user(user_id)
-            run = _Run(self, documents, on_progress)
+            run = _Run(self, documents, on_progress, overwrite=overwrite)
             callers = run.begin()
             up_to = documents.last_pending(user_id)
             plan = run.plan(user_id, up_to)
@@ -226,6 +229,8 @@ class _Run:
     errors: list[str] = field(default_factory=list)
     level: str | None = None
     records: Records | None = None
+    # Whether files on the NAS that were not sent from this database are replaced.
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         self.native = self.service._native
@@ -274,12 +279,13 @@ class _Run:
         ids = {plain_key(document.id): document for document in batch}
         with _database():
             sendable, refused = self.names(ids)
+            new = set() if self.overwrite or self.records is None else self.records.unsent(sendable)
         for key, error in refused.items():
             self._fail(key, error)
             self.progress.fail(key, error)
         sent = {key: (ids[key].id, os.fsencode(ids[key].file_path)) for key in sendable}
         files = [(key, sent[key][1], name) for key, name in sendable.items()]
-        sending = Sending(self.native, files, self.progress)
+        sending = Sending(self.native, files, self.progress, new)
         ended_by: BaseException | None = None
         unusable: NASSyncError | None = None
         try:

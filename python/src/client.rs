@@ -84,10 +84,14 @@ impl Client {
     /// What to send, and the documents whose names cannot be sent.
     fn request(&self, documents: Vec<Outgoing>) -> (SendDocuments, Vec<Outcome>) {
         let (mut sent, mut refused) = (Vec::with_capacity(documents.len()), Vec::new());
-        for Outgoing(id, path, name) in documents {
+        for Outgoing(id, path, name, is_new) in documents {
             let id = id.document();
             match RemoteName::new(name) {
-                Ok(name) => sent.push(OutgoingDocument::new(id, PathBuf::from(OsString::from_vec(path)), name)),
+                Ok(name) => {
+                    let mut document = OutgoingDocument::new(id, PathBuf::from(OsString::from_vec(path)), name);
+                    document.is_new = is_new;
+                    sent.push(document);
+                }
                 Err(error) => refused.push((id, Err(error))),
             }
         }
@@ -119,9 +123,9 @@ impl Client {
     }
 }
 
-/// Key, path and name.
+/// Key, path and name, and whether another file of that name on the NAS stays.
 #[derive(FromPyObject)]
-struct Outgoing(Key, Vec<u8>, Vec<u8>);
+struct Outgoing(Key, Vec<u8>, Vec<u8>, bool);
 
 /// Key, name, path and the SHA-256 that is expected.
 #[derive(FromPyObject)]

@@ -47,7 +47,14 @@ fn in_python(solution: &str) -> String {
         ("--overwrite", "overwrite=True"),
         ("--to DIR", "Client.fetch"),
     ];
-    words.iter().fold(solution.to_owned(), |said, (flag, word)| said.replace(flag, word))
+    // It names the document.
+    let solution = match solution.split_once("`nas-sync sync --document ") {
+        Some((before, command)) => {
+            [before, "overwrite=True", command.split_once('`').map_or("", |(_, rest)| rest)].concat()
+        }
+        None => solution.to_owned(),
+    };
+    words.iter().fold(solution, |said, (flag, word)| said.replace(flag, word))
 }
 
 /// The same, to be raised.

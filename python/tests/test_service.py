@@ -94,6 +94,33 @@ def test_what_the_caller_has_not_committed_is_neither_committed_nor_waited_for(n
     assert done in backend.synced()
 
 
+@pytest.mark.parametrize("all_pending", [False, True])
+def test_what_was_not_sent_from_here_stays(nas, backend, all_pending):
+    (key,) = backend.add("a.pdf")
+    (nas / "a.pdf").write_bytes(b"of another database")
+
+    def sync(**arguments):
+        with backend.session() as db:
+            db.execute(update(Document).values(synced_to_nas=False, synced_at=None))
+            db.commit()
+            service = get_nas_sync_service(db)
+            if all_pending:
+                return service.sync_all_pending(1, **arguments)["errors"]
+            is_synced, said = service.sync_file(db.get(Document, key), **arguments)
+            return [] if is_synced else [said]
+
+    for _ in range(2):
+        (error,) = sync()
+        assert "another file has its name on the NAS" in error
+        assert (nas / "a.pdf").read_bytes() == b"of another database" and backend.synced() == []
+    assert sync(overwrite=True) == []
+    assert (nas / "a.pdf").read_bytes() == b"a.pdf"
+    # What was sent from here is replaced by what it is now.
+    backend.file("a.pdf", b"changed")
+    assert sync() == []
+    assert (nas / "a.pdf").read_bytes() == b"changed"
+
+
 def test_the_caller_may_go_on_in_a_block_of_its_own(nas, backend):
     backend.add("a")
     with backend.session() as db:

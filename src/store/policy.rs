@@ -17,6 +17,9 @@ use crate::text;
 
 /// The longest cause that is kept, in bytes.
 const TEXT_LIMIT: usize = 2048;
+/// What is recorded of a document's copy on the NAS. Another document that gets its id has none.
+pub(super) const COPY: [&str; 7] =
+    ["remote_name", "bytes", "mtime_seconds", "mtime_nanoseconds", "level", "sha256", "verified_at"];
 /// So many attempts of one document are kept: the last ones.
 pub(super) const ATTEMPTS_OF_ONE: i64 = 20;
 /// So many attempts are kept altogether.

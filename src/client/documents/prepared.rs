@@ -22,12 +22,16 @@ pub struct OutgoingDocument {
     pub path: PathBuf,
     /// What it is called below the destination folder.
     pub name: RemoteName,
+    /// Whether what stands under its name and has another content stays, because it cannot be an earlier copy of it. Then it
+    /// fails with [`ErrorKind::NameClash`].
+    pub is_new: bool,
 }
 
 impl OutgoingDocument {
-    /// A document with the caller's key, its file, and its name below the destination folder.
+    /// A document with the caller's key, its file, and its name below the destination folder. It takes the place of whatever
+    /// has that name.
     pub fn new(id: impl Into<DocumentId>, path: impl Into<PathBuf>, name: RemoteName) -> Self {
-        Self { id: id.into(), path: path.into(), name }
+        Self { id: id.into(), path: path.into(), name, is_new: false }
     }
 }
 
@@ -48,7 +52,7 @@ pub struct Prepared {
     pub sparse: bool,
     /// What may be the same file on the NAS. None of them is there and the same, or this document is not sent.
     pub neighbours: Vec<Neighbour>,
-    /// Whether what stands under its name and has another content stays, because it cannot be an earlier copy of it.
+    /// As in [`OutgoingDocument`].
     pub is_new: bool,
 }
 
@@ -75,7 +79,7 @@ impl Prepared {
 
     /// A document whose file the caller has looked at. Fails with `NameUnsendable` for a name that rsync needs for itself.
     pub fn new(document: OutgoingDocument, file: &SourceFile) -> Result<Self> {
-        let OutgoingDocument { id, path, name } = document;
+        let OutgoingDocument { id, path, name, is_new } = document;
         refuse_partial_dir(&name)?;
         Ok(Self {
             id,
@@ -85,7 +89,7 @@ impl Prepared {
             stamp: *file.stamp(),
             sparse: file.is_sparse(),
             neighbours: Vec::new(),
-            is_new: false,
+            is_new,
         })
     }
 

@@ -17,7 +17,7 @@ use crate::error::{ErrorKind, Result};
 use crate::id::DocumentId;
 use crate::proof::DurableBy;
 use crate::store::model::{Attempt, AttemptEnd, FailedTry, Fence, MarkOutcome, NextTry, Settlement, SyncedRecord};
-use crate::store::policy::{ATTEMPTS_OF_ALL, ATTEMPTS_OF_ONE, DELETED_AT_ONCE, shortened};
+use crate::store::policy::{ATTEMPTS_OF_ALL, ATTEMPTS_OF_ONE, COPY, DELETED_AT_ONCE, shortened};
 
 impl PostgresStore {
     /// Records what became of documents and takes them out of the lease, in one commit; the outcomes are those of
@@ -120,6 +120,11 @@ fn record_failures(
     if last.is_empty() {
         return Ok(());
     }
+    let copy = COPY
+        .map(|column| {
+            format!("{column} = CASE WHEN coalesce(s.row_identity = excluded.row_identity, TRUE) THEN s.{column} END")
+        })
+        .join(", ");
     let sql = "INSERT INTO {nas_sync_documents} AS s
                    (document_id, file_path, row_identity, attempts, last_error_kind, last_error_text, last_error_solution,
                     last_attempt_at)
@@ -130,13 +135,15 @@ fn record_failures(
                    attempts = CASE WHEN s.file_path IS NOT DISTINCT FROM excluded.file_path
                        AND coalesce(s.row_identity = excluded.row_identity, TRUE)
                        THEN least(greatest(s.attempts, 0), 1000000) ELSE 0 END + 1,
+                   {copy},
                    file_path = excluded.file_path,
                    row_identity = excluded.row_identity,
                    last_error_kind = excluded.last_error_kind,
                    last_error_text = excluded.last_error_text,
                    last_error_solution = excluded.last_error_solution,
                    last_attempt_at = excluded.last_attempt_at
-               RETURNING document_id::text, attempts";
+               RETURNING document_id::text, attempts"
+        .replace("{copy}", &copy);
     let values = [
         all_ids(schema, last.values().map(|failed| &failed.id)),
         Value::texts(last.values().map(|failed| failed.kind.as_str())),
@@ -145,7 +152,7 @@ fn record_failures(
         Value::time(at),
     ];
     let (mut ids, mut until, mut for_good) = (Vec::new(), Vec::new(), Vec::new());
-    for row in tx.query(sql, &values)? {
+    for row in tx.query(&sql, &values)? {
         let (id, tries) = (id_in(schema, &row, 0)?, number(&row, 1)?.unwrap_or(u32::MAX));
         let Some(failed) = last.get(&id) else { continue };
         let (time, never) = match next(failed.kind, tries) {

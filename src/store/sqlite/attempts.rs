@@ -20,7 +20,7 @@ use crate::error::{ErrorKind, Result};
 use crate::id::DocumentId;
 use crate::proof::DurableBy;
 use crate::store::model::{Attempt, AttemptEnd, FailedTry, Fence, MarkOutcome, NextTry, Settlement, SyncedRecord};
-use crate::store::policy::{ATTEMPTS_OF_ALL, ATTEMPTS_OF_ONE, DELETED_AT_ONCE, SET_BACK, shortened};
+use crate::store::policy::{ATTEMPTS_OF_ALL, ATTEMPTS_OF_ONE, COPY, DELETED_AT_ONCE, SET_BACK, shortened};
 use crate::store::timestamp;
 
 impl SqliteStore {
@@ -139,6 +139,7 @@ fn record_failure(
              ON CONFLICT (document_id) DO UPDATE SET
                  attempts = CASE WHEN file_path IS excluded.file_path AND typeof(attempts) = 'integer'
                      AND ifnull(row_identity = excluded.row_identity, 1) THEN min(max(attempts, 0), 1000000) ELSE 0 END + 1,
+                 {},
                  file_path = excluded.file_path,
                  row_identity = excluded.row_identity,
                  last_error_kind = excluded.last_error_kind,
@@ -146,7 +147,11 @@ fn record_failure(
                  last_error_solution = excluded.last_error_solution,
                  last_attempt_at = excluded.last_attempt_at
              RETURNING attempts",
-            table.identity()
+            table.identity(),
+            COPY.map(|column| format!(
+                "{column} = CASE WHEN ifnull(row_identity = excluded.row_identity, 1) THEN {column} END"
+            ))
+            .join(", ")
         ))?
         .query_row(
             params![

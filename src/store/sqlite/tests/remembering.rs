@@ -62,6 +62,19 @@ fn what_was_remembered_of_deleted_documents_is_forgotten() {
 }
 
 #[test]
+fn a_document_has_no_copy_of_one_that_had_its_id() {
+    let db = Db::absent();
+    let mut store = db.open();
+    let id = add(&mut store, 1, &["/x/a"]).remove(0);
+    mark(&mut store, &[synced(id.clone(), "/x/a", "a")]).unwrap();
+    db.raw().execute_batch("DELETE FROM documents; DELETE FROM sqlite_sequence").unwrap();
+    assert_eq!(add(&mut store, 2, &["/y/b"]), [id.clone()]);
+    fail(&mut store, &[failed(&id)]);
+    let copy = "SELECT coalesce(remote_name, 'none') || coalesce(sha256, ' at all') FROM nas_sync_documents";
+    assert_eq!(db.text(copy).as_deref(), Some("none at all"));
+}
+
+#[test]
 fn the_name_of_a_deleted_document_is_free_although_its_id_is_used_again() {
     let db = Db::absent();
     let mut store = db.open();
