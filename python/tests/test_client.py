@@ -205,10 +205,14 @@ def test_keyboard_interrupt_ends_a_transfer_in_order(nas, uploads):
     write(uploads, "small")
     sparse(uploads / "large")
     program = """
-        import sys
+        import signal
+            import sys
         from nas_sync import Client
 
-        def on_progress(event):
+        # Whoever started the tests in the background has it ignored.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+            def on_progress(event):
             if event["event"] == "progress" and event["bytes"] > 1_000_000:
                 print("busy", flush=True)
 
