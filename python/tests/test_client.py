@@ -206,13 +206,13 @@ def test_keyboard_interrupt_ends_a_transfer_in_order(nas, uploads):
     sparse(uploads / "large")
     program = """
         import signal
-            import sys
+        import sys
         from nas_sync import Client
 
         # Whoever started the tests in the background has it ignored.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
-            def on_progress(event):
+        def on_progress(event):
             if event["event"] == "progress" and event["bytes"] > 1_000_000:
                 print("busy", flush=True)
 
