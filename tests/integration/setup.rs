@@ -147,7 +147,7 @@ fn by_flags_from_nothing_to_a_verified_document_and_again() {
     let run = place.setup(&[]);
     run.ends(0);
     for part in [
-        "pinned",
+        "), accepted",
         "by password",
         "made nas_key",
         "`restrict`",

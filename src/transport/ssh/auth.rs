@@ -387,7 +387,7 @@ impl<'a> Login<'a> {
         };
         let mut error = NasSyncError::new(ErrorKind::LoginRefused, message);
         if self.refused == Some(RefusedPassword::Wrong) {
-            error = error.with_solution(format!(
+            error = error.with_cause("The NAS does not take this password for this user.").with_solution(format!(
                 "Correct {PASSWORD_SETTINGS}, and NAS_USER. Many NAS block an address after a few wrong passwords: look at the block list before you try often."
             ));
         } else if self.partial {

@@ -28,7 +28,14 @@ impl Login<'_> {
         let given = file.map(Secret::in_file).or_else(|| settings.password.clone());
         let (Some(person), None) = (&self.person, &given) else {
             let Some(password) = given else { return self.by_stdin(settings).await };
-            return setup::log_in_by_password(settings, password, self.answers()).await;
+            let result = setup::log_in_by_password(settings, password, self.answers()).await;
+            return match file {
+                Some(file) => {
+                    let file = text::escape(&file.to_string_lossy());
+                    result.map_err(|error| of_another(&format!("the password in {file}"), error))
+                }
+                None => result,
+            };
         };
         let user = text::escape(&settings.nas_user().unwrap_or_default());
         let mut tries = 0;
@@ -48,13 +55,7 @@ impl Login<'_> {
     async fn by_stdin(&self, settings: &Settings) -> Result<Client> {
         let password = from_stdin().await?;
         let result = setup::log_in_by_password(settings, password, self.answers()).await;
-        result.map_err(|error| match error.solution().split_once(PASSWORD_SETTINGS) {
-            Some((correct, more)) => {
-                let solution = format!("{correct}the password, which came from standard input{more}");
-                error.clone().with_solution(solution)
-            }
-            None => error,
-        })
+        result.map_err(|error| of_another("the password, which came from standard input", error))
     }
 
     fn answers(&self) -> Option<Person> {
@@ -65,6 +66,17 @@ impl Login<'_> {
             }
             person.ask(&question.prompt, question.echo)
         }))
+    }
+}
+
+/// What is to be corrected where a password came from elsewhere than the settings.
+fn of_another(password: &str, error: NasSyncError) -> NasSyncError {
+    match error.solution().split_once(PASSWORD_SETTINGS) {
+        Some((correct, more)) => {
+            let solution = [correct, password, more].concat();
+            error.with_solution(solution)
+        }
+        None => error,
     }
 }
 

@@ -204,7 +204,8 @@ impl Run<'_> {
                 ));
             }
         }
-        self.step("host key", &format!("{named}, pinned"));
+        // It is pinned where the settings are written, in the end.
+        self.step("host key", &format!("{named}, accepted"));
         self.settings.host_key = Some(shown.fingerprint.clone());
         self.pinned = Some(shown.fingerprint);
         Ok(())
